@@ -1,0 +1,157 @@
+"""What a peer asks its host to do.
+
+The effects of one step are performed in order, and a `Persist` is durable before anything after
+it in that step is performed. Persists complete in order; other steps go on meanwhile. A message
+that promises something is therefore always preceded by a `Persist` in its step, which is empty
+when what it promises may still be on its way to the disk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from protocol.facts import Fact
+from protocol.identity import NodeId
+from protocol.jobs import File, Job, Task
+from protocol.messages import LogEntry, MemberRecord, Message
+
+# -- what is kept ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HardState:
+    """Raft's term and vote (Ongaro and Ousterhout 2014, Figure 2: persistent state)."""
+
+    term: int
+    vote: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEntries:
+    """Log entries; those kept at or above the first index are replaced."""
+
+    entries: tuple[LogEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeepBatch:
+    """A signed batch of `author` in the store: entries `first` to `last`, as bytes of the codec."""
+
+    author: NodeId
+    first: int
+    last: int
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepMember:
+    """A member's own signed record, so that a restarted node knows whom to call."""
+
+    record: MemberRecord
+
+
+Record: TypeAlias = HardState | AppendEntries | KeepBatch | KeepMember
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a host hands to a new `Peer`: everything that was persisted, in order."""
+
+    hard_state: HardState = HardState(0, NodeId(""))
+    entries: tuple[LogEntry, ...] = ()
+    batches: tuple[bytes, ...] = ()
+    members: tuple[MemberRecord, ...] = ()
+
+
+# -- the effects -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Make the records durable, then report `Persisted(sequence)`."""
+
+    sequence: int
+    records: tuple[Record, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send to a node at one of its endpoints ("host:port", tried in order); a seed's node id is
+    not known yet and empty. Loss, delay and repetition are allowed; a refusal is reported back
+    as `Undeliverable`."""
+
+    destination: NodeId
+    endpoints: tuple[str, ...]
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """All that an agent needs: `inputs` are the accepted files of everything the task needs,
+    `fixtures` the job's own files, `partial` what an earlier attempt left, `notes` why earlier
+    attempts failed."""
+
+    job: str
+    task: Task
+    slot: int
+    token: int
+    inputs: tuple[File, ...] = ()
+    fixtures: tuple[File, ...] = ()
+    partial: tuple[File, ...] = ()
+    notes: tuple[str, ...] = ()
+    description: str = ""  # the job's
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """Start an agent; its end comes back as `Completed` or `AgentFailed` with this number."""
+
+    invocation: int
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Stop an agent at once; `AgentFailed` with reason ABORTED still comes back."""
+
+    invocation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer a client's request: `error` is empty on success, else 'Busy', 'NotLeader',
+    'InvalidJob' (did not happen) or 'TimedOut' (may have)."""
+
+    request: int
+    error: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A fact, for whoever watches."""
+
+    fact: Fact
+
+
+Effect: TypeAlias = Persist | Send | Invoke | Abort | Reply | Report
+
+__all__ = [
+    "Abort",
+    "AppendEntries",
+    "Assignment",
+    "Effect",
+    "HardState",
+    "Invoke",
+    "Job",
+    "KeepBatch",
+    "KeepMember",
+    "Persist",
+    "Record",
+    "Reply",
+    "Report",
+    "Restored",
+    "Send",
+]

@@ -1,0 +1,45 @@
+"""What can go wrong, as a tree.
+
+    QuorateError
+    ├── RemoteProtocolError     a peer sent something that is not the protocol: count it, drop it
+    ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
+    ├── DefiniteError           the request did not happen
+    │   ├── NotLeader           nobody leads here
+    │   └── Busy                a bound was reached; try again later
+    └── IndefiniteError         the request may have happened
+        └── TimedOut
+
+Bugs are assertions, not errors (and Python is never run with -O).
+"""
+
+
+class QuorateError(Exception):
+    """Base of everything Quorate raises on purpose."""
+
+
+class RemoteProtocolError(QuorateError):
+    """Bytes from a peer that no correct peer of this version sends."""
+
+
+class InvalidJob(QuorateError):
+    """A job definition that cannot be run. One line: what is wrong, and what to do."""
+
+
+class DefiniteError(QuorateError):
+    """The request did not happen and may be repeated safely."""
+
+
+class NotLeader(DefiniteError):
+    """No leader could be reached from here."""
+
+
+class Busy(DefiniteError):
+    """A queue or quota is full."""
+
+
+class IndefiniteError(QuorateError):
+    """The request may or may not have happened."""
+
+
+class TimedOut(IndefiniteError):
+    """No answer within the deadline."""

@@ -1,0 +1,118 @@
+"""Everything that can happen to a peer. A run is fully described by its list of events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from protocol.identity import NodeId
+from protocol.jobs import File, Job, Usage
+from protocol.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A decoded message from a node whose identity the link has proven."""
+
+    sender: NodeId
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time of `Peer.deadline()` has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A local client submits a job; answered by `Reply` with the same request number."""
+
+    request: int
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """A running agent has finished these files; they are not verified yet."""
+
+    invocation: int
+    files: tuple[File, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """An agent ended and its result passed the task's check."""
+
+    invocation: int
+    files: tuple[File, ...]
+    text: str
+    usage: Usage
+
+
+class Failure(Enum):
+    """Why an attempt gave no accepted result."""
+
+    ABORTED = "aborted"  # the peer asked for it
+    AGENT = "agent"  # the agent raised, exited non-zero, or its program is missing
+    BACKEND = "backend"  # the model endpoint is unreachable, refuses the key, or keeps failing
+    OUTPUT = "output"  # no usable answer: nothing, garbage, or files that were not asked for
+    TIMEOUT = "timeout"
+    VERIFY = "verify"  # the check said no
+    UNKNOWN_TASK = "unknown_task"  # the simulated model has no worked answer
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFailed:
+    """An agent ended without a verified result; `files` is what it had made by then."""
+
+    invocation: int
+    reason: Failure
+    detail: str
+    files: tuple[File, ...]
+    usage: Usage
+
+
+class LinkFault(Enum):
+    """What kind of undeliverable."""
+
+    REFUSED = "refused"  # the address answered that nobody listens
+    RESET = "reset"  # an open connection broke
+    TIMEOUT = "timeout"  # no connection within the limit
+    REJECTED = "rejected"  # the other side is not of this cluster
+    OVERFLOW = "overflow"  # the outbox was full; the message was dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Undeliverable:
+    """A message to (or the connection with) a node or a seed endpoint could not be had."""
+
+    destination: NodeId
+    endpoint: str
+    fault: LinkFault
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """All `Persist` effects up to and including this sequence are durable."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """The operator asks this node to leave the team in good order."""
+
+
+Event: TypeAlias = (
+    Received
+    | TimerFired
+    | Submitted
+    | Progressed
+    | Completed
+    | AgentFailed
+    | Undeliverable
+    | Persisted
+    | Leaving
+)

@@ -1,0 +1,321 @@
+"""Facts: what happened, in the past tense, one small frozen class each.
+
+Machines speak to each other only through facts that `Peer` carries; logs, progress, checkers and
+studies read the same stream. A fact's `str` is one log line and begins with its mark:
+
+    <  came in      >  went out      =  role or agreement      ~  membership
+    *  task         +  store         !  error
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+from protocol.identity import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Base of all facts."""
+
+    mark: ClassVar[str] = "?"
+
+    def __str__(self) -> str:
+        details = " ".join(
+            f"{field.name}={_plain(getattr(self, field.name))}" for field in fields(self)
+        )
+        return f"{self.mark} {type(self).__name__} {details}".rstrip()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_plain(item) for item in value)
+    text = str(value)
+    return repr(text) if " " in text or "\n" in text or not text else text
+
+
+# -- membership ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined(Fact):
+    """A node is in the team for the first time, or again after it had failed or left."""
+
+    mark = "~"
+    node: NodeId
+    name: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSuspected(Fact):
+    mark = "~"
+    node: NodeId
+    by: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRefuted(Fact):
+    """A suspected node proved to be alive."""
+
+    mark = "~"
+    node: NodeId
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberFailed(Fact):
+    mark = "~"
+    node: NodeId
+    by: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLeft(Fact):
+    mark = "~"
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class SeedUnreachable(Fact):
+    """A seed address did not answer; it is tried again for ever."""
+
+    mark = "!"
+    endpoint: str
+    reason: str
+
+
+# -- agreement -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged(Fact):
+    """This node became follower, candidate or leader."""
+
+    mark = "="
+    role: str
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElected(Fact):
+    """This node knows who leads `term`; leader is empty when it lost sight of one."""
+
+    mark = "="
+    term: int
+    leader: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class VoteGranted(Fact):
+    mark = "="
+    term: int
+    candidate: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class EntryCommitted(Fact):
+    """`checksum` identifies the entry's content, so that two nodes' logs can be compared."""
+
+    mark = "="
+    index: int
+    term: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogTruncated(Fact):
+    """Entries from `index` on were in conflict with the leader's and are gone."""
+
+    mark = "="
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class VotersChanged(Fact):
+    """The configuration at `index` is in force; `outgoing` is empty outside joint consensus."""
+
+    mark = "="
+    index: int
+    voters: tuple[NodeId, ...]
+    outgoing: tuple[NodeId, ...]
+
+
+# -- store -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BatchMerged(Fact):
+    """Entries of `author` up to `last` were new here; `keys` are those they wrote."""
+
+    mark = "+"
+    author: NodeId
+    first: int
+    last: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRefused(Fact):
+    mark = "!"
+    author: NodeId
+    sender: NodeId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingsFound(Fact):
+    """A key has values written without knowledge of each other; all are kept."""
+
+    mark = "+"
+    key: str
+    authors: tuple[NodeId, ...]
+
+
+# -- team ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted(Fact):
+    mark = "*"
+    job: str
+    index: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClaimed(Fact):
+    """`node` holds the task; seen by every node, each at its own time."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLost(Fact):
+    """Two nodes claimed at once and this one gave way to `winner`."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    winner: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseExpired(Fact):
+    """The holder was not heard of in time, or failed; the task may be taken over."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted(Fact):
+    """This node's agent began."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCompleted(Fact):
+    """This node's agent ended with a verified result, not yet accepted."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Fact):
+    mark = "!"
+    job: str
+    task: str
+    slot: int
+    token: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAborted(Fact):
+    """This node stopped its agent: the work was done or owned elsewhere."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAccepted(Fact):
+    """The acceptance at log `index` is committed: there is never a second one."""
+
+    mark = "*"
+    job: str
+    task: str
+    node: NodeId
+    token: int
+    digest: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLate(Fact):
+    """A result that came too late or from a fenced holder: evidence, not accepted."""
+
+    mark = "*"
+    job: str
+    task: str
+    node: NodeId
+    token: int
+    digest: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAbandoned(Fact):
+    """The task ran out of attempts; what needs it cannot be done."""
+
+    mark = "!"
+    job: str
+    task: str
+    reason: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished(Fact):
+    """Every task is accepted, abandoned or out of reach. `succeeded` means all accepted."""
+
+    mark = "*"
+    job: str
+    succeeded: bool
+    outcome: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused(Fact):
+    """A client's or peer's request could not be served."""
+
+    mark = "!"
+    reason: str

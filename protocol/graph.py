@@ -1,0 +1,146 @@
+"""A task graph: its order, its cycles, its longest chain, and the two bounds on speed-up.
+
+Amdahl's bound is 1 / ((1-p) + p/n) with p the share of tasks outside the longest chain; it
+assumes that the chain and the free tasks do not overlap. The work/span bound
+N / max(C, ceil(N/n)) lets them overlap and is therefore the higher one (Brent 1974; Blumofe and
+Leiserson 1999). Both count tasks as equally long, as the paper does (arXiv 2603.12229).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from math import ceil
+
+Needs = Mapping[str, Sequence[str]]
+
+
+def find_cycle(needs: Needs) -> list[str] | None:
+    """A cycle as [a, b, ..., a], each needing the next; None if there is none."""
+    done: set[str] = set()
+    for root in needs:
+        path: list[str] = []
+        on_path: set[str] = set()
+        stack = [(root, iter(needs[root]))] if root not in done else []
+        if stack:
+            path.append(root)
+            on_path.add(root)
+        while stack:
+            task, remaining = stack[-1]
+            following = next(remaining, None)
+            if following is None:
+                stack.pop()
+                path.pop()
+                on_path.discard(task)
+                done.add(task)
+            elif following in on_path:
+                return [*path[path.index(following) :], following]
+            elif following not in done and following in needs:
+                stack.append((following, iter(needs[following])))
+                path.append(following)
+                on_path.add(following)
+    return None
+
+
+def topological_order(needs: Needs) -> list[str]:
+    """The tasks, each after all it needs; ties in the order given. Requires no cycle."""
+    position = {task: at for at, task in enumerate(needs)}
+    missing = {task: len(needs[task]) for task in needs}
+    dependents = dependents_of(needs)
+    ready = [position[task] for task in needs if not missing[task]]
+    names = list(needs)
+    order: list[str] = []
+    heapq.heapify(ready)
+    while ready:
+        task = names[heapq.heappop(ready)]
+        order.append(task)
+        for dependent in dependents[task]:
+            missing[dependent] -= 1
+            if not missing[dependent]:
+                heapq.heappush(ready, position[dependent])
+    assert len(order) == len(needs), "topological_order called on a graph with a cycle"
+    return order
+
+
+def dependents_of(needs: Needs) -> dict[str, list[str]]:
+    """For each task, the tasks that need it directly."""
+    dependents: dict[str, list[str]] = {task: [] for task in needs}
+    for task, wanted in needs.items():
+        for dependency in wanted:
+            dependents[dependency].append(task)
+    return dependents
+
+
+def ancestors_of(needs: Needs, task: str) -> set[str]:
+    """Everything that `task` needs, directly or not."""
+    found: set[str] = set()
+    stack = list(needs[task])
+    while stack:
+        dependency = stack.pop()
+        if dependency not in found:
+            found.add(dependency)
+            stack.extend(needs[dependency])
+    return found
+
+
+def bottom_levels(needs: Needs, lengths: Mapping[str, float] | None = None) -> dict[str, float]:
+    """For each task, the length of the longest chain that starts with it (its own included).
+
+    Lengths default to 1 a task. The largest level is the critical path's length.
+    """
+    dependents = dependents_of(needs)
+    levels: dict[str, float] = {}
+    for task in reversed(topological_order(needs)):
+        own = 1.0 if lengths is None else lengths[task]
+        levels[task] = own + max((levels[after] for after in dependents[task]), default=0.0)
+    return levels
+
+
+def critical_path(needs: Needs, lengths: Mapping[str, float] | None = None) -> list[str]:
+    """The tasks of a longest chain, in order."""
+    if not needs:
+        return []
+    levels = bottom_levels(needs, lengths)
+    dependents = dependents_of(needs)
+    at = max((task for task in needs if not needs[task]), key=lambda task: levels[task])
+    path = [at]
+    while dependents[at]:
+        at = max(dependents[at], key=lambda task: levels[task])
+        path.append(at)
+    return path
+
+
+def amdahl_bound(needs: Needs, agents: int) -> float:
+    """1 / ((1-p) + p/n); p = 1 - C/N, C the longest chain of two or more tasks."""
+    chain = len(critical_path(needs))
+    parallel = 1.0 if chain <= 1 else 1.0 - chain / len(needs)
+    return 1.0 / ((1.0 - parallel) + parallel / agents)
+
+
+def work_span_bound(needs: Needs, agents: int) -> float:
+    """N / max(C, ceil(N/n))."""
+    return len(needs) / max(len(critical_path(needs)), ceil(len(needs) / agents))
+
+
+def list_schedule(needs: Needs, lengths: Mapping[str, float], agents: int) -> float:
+    """The makespan of a list schedule: a free agent always takes the ready task with the longest
+    chain behind it (Graham 1969; Coffman 1976). No coordination cost: this is the ideal that a
+    real run's makespan is divided by. Same unit as `lengths`.
+    """
+    levels = bottom_levels(needs, lengths)
+    dependents = dependents_of(needs)
+    missing = {task: len(needs[task]) for task in needs}
+    ready = [(-levels[task], task) for task in needs if not missing[task]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < agents:
+            _, task = heapq.heappop(ready)
+            heapq.heappush(running, (now + lengths[task], task))
+        now, task = heapq.heappop(running)
+        for dependent in dependents[task]:
+            missing[dependent] -= 1
+            if not missing[dependent]:
+                heapq.heappush(ready, (-levels[dependent], dependent))
+    return now

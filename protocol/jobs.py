@@ -1,0 +1,248 @@
+"""What a job is: a graph of tasks, each with an agent, files to write and a check.
+
+Invariant: a `Job` that passed `validate` can be run: ids are unique, every dependency exists,
+there is no cycle, no path leaves the output folder, and every bound below holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import PurePosixPath
+
+from protocol import graph
+from protocol.errors import InvalidJob
+
+TASKS_MAX = 10_000
+FILE_SIZE_MAX = 256 * 1024  # one file of a result, bytes
+RESULT_SIZE_MAX = 1024 * 1024  # all files of a result
+FIXTURES_SIZE_MAX = 4 * 1024 * 1024  # all files that travel with a job
+TEXT_SIZE_MAX = 64 * 1024  # a prompt, a command, a verify line
+ATTEMPTS_MAX = 100
+SLOTS_MAX = 16  # independent answers to one task
+AGENT_KINDS = ("simulated", "openai", "command", "python")
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
+
+
+class ClaimMode(Enum):
+    """How work is given out. All four enforce dependencies alike."""
+
+    LEASE = "lease"  # gossiped optimistic claim; goes on in a minority
+    RAFT = "raft"  # claim committed before work starts; one owner
+    ASSIGNED = "assigned"  # the leader spreads all tasks before the start
+    LEADER = "leader"  # the leader hands out a task when a node is idle
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it travels: a path relative to the output folder, and its bytes."""
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """`of` nodes answer the task independently; it is accepted when `agree` answers are equal."""
+
+    of: int = 1
+    agree: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits of a job; 0 means none. `usd` counts what the endpoint's price table says."""
+
+    tokens: int = 0
+    usd: float = 0.0
+    wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work.
+
+    `agent` is simulated, openai, command or python; `program` is the command line of a `command`
+    agent or the `module:function` of a `python` agent, else empty. `verify` is a shell command run
+    in a scratch copy; empty means that any answer passes.
+    """
+
+    id: str
+    prompt: str
+    title: str = ""
+    needs: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    agent: str = "simulated"
+    program: str = ""
+    verify: str = ""
+    attempts_max: int = 5
+    timeout_s: float = 300.0
+    quorum: Quorum = Quorum()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A graph of tasks. `files` (tests, data) travel with it and lie in every scratch folder."""
+
+    id: str
+    name: str
+    tasks: tuple[Task, ...]
+    description: str = ""
+    claims: ClaimMode = ClaimMode.LEASE
+    files: tuple[File, ...] = ()
+    budget: Budget = Budget()
+
+    def task(self, task_id: str) -> Task:
+        """The task of this id; KeyError if there is none."""
+        for task in self.tasks:
+            if task.id == task_id:
+                return task
+        raise KeyError(task_id)
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """The graph: task id -> ids it needs."""
+        return {task.id: task.needs for task in self.tasks}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one attempt consumed. `simulated` marks figures of the embedded model."""
+
+    calls: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    simulated: bool = False
+
+    def plus(self, other: Usage) -> Usage:
+        """The sum; simulated if either is."""
+        return Usage(
+            self.calls + other.calls,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.simulated or other.simulated,
+        )
+
+
+def manifest(files: Iterable[File]) -> dict[str, str]:
+    """path -> SHA-256 of the content (hex), sorted by path."""
+    return {
+        file.path: hashlib.sha256(file.content).hexdigest()
+        for file in sorted(files, key=lambda file: file.path)
+    }
+
+
+def digest_of(files: Iterable[File], text: str = "") -> str:
+    """The SHA-256 (hex) by which two results are compared: of the manifest, or of the text with
+    white space folded when there are no files."""
+    lines = [f"{path} {checksum}" for path, checksum in manifest(files).items()]
+    whole = "\n".join(lines) if lines else " ".join(text.split()).lower()
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def check_path(path: str) -> None:
+    """Raise InvalidJob unless `path` is relative and stays inside the folder it is put in."""
+    pure = PurePosixPath(path)
+    fault = ""
+    if not path or "\0" in path or "\\" in path:
+        fault = "is not a file path"
+    elif pure.is_absolute() or ".." in pure.parts:
+        fault = "leaves the output folder"
+    elif str(pure) != path or path == "." or any(ord(letter) < 32 for letter in path):
+        fault = "is not in its plain form"
+    if fault:
+        raise InvalidJob(f"path {path!r} {fault}: use a plain relative path such as 'src/add.py'")
+
+
+def validate(job: Job) -> None:
+    """Raise InvalidJob with one line for the first thing that makes `job` impossible to run."""
+    _check_id(job.id, "job id")
+    if not job.tasks:
+        raise InvalidJob(f"job {job.name!r} has no tasks: give at least one under 'tasks:'")
+    if len(job.tasks) > TASKS_MAX:
+        raise InvalidJob(f"job has {len(job.tasks)} tasks, the limit is {TASKS_MAX}: split it")
+    known: set[str] = set()
+    for task in job.tasks:
+        _check_id(task.id, "task id")
+        if task.id in known:
+            raise InvalidJob(f"task id {task.id!r} is used twice: give each task its own id")
+        known.add(task.id)
+    for task in job.tasks:
+        _check_task(task, known)
+    cycle = graph.find_cycle(job.needs)
+    if cycle is not None:
+        raise InvalidJob(f"tasks need each other in a cycle: {' -> '.join(cycle)}; remove one need")
+    _check_fixtures(job)
+
+
+def warnings_of(job: Job) -> list[str]:
+    """Things that run but probably are not meant: one file written by two unordered tasks."""
+    needs = job.needs
+    writers: dict[str, list[str]] = {}
+    for task in job.tasks:
+        for path in task.writes:
+            writers.setdefault(path, []).append(task.id)
+    found = []
+    for path, tasks in writers.items():
+        for at, first in enumerate(tasks):
+            for second in tasks[at + 1 :]:
+                ordered = first in graph.ancestors_of(needs, second) or (
+                    second in graph.ancestors_of(needs, first)
+                )
+                if not ordered:
+                    found.append(
+                        f"tasks {first!r} and {second!r} both write {path!r} without an order "
+                        f"between them: their versions will be siblings; add a need"
+                    )
+    return found
+
+
+def _check_id(text: str, what: str) -> None:
+    if not text or len(text) > 100 or not set(text) <= _ID_CHARACTERS:
+        raise InvalidJob(f"{what} {text!r} must be 1 to 100 letters, digits or any of '_-.'")
+
+
+def _check_task(task: Task, known: set[str]) -> None:
+    for dependency in task.needs:
+        if dependency not in known:
+            raise InvalidJob(f"task {task.id!r} needs {dependency!r}, which is not a task here")
+    for path in task.writes:
+        try:
+            check_path(path)
+        except InvalidJob as fault:
+            raise InvalidJob(f"task {task.id!r}: {fault}") from None
+    for name, text in (("prompt", task.prompt), ("program", task.program), ("verify", task.verify)):
+        if len(text.encode()) > TEXT_SIZE_MAX:
+            raise InvalidJob(f"task {task.id!r}: {name} is over {TEXT_SIZE_MAX} bytes: shorten it")
+    if not 1 <= task.attempts_max <= ATTEMPTS_MAX:
+        raise InvalidJob(f"task {task.id!r}: attempts must be 1 to {ATTEMPTS_MAX}")
+    if not 0.0 < task.timeout_s <= 86_400.0:
+        raise InvalidJob(f"task {task.id!r}: timeout must be above 0 s and at most a day")
+    if not 1 <= task.quorum.agree <= task.quorum.of <= SLOTS_MAX:
+        raise InvalidJob(f"task {task.id!r}: quorum must hold 1 <= agree <= of <= {SLOTS_MAX}")
+    if task.agent in ("command", "python") and not task.program:
+        example = (
+            "run: 'wc -w *.txt'" if task.agent == "command" else "run: 'my_module:my_function'"
+        )
+        raise InvalidJob(
+            f"task {task.id!r}: a {task.agent!r} agent needs a program, e.g. {example}"
+        )
+    if task.agent not in AGENT_KINDS:
+        raise InvalidJob(
+            f"task {task.id!r}: there is no agent {task.agent!r}: "
+            f"use one of {', '.join(AGENT_KINDS)}"
+        )
+
+
+def _check_fixtures(job: Job) -> None:
+    size = 0
+    for file in job.files:
+        check_path(file.path)
+        size += len(file.content)
+    if size > FIXTURES_SIZE_MAX:
+        raise InvalidJob(
+            f"the job's files are {size} bytes together, the limit is {FIXTURES_SIZE_MAX}: "
+            "list fewer under 'files:'"
+        )

@@ -1,0 +1,231 @@
+"""Everything that one peer says to another. `codec.py` gives each class its number on the wire.
+
+A message may be lost, delayed, repeated or overtaken; no handler may rely on anything else.
+The sender is not a field: the link proves it (mutual TLS), the simulator knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from protocol.identity import NodeId, node_id_of
+
+# -- membership (SWIM: Das, Gupta, Motivala 2002) -----------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """What a node says of itself, signed by it. The higher (epoch, incarnation) is the newer:
+    `epoch` counts the node's starts, `incarnation` its refutations within one."""
+
+    public_key: bytes
+    name: str
+    endpoints: tuple[str, ...]
+    epoch: int
+    incarnation: int
+    left: bool
+    metadata: tuple[tuple[str, str], ...]
+    signature: bytes
+
+    @property
+    def node(self) -> NodeId:
+        """The id that follows from the key."""
+        return node_id_of(self.public_key)
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """(epoch, incarnation): by this, records of one node are ordered."""
+        return (self.epoch, self.incarnation)
+
+
+@dataclass(frozen=True, slots=True)
+class Rumor:
+    """`accuser` suspects `node` in this (epoch, incarnation), or holds it to have failed."""
+
+    node: NodeId
+    epoch: int
+    incarnation: int
+    accuser: NodeId
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Are you there? Records and rumors ride along."""
+
+    sequence: int
+    records: tuple[MemberRecord, ...]
+    rumors: tuple[Rumor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAck:
+    sequence: int
+    records: tuple[MemberRecord, ...]
+    rumors: tuple[Rumor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRequest:
+    """Please probe `target` for me, and pass its answer on."""
+
+    sequence: int
+    target: NodeId
+    records: tuple[MemberRecord, ...]
+    rumors: tuple[Rumor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeNack:
+    """I am here and did probe, but your target has not answered me (Lifeguard, section IV-A)."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSync:
+    """All that the sender knows of the members; `wants_answer` asks for the same in return."""
+
+    records: tuple[MemberRecord, ...]
+    rumors: tuple[Rumor, ...]
+    wants_answer: bool
+
+
+# -- store and gossip ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """Batches of entries that the sender saw for the first time just now."""
+
+    batches: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Hash-first: a fingerprint of the sender's whole digest, and how far its log is committed."""
+
+    fingerprint: bytes
+    committed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Author -> highest sequence held without a gap. `wants_answer` asks for yours in return."""
+
+    vector: Mapping[str, int]
+    wants_answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Batches that the receiver's digest lacked, in order for each author."""
+
+    batches: tuple[bytes, ...]
+
+
+# -- agreement (Raft: Ongaro and Ousterhout 2014; Ongaro's thesis) --------------------------------
+
+
+class EntryKind(Enum):
+    """What a log entry holds."""
+
+    NOOP = 0  # a new leader's first entry (thesis, section 6.4)
+    COMMAND = 1  # for the ledger
+    VOTERS = 2  # a configuration (thesis, section 4.3)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    index: int
+    term: int
+    kind: EntryKind
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VoteRequest:
+    """RequestVote; with `pre` set it asks whether a vote would be granted (thesis, 9.6)."""
+
+    term: int
+    last_index: int
+    last_term: int
+    pre: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VoteReply:
+    """`asked` is the term of the request that this answers."""
+
+    term: int
+    asked: int
+    granted: bool
+    pre: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """AppendEntries. `request` numbers the leader's messages to this follower within a term."""
+
+    term: int
+    request: int
+    previous_index: int
+    previous_term: int
+    entries: tuple[LogEntry, ...]
+    commit: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendReply:
+    """On success `index` is the highest entry known to match and durable here; otherwise it is
+    where to try next: the first index of the conflicting term, or the end of a short log."""
+
+    term: int
+    request: int
+    success: bool
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """A command for the leader to append. Unanswered: its effect shows in the ledger."""
+
+    command: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LearnRequest:
+    """From a node that is no voter: committed entries from `first` on, please."""
+
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Committed entries, for a node that is no voter. The leader is never asked for them."""
+
+    entries: tuple[LogEntry, ...]
+    committed: int
+
+
+Message: TypeAlias = (
+    Probe
+    | ProbeAck
+    | ProbeRequest
+    | ProbeNack
+    | MemberSync
+    | Push
+    | Summary
+    | Digest
+    | Delta
+    | VoteRequest
+    | VoteReply
+    | Append
+    | AppendReply
+    | Propose
+    | LearnRequest
+    | Learned
+)
