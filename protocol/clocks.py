@@ -92,6 +92,7 @@ class VersionVector(Mapping[str, int]):
 
 
 _COUNTER_BITS = 16
+DRIFT_MAX: Nanoseconds = 60 * SECOND  # between two nodes' wall clocks
 
 
 class HybridClock:
@@ -107,9 +108,11 @@ class HybridClock:
         self._last = max(self._last + 1, wall // MILLISECOND << _COUNTER_BITS)
         return self._last
 
-    def observe(self, reading: int) -> None:
-        """Take note of another node's reading, so that later stamps come after it."""
-        self._last = max(self._last, reading)
+    def observe(self, reading: int, wall: Nanoseconds) -> None:
+        """Take note of another node's reading, so that later stamps come after it. A reading far
+        in the future is a broken or lying clock and is ignored."""
+        if self.milliseconds(reading) * MILLISECOND <= wall + DRIFT_MAX:
+            self._last = max(self._last, reading)
 
     @staticmethod
     def milliseconds(reading: int) -> int:

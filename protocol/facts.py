@@ -220,6 +220,19 @@ class LeaseExpired(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFenced(Fact):
+    """From log `index` on, results under a token below `token` are refused: the holder was given
+    up on, or gave up."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskStarted(Fact):
     """This node's agent began."""
 

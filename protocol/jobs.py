@@ -126,6 +126,9 @@ class Usage:
         )
 
 
+NO_USAGE = Usage()
+
+
 def manifest(files: Iterable[File]) -> dict[str, str]:
     """path -> SHA-256 of the content (hex), sorted by path."""
     return {

@@ -122,9 +122,11 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """Batches that the receiver's digest lacked, in order for each author."""
+    """Batches that the receiver's digest lacked, in order for each author; `more` if the size
+    limit cut them short, so that the receiver asks again at once."""
 
     batches: tuple[bytes, ...]
+    more: bool
 
 
 # -- agreement (Raft: Ongaro and Ousterhout 2014; Ongaro's thesis) --------------------------------
@@ -191,9 +193,11 @@ class AppendReply:
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """A command for the leader to append. Unanswered: its effect shows in the ledger."""
+    """A command for the leader to append. Unanswered: its effect shows in the ledger. `hops`
+    says how often it may be passed on to whoever the receiver takes for the leader."""
 
     command: bytes
+    hops: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,186 @@
+"""Claims: what nodes say in the store about who works on what, and who should take what next.
+
+Invariant: from equal stores and ledgers every node derives the same holder of every slot and the
+same first choice for every idle node, so that claims seldom collide and collisions resolve
+themselves without another message.
+
+A claim is a value of the key `claim/JOB/TASK/SLOT`. Of concurrent claims (siblings) the higher
+token wins, then the higher score, a hash of slot and node (rendezvous hashing, Thaler and
+Ravishankar 1998).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TypeAlias
+
+from protocol import codec, graph
+from protocol.clocks import Nanoseconds
+from protocol.errors import RemoteProtocolError
+from protocol.identity import NodeId
+from protocol.jobs import Job
+from protocol.store import Version
+
+Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
+
+
+class Phase(Enum):
+    """What the holder does with its claim."""
+
+    WORKING = "working"
+    DONE = "done"  # has a verified result, waits for its acceptance
+    RELEASED = "released"  # gave up; anybody may take it
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The value of a claim key."""
+
+    node: NodeId
+    token: int
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The value of `part/JOB/PATH`: a file that `node` finished, verified or not."""
+
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FailNote:
+    """The value of `note/JOB/TASK/NODE/NUMBER`: why an attempt gave no result."""
+
+    node: NodeId
+    slot: int
+    token: int
+    reason: str
+    detail: str
+
+
+def claim_key(unit: Unit) -> str:
+    return f"claim/{unit[0]}/{unit[1]}/{unit[2]}"
+
+
+def part_key(job: str, path: str) -> str:
+    return f"part/{job}/{path}"
+
+
+def note_key(job: str, task: str, node: NodeId, number: int) -> str:
+    return f"note/{job}/{task}/{node}/{number}"
+
+
+def unit_of(key: str) -> Unit | None:
+    """The unit that a claim key names; None for other keys and malformed ones."""
+    parts = key.split("/")
+    if len(parts) != 4 or parts[0] != "claim" or not parts[3].isdecimal():
+        return None
+    return (parts[1], parts[2], int(parts[3]))
+
+
+@lru_cache(maxsize=65_536)
+def score(unit: Unit, node: NodeId) -> bytes:
+    """How well a node suits a unit: equal everywhere, different for every pair."""
+    return hashlib.sha256(f"{unit[0]}/{unit[1]}/{unit[2]}/{node}".encode()).digest()[:8]
+
+
+@dataclass(slots=True)
+class Held:
+    """The winning claim of a unit, and when this node last heard of it being renewed."""
+
+    claim: Claim
+    sequence: int
+    heard_at: Nanoseconds
+
+
+class ClaimBook:
+    """The winning claim of every unit that has one."""
+
+    def __init__(self) -> None:
+        self._held: dict[Unit, Held] = {}
+
+    def learn(self, unit: Unit, versions: Sequence[Version], now: Nanoseconds) -> Held | None:
+        """Take note of the values of a unit's key; the winner now, None if none is legible."""
+        best: tuple[Claim, int] | None = None
+        for version in versions:
+            try:
+                claim = codec.unpack_value(Claim, version.value)
+            except RemoteProtocolError:
+                continue  # a peer's mistake: its claim does not count
+            if claim.node != version.author:
+                continue  # nobody claims for another
+            if best is None or _rank(unit, claim) > _rank(unit, best[0]):
+                best = (claim, version.sequence)
+        if best is None:
+            return None
+        known = self._held.get(unit)
+        if known and (known.claim.node, known.sequence) == (best[0].node, best[1]):
+            return known
+        held = self._held[unit] = Held(best[0], best[1], now)
+        return held
+
+    def get(self, unit: Unit) -> Held | None:
+        return self._held.get(unit)
+
+    def forget(self, job: str) -> None:
+        """Drop the claims of a finished job."""
+        for unit in [unit for unit in self._held if unit[0] == job]:
+            del self._held[unit]
+
+
+def _rank(unit: Unit, claim: Claim) -> tuple[int, bytes]:
+    return (claim.token, score(unit, claim.node))
+
+
+def idle_order(nodes: Sequence[NodeId], job: str) -> list[NodeId]:
+    """Idle nodes in the order in which they shall take a job's ready units: the first takes the
+    first unit, and so on. Equal everywhere, and different from job to job."""
+    return sorted(nodes, key=lambda node: score((job, "", 0), node))
+
+
+def spread(job: Job, nodes: Sequence[NodeId]) -> tuple[tuple[str, int, NodeId], ...]:
+    """Give all units out before the start: the list schedule by longest chain of `graph`, tasks
+    counted as equally long. Slots of one task go to different nodes where there are enough."""
+    assert nodes
+    levels = graph.bottom_levels(job.needs)
+    dependents = graph.dependents_of(job.needs)
+    slots = {task.id: task.quorum.of for task in job.tasks}
+    missing = {task.id: len(task.needs) for task in job.tasks}
+    ready = [
+        (-levels[task], task, slot)
+        for task in missing
+        if not missing[task]
+        for slot in range(slots[task])
+    ]
+    heapq.heapify(ready)
+    free = list(nodes)
+    running: list[tuple[float, str, NodeId]] = []
+    given: dict[str, list[NodeId]] = {task: [] for task in missing}
+    now = 0.0
+    while ready or running:
+        while ready and free:
+            _, task, slot = heapq.heappop(ready)
+            unit = (job.id, task, slot)
+            node = max(free, key=lambda node: (node not in given[task], score(unit, node)))
+            free.remove(node)
+            given[task].append(node)
+            heapq.heappush(running, (now + 1.0, task, node))
+        now, task, node = heapq.heappop(running)
+        free.append(node)
+        slots[task] -= 1
+        for after in dependents[task] if slots[task] == 0 else ():
+            missing[after] -= 1
+            if not missing[after]:
+                for slot in range(slots[after]):
+                    heapq.heappush(ready, (-levels[after], after, slot))
+    return tuple((task, slot, node) for task in given for slot, node in enumerate(given[task]))

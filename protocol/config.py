@@ -1,0 +1,123 @@
+"""Every number that a peer obeys, in one place, with the reason beside it.
+
+`local()` is for processes on one machine, `lan()` for one site, `wan()` for several. They differ
+in time only; sizes are the same everywhere. Times are integer nanoseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipConfig:
+    """SWIM (Das et al. 2002) over connections."""
+
+    probe_interval_ns: Nanoseconds = SECOND
+    probe_timeout_ns: Nanoseconds = 400 * MILLISECOND  # above the 99th percentile of a round trip
+    indirect_probes: int = 3  # SWIM's k: a lossy path blames a member with probability loss^(2k)
+    suspicion_multiplier: int = 3  # times log10(N + 1) probe intervals, at least two intervals
+    retransmit_multiplier: int = 4  # a rumor rides on 4 * ceil(log10(N + 1)) messages
+    piggyback_max: int = 12  # records and rumors per message: about 3 kB
+    sync_interval_ns: Nanoseconds = 15 * SECOND  # full exchange with one member; repairs the rest
+    redial_interval_ns: Nanoseconds = SECOND  # budget: one failed member or seed dialled a second
+    members_max: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class GossipConfig:
+    """Push at once, repair by digest."""
+
+    tick_ns: Nanoseconds = 200 * MILLISECOND  # what push missed is repaired within a few of these
+    fanout_max: int = 6  # f = clamp(ceil(ln N) + 1, 2, fanout_max)
+    delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
+    entries_per_author_max: int = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class RaftConfig:
+    """Raft's times: broadcast time << election time-out << time between failures (paper, 5.6)."""
+
+    heartbeat_ns: Nanoseconds = 100 * MILLISECOND
+    election_timeout_ns: Nanoseconds = 600 * MILLISECOND  # drawn from [T, 2T)
+    append_size_max: int = 512 * 1024  # bytes of entries in one Append
+    inflight_max: int = 128  # unanswered Appends per follower
+    uncommitted_max: int = 10_000  # entries a leader keeps uncommitted before it is Busy
+    council_size: int = 5  # voters; two may fail
+    settle_ns: Nanoseconds = 2 * SECOND  # wait this long for expected members before choosing
+
+
+@dataclass(frozen=True, slots=True)
+class TeamConfig:
+    """Claims and leases."""
+
+    slots: int = 1  # agents that one node runs at a time
+    lease_ns: Nanoseconds = 10 * SECOND  # a holder not heard of for this long loses the task
+    renew_ns: Nanoseconds = 3 * SECOND  # three renewals may be lost
+    patience_ns: Nanoseconds = (
+        60 * MILLISECOND
+    )  # how long a claim is left to the node it suits best
+    propose_retry_ns: Nanoseconds = (
+        500 * MILLISECOND
+    )  # a proposal without visible effect is repeated
+    submit_timeout_ns: Nanoseconds = 10 * SECOND  # then the client is told TimedOut
+    pending_max: int = 1_000  # results and requests waiting for a majority
+    notes_max: int = 8  # FAIL notes that reach a prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A peer's configuration."""
+
+    membership: MembershipConfig = MembershipConfig()
+    gossip: GossipConfig = GossipConfig()
+    raft: RaftConfig = RaftConfig()
+    team: TeamConfig = TeamConfig()
+
+
+def lan() -> Config:
+    """One site: round trips below 10 ms."""
+    return Config()
+
+
+def local() -> Config:
+    """Processes of one machine: round trips are microseconds, but a busy machine may not run a
+    process for a tenth of a second, so time-outs stay well above that."""
+    base = Config()
+    return replace(
+        base,
+        membership=replace(
+            base.membership,
+            probe_interval_ns=500 * MILLISECOND,
+            probe_timeout_ns=250 * MILLISECOND,
+            redial_interval_ns=500 * MILLISECOND,
+        ),
+    )
+
+
+def wan() -> Config:
+    """Several sites: round trips up to 300 ms."""
+    base = Config()
+    return replace(
+        base,
+        membership=replace(
+            base.membership,
+            probe_interval_ns=3 * SECOND,
+            probe_timeout_ns=SECOND + 500 * MILLISECOND,
+            redial_interval_ns=2 * SECOND,
+        ),
+        gossip=replace(base.gossip, tick_ns=500 * MILLISECOND),
+        raft=replace(base.raft, heartbeat_ns=500 * MILLISECOND, election_timeout_ns=3 * SECOND),
+        team=replace(
+            base.team,
+            lease_ns=30 * SECOND,
+            renew_ns=8 * SECOND,
+            patience_ns=500 * MILLISECOND,
+            propose_retry_ns=2 * SECOND,
+        ),
+    )
+
+
+PRESETS = {"local": local, "lan": lan, "wan": wan}

@@ -1,0 +1,512 @@
+"""Who is in the team: SWIM failure detection with suspicion and refutation.
+
+Das, Gupta and Motivala, *SWIM* (DSN 2002): probe one member a period in a random permutation
+(4.3), ask k others to probe it when it is silent (3.1), suspect before failing (4.2), and let news
+ride on the probes (4.1). From *Lifeguard* (Dadgar et al. 2018): a suspect is told of its suspicion
+with the next message to it, and helpers answer NACK.
+
+Invariants: only a node itself can raise its (epoch, incarnation), for it signs them; of two
+records of a node the higher one wins; a failed or suspected node is alive again only by a higher
+record of its own. Everything is kept per node id, that is per key: a name or address may move.
+
+    ALIVE    -- no ack, direct or through k helpers -->  SUSPECT
+    SUSPECT  -- not refuted in time ------------------>  FAILED
+    SUSPECT, FAILED  -- a newer record by its owner -->  ALIVE
+    any      -- its own record says so --------------->  LEFT
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from math import ceil, log, log10
+from random import Random
+
+from protocol import codec
+from protocol.clocks import MILLISECOND, Nanoseconds
+from protocol.config import MembershipConfig
+from protocol.effects import KeepMember
+from protocol.events import LinkFault
+from protocol.facts import (
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberRefuted,
+    MemberSuspected,
+    SeedUnreachable,
+)
+from protocol.identity import KEY_SIZE, NOBODY, Identity, NodeId, verify
+from protocol.messages import (
+    MemberRecord,
+    MemberSync,
+    Probe,
+    ProbeAck,
+    ProbeNack,
+    ProbeRequest,
+    Rumor,
+)
+from protocol.turn import Turn
+
+ENDPOINTS_MAX = 8
+NAME_LENGTH_MAX = 64
+METADATA_MAX = 16
+FIRST_REDIAL_NS = 50 * MILLISECOND  # doubled up to the redial interval: a team starts at once
+SEED_REPORT_EVERY = 20  # failed dials of a seed between two facts about it
+
+
+class State(Enum):
+    ALIVE = "alive"
+    SUSPECT = "suspect"
+    FAILED = "failed"
+    LEFT = "left"
+
+
+class _Timer(Enum):
+    PROBE = "probe"  # time for the next one
+    DIRECT = "direct"  # a probe should have been answered
+    EXPIRE = "expire"  # and the indirect ones too
+    SUSPICION = "suspicion"  # a suspect should have refuted
+    REDIAL = "redial"
+    SYNC = "sync"
+
+
+@dataclass(slots=True)
+class Member:
+    """What is known of one other node. `since` is when it came into its state."""
+
+    record: MemberRecord
+    state: State
+    since: Nanoseconds
+    accuser: NodeId = NOBODY
+
+
+@dataclass(slots=True)
+class _Probing:
+    """A probe on its way. `asked_by` and `asked_sequence` are set when it is for somebody else."""
+
+    target: NodeId
+    indirect: bool = False
+    asked_by: NodeId = NOBODY
+    asked_sequence: int = 0
+
+
+@dataclass(slots=True)
+class _News:
+    """A record or rumor to ride along; the least told goes first."""
+
+    item: MemberRecord | Rumor
+    told: int = 0
+
+
+def sign_record(identity: Identity, cluster: str, record: MemberRecord) -> MemberRecord:
+    """`record` with its owner's signature."""
+    return replace(record, signature=identity.sign(_statement(cluster, record)))
+
+
+def _statement(cluster: str, record: MemberRecord) -> bytes:
+    unsigned = codec.pack_value(replace(record, signature=b""))
+    return b"quorate member\0" + cluster.encode() + b"\0" + unsigned
+
+
+class Membership:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        cluster: str,
+        record: MemberRecord,
+        seeds: Sequence[str],
+        known: Iterable[MemberRecord],
+        config: MembershipConfig,
+        random: Random,
+        now: Nanoseconds,
+    ) -> None:
+        self.identity = identity
+        self.node = identity.node
+        self.cluster = cluster
+        self.config = config
+        self.random = random
+        self.own = sign_record(identity, cluster, record)
+        self.seeds = tuple(seed for seed in seeds if seed not in record.endpoints)
+        self._members: dict[NodeId, Member] = {}
+        self._order: list[NodeId] = []  # the permutation being probed
+        self._probes: dict[int, _Probing] = {}
+        self._sequence = 0
+        self._news: dict[NodeId, _News] = {}
+        self._hot: list[MemberRecord | Rumor] = []  # first seen in this step: told at once
+        self._redial_turn = 0
+        self._redial_wait = FIRST_REDIAL_NS
+        self._seed_faults: dict[str, int] = {}
+        self._timers: list[tuple[Nanoseconds, int, _Timer, object]] = []
+        self._timer_count = 0
+        for old in known:  # from before a restart: failed until they answer
+            if old.node != self.node:
+                self._members[old.node] = Member(old, State.FAILED, now)
+        first = random.randrange(config.probe_interval_ns)
+        self._set_timer(now + first, _Timer.PROBE)
+        self._set_timer(now, _Timer.REDIAL)
+        self._set_timer(now + config.sync_interval_ns, _Timer.SYNC)
+
+    def __repr__(self) -> str:
+        counts = {state.value: 0 for state in State}
+        for member in self._members.values():
+            counts[member.state.value] += 1
+        inside = " ".join(f"{state}={n}" for state, n in counts.items() if n)
+        return f"<Membership {self.node[:6]} {inside}>"
+
+    # -- what the host and the other machines may ask ------------------------------------------
+
+    def alive(self) -> list[NodeId]:
+        """The other nodes that are in the team and not held to have failed (suspects included:
+        they get the benefit of the doubt), in the order in which they became known."""
+        return [
+            node
+            for node, member in self._members.items()
+            if member.state in (State.ALIVE, State.SUSPECT)
+        ]
+
+    def members(self) -> dict[NodeId, Member]:
+        """Every other node ever known, whatever its state."""
+        return self._members
+
+    def state_of(self, node: NodeId) -> State | None:
+        """None for a stranger."""
+        if node == self.node:
+            return State.LEFT if self.own.left else State.ALIVE
+        member = self._members.get(node)
+        return member.state if member else None
+
+    def endpoints_of(self, node: NodeId) -> tuple[str, ...]:
+        member = self._members.get(node)
+        return member.record.endpoints if member else ()
+
+    def deadline(self) -> Nanoseconds:
+        return self._timers[0][0]
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def receive(
+        self,
+        turn: Turn,
+        sender: NodeId,
+        message: Probe | ProbeAck | ProbeRequest | ProbeNack | MemberSync,
+    ) -> None:
+        """Take a message from another node."""
+        match message:
+            case Probe():
+                self._take_news(turn, message.records, message.rumors)
+                self._tell_accused(turn, sender)
+                records, rumors = self._ride_along(sender)
+                turn.send(sender, ProbeAck(message.sequence, records, rumors))
+            case ProbeAck():
+                self._take_news(turn, message.records, message.rumors)
+                self._acknowledged(turn, message.sequence)
+            case ProbeRequest():
+                self._take_news(turn, message.records, message.rumors)
+                self._probe(turn, message.target, sender, message.sequence)
+            case ProbeNack():
+                pass  # the helper lives; local health will use this
+            case MemberSync():
+                self._take_news(turn, message.records, message.rumors)
+                self._tell_accused(turn, sender)
+                if message.wants_answer:
+                    turn.send(sender, self._everything(wants_answer=False))
+
+    def tick(self, turn: Turn) -> None:
+        """Serve the timers that are due."""
+        while self._timers[0][0] <= turn.now:
+            _, _, kind, subject = heapq.heappop(self._timers)
+            match kind:
+                case _Timer.PROBE:
+                    self._set_timer(turn.now + self.config.probe_interval_ns, _Timer.PROBE)
+                    target = self._next_target()
+                    if target:
+                        self._probe(turn, target)
+                case _Timer.DIRECT:
+                    self._no_direct_answer(turn, subject)
+                case _Timer.EXPIRE:
+                    self._no_answer(turn, subject)
+                case _Timer.SUSPICION:
+                    self._suspicion_ended(turn, subject)
+                case _Timer.REDIAL:
+                    self._redial(turn)
+                    self._set_timer(turn.now + self._redial_wait, _Timer.REDIAL)
+                    self._redial_wait = min(2 * self._redial_wait, self.config.redial_interval_ns)
+                case _Timer.SYNC:
+                    self._set_timer(turn.now + self.config.sync_interval_ns, _Timer.SYNC)
+                    self._sync(turn)
+
+    def undeliverable(
+        self, turn: Turn, destination: NodeId, endpoint: str, fault: LinkFault, detail: str
+    ) -> None:
+        """A send that fails is a failed probe: no need to wait for its time-out."""
+        if destination == NOBODY:
+            faults = self._seed_faults.get(endpoint, 0)
+            self._seed_faults[endpoint] = faults + 1
+            if faults % SEED_REPORT_EVERY == 0 and endpoint in self.seeds:
+                turn.report(SeedUnreachable(endpoint, detail or fault.value))
+            return
+        if fault is LinkFault.OVERFLOW:
+            return
+        underway = [n for n, probing in self._probes.items() if probing.target == destination]
+        for sequence in underway:
+            self._no_direct_answer(turn, sequence)
+        if not underway and self.state_of(destination) is State.ALIVE:
+            self._probe(turn, destination)  # a broken link alone is only a reason to look
+
+    def leave(self, turn: Turn) -> None:
+        """Say goodbye in a signed record, to everybody at once."""
+        self._renew_own(turn, left=True)
+        for node in self.alive():
+            turn.send(node, MemberSync((self.own,), (), wants_answer=False))
+
+    def flush(self, turn: Turn) -> None:
+        """At the end of a step: tell first-seen news to a few members without waiting."""
+        if not self._hot:
+            return
+        hot, self._hot = self._hot, []
+        records = tuple(item for item in hot if isinstance(item, MemberRecord))
+        rumors = tuple(item for item in hot if isinstance(item, Rumor))
+        others = self.alive()
+        fanout = max(ceil(log(len(others) + 1)) + 1, 2)
+        if len(others) > fanout:
+            others = self.random.sample(others, fanout)
+        for node in others:
+            turn.send(node, MemberSync(records, rumors, wants_answer=False))
+
+    # -- probing ---------------------------------------------------------------------------------
+
+    def _set_timer(self, at: Nanoseconds, kind: _Timer, subject: object = None) -> None:
+        self._timer_count += 1
+        heapq.heappush(self._timers, (at, self._timer_count, kind, subject))
+
+    def _next_target(self) -> NodeId | None:
+        """The next member of the permutation; a new one is drawn when it is used up (4.3)."""
+        for _ in range(2):
+            while self._order:
+                node = self._order.pop()
+                if self.state_of(node) in (State.ALIVE, State.SUSPECT):
+                    return node
+            self._order = self.alive()
+            self.random.shuffle(self._order)
+        return None
+
+    def _probe(
+        self, turn: Turn, target: NodeId, asked_by: NodeId = NOBODY, asked_sequence: int = 0
+    ) -> None:
+        if target == self.node or target not in self._members:
+            return
+        self._sequence += 1
+        self._probes[self._sequence] = _Probing(target, False, asked_by, asked_sequence)
+        records, rumors = self._ride_along(target)
+        turn.send(target, Probe(self._sequence, records, rumors))
+        self._set_timer(turn.now + self.config.probe_timeout_ns, _Timer.DIRECT, self._sequence)
+
+    def _acknowledged(self, turn: Turn, sequence: int) -> None:
+        probing = self._probes.pop(sequence, None)
+        if probing and probing.asked_by:
+            records, rumors = self._ride_along(probing.asked_by)
+            turn.send(probing.asked_by, ProbeAck(probing.asked_sequence, records, rumors))
+
+    def _no_direct_answer(self, turn: Turn, sequence: object) -> None:
+        assert isinstance(sequence, int)
+        probing = self._probes.get(sequence)
+        if probing is None or probing.indirect:
+            return
+        if probing.asked_by:
+            turn.send(probing.asked_by, ProbeNack(probing.asked_sequence))
+            del self._probes[sequence]
+            return
+        probing.indirect = True
+        others = [
+            node
+            for node in self.alive()
+            if node != probing.target and self.state_of(node) is State.ALIVE
+        ]
+        helpers = self.random.sample(others, min(self.config.indirect_probes, len(others)))
+        for helper in helpers:
+            records, rumors = self._ride_along(helper)
+            turn.send(helper, ProbeRequest(sequence, probing.target, records, rumors))
+        # The helper's own time-out, and the two ways to it and back.
+        wait = 2 * self.config.probe_timeout_ns if helpers else 0
+        self._set_timer(turn.now + wait, _Timer.EXPIRE, sequence)
+
+    def _no_answer(self, turn: Turn, sequence: object) -> None:
+        assert isinstance(sequence, int)
+        probing = self._probes.pop(sequence, None)
+        member = self._members.get(probing.target) if probing else None
+        if probing and member and member.state is State.ALIVE:
+            self._suspect(turn, probing.target, member, self.node)
+
+    # -- suspicion -------------------------------------------------------------------------------
+
+    def suspicion_timeout(self) -> Nanoseconds:
+        """multiplier * log10(N + 1) probe intervals (4.2), at least two intervals."""
+        size = len(self.alive()) + 1
+        interval = self.config.probe_interval_ns
+        scaled = int(self.config.suspicion_multiplier * log10(size + 1) * interval)
+        return max(scaled, 2 * interval)
+
+    def _suspect(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
+        member.state, member.since, member.accuser = State.SUSPECT, turn.now, accuser
+        turn.report(MemberSuspected(node, accuser))
+        self._spread(self._rumor_of(node, member))
+        self._set_timer(
+            turn.now + self.suspicion_timeout(), _Timer.SUSPICION, (node, member.record.version)
+        )
+
+    def _suspicion_ended(self, turn: Turn, subject: object) -> None:
+        assert isinstance(subject, tuple)
+        node, version = subject
+        member = self._members[node]
+        if member.state is State.SUSPECT and member.record.version == version:
+            self._fail(turn, node, member, self.node)
+
+    def _fail(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
+        member.state, member.since, member.accuser = State.FAILED, turn.now, accuser
+        turn.report(MemberFailed(node, accuser))
+        self._spread(self._rumor_of(node, member))
+
+    def _rumor_of(self, node: NodeId, member: Member) -> Rumor:
+        epoch, incarnation = member.record.version
+        return Rumor(node, epoch, incarnation, member.accuser, member.state is State.FAILED)
+
+    def _tell_accused(self, turn: Turn, sender: NodeId) -> None:
+        """Whoever is held to be suspect or failed and yet speaks shall hear of it and refute."""
+        member = self._members.get(sender)
+        if member is None:
+            turn.send(sender, self._everything(wants_answer=True))
+        elif member.state in (State.SUSPECT, State.FAILED):
+            rumor = self._rumor_of(sender, member)
+            turn.send(sender, MemberSync((self.own,), (rumor,), wants_answer=False))
+
+    def _renew_own(self, turn: Turn, left: bool) -> None:
+        record = replace(self.own, incarnation=self.own.incarnation + 1, left=left)
+        self.own = sign_record(self.identity, self.cluster, record)
+        self._spread(self.own)
+
+    # -- news --------------------------------------------------------------------------------------
+
+    def _spread(self, item: MemberRecord | Rumor) -> None:
+        self._news[item.node] = _News(item)
+        self._hot.append(item)
+
+    def _ride_along(self, receiver: NodeId) -> tuple[tuple[MemberRecord, ...], tuple[Rumor, ...]]:
+        """The least told news, each a bounded number of times (4.1); and always what concerns
+        the receiver itself."""
+        limit = self.config.retransmit_multiplier * ceil(log10(len(self._members) + 2))
+        chosen = sorted(self._news.values(), key=lambda news: news.told)
+        chosen = chosen[: self.config.piggyback_max]
+        records: list[MemberRecord] = []
+        rumors: list[Rumor] = []
+        for news in chosen:
+            news.told += 1
+            if news.told >= limit:
+                del self._news[news.item.node]
+            if isinstance(news.item, Rumor):
+                rumors.append(news.item)
+            else:
+                records.append(news.item)
+        member = self._members.get(receiver)
+        if member and member.state in (State.SUSPECT, State.FAILED):
+            rumors.append(self._rumor_of(receiver, member))
+        return tuple(records), tuple(rumors)
+
+    def _everything(self, wants_answer: bool) -> MemberSync:
+        records = [self.own, *(member.record for member in self._members.values())]
+        rumors = [
+            self._rumor_of(node, member)
+            for node, member in self._members.items()
+            if member.state in (State.SUSPECT, State.FAILED)
+        ]
+        return MemberSync(tuple(records), tuple(rumors), wants_answer)
+
+    def _take_news(
+        self, turn: Turn, records: Sequence[MemberRecord], rumors: Sequence[Rumor]
+    ) -> None:
+        for record in records:
+            self._take_record(turn, record)
+        for rumor in rumors:
+            self._take_rumor(turn, rumor)
+
+    def _take_record(self, turn: Turn, record: MemberRecord) -> None:
+        if not self._is_valid(record) or record.node == self.node:
+            return
+        node = record.node
+        member = self._members.get(node)
+        if member is not None and record.version <= member.record.version:
+            return
+        was = member.state if member else None
+        state = State.LEFT if record.left else State.ALIVE
+        self._members[node] = Member(record, state, turn.now)
+        turn.persist(KeepMember(record))
+        self._spread(record)
+        if state is State.LEFT:
+            if was is not State.LEFT:
+                turn.report(MemberLeft(node))
+        elif was is State.SUSPECT:
+            turn.report(MemberRefuted(node, record.incarnation))
+        elif was is not State.ALIVE:
+            endpoint = record.endpoints[0] if record.endpoints else ""
+            turn.report(MemberJoined(node, record.name, endpoint))
+
+    def _is_valid(self, record: MemberRecord) -> bool:
+        """Well formed and signed by its owner. A forged record is dropped without a word: its
+        bearer may only be passing it on."""
+        return (
+            len(record.public_key) == KEY_SIZE
+            and len(record.endpoints) <= ENDPOINTS_MAX
+            and len(record.name) <= NAME_LENGTH_MAX
+            and len(record.metadata) <= METADATA_MAX
+            and (record.node in self._members or len(self._members) < self.config.members_max)
+            and verify(record.public_key, record.signature, _statement(self.cluster, record))
+        )
+
+    def _take_rumor(self, turn: Turn, rumor: Rumor) -> None:
+        version = (rumor.epoch, rumor.incarnation)
+        if rumor.node == self.node:
+            if version == self.own.version and not self.own.left:
+                self._renew_own(turn, left=False)
+                turn.report(MemberRefuted(self.node, self.own.incarnation))
+            return
+        member = self._members.get(rumor.node)
+        if member is None or version != member.record.version:
+            return  # older than what its owner says, or of a record that will still arrive
+        if rumor.failed and member.state in (State.ALIVE, State.SUSPECT):
+            self._fail(turn, rumor.node, member, rumor.accuser)
+        elif not rumor.failed and member.state is State.ALIVE:
+            self._suspect(turn, rumor.node, member, rumor.accuser)
+
+    # -- finding each other ------------------------------------------------------------------------
+
+    def _redial(self, turn: Turn) -> None:
+        """One call a period: to a failed member, or to a seed while nobody else is known alive.
+        This goes on for ever: it is how two halves of a healed team find each other."""
+        alone = not self.alive()
+        lost: list[str] = [
+            node for node, member in self._members.items() if member.state is State.FAILED
+        ]
+        if alone:
+            lost += self.seeds
+        if not lost:
+            self._redial_wait = FIRST_REDIAL_NS
+            return
+        self._redial_turn += 1
+        self._call(turn, lost[self._redial_turn % len(lost)])
+
+    def _sync(self, turn: Turn) -> None:
+        """A full exchange with one member; now and then with a seed, in case the team is two."""
+        others: list[str] = [*self.alive(), *self.seeds]
+        if others:
+            self._call(turn, others[self.random.randrange(len(others))])
+
+    def _call(self, turn: Turn, target: str) -> None:
+        """Exchange everything with a member, or with whoever listens at a seed's address."""
+        sync = self._everything(wants_answer=True)
+        if target in self._members:
+            turn.send(NodeId(target), sync)
+        else:
+            turn.send_to_endpoint(target, sync)

@@ -1,0 +1,107 @@
+"""What must hold, checked while a run goes on, over facts and the machines' state.
+
+Raft's five (Figure 3 of the paper): election safety, leader append-only, log matching, leader
+completeness, state machine safety. Beside them: one vote per node and term, across crashes; a
+task is accepted once, and identically everywhere.
+"""
+
+from __future__ import annotations
+
+from protocol.clocks import Nanoseconds
+from protocol.facts import (
+    EntryCommitted,
+    Fact,
+    JobFinished,
+    LogTruncated,
+    RoleChanged,
+    TaskAccepted,
+    VoteGranted,
+)
+from protocol.identity import NodeId
+from protocol.sim.world import Host
+
+
+class InvariantBroken(Exception):
+    """A property that must always hold does not: the checker's name and what it saw."""
+
+    def __init__(self, checker: str, detail: str) -> None:
+        super().__init__(f"{checker}: {detail}")
+        self.checker = checker
+
+
+class Checkers:
+    """All of them; `see` is called for every fact, `check_logs` now and then."""
+
+    def __init__(self) -> None:
+        self._leaders: dict[int, NodeId] = {}
+        self._votes: dict[tuple[NodeId, int], NodeId] = {}
+        self._committed: dict[int, tuple[int, str]] = {}
+        self._leading: dict[NodeId, int] = {}
+        self._accepted: dict[tuple[str, str], TaskAccepted] = {}
+        self._outcomes: dict[str, JobFinished] = {}
+
+    def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
+        """Take note of a fact at a node; InvariantBroken if it contradicts another."""
+        node = host.identity.node
+        match fact:
+            case RoleChanged():
+                self._see_role(host, node, fact)
+            case VoteGranted():
+                earlier = self._votes.setdefault((node, fact.term), fact.candidate)
+                if earlier != fact.candidate:
+                    raise InvariantBroken(
+                        "one_vote_per_term",
+                        f"{node} voted for {earlier} and {fact.candidate} in term {fact.term}",
+                    )
+            case LogTruncated():
+                if self._leading.get(node) and host.peer and host.peer.raft.role.value == "leader":
+                    raise InvariantBroken("leader_append_only", f"{node} truncated {fact.index}")
+            case EntryCommitted():
+                entry = (fact.term, fact.checksum)
+                known = self._committed.setdefault(fact.index, entry)
+                if known != entry:
+                    raise InvariantBroken(
+                        "state_machine_safety", f"index {fact.index}: {known} and {entry}"
+                    )
+            case TaskAccepted():
+                accepted = self._accepted.setdefault((fact.job, fact.task), fact)
+                if accepted != fact:
+                    raise InvariantBroken("single_acceptance", f"{accepted} and {fact}")
+            case JobFinished():
+                finished = self._outcomes.setdefault(fact.job, fact)
+                if finished != fact:
+                    raise InvariantBroken("one_outcome", f"{finished} and {fact}")
+            case _:
+                pass
+
+    def _see_role(self, host: Host, node: NodeId, fact: RoleChanged) -> None:
+        self._leading.pop(node, None)
+        if fact.role != "leader":
+            return
+        self._leading[node] = fact.term
+        leader = self._leaders.setdefault(fact.term, node)
+        if leader != node:
+            raise InvariantBroken(
+                "election_safety", f"{leader} and {node} both lead term {fact.term}"
+            )
+        assert host.peer is not None
+        for index, (term, _) in self._committed.items():
+            if term < fact.term and host.peer.raft.log.term_at(index) != term:
+                raise InvariantBroken(
+                    "leader_completeness",
+                    f"{node} leads term {fact.term} without the entry {index} of term {term}",
+                )
+
+    def check_logs(self, hosts: list[Host]) -> None:
+        """Log matching: equal index and term at two nodes means equal logs up to there."""
+        logs = [host.peer.raft.log for host in hosts if host.peer]
+        for at, one in enumerate(logs):
+            for other in logs[at + 1 :]:
+                index = min(one.last_index, other.last_index)
+                while index and one.term_at(index) != other.term_at(index):
+                    index -= 1
+                for below in range(1, index + 1):
+                    if one.entry(below) != other.entry(below):
+                        raise InvariantBroken(
+                            "log_matching", f"equal at {index} but different at {below}"
+                        )

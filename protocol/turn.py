@@ -1,0 +1,85 @@
+"""One step of a peer while it is being taken: what the machines want done, in its three parts.
+
+    before    needs no disk: goes out at once
+    records   to be made durable
+    after     promises something: goes out when the records, and all earlier ones, are durable
+
+Machines get the turn as an argument and write into it; `Peer` turns it into effects. Facts are
+collected in order and carried to the other machines before the step ends.
+"""
+
+from __future__ import annotations
+
+from protocol.clocks import Nanoseconds
+from protocol.effects import Abort, Invoke, Record, Reply
+from protocol.facts import Fact
+from protocol.identity import NOBODY, NodeId
+from protocol.messages import LogEntry, Message
+
+Outgoing = tuple[NodeId, str, Message]
+
+
+class Turn:
+    """See the module's text. `sequence` is the number that this step's `Persist` will have."""
+
+    __slots__ = (
+        "after",
+        "before",
+        "committed",
+        "facts",
+        "now",
+        "proposals",
+        "records",
+        "sequence",
+        "wall",
+        "writes",
+    )
+
+    def __init__(self, now: Nanoseconds, wall: Nanoseconds, sequence: int) -> None:
+        self.now = now
+        self.wall = wall
+        self.sequence = sequence
+        self.before: list[Outgoing | Invoke | Abort | Reply] = []
+        self.records: list[Record] = []
+        self.after: list[Outgoing] = []
+        self.facts: list[Fact] = []
+        self.committed: list[LogEntry] = []
+        self.proposals: list[bytes] = []
+        self.writes: list[tuple[str, bytes]] = []
+
+    def send(self, destination: NodeId, message: Message) -> None:
+        """Send a message that promises nothing."""
+        self.before.append((destination, "", message))
+
+    def send_to_endpoint(self, endpoint: str, message: Message) -> None:
+        """Send to whoever listens at a seed address."""
+        self.before.append((NOBODY, endpoint, message))
+
+    def send_durable(self, destination: NodeId, message: Message) -> None:
+        """Send once everything persisted so far is durable."""
+        self.after.append((destination, "", message))
+
+    def persist(self, record: Record) -> None:
+        """Make the record durable."""
+        self.records.append(record)
+
+    def perform(self, effect: Invoke | Abort | Reply) -> None:
+        """Start or stop an agent, or answer a client."""
+        self.before.append(effect)
+
+    def report(self, fact: Fact) -> None:
+        """State what happened."""
+        self.facts.append(fact)
+
+    def commit(self, entry: LogEntry) -> None:
+        """Hand a committed log entry on to the ledger, in log order."""
+        self.committed.append(entry)
+
+    def propose(self, command: bytes) -> None:
+        """Ask for a command to be appended to the log, here or at the leader's. It may get lost:
+        whoever proposes looks at the ledger and repeats."""
+        self.proposals.append(command)
+
+    def write(self, key: str, value: bytes) -> None:
+        """Write a value into the replicated store as this node."""
+        self.writes.append((key, value))
