@@ -9,6 +9,7 @@ Invariants: only a node itself can raise its (epoch, incarnation), for it signs 
 records of a node the higher one wins; a failed or suspected node is alive again only by a higher
 record of its own. Everything is kept per node id, that is per key: a name or address may move.
 
+    REMEMBERED -- any word of or about it ------------>  ALIVE, LEFT
     ALIVE    -- no ack, direct or through k helpers -->  SUSPECT
     SUSPECT  -- not refuted in time ------------------>  FAILED
     SUSPECT, FAILED  -- a newer record by its owner -->  ALIVE
@@ -57,6 +58,7 @@ SEED_REPORT_EVERY = 20  # failed dials of a seed between two facts about it
 
 
 class State(Enum):
+    REMEMBERED = "remembered"  # from an earlier life of this node; not heard of yet
     ALIVE = "alive"
     SUSPECT = "suspect"
     FAILED = "failed"
@@ -142,9 +144,9 @@ class Membership:
         self._seed_faults: dict[str, int] = {}
         self._timers: list[tuple[Nanoseconds, int, _Timer, object]] = []
         self._timer_count = 0
-        for old in known:  # from before a restart: failed until they answer
+        for old in known:
             if old.node != self.node:
-                self._members[old.node] = Member(old, State.FAILED, now)
+                self._members[old.node] = Member(old, State.REMEMBERED, now)
         first = random.randrange(config.probe_interval_ns)
         self._set_timer(now + first, _Timer.PROBE)
         self._set_timer(now, _Timer.REDIAL)
@@ -171,6 +173,14 @@ class Membership:
     def members(self) -> dict[NodeId, Member]:
         """Every other node ever known, whatever its state."""
         return self._members
+
+    def gone(self) -> list[NodeId]:
+        """Nodes that have failed or left, as opposed to those never or not yet heard of."""
+        return [
+            node
+            for node, member in self._members.items()
+            if member.state in (State.FAILED, State.LEFT)
+        ]
 
     def state_of(self, node: NodeId) -> State | None:
         """None for a stranger."""
@@ -377,7 +387,7 @@ class Membership:
     def _tell_accused(self, turn: Turn, sender: NodeId) -> None:
         """Whoever is held to be suspect or failed and yet speaks shall hear of it and refute."""
         member = self._members.get(sender)
-        if member is None:
+        if member is None or member.state is State.REMEMBERED:
             turn.send(sender, self._everything(wants_answer=True))
         elif member.state in (State.SUSPECT, State.FAILED):
             rumor = self._rumor_of(sender, member)
@@ -416,7 +426,12 @@ class Membership:
         return tuple(records), tuple(rumors)
 
     def _everything(self, wants_answer: bool) -> MemberSync:
-        records = [self.own, *(member.record for member in self._members.values())]
+        records = [self.own]
+        records += [
+            member.record
+            for member in self._members.values()
+            if member.state is not State.REMEMBERED
+        ]
         rumors = [
             self._rumor_of(node, member)
             for node, member in self._members.items()
@@ -437,9 +452,11 @@ class Membership:
             return
         node = record.node
         member = self._members.get(node)
-        if member is not None and record.version <= member.record.version:
-            return
         was = member.state if member else None
+        if member is not None and record.version <= member.record.version:
+            same = record.version == member.record.version
+            if not (same and was is State.REMEMBERED):
+                return
         state = State.LEFT if record.left else State.ALIVE
         self._members[node] = Member(record, state, turn.now)
         turn.persist(KeepMember(record))
@@ -487,7 +504,9 @@ class Membership:
         This goes on for ever: it is how two halves of a healed team find each other."""
         alone = not self.alive()
         lost: list[str] = [
-            node for node, member in self._members.items() if member.state is State.FAILED
+            node
+            for node, member in self._members.items()
+            if member.state in (State.FAILED, State.REMEMBERED)
         ]
         if alone:
             lost += self.seeds

@@ -256,7 +256,8 @@ class Peer:
             self.raft.lose_leader(turn, fact.node)
 
     def _view(self) -> View:
-        return View(frozenset({self.node, *self.membership.alive()}), self.raft.leader)
+        alive = frozenset({self.node, *self.membership.alive()})
+        return View(alive, frozenset(self.membership.gone()), self.raft.leader)
 
     def _propose(self, turn: Turn, command: bytes, hops: int) -> None:
         """Append the command here, or pass it on towards the leader; it may be lost."""

@@ -460,8 +460,9 @@ class Raft:
             progress.next_index = max(progress.next_index, progress.match_index + 1)
             progress.probing = progress.waiting = False
             self._advance_commit(turn)
-        elif message.index > progress.match_index:
-            progress.next_index = min(message.index, self.log.last_index + 1)
+        else:  # the hint may lie below what is known to match: only the commit index bounds it
+            hint = min(message.index, self.log.last_index + 1)
+            progress.next_index = max(hint, progress.match_index + 1)
             progress.probing, progress.waiting = True, False
         if self.role is Role.LEADER and sender in self._progress:
             self._replicate(turn, sender, progress)

@@ -70,10 +70,11 @@ DETAIL_LENGTH_MAX = 2_000  # characters of a FAIL note
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the team machine needs to know of the others: who is alive (this node included), and
-    who leads (empty if unknown)."""
+    """What the team machine needs to know of the others: who is alive (this node included), who
+    has failed or left, and who leads (empty if unknown)."""
 
     alive: frozenset[NodeId]
+    gone: frozenset[NodeId]
     leader: NodeId
 
 
@@ -510,7 +511,7 @@ class Team:
                 attempt.unit == unit for attempt in self.attempts.values()
             )
         ends_at = held.heard_at + self.config.lease_ns
-        if held.claim.node not in view.alive or turn.now >= ends_at:
+        if held.claim.node in view.gone or turn.now >= ends_at:
             return False
         self._wake(ends_at)
         return True
