@@ -194,14 +194,15 @@ class JobState:
                 total = total.plus(state.accepted.usage)
         return total
 
-    def files(self) -> dict[str, bytes]:
-        """The accepted files; where two tasks wrote one path, the later in graph order stands."""
-        found: dict[str, bytes] = {}
+    def files(self) -> list[File]:
+        """The accepted files by path; where two tasks wrote one path, the later in graph order
+        stands."""
+        found: dict[str, File] = {}
         for task_id in graph.topological_order(self.job.needs):
             accepted = self.tasks[task_id].accepted
             for file in accepted.files if accepted else ():
-                found[file.path] = file.content
-        return found
+                found[file.path] = file
+        return [found[path] for path in sorted(found)]
 
 
 class Ledger:

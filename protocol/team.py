@@ -16,7 +16,7 @@ idempotent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from protocol import claims, codec, graph
@@ -47,7 +47,7 @@ from protocol.facts import (
     TaskFenced,
     TaskStarted,
 )
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import FILE_SIZE_MAX, ClaimMode, File, Job, digest_of, validate
 from protocol.ledger import (
     AbandonTask,
@@ -131,6 +131,20 @@ class Team:
         """After a restart: learn the claims and notes that the store brought back."""
         for key in self.store.scan():
             self._learn_key(None, key, now)
+
+    def holder_of(self, unit: Unit) -> NodeId:
+        """Who works on the unit, as far as is known here; empty if nobody."""
+        found = self.ledger.slot(*unit)
+        if found is None:
+            return NOBODY
+        if found[0].job.claims is not ClaimMode.LEASE:
+            return found[2].holder
+        held = self._book.get(unit)
+        return held.claim.node if held and held.claim.phase is not Phase.RELEASED else NOBODY
+
+    def notes_of(self, job: str, task: str) -> Sequence[FailNote]:
+        """Why attempts at a task failed, while the job goes on."""
+        return list(self._notes_of(job, task).values())
 
     # -- inputs --------------------------------------------------------------------------------
 
@@ -679,10 +693,3 @@ class Team:
         found = self.ledger.slot(*unit)
         assert found is not None
         return found[2]
-
-    def siblings(self) -> Iterator[tuple[str, int]]:
-        """Files of which more than one version is current, with how many."""
-        for key in self.store.scan("part/"):
-            versions = self.store.read(key)
-            if len(versions) > 1:
-                yield key.removeprefix("part/"), len(versions)

@@ -1,0 +1,94 @@
+"""Agents: whatever turns an assignment into files or a text.
+
+The boundary with the rest of a node is `protocol.effects.Assignment` in and
+`protocol.events.Progressed`, `Completed` and `AgentFailed` out; `invocation.py` keeps it. Behind
+it an agent is one async method. The kinds live in files of their own (`openai_agent.py`,
+`simulated_agent.py`, `command_agent.py`, `python_agent.py`) and are found by `kinds.py`, so that
+what is heavy is imported only where it is used.
+
+Invariant: an agent ends in one of three ways: it returns an `AgentResult`, it raises `AgentError`,
+or it is cancelled. Whatever it finished or spent by then is in its `Progress`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from protocol.effects import Assignment
+from protocol.errors import QuorateError
+from protocol.events import Failure
+from protocol.jobs import File, Usage
+
+DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
+
+
+class AgentError(QuorateError):
+    """An agent's own account of why there is no result."""
+
+    def __init__(self, reason: Failure, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = shorten(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """What an agent made: the files it was asked for, or the text that answers a question."""
+
+    files: tuple[File, ...]
+    text: str = ""
+
+
+class Progress:
+    """What an invocation has finished and spent so far; it outlives the agent's failure."""
+
+    def __init__(self, announce: Callable[[tuple[File, ...]], None]) -> None:
+        self._announce = announce
+        self._files: dict[str, File] = {}
+        self.usage = Usage()
+
+    @property
+    def files(self) -> tuple[File, ...]:
+        """The newest version of each finished file."""
+        return tuple(self._files.values())
+
+    def finish(self, files: Iterable[File]) -> None:
+        """Note files that are complete, and tell the peer about those that are new or changed."""
+        news = tuple(file for file in files if self._files.get(file.path) != file)
+        if news:
+            self._files.update((file.path, file) for file in news)
+            self._announce(news)
+
+    def spend(self, usage: Usage) -> None:
+        """Add to what this invocation has consumed."""
+        self.usage = self.usage.plus(usage)
+
+
+class Agent(Protocol):
+    """One kind of agent. A single instance serves all its invocations, several at a time."""
+
+    async def prepare(self) -> None:
+        """Do now what the first `run` would lose time with: heavy imports, starting a server."""
+        ...
+
+    async def run(self, assignment: Assignment, workspace: Path, progress: Progress) -> AgentResult:
+        """Do the task. `workspace` is an empty folder that is removed afterwards.
+
+        Raises AgentError. On cancellation everything that was started is stopped first.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release what the agent holds between invocations."""
+        ...
+
+
+def shorten(text: str, size_max: int = DETAIL_SIZE_MAX) -> str:
+    """`text` within the limit, by leaving out its middle: both ends of an error tell something."""
+    if len(text) <= size_max:
+        return text
+    half = (size_max - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"

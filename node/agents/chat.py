@@ -1,0 +1,348 @@
+"""One request to an OpenAI-compatible endpoint, repeated within bounds until it is answered.
+
+Invariant: `ask` ends with a whole `Reply` or raises `AgentError`; it sends at most `tries_max`
+requests, and each of them is counted in the usage, answered or not.
+
+The client's own retries are off, so that every 429 is seen here. The `openai` package costs half a
+second and 26 MiB, so it is imported at the first question, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from node.agents import AgentError, shorten
+from node.agents.answer import ANSWER_SIZE_MAX
+from node.agents.prompt import Message
+from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
+from node.agents.scratch import in_thread
+from node.agents.settings import OPENAI_URL, AgentSettings
+from protocol.events import Failure
+from protocol.jobs import Usage
+
+if TYPE_CHECKING:
+    from openai import APIError, APIStatusError, AsyncOpenAI
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletionMessageParam
+
+log = logging.getLogger(__name__)
+
+MESSAGE_SIZE_MAX = 500  # characters of an endpoint's own words in a detail
+_RETRIED = frozenset((408, 409, 425, 429))  # and everything from 500 on
+_NO_KEY = "none"  # many local servers want no key, but the client does
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. `finish_reason` is the endpoint's: stop, length, content_filter, ..."""
+
+    text: str
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault(Exception):
+    """A request that may be repeated."""
+
+    detail: str
+    retry_after_s: float | None = None
+
+
+class ChatEndpoint:
+    """An endpoint with its model. The connections are kept between questions."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        *,
+        simulated: bool = False,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        randomness: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._simulated = simulated
+        self._sleep = sleep
+        self._randomness = randomness or random.Random()
+        self._url = settings.base_url or OPENAI_URL
+        self._client: AsyncOpenAI | None = None
+        self._connecting = asyncio.Lock()
+        self._transport_error: type[Exception] = OSError
+        self._streams_usage = True  # until the endpoint rejects `stream_options`
+
+    async def ask(
+        self,
+        messages: Sequence[Message],
+        hear: Callable[[str], None],
+        restart: Callable[[], None],
+        spend: Callable[[Usage], None],
+    ) -> Reply:
+        """Put the conversation to the model. `hear` gets the text as it arrives, `restart` is told
+        when what was heard so far is void because a request broke off."""
+        self._check_settings()
+        client = await self._connect()
+        tries = 0
+        while True:
+            tries += 1
+            spend(Usage(calls=1, simulated=self._simulated))
+            try:
+                return await self._request(client, messages, hear, spend)
+            except _Fault as fault:
+                restart()
+                await self._wait(tries, fault)
+
+    async def prepare(self) -> None:
+        """Import the client and set it up; nothing is sent."""
+        await self._connect()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    # -- before ----------------------------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        if not self._settings.base_url and not self._settings.api_key:
+            raise AgentError(
+                Failure.BACKEND,
+                "no model to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own",
+            )
+        if not self._settings.model:
+            raise AgentError(
+                Failure.BACKEND, f"no model chosen: set OPENAI_MODEL to one that {self._url} has"
+            )
+
+    async def _connect(self) -> AsyncOpenAI:
+        async with self._connecting:
+            if self._client is None:
+                self._client = await in_thread(self._make_client)
+        return self._client
+
+    def _make_client(self) -> AsyncOpenAI:
+        import openai
+
+        # The client stands on httpx or on its successor, depending on its version; errors in
+        # mid-stream reach us as the transport's own.
+        transport = importlib.import_module(
+            openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
+        )
+        self._transport_error = transport.TransportError
+        client = openai.AsyncOpenAI(
+            base_url=self._url,
+            api_key=self._settings.api_key or _NO_KEY,
+            max_retries=0,
+            timeout=None,  # `_request` bounds every silence itself
+            # The simulated model is on this machine: no proxy of the environment may get between.
+            http_client=openai.DefaultAsyncHttpxClient(timeout=None, trust_env=not self._simulated),
+        )
+        _ = client.chat.completions  # its modules load on first touch: still in this thread
+        return client
+
+    # -- one request -----------------------------------------------------------------------------
+
+    async def _request(
+        self,
+        client: AsyncOpenAI,
+        messages: Sequence[Message],
+        hear: Callable[[str], None],
+        spend: Callable[[Usage], None],
+    ) -> Reply:
+        """One request; a _Fault may be retried, an AgentError may not."""
+        import openai
+
+        try:
+            if self._settings.stream:
+                return await self._stream(client, messages, hear, spend)
+            return await self._fetch(client, messages, hear, spend)
+        except TimeoutError:
+            raise _Fault(
+                f"silent for {self._settings.request_timeout_s:g} s: is the model overloaded?"
+            ) from None
+        except openai.APIStatusError as fault:
+            raise self._judge(fault) from None
+        except openai.APIConnectionError as fault:
+            cause = str(fault.__cause__ or fault) or type(fault).__name__
+            raise _Fault(f"cannot be reached ({cause}): check OPENAI_BASE_URL") from None
+        except openai.APIError as fault:
+            raise _Fault(f"broke off with an error: {_words_of(fault)}") from None
+        except self._transport_error as fault:
+            raise _Fault(f"connection broke in mid-answer ({fault})") from None
+        except ValueError as fault:  # JSON that is none
+            raise _Fault(f"sent something that is not the protocol ({fault})") from None
+
+    async def _fetch(
+        self,
+        client: AsyncOpenAI,
+        messages: Sequence[Message],
+        hear: Callable[[str], None],
+        spend: Callable[[Usage], None],
+    ) -> Reply:
+        async with asyncio.timeout(self._settings.request_timeout_s):
+            whole = await client.chat.completions.create(
+                model=self._settings.model, messages=_as_parameters(messages)
+            )
+        self._spend_tokens(whole.usage, spend)
+        # The client checks no types: an endpoint of another make may leave anything out.
+        choices = whole.choices or []
+        if not choices or choices[0].message is None:
+            raise _Fault("answered without any choice")
+        text = choices[0].message.content or ""
+        if len(text) > ANSWER_SIZE_MAX:
+            raise _too_long()
+        hear(text)
+        return Reply(text, choices[0].finish_reason or "")
+
+    async def _stream(
+        self,
+        client: AsyncOpenAI,
+        messages: Sequence[Message],
+        hear: Callable[[str], None],
+        spend: Callable[[Usage], None],
+    ) -> Reply:
+        limit_s = self._settings.request_timeout_s
+        now = asyncio.get_running_loop().time
+        pieces: list[str] = []
+        size = 0
+        finish_reason = ""
+        usage: CompletionUsage | None = None
+        async with asyncio.timeout(limit_s) as silence:
+            stream = self._chunks(client, messages)
+            async for piece, reason, spent in stream:
+                silence.reschedule(now() + limit_s)
+                finish_reason = reason or finish_reason
+                usage = spent or usage
+                size += len(piece)
+                if size > ANSWER_SIZE_MAX:
+                    await stream.aclose()
+                    raise _too_long()
+                if piece:
+                    pieces.append(piece)
+                    hear(piece)
+        self._spend_tokens(usage, spend)
+        if not finish_reason:
+            raise _Fault("ended its answer without a finish_reason: it is not whole")
+        return Reply("".join(pieces), finish_reason)
+
+    async def _chunks(
+        self, client: AsyncOpenAI, messages: Sequence[Message]
+    ) -> AsyncGenerator[tuple[str, str, CompletionUsage | None], None]:
+        """(text, finish reason, usage) of each chunk."""
+        parameters = _as_parameters(messages)
+        completions = client.chat.completions
+        if self._streams_usage:
+            stream = await completions.create(
+                model=self._settings.model,
+                messages=parameters,
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+        else:
+            stream = await completions.create(
+                model=self._settings.model, messages=parameters, stream=True
+            )
+        async with stream:
+            async for chunk in stream:
+                choice = chunk.choices[0] if chunk.choices else None
+                delta = choice.delta if choice else None
+                text = (delta.content if delta else None) or ""
+                yield text, (choice.finish_reason if choice else None) or "", chunk.usage
+
+    def _spend_tokens(self, usage: CompletionUsage | None, spend: Callable[[Usage], None]) -> None:
+        if usage is not None:
+            spend(
+                Usage(
+                    tokens_in=usage.prompt_tokens or 0,
+                    tokens_out=usage.completion_tokens or 0,
+                    simulated=self._simulated,
+                )
+            )
+
+    # -- after a failure -------------------------------------------------------------------------
+
+    def _judge(self, fault: APIStatusError) -> Exception:
+        """What a refusal means: a _Fault to be retried, or an AgentError that names the remedy."""
+        status = fault.status_code
+        words = _words_of(fault)
+        code = fault.code or ""
+        if code == "unknown_task":
+            return AgentError(Failure.UNKNOWN_TASK, words)
+        if status == 400 and self._streams_usage and "stream_options" in words:
+            self._streams_usage = False
+            return _Fault("does not know stream_options", retry_after_s=0.0)
+        if code == "insufficient_quota":
+            return AgentError(Failure.BACKEND, f"the account is used up: {words}")
+        if status in _RETRIED or status >= 500:
+            retry_after_s = read_retry_after(fault.response.headers)
+            if status == 429:
+                log.warning("! %s limits the rate (429): %s", self._url, words)
+            return _Fault(f"answers {status}: {words}", retry_after_s)
+        model = self._settings.model
+        if status == 401:
+            remedy = "the endpoint refuses the key: check OPENAI_API_KEY"
+        elif status == 403:
+            remedy = f"this key may not use {model!r}: check OPENAI_API_KEY and OPENAI_MODEL"
+        elif status == 404 and (code == "model_not_found" or "model" in words.lower()):
+            remedy = f"the endpoint has no model {model!r}: set OPENAI_MODEL to one it has"
+        elif status == 404:
+            remedy = (
+                f"no chat completions at {self._url}: check OPENAI_BASE_URL (often ends in /v1)"
+            )
+        else:
+            remedy = f"the endpoint rejects the request with {status}"
+        return AgentError(Failure.BACKEND, f"{remedy} ({words})")
+
+    async def _wait(self, tries: int, fault: _Fault) -> None:
+        """Sleep before the next try, or give up with a clear account."""
+        settings = self._settings
+        if tries >= settings.tries_max:
+            raise AgentError(
+                Failure.BACKEND, f"{self._url} {fault.detail}; gave up after {tries} requests"
+            )
+        if fault.retry_after_s is not None and fault.retry_after_s > RETRY_AFTER_MAX_S:
+            raise AgentError(
+                Failure.BACKEND,
+                f"{self._url} {fault.detail}; it asks to wait {fault.retry_after_s:.0f} s, "
+                f"more than the {RETRY_AFTER_MAX_S:.0f} s that are waited at most",
+            )
+        pause_s = wait_s(
+            tries,
+            settings.backoff_first_s,
+            settings.backoff_max_s,
+            fault.retry_after_s,
+            self._randomness,
+        )
+        log.info("> again in %.2f s: %s %s", pause_s, self._url, fault.detail)
+        await self._sleep(pause_s)
+
+
+def _as_parameters(messages: Sequence[Message]) -> list[ChatCompletionMessageParam]:
+    parameters: list[ChatCompletionMessageParam] = []
+    for message in messages:
+        if message.role == "system":
+            parameters.append({"role": "system", "content": message.content})
+        elif message.role == "assistant":
+            parameters.append({"role": "assistant", "content": message.content})
+        else:
+            assert message.role == "user"
+            parameters.append({"role": "user", "content": message.content})
+    return parameters
+
+
+def _words_of(fault: APIError) -> str:
+    """The endpoint's own message, on one line."""
+    body = fault.body
+    said = body.get("message") if isinstance(body, dict) else None
+    return shorten(" ".join(str(said or fault.message).split()), MESSAGE_SIZE_MAX)
+
+
+def _too_long() -> AgentError:
+    return AgentError(
+        Failure.OUTPUT, f"the answer is over {ANSWER_SIZE_MAX} characters: ask for less at once"
+    )

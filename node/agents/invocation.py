@@ -1,0 +1,172 @@
+"""Invocations: from an assignment to exactly one end, `Completed` or `AgentFailed`.
+
+Invariant: each started invocation delivers any number of `Progressed` and then exactly one end,
+also when its agent raises, hangs, is aborted or the node stops; and after the end nothing that it
+started (request, process, folder) is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from node.agents import AgentError, AgentResult, Progress, shorten
+from node.agents.kinds import Agents
+from node.agents.scratch import scratch_folder
+from node.agents.settings import AgentSettings
+from node.agents.verify import Verifier
+from protocol.effects import Assignment
+from protocol.events import AgentFailed, Completed, Event, Failure, Progressed
+from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
+
+log = logging.getLogger(__name__)
+
+WAITING_MAX = 64  # invocations beyond those at work; a peer that starts more has lost count
+
+
+@dataclass(slots=True)
+class _Invocation:
+    """One attempt under way."""
+
+    number: int
+    assignment: Assignment
+    progress: Progress
+    abort_reason: str | None = None
+    work: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Invocations:
+    """The agents at work on this node.
+
+    `deliver` is called from the event loop, also within `start`; it should only put the event in
+    a queue.
+    """
+
+    def __init__(self, settings: AgentSettings, deliver: Callable[[Event], None]) -> None:
+        self._deliver = deliver
+        self._bound = settings.invocations_max + WAITING_MAX
+        self._scratch = settings.scratch
+        self._agents = Agents(settings)
+        self._verifier = Verifier(settings.scratch, settings.verify_timeout_s)
+        self._turns = asyncio.Semaphore(settings.invocations_max)
+        self._running: dict[int, _Invocation] = {}
+        self._closed = False
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """The numbers of the invocations that have not ended."""
+        return tuple(self._running)
+
+    async def prepare(self, kind: str) -> None:
+        """Load what this kind of agent needs, so that its first task does not wait for it (for the
+        `openai` client about half a second). Optional; errors are those of a first use."""
+        await self._agents.of(kind).prepare()
+
+    def start(self, invocation: int, assignment: Assignment) -> None:
+        """Start an agent on the assignment; its end is delivered with this number."""
+        assert invocation not in self._running, f"invocation {invocation} runs already"
+        progress = Progress(lambda files: self._deliver(Progressed(invocation, files)))
+        run = _Invocation(invocation, assignment, progress)
+        if self._closed:
+            self._fail(run, Failure.ABORTED, "the node is stopping")
+        elif len(self._running) >= self._bound:
+            self._fail(run, Failure.AGENT, f"{self._bound} agents are at work or wait here already")
+        else:
+            self._running[invocation] = run
+            run.work = asyncio.create_task(self._attempt(run), name=f"invocation-{invocation}")
+            run.work.add_done_callback(lambda _: self._settle(run))
+
+    def abort(self, invocation: int, reason: str) -> None:
+        """Stop an agent. AgentFailed(ABORTED) follows when all it started is gone; nothing
+        happens if it has ended already."""
+        run = self._running.get(invocation)
+        if run is None or run.abort_reason is not None:
+            return
+        run.abort_reason = reason
+        assert run.work is not None
+        run.work.cancel()
+
+    async def close(self) -> None:
+        """Abort everything, wait until it is gone, and release what the agents hold."""
+        self._closed = True
+        for invocation in self.running:
+            self.abort(invocation, "the node is stopping")
+        works = [run.work for run in self._running.values() if run.work is not None]
+        if works:
+            await asyncio.wait(works)
+        await self._agents.close()
+
+    # -- one attempt -----------------------------------------------------------------------------
+
+    async def _attempt(self, run: _Invocation) -> None:
+        """Run the agent, check what it made, and report the end."""
+        try:
+            result = await self._result_of(run)
+        except asyncio.CancelledError:
+            self._fail(run, Failure.ABORTED, run.abort_reason or "cancelled")
+            if run.abort_reason is None:  # not ours: whoever cancelled must see it
+                raise
+        except AgentError as fault:
+            self._fail(run, fault.reason, fault.detail)
+        except Exception as fault:
+            # Whatever an agent raises ends its attempt, and only that.
+            log.warning("! invocation %d failed", run.number, exc_info=True)
+            self._fail(run, Failure.AGENT, _one_line(fault))
+        else:
+            del self._running[run.number]
+            self._deliver(Completed(run.number, result.files, result.text, run.progress.usage))
+
+    async def _result_of(self, run: _Invocation) -> AgentResult:
+        task = run.assignment.task
+        async with self._turns:
+            try:
+                async with asyncio.timeout(task.timeout_s) as limit:
+                    async with scratch_folder(self._scratch) as workspace:
+                        agent = self._agents.of(task.agent)
+                        result = await agent.run(run.assignment, workspace, run.progress)
+            except TimeoutError as fault:
+                if not limit.expired():  # the agent's own, with a meaning of its own
+                    raise AgentError(Failure.AGENT, _one_line(fault)) from fault
+                raise AgentError(
+                    Failure.TIMEOUT, f"no result within the task's {task.timeout_s:g} s"
+                ) from None
+            _check_files(task.writes, result.files)
+            run.progress.finish(result.files)
+            fault_found = await self._verifier.check(run.assignment, result.files, result.text)
+        if fault_found:
+            raise AgentError(Failure.VERIFY, fault_found)
+        return result
+
+    def _settle(self, run: _Invocation) -> None:
+        """A task that is cancelled before its first step never gets to report its own end."""
+        if self._running.get(run.number) is run:
+            self._fail(run, Failure.ABORTED, run.abort_reason or "cancelled")
+
+    def _fail(self, run: _Invocation, reason: Failure, detail: str) -> None:
+        self._running.pop(run.number, None)
+        self._deliver(
+            AgentFailed(run.number, reason, detail, run.progress.files, run.progress.usage)
+        )
+
+
+def _check_files(writes: tuple[str, ...], files: tuple[File, ...]) -> None:
+    """Whatever the agent says: exactly the files that were asked for, within the limits."""
+    paths = sorted(file.path for file in files)
+    if paths != sorted(writes):
+        raise AgentError(
+            Failure.OUTPUT,
+            f"the agent gave {', '.join(paths) or 'no files'}, wanted {', '.join(sorted(writes))}",
+        )
+    for file in files:
+        if len(file.content) > FILE_SIZE_MAX:
+            raise AgentError(
+                Failure.OUTPUT, f"{file.path} is over the limit of {FILE_SIZE_MAX} bytes"
+            )
+    if sum(len(file.content) for file in files) > RESULT_SIZE_MAX:
+        raise AgentError(Failure.OUTPUT, f"the files are over {RESULT_SIZE_MAX} bytes together")
+
+
+def _one_line(fault: BaseException) -> str:
+    return shorten(" ".join(f"{type(fault).__name__}: {fault}".split()))

@@ -1,0 +1,171 @@
+"""What a model is asked, and how to read such a request back.
+
+Invariant: `read_request` finds in any prompt of `build_prompt` exactly the files, or the question,
+that the assignment asks for: the section that names them comes last, so nothing in the task's own
+words or in the files shown can stand in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from node.agents import shorten
+from protocol.effects import Assignment
+from protocol.jobs import File
+
+SHOWN_SIZE_MAX = 192 * 1024  # bytes of earlier files in one prompt
+NOTES_MAX = 5  # of the newest failures
+NOTE_SIZE_MAX = 1_500
+REPAIR_ANSWER_SIZE_MAX = 64 * 1024  # characters of a failed answer shown back to its author
+
+WRITE_HEADING = "# Files to write"
+QUESTION_HEADING = "# Question (answer in plain text)"
+
+_SYSTEM_FILES = """\
+You are one engineer of a team. Each of you has one task; others build on the files you write.
+Answer with every file you are asked for, whole, each in a fenced block whose opening line names
+its path, like this:
+
+```python path=folder/name.py
+...
+```
+
+No other files, no usage examples in fences, nothing left out. If a file holds fences itself, use a
+longer fence around it."""
+
+_SYSTEM_QUESTION = """\
+You are one member of a team that answers questions independently and then compares answers.
+Answer the question at the end in plain text, briefly and exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a prompt asks for: `paths` to write, or if there are none, a `question`."""
+
+    paths: tuple[str, ...]
+    question: str
+
+
+def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
+    """The conversation that opens an attempt."""
+    task = assignment.task
+    sections = []
+    if assignment.description:
+        sections.append(f"# The job\n\n{assignment.description.strip()}")
+    if task.writes:
+        sections.append(f"# Your task: {task.title or task.id}\n\n{task.prompt.strip()}")
+    if assignment.inputs:
+        sections.append(
+            "# Files that exist already (finished by others, do not repeat them)\n\n"
+            + show_files(assignment.inputs)
+        )
+    if assignment.partial:
+        sections.append(
+            "# What an earlier attempt at this task left (unchecked, maybe unfinished)\n\n"
+            + show_files(assignment.partial)
+        )
+    if assignment.notes:
+        sections.append(f"# Why earlier attempts failed\n\n{show_notes(assignment.notes)}")
+    if task.writes:
+        listed = "\n".join(f"- {path}" for path in task.writes)
+        sections.append(f"{WRITE_HEADING}\n\n{listed}")
+    else:
+        # The heading must occur once before the question: see `read_request`.
+        sections = [text.replace(QUESTION_HEADING, "# Question") for text in sections]
+        sections.append(f"{QUESTION_HEADING}\n\n{task.prompt.strip()}")
+    system = _SYSTEM_FILES if task.writes else _SYSTEM_QUESTION
+    return (Message("system", system), Message("user", "\n\n".join(sections) + "\n"))
+
+
+def repair_prompt(
+    answer: str, faults: Sequence[str], missing: Sequence[str]
+) -> tuple[Message, ...]:
+    """The turn that shows a model its unusable answer and says what is still wanted."""
+    complaint = "\n".join(f"- {fault}" for fault in faults)
+    if missing:
+        wish = "Write these now, each in a fenced block that names its path:\n" + "\n".join(
+            f"- {path}" for path in missing
+        )
+    else:
+        wish = "Answer the question in plain text."
+    return (
+        Message("assistant", shorten(answer, REPAIR_ANSWER_SIZE_MAX) or "(nothing)"),
+        Message("user", f"That answer cannot be used:\n{complaint}\n\n{wish}\n"),
+    )
+
+
+def program_prompt(assignment: Assignment) -> str:
+    """What a program is given: the task's own words, and why earlier attempts failed."""
+    if not assignment.notes:
+        return assignment.task.prompt
+    notes = show_notes(assignment.notes)
+    return f"{assignment.task.prompt}\n\n# Why earlier attempts failed\n\n{notes}\n"
+
+
+def read_request(messages: Iterable[Message]) -> Request:
+    """What these messages ask for. Words from elsewhere are one question: the last user turn."""
+    last = ""
+    system = ""
+    for message in messages:
+        if message.role == "system":
+            system = message.content
+        if message.role != "user":
+            continue
+        last = message.content
+        # The system turn tells which kind it is: a question may well quote the other heading.
+        if system == _SYSTEM_FILES:
+            _, heading, tail = last.rpartition(f"{WRITE_HEADING}\n\n")
+            if heading:
+                listed = [line[2:] for line in tail.splitlines() if line.startswith("- ")]
+                return Request(tuple(listed), "")
+        elif system == _SYSTEM_QUESTION:
+            _, heading, tail = last.partition(f"{QUESTION_HEADING}\n\n")
+            if heading:
+                return Request((), tail.strip())
+    return Request((), last.strip())
+
+
+def show_notes(notes: Sequence[str]) -> str:
+    """The newest failure notes as a list."""
+    return "\n".join(f"- {shorten(note, NOTE_SIZE_MAX)}" for note in notes[-NOTES_MAX:])
+
+
+def show_files(files: Iterable[File]) -> str:
+    """The files in fenced blocks, within the size limit; those beyond it only by name."""
+    shown = []
+    left = SHOWN_SIZE_MAX
+    for file in files:
+        text = _text_of(file)
+        if text is None or len(file.content) > left:
+            what = "not text" if text is None else "too long to show"
+            shown.append(f"{file.path}: {len(file.content)} bytes, {what}")
+            continue
+        left -= len(file.content)
+        fence = "`" * max(3, _longest_run(text, "`") + 1)
+        newline = "" if text.endswith("\n") or not text else "\n"
+        shown.append(f"{fence} path={file.path}\n{text}{newline}{fence}")
+    return "\n\n".join(shown)
+
+
+def _text_of(file: File) -> str | None:
+    try:
+        return file.content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _longest_run(text: str, letter: str) -> int:
+    longest = run = 0
+    for at in text:
+        run = run + 1 if at == letter else 0
+        longest = max(longest, run)
+    return longest

@@ -1,0 +1,56 @@
+"""The command line: `quorate VERB`.
+
+Every verb takes `--json`; exit codes are 0 ok, 1 a negative result, 2 usage, 3 could not run
+(and for `sim` 3 crash, 4 no convergence, 5 invariant broken). What a verb needs is imported when
+it runs: `--help` must be quick.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from node.cli import job_verbs, sim_verb, team_verbs
+from protocol.errors import QuorateError
+
+app = typer.Typer(
+    name="quorate",
+    help="A peer-to-peer network of LLM agents: no orchestrator.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command()(job_verbs.run)
+app.command()(team_verbs.up)
+app.command()(team_verbs.down)
+app.command()(team_verbs.ps)
+app.command()(job_verbs.submit)
+app.command()(job_verbs.tasks)
+app.command()(job_verbs.get)
+app.command()(job_verbs.ask)
+app.command()(team_verbs.logs)
+app.command()(team_verbs.doctor)
+app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)(team_verbs.node)
+app.command()(sim_verb.sim)
+
+
+def main() -> None:
+    """The console script. Errors on purpose are one line on standard error."""
+    try:
+        app()
+    except QuorateError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        sys.exit(exit_code_of(fault))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def exit_code_of(fault: QuorateError) -> int:
+    """2 for what the user can correct in the command, 3 for what could not run."""
+    return 3 if type(fault).__name__ in ("RunFailed", "DoorError") else 2

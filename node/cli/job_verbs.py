@@ -1,0 +1,322 @@
+"""Verbs about jobs: run, submit, tasks, get, ask."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from node.cli.console import (
+    DEFAULT_DIR,
+    DirOption,
+    JsonOption,
+    NodeOption,
+    doors_of,
+    execute,
+    print_json,
+    token,
+)
+
+if TYPE_CHECKING:
+    from protocol.jobs import ClaimMode, Job
+
+DEFAULT_JOB = "mathutils_p05"
+
+
+class Claims(StrEnum):
+    """How work is given out; `protocol.jobs.ClaimMode` without importing it for --help."""
+
+    lease = "lease"
+    raft = "raft"
+    assigned = "assigned"
+    leader = "leader"
+
+
+AgentOption = Annotated[
+    str,
+    typer.Option(
+        help="Agent of tasks that name none: simulated, or openai if OPENAI_BASE_URL is set."
+    ),
+]
+ClaimsOption = Annotated[
+    Claims | None,
+    typer.Option("--claims", help="How work is given out; the job file's by default."),
+]
+
+
+def run(
+    job: Annotated[
+        str, typer.Argument(help="A packaged list, a .yaml or .json file.")
+    ] = DEFAULT_JOB,
+    nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many processes.")] = 5,
+    claims: ClaimsOption = None,
+    agent: AgentOption = "",
+    kill_leader_at: Annotated[
+        str, typer.Option(metavar="30%", help="kill -9 the leader at this share of accepted tasks.")
+    ] = "",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="kill-followers:2@50%, kill-all@40%, stop:20s@30%, cut:2:10s@40%."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the files go; output/JOB by default.")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="How much faster the simulated model is.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="What the simulated model draws from.")] = 1,
+    model: Annotated[
+        str, typer.Option(help="Whose latencies it has: gpt, claude or gemini.")
+    ] = "gpt",
+    wrong: Annotated[float, typer.Option(help="Share of its answers that are wrong.")] = 0.0,
+    keep: Annotated[Path | None, typer.Option(help="Keep the team's folder (logs) here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a team, do a job, print the agreed result, stop the team."""
+    from node.cli.progress import RunDisplay, print_outcome
+    from node.lab.cluster import ModelOptions
+    from node.lab.output import check_output_folder
+    from node.lab.run_job import RunOptions, run_job
+    from node.lab.schedule import Fault, FaultKind, percentage
+
+    prepared = prepare(job, claims, agent)
+    faults = [Fault.parse(text) for text in fault or ()]
+    if kill_leader_at:
+        faults.append(Fault(FaultKind.KILL_LEADER, percentage(kill_leader_at)))
+    output = out if out is not None else Path("output") / prepared.id
+    options = RunOptions(
+        nodes=nodes,
+        faults=tuple(faults),
+        output=output,
+        model=ModelOptions(speed=speed, seed=seed, model=model, extra=("--wrong", str(wrong))),
+        folder=keep,
+    )
+    check_output_folder(output)
+    with RunDisplay(quiet=as_json) as display:
+        outcome = execute(run_job(prepared, options, display.show))
+    if as_json:
+        print_json(outcome.as_json())
+    else:
+        print_outcome(outcome)
+    raise typer.Exit(0 if outcome.is_good else 1)
+
+
+def prepare(source: str, claims: Claims | None, agent: str) -> Job:
+    """Read and check a job, say what should be known of it, and give it an id of its own."""
+    from node import jobfile
+    from node.agents.backends import check_backends, default_agent
+    from node.lab.output import check_names
+    from protocol.jobs import ClaimMode, warnings_of
+
+    found = jobfile.read(source, agent or default_agent())
+    check_backends(found)
+    check_names(found)
+    mode: ClaimMode | None = ClaimMode(claims.value) if claims else None
+    prepared = jobfile.with_fresh_id(found, mode)
+    for warning in (*warnings_of(prepared), *jobfile.notes_on(prepared)):
+        print(f"warning: {warning}", file=sys.stderr)
+    return prepared
+
+
+def submit(
+    job: Annotated[str, typer.Argument(help="A packaged list, a .yaml or .json file.")],
+    claims: ClaimsOption = None,
+    agent: AgentOption = "",
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; exit 1 if it fails.")
+    ] = False,
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a job to a running team."""
+    prepared = prepare(job, claims, agent)
+    job_id = execute(_submit(doors_of(folder, node), prepared))
+    view = execute(_wait_for(doors_of(folder, node), job_id)) if wait else None
+    if as_json:
+        print_json(view or {"job": job_id})
+    else:
+        print(job_id if view is None else _job_line(view))
+    if view is not None and not view["succeeded"]:
+        raise typer.Exit(1)
+
+
+async def _submit(doors: list[str], job: Job) -> str:
+    from node.lab.door import Door, DoorError
+
+    fault = DoorError("Unreachable", "there is no node to ask")
+    for address in doors:
+        try:
+            async with Door(address, token()) as door:
+                return await door.submit(job)
+        except DoorError as error:
+            if error.kind not in ("Unreachable", "Busy", "NotLeader"):
+                raise
+            fault = error  # it did not happen there: another node may take it
+    raise fault
+
+
+async def _wait_for(doors: list[str], job_id: str) -> dict[str, Any]:
+    """The job's view once it is finished."""
+    import asyncio
+
+    from node.lab.door import DoorError, ask_first
+
+    while True:
+        try:
+            view: dict[str, Any] = await ask_first(doors, f"/v1/jobs/{job_id}", token())
+        except DoorError as fault:
+            if fault.kind not in ("NotFound", "Unreachable"):
+                raise
+        else:
+            if view["finished"]:
+                return view
+        await asyncio.sleep(0.2)
+
+
+def tasks(
+    job: Annotated[str, typer.Argument(help="A job's id; the latest if left out.")] = "",
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """The tasks of a job: status, holder, result."""
+    view = _view_of(doors_of(folder, node), job)
+    if as_json:
+        print_json(view)
+        return
+    print(_job_line(view))
+    for task in view["tasks"]:
+        who = task["accepted"]["name"] if task["accepted"] else ",".join(task["holders"])
+        extras = []
+        if task["failures"]:
+            extras.append(f"{len(task['failures'])} failed: {task['failures'][-1]['reason']}")
+        if task["late"]:
+            extras.append(f"late: {', '.join(late['name'] for late in task['late'])}")
+        if task["abandoned"]:
+            extras.append(task["abandoned"])
+        print(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())
+    for sibling in view["siblings"]:
+        names = ", ".join(version["name"] for version in sibling["versions"])
+        print(f"  siblings of {sibling['path']}: {names}")
+
+
+def _view_of(doors: list[str], job: str) -> dict[str, Any]:
+    from node.lab.door import DoorError, ask_first
+
+    if not job:
+        jobs = execute(ask_first(doors, "/v1/jobs", token()))
+        if not jobs:
+            raise DoorError(
+                "NotFound", "this team has no job yet: give it one with 'quorate submit'"
+            )
+        job = jobs[-1]["id"]
+    view: dict[str, Any] = execute(ask_first(doors, f"/v1/jobs/{job}", token()))
+    return view
+
+
+def _job_line(view: dict[str, Any]) -> str:
+    done = sum(task["status"] == "accepted" for task in view["tasks"])
+    state = "running"
+    if view["finished"]:
+        state = "succeeded" if view["succeeded"] else "failed"
+    outcome = f", outcome {view['outcome'][:16]}" if view["outcome"] else ""
+    return f"{view['id']}: {state}, {done} of {len(view['tasks'])} accepted{outcome}"
+
+
+def get(
+    job: Annotated[str, typer.Argument(help="A job's id; the latest if left out.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the files go; output/JOB by default.")
+    ] = None,
+    path: Annotated[str, typer.Option("--file", help="Print one file, or its siblings.")] = "",
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the accepted files of a job, or look at one file and its siblings."""
+    doors = doors_of(folder, node)
+    view = _view_of(doors, job)
+    if path:
+        _print_file(doors, view, path, as_json)
+        return
+    from node.lab.output import check_output_folder, write_output
+
+    output = out if out is not None else Path("output") / view["id"]
+    check_output_folder(output)
+    files = execute(_fetch(doors, view["id"]))
+    write_output(output, files, view)
+    if as_json:
+        print_json({"job": view["id"], "output": str(output), "files": [f.path for f in files]})
+    else:
+        print(f"{len(files)} files in {output}")
+    if not view["finished"]:
+        print("the job is still running: these are the files accepted so far", file=sys.stderr)
+
+
+async def _fetch(doors: list[str], job_id: str) -> list[Any]:
+    from node.lab.door import Door, ask_first
+    from protocol.jobs import File
+
+    paths = await ask_first(doors, f"/v1/jobs/{job_id}/files", token())
+    async with Door(doors[0], token()) as door:
+        return [
+            File(path, await door.get_bytes(f"/v1/jobs/{job_id}/files/{path}")) for path in paths
+        ]
+
+
+def _print_file(doors: list[str], view: dict[str, Any], path: str, as_json: bool) -> None:
+    from node.lab.door import DoorError, ask_first
+
+    versions = execute(ask_first(doors, f"/v1/jobs/{view['id']}/partials/{path}", token()))
+    accepted = next(
+        (task["accepted"] for task in view["tasks"] if path in task["writes"] and task["accepted"]),
+        None,
+    )
+    if not versions and accepted is None:
+        raise DoorError("NotFound", f"nobody has written {path!r} for {view['id']}")
+    if as_json:
+        print_json({"path": path, "accepted": accepted, "versions": versions})
+        return
+    for version in versions:
+        mark = ""
+        if accepted and version["node"] == accepted["node"]:
+            mark = ", accepted"
+        print(f"--- {path} by {version['name']} (token {version['token']}{mark})")
+        print(version["content"], end="" if version["content"].endswith("\n") else "\n")
+
+
+def ask(
+    question: Annotated[str, typer.Argument(help="What to ask the team.")],
+    answers: Annotated[int, typer.Option("-k", "--answers", help="Independent answers.")] = 3,
+    nodes: Annotated[int, typer.Option("-n", "--nodes", help="Team size if none runs.")] = 3,
+    agent: AgentOption = "",
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the team: independent answers from different nodes, the majority's is committed."""
+    from node.cli.question import ask_running_team, ask_team_of_its_own, question_job
+    from node.lab.cluster import STATE_FILE, Cluster
+
+    job = question_job(question, answers, agent)
+    running = bool(node) or (
+        (folder / STATE_FILE).exists() and bool(Cluster.load(folder).running())
+    )
+    if running:
+        view = execute(ask_running_team(doors_of(folder, node), job))
+    else:
+        view = execute(ask_team_of_its_own(job, nodes))
+    task = view["tasks"][0]
+    if as_json:
+        print_json(task)
+    elif task["accepted"]:
+        print(task["accepted"]["text"])
+        by = "simulated" if task["accepted"]["simulated"] else "model"
+        print(
+            f"-- accepted from {task['accepted']['name']} ({by}), {answers} asked", file=sys.stderr
+        )
+    else:
+        print(f"no answer: {task['abandoned']}", file=sys.stderr)
+    raise typer.Exit(0 if task["accepted"] else 1)

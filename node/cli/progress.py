@@ -1,0 +1,157 @@
+"""What `quorate run` shows: a live table while it goes on, the agreed result at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from node.lab.outcome import Outcome
+    from node.lab.run_job import Run
+    from node.lab.watch import TaskProgress
+
+ROWS_MAX = 40  # tasks shown in the live table
+PLAIN_EVERY_S = 2.0  # where there is no terminal: a line now and then
+REDRAW_EVERY_S = 0.1
+
+
+class RunDisplay:
+    """Live on a terminal, a line every two seconds elsewhere, silent if `quiet`."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = Console()
+        self._live: Live | None = None
+        self._shown_at = 0.0
+
+    def __enter__(self) -> RunDisplay:
+        if not self._quiet and self._console.is_terminal:
+            self._live = Live(
+                Text("starting the team ..."), console=self._console, auto_refresh=False
+            )
+            self._live.start()
+        elif not self._quiet:
+            print("starting the team ...", flush=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, run: Run) -> None:
+        """Draw the run as it is now."""
+        now = time.monotonic()
+        if self._live and now - self._shown_at >= REDRAW_EVERY_S:
+            self._shown_at = now
+            self._live.update(_table(run), refresh=True)
+        elif not self._live and not self._quiet and now - self._shown_at >= PLAIN_EVERY_S:
+            self._shown_at = now
+            print(_headline(run), flush=True)
+
+
+def _headline(run: Run) -> str:
+    progress = run.progress
+    alive = len(run.cluster.running())
+    working = sum(bool(t.holder) and not t.accepted_at for t in progress.tasks.values())
+    line = (
+        f"{progress.accepted} of {len(progress.tasks)} accepted, {working} in work, "
+        f"leader {progress.name(progress.leader)} of term {progress.term}, "
+        f"{alive} of {len(run.cluster.nodes)} nodes up"
+    )
+    return line + (f", {run.struck[-1]}" if run.struck else "")
+
+
+def _table(run: Run) -> Group:
+    table = Table(box=None, pad_edge=False)
+    for column in ("task", "state", "node", "seconds"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    for task in list(run.progress.tasks.values())[:ROWS_MAX]:
+        state, style = _state(task)
+        node = task.accepted_by if task.accepted_at else task.holder
+        end = task.accepted_at or time.time()
+        seconds = f"{end - task.started_at:.1f}" if task.started_at else ""
+        name = run.progress.name(node) if node else ""
+        table.add_row(task.task, Text(state, style=style), name, seconds)
+    return Group(Text(_headline(run), style="bold"), table)
+
+
+def _state(task: TaskProgress) -> tuple[str, str]:
+    if task.accepted_at:
+        return "accepted", "green"
+    if task.abandoned:
+        return "abandoned", "red"
+    if task.started_at or task.holder:
+        return ("again" if task.failures else "working"), "yellow"
+    return "waiting", "dim"
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """The result, for people."""
+    console = Console(highlight=False, soft_wrap=True)
+    verdict = "succeeded" if outcome.succeeded else "FAILED"
+    console.print(f"\n[bold]{outcome.job} {verdict}[/bold]: outcome {outcome.outcome}")
+    same = "all equal" if outcome.agreed else "[red]NOT EQUAL[/red]"
+    told = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(outcome.digests.items()))
+    console.print(f"as each living node reports it ({same}): {told}")
+    _print_tasks(console, outcome)
+    by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
+    console.print(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
+    console.print(_times(outcome))
+    mark = " (simulated)" if outcome.simulated else ""
+    console.print(
+        f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}; "
+        f"failed attempts {outcome.failed_attempts}, collisions {outcome.collisions}, "
+        f"late results {outcome.late_results}, files with siblings {len(outcome.siblings)}"
+    )
+    for sibling in outcome.siblings:
+        names = ", ".join(version["name"] for version in sibling["versions"])
+        console.print(f"  siblings of {sibling['path']}: {names}")
+    for struck in outcome.faults:
+        console.print(f"fault: {struck}")
+    failed = {task: why for task, why in outcome.checks.items() if why}
+    if outcome.checks:
+        console.print(f"checks on the whole output: {_count(len(outcome.checks), failed)}")
+    for task, why in failed.items():
+        console.print(f"  [red]{task}[/red]: {why.strip().splitlines()[-1]}", markup=True)
+    console.print(f"files: {outcome.output}")
+    if not outcome.agreed:
+        print("the nodes do not agree: this is a bug, please keep the folder", file=sys.stderr)
+
+
+def _count(checks: int, failed: dict[str, str]) -> str:
+    return f"{checks - len(failed)} of {checks} pass"
+
+
+def _print_tasks(console: Console, outcome: Outcome) -> None:
+    for task in outcome.tasks:
+        if task["abandoned"]:
+            console.print(f"  [red]{task['id']}[/red] abandoned: {task['abandoned']}")
+        elif not task["accepted"]:
+            console.print(f"  {task['id']} out of reach: something it needs was abandoned")
+
+
+def _times(outcome: Outcome) -> str:
+    line = f"makespan {outcome.makespan_s:.2f} s on {outcome.nodes} nodes"
+    if outcome.work_s is not None and outcome.ideal_s is not None and outcome.makespan_s > 0:
+        line += (
+            f"; one agent alone {outcome.work_s:.2f} s, speed-up "
+            f"{outcome.work_s / outcome.makespan_s:.2f} "
+            f"(Amdahl {outcome.amdahl:.2f}, work/span {outcome.work_span:.2f}); "
+            f"ideal schedule {outcome.ideal_s:.2f} s, overhead "
+            f"{100 * (outcome.makespan_s / outcome.ideal_s - 1):.0f} %"
+        )
+    else:
+        line += f"; bounds: Amdahl {outcome.amdahl:.2f}, work/span {outcome.work_span:.2f}"
+    return line

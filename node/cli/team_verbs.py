@@ -1,0 +1,147 @@
+"""Verbs about the team itself: up, down, ps, logs, node, doctor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.console import (
+    DEFAULT_DIR,
+    DirOption,
+    JsonOption,
+    NodeOption,
+    execute,
+    plural,
+    print_json,
+    token,
+)
+
+
+def up(
+    nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many, for a new team.")] = 5,
+    folder: DirOption = Path(DEFAULT_DIR),
+    speed: Annotated[float, typer.Option(help="How much faster the simulated model is.")] = 4.0,
+    seed: Annotated[int, typer.Option(help="What the simulated model draws from.")] = 1,
+    allow_faults: Annotated[bool, typer.Option(help="Let clients cut links, for studies.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a team that outlives this terminal, or start a stopped one again on its data."""
+    from node.lab.cluster import STATE_FILE, Cluster, ModelOptions
+
+    fresh = not (folder / STATE_FILE).exists()
+    cluster = Cluster.create(folder, nodes, allow_faults) if fresh else Cluster.load(folder)
+    already = len(cluster.running())
+    cluster.start(ModelOptions(speed=speed, seed=seed))
+    if as_json:
+        rows = [
+            {"name": n.name, "pid": n.pid, "peer": n.peer, "door": n.door} for n in cluster.nodes
+        ]
+        print_json({"dir": str(folder), "cluster": cluster.name, "nodes": rows})
+        return
+    done = "started" if fresh else "started again"
+    print(f"{plural(len(cluster.nodes) - already, 'node')} {done} in {folder}:")
+    for node in cluster.nodes:
+        print(f"  {node.name}  http://{node.door}")
+    print("next: quorate submit mathutils_p05, quorate tasks, quorate down")
+
+
+def down(folder: DirOption = Path(DEFAULT_DIR), as_json: JsonOption = False) -> None:
+    """Stop exactly what `up` started. The data stays; remove the folder to forget it."""
+    from node.lab.cluster import Cluster
+
+    cluster = Cluster.load(folder)
+    running = [node.name for node in cluster.running()]
+    killed = cluster.stop()
+    if as_json:
+        print_json({"stopped": running, "killed": killed})
+        return
+    print(f"stopped {', '.join(running) or 'nothing: no node was running'}")
+    if killed:
+        print(f"had to be killed: {', '.join(killed)}")
+
+
+def ps(
+    folder: DirOption = Path(DEFAULT_DIR), node: NodeOption = "", as_json: JsonOption = False
+) -> None:
+    """Who is in the team, who leads, and what each node does."""
+    from node.lab.cluster import Cluster
+    from node.lab.door import ask_first, gather_all
+
+    rows: list[dict[str, Any]] = []
+    if node:
+        members = execute(ask_first([node], "/v1/members", token()))
+        status = execute(ask_first([node], "/v1/status", token()))
+        rows = [{**row, "leads": row["node"] == status["leader"]} for row in members]
+    else:
+        cluster = Cluster.load(folder)
+        entries = cluster.nodes
+        found = execute(gather_all([entry.door for entry in entries], "/v1/status", token()))
+        for entry, status in zip(entries, found, strict=True):
+            alive = entry.process.is_alive
+            row = {"name": entry.name, "pid": entry.pid, "door": entry.door}
+            row["state"] = "running" if alive and status else "silent" if alive else "stopped"
+            rows.append({**row, **(status or {})} if alive else row)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        print(_row_line(row))
+    if not any(row.get("state") in ("running", "alive") for row in rows):
+        raise typer.Exit(1)
+
+
+def _row_line(row: dict[str, Any]) -> str:
+    parts = [f"{row['name']:<10}", f"{row['state']:<8}"]
+    if "role" in row:
+        working = ",".join(unit[1] for unit in row["running"]) or "idle"
+        parts.append(f"{row['role']:<9} term {row['term']:<3} sees {row['alive']}  {working}")
+    elif row.get("leads"):
+        parts.append("leader")
+    return "  ".join([*parts, f"http://{row['door']}" if row.get("door") else ""]).rstrip()
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="A node's name; all nodes if left out.")] = "",
+    folder: DirOption = Path(DEFAULT_DIR),
+    lines: Annotated[int, typer.Option("--lines", help="How many, from the end.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """What the nodes report, oldest first: one line a fact."""
+    from node.lab.cluster import Cluster, ClusterError
+
+    cluster = Cluster.load(folder)
+    chosen = [node for node in cluster.nodes if name in ("", node.name)]
+    if not chosen:
+        known = ", ".join(node.name for node in cluster.nodes)
+        raise ClusterError(f"there is no node {name!r} in this team: there are {known}")
+    found: list[tuple[str, str]] = []
+    for node in chosen:
+        path = cluster.data_dir(node) / ("facts.jsonl" if as_json else "node.log")
+        text = path.read_text(errors="replace") if path.exists() else ""
+        found += [(line, node.name) for line in text.splitlines()[-lines:]]
+    for line, who in sorted(found)[-lines:]:
+        print(line if as_json else f"{who:<4} {line}")
+
+
+def node(context: typer.Context) -> None:
+    """Run one node in the foreground, here or in a container; see `quorate node --help`."""
+    from node.process import main
+
+    raise typer.Exit(main(context.args))
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Look whether this machine can run a team, and which model it would use."""
+    from node.lab.examine import examine
+
+    findings = examine()
+    if as_json:
+        print_json([{"what": f.what, "ok": f.is_ok, "detail": f.detail} for f in findings])
+    else:
+        for finding in findings:
+            print(f"{'ok  ' if finding.is_ok else 'BAD '} {finding.what}: {finding.detail}")
+    if not all(finding.is_ok for finding in findings):
+        sys.exit(1)

@@ -1,0 +1,133 @@
+"""The dialling end of the handshake: from "host:port" to an open WebSocket with a proven node.
+
+Invariant: a dial ends within `CONNECT_TIMEOUT_S`, in a connection or in one `DialFailed` that says
+which kind of fault it was. REFUSED means that the address itself answered that nobody listens; it
+is evidence of death, so nothing else is ever reported as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from dataclasses import dataclass
+
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+    ClientWebSocketResponse,
+    ClientWSTimeout,
+    DummyCookieJar,
+    InvalidURL,
+    TCPConnector,
+    WSServerHandshakeError,
+)
+
+from node.handshake import (
+    CONNECT_TIMEOUT_S,
+    PEER_PATH,
+    STATUS_OWN_NODE,
+    Origin,
+    refusal_detail,
+    request_headers,
+)
+from node.links import CLOSE_S
+from node.outbox import MESSAGE_SIZE_MAX
+from node.trust import ClusterTrust, proven_by
+from protocol.errors import QuorateError, RemoteProtocolError
+from protocol.events import LinkFault
+
+
+class DialFailed(QuorateError):
+    """No connection, or not with a member of this cluster."""
+
+    def __init__(self, fault: LinkFault, endpoint: str, detail: str) -> None:
+        super().__init__(f"{endpoint}: {detail}")
+        self.fault = fault
+        self.endpoint = endpoint
+        self.detail = detail
+
+
+class ReachedSelf(QuorateError):
+    """The address is this node's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A connection as it comes out of the handshake."""
+
+    origin: Origin
+    websocket: ClientWebSocketResponse[bool]
+
+
+class Dialler:
+    """Opens connections for one transport."""
+
+    def __init__(self, trust: ClusterTrust) -> None:
+        self._trust = trust
+        self._dials = 0
+        connector = TCPConnector(
+            ssl=trust.client_context(), limit=0, force_close=True, use_dns_cache=False
+        )
+        self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+
+    @property
+    def dials(self) -> int:
+        """How often a dial was begun."""
+        return self._dials
+
+    async def dial(self, endpoint: str) -> Dialled:
+        """Connect to the node at `endpoint`, whichever it is."""
+        self._dials += 1
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await self._connect(endpoint, self._dials)
+        except TimeoutError:
+            detail = f"no connection within {CONNECT_TIMEOUT_S:g} s"
+            raise DialFailed(LinkFault.TIMEOUT, endpoint, detail) from None
+        except WSServerHandshakeError as refusal:
+            if refusal.status == STATUS_OWN_NODE:
+                raise ReachedSelf(endpoint) from None
+            detail = refusal_detail(refusal.headers or {}, refusal.status)
+            raise DialFailed(LinkFault.REJECTED, endpoint, detail) from None
+        except (ClientError, OSError, ValueError, RemoteProtocolError) as fault:
+            raise _failure(endpoint, fault) from None
+
+    async def close(self) -> None:
+        """Close what is still open."""
+        await self._session.close()
+
+    async def _connect(self, endpoint: str, dial: int) -> Dialled:
+        websocket = await self._session.ws_connect(
+            f"https://{endpoint}{PEER_PATH}",
+            headers=request_headers(self._trust, dial),
+            max_msg_size=MESSAGE_SIZE_MAX,
+            timeout=ClientWSTimeout(ws_close=CLOSE_S),
+        )
+        secured = websocket.get_extra_info("ssl_object")
+        certificate = secured.getpeercert(binary_form=True) if secured is not None else None
+        if not certificate:
+            raise ConnectionResetError("connection lost during the handshake")
+        peer, instance = proven_by(certificate)
+        now_s = asyncio.get_running_loop().time()
+        return Dialled(Origin(peer, instance, True, dial, endpoint, now_s), websocket)
+
+
+def _failure(endpoint: str, fault: Exception) -> DialFailed:
+    """What an exception of a dial means to the protocol."""
+    if isinstance(fault, ClientConnectorCertificateError):
+        detail = "not of this cluster: its name or secret differs"
+        return DialFailed(LinkFault.REJECTED, endpoint, detail)
+    if isinstance(fault, ClientConnectorError) and not isinstance(fault.os_error, ssl.SSLError):
+        if fault.os_error.errno == errno.ECONNREFUSED:
+            return DialFailed(LinkFault.REFUSED, endpoint, "nobody listens there")
+        # No route, no such name: as with silence, the node may be well.
+        detail = fault.os_error.strerror or str(fault.os_error)
+        return DialFailed(LinkFault.TIMEOUT, endpoint, detail)
+    if isinstance(fault, InvalidURL | ValueError):
+        return DialFailed(LinkFault.REJECTED, endpoint, "not an address of the form host:port")
+    if isinstance(fault, RemoteProtocolError | ssl.SSLError | ClientConnectorError):
+        return DialFailed(LinkFault.REJECTED, endpoint, f"not a node of this cluster: {fault}")
+    return DialFailed(LinkFault.RESET, endpoint, f"connection lost during the handshake: {fault}")

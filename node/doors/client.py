@@ -1,0 +1,287 @@
+"""The client door: HTTP on loopback, for people and programs.
+
+    GET  /healthz                      the process answers
+    GET  /readyz                       200 when a leader is known and the log is being followed
+    GET  /v1/status                    this node, its role, term, leader
+    GET  /v1/members                   everybody it knows
+    GET  /v1/jobs                      all jobs, briefly
+    POST /v1/jobs                      submit: a job as YAML, or packed by the codec
+    GET  /v1/jobs/JOB                  one job with its tasks, late results and siblings
+    GET  /v1/jobs/JOB/files            manifest of the accepted files: path -> SHA-256
+    GET  /v1/jobs/JOB/files/PATH       one accepted file
+    GET  /v1/jobs/JOB/partials/PATH    all current versions of a partial result
+    GET  /v1/events                    facts as server-sent events
+    POST /v1/prepare                   load what agents of these kinds need, before a job comes
+    POST /v1/faults                    cut links, if the node was started with --allow-faults
+    POST /v1/leave                     leave the team and stop
+
+Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 409 if the job exists,
+503 if it did not happen (try again), 504 if it may have happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+from aiohttp import web
+
+from node.agents.invocation import Invocations
+from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
+from node.runtime import Runtime
+from node.telemetry import Telemetry
+from node.transport import LinkFaults, Transport
+from protocol import codec
+from protocol.errors import (
+    DefiniteError,
+    IndefiniteError,
+    InvalidJob,
+    QuorateError,
+    RemoteProtocolError,
+)
+from protocol.identity import NodeId
+from protocol.jobs import AGENT_KINDS, Job, manifest
+from protocol.ledger import JobState
+
+BODY_SIZE_MAX = 8 * 1024 * 1024
+STREAMS_MAX = 64  # event streams at a time
+KEEPALIVE_S = 10.0
+NO_FOLDER = Path("/nonexistent")  # a job sent as text brings no files
+PACKED = "application/x-quorate-job"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class ClientDoor:
+    """See the module's text. `token` is asked for in `Authorization: Bearer` if it is not empty."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        transport: Transport,
+        workers: Invocations,
+        telemetry: Telemetry,
+        token: str = "",
+    ) -> None:
+        self.runtime = runtime
+        self.peer = runtime.peer
+        self.transport = transport
+        self.workers = workers
+        self.telemetry = telemetry
+        self.token = token
+        self._streams = 0
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, listening: socket) -> None:
+        """Serve on a socket that is bound already."""
+        application = web.Application(client_max_size=BODY_SIZE_MAX, middlewares=[self._guard])
+        application.add_routes(
+            [
+                web.get("/healthz", self._health),
+                web.get("/readyz", self._ready),
+                web.get("/v1/status", self._status),
+                web.get("/v1/members", self._members),
+                web.get("/v1/jobs", self._jobs),
+                web.post("/v1/jobs", self._submit),
+                web.get("/v1/jobs/{job}", self._job),
+                web.get("/v1/jobs/{job}/files", self._files),
+                web.get("/v1/jobs/{job}/files/{path:.+}", self._file),
+                web.get("/v1/jobs/{job}/partials/{path:.+}", self._partials),
+                web.get("/v1/events", self._events),
+                web.post("/v1/prepare", self._prepare),
+                web.post("/v1/faults", self._faults),
+                web.post("/v1/leave", self._leave),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await web.SockSite(self._runner, listening).start()
+
+    async def close(self) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+
+    # -- every request -------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Ask for the token, and turn errors into their status."""
+        if self.token and request.path != "/healthz":
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self.token.encode()):
+                return _error(401, "Unauthorized", "give the token as 'Authorization: Bearer ...'")
+        try:
+            return await handler(request)
+        except InvalidJob as fault:
+            return _error(400, "InvalidJob", str(fault))
+        except RemoteProtocolError as fault:
+            return _error(400, "BadRequest", str(fault))
+        except DefiniteError as fault:
+            return _error(503, type(fault).__name__, str(fault))
+        except IndefiniteError as fault:
+            return _error(504, type(fault).__name__, str(fault))
+        except QuorateError as fault:
+            return _error(500, type(fault).__name__, str(fault))
+
+    async def _health(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"ok": True})
+
+    async def _ready(self, request: web.Request) -> web.StreamResponse:
+        status = self.peer.status()
+        followed = bool(status.leader) if self.peer.raft.is_voter else status.commit > 0
+        detail = {"ready": followed, "leader": status.leader, "commit": status.commit}
+        return web.json_response(detail, status=200 if followed else 503)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        view = status_view(self.peer)
+        view["transport"] = self.transport.statistics()
+        view["facts"] = dict(self.telemetry.counts)
+        view["steps"] = self.runtime.steps
+        view["inbox_dropped"] = self.runtime.dropped
+        return web.json_response(view, dumps=_dumps)
+
+    async def _members(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(members_view(self.peer))
+
+    async def _jobs(self, request: web.Request) -> web.StreamResponse:
+        rows = [
+            {
+                "id": state.job.id,
+                "name": state.job.name,
+                "claims": state.job.claims.value,
+                "tasks": len(state.tasks),
+                "accepted": sum(task.accepted is not None for task in state.tasks.values()),
+                "finished": state.is_finished,
+                "succeeded": state.succeeded,
+                "outcome": state.outcome,
+            }
+            for state in self.peer.ledger.jobs.values()
+        ]
+        return web.json_response(rows)
+
+    async def _job(self, request: web.Request) -> web.StreamResponse:
+        state = self._find(request)
+        view = job_view(self.peer, state)
+        view["bounds"] = bounds_view(state, 1 + len(self.peer.membership.alive()))
+        return web.json_response(view)
+
+    async def _files(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(manifest(self._find(request).files()))
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        path = request.match_info["path"]
+        for file in self._find(request).files():
+            if file.path == path:
+                return web.Response(body=file.content, content_type="application/octet-stream")
+        raise _not_found(f"no accepted task of this job wrote {path!r}")
+
+    async def _partials(self, request: web.Request) -> web.StreamResponse:
+        job = self._find(request).job.id
+        return web.json_response(parts_view(self.peer, job, request.match_info["path"]))
+
+    def _find(self, request: web.Request) -> JobState:
+        state = self.peer.ledger.jobs.get(request.match_info["job"])
+        if state is None:
+            raise _not_found(f"this node knows no job {request.match_info['job']!r}")
+        return state
+
+    # -- acting --------------------------------------------------------------------------------
+
+    async def _submit(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        if request.content_type == PACKED:
+            job = codec.unpack_value(Job, body)
+        else:
+            job = await asyncio.to_thread(_parse_job, body)
+        if job.id in self.peer.ledger.jobs:
+            return _error(409, "InvalidJob", f"there is a job {job.id!r} already: change its name")
+        return web.json_response({"job": await self.runtime.submit(job)}, status=201)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        if self._streams >= STREAMS_MAX:
+            return _error(503, "Busy", f"{STREAMS_MAX} event streams are open already")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        self._streams += 1
+        try:
+            with self.telemetry.subscribe() as facts:
+                await response.prepare(request)
+                while not self.runtime.stopped.done():
+                    await response.write(await _next_event(facts))
+        except ConnectionResetError:
+            pass  # the reader has gone
+        finally:
+            self._streams -= 1
+        return response
+
+    async def _prepare(self, request: web.Request) -> web.StreamResponse:
+        """{"agents": [kind, ...]}: answered when they are ready to start without delay."""
+        try:
+            kinds = [str(kind) for kind in (await request.json())["agents"]]
+        except (ValueError, TypeError, KeyError) as fault:
+            return _error(400, "BadRequest", f"expected {{'agents': [...]}}: {fault!r}")
+        unknown = [kind for kind in kinds if kind not in AGENT_KINDS]
+        if unknown:
+            return _error(400, "BadRequest", f"there is no agent {unknown[0]!r}")
+        for kind in kinds:
+            await self.workers.prepare(kind)
+        return web.json_response({"prepared": kinds})
+
+    async def _faults(self, request: web.Request) -> web.StreamResponse:
+        """{"drop": [node id, ...], "loss": 0.1, "delay_s": 0.05}: both ways; {} heals."""
+        if not self.transport.allow_faults:
+            return _error(403, "Forbidden", "start the node with --allow-faults to cut its links")
+        try:
+            wanted = await request.json()
+            drop = frozenset(NodeId(str(node)) for node in wanted.get("drop", []))
+            faults = LinkFaults(
+                drop_to=drop,
+                drop_from=drop,
+                loss=float(wanted.get("loss", 0.0)),
+                delay_s=float(wanted.get("delay_s", 0.0)),
+            )
+        except (ValueError, TypeError, AttributeError) as fault:
+            return _error(400, "BadRequest", f"expected {{'drop': [...], 'loss': 0.1}}: {fault}")
+        self.transport.set_faults(faults)
+        self.telemetry.say(f"! link faults: drop={sorted(drop)} loss={faults.loss}")
+        return web.json_response({"drop": sorted(drop)})
+
+    async def _leave(self, request: web.Request) -> web.StreamResponse:
+        self.runtime.leave()
+        return web.json_response({"leaving": self.peer.node})
+
+
+async def _next_event(facts: asyncio.Queue[dict[str, object]]) -> bytes:
+    try:
+        async with asyncio.timeout(KEEPALIVE_S):
+            record = await facts.get()
+    except TimeoutError:
+        return b": still here\n\n"
+    return f"event: {record['type']}\ndata: {_dumps(record)}\n\n".encode()
+
+
+def _parse_job(body: bytes) -> Job:
+    from node import jobfile  # heavy: only where a job comes as text
+    from node.agents.backends import default_agent
+
+    text = body.decode("utf-8", "replace")
+    return jobfile.with_fresh_id(jobfile.parse(text, "job", NO_FOLDER, default_agent()))
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def _error(status: int, kind: str, detail: str) -> web.Response:
+    return web.json_response({"error": kind, "detail": detail}, status=status)
+
+
+def _not_found(detail: str) -> web.HTTPNotFound:
+    body = json.dumps({"error": "NotFound", "detail": detail})
+    return web.HTTPNotFound(text=body, content_type="application/json")

@@ -1,0 +1,193 @@
+"""A peer's state as JSON, for the client door. Reading only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol import claims, codec, graph
+from protocol.claims import Partial
+from protocol.clocks import HybridClock
+from protocol.errors import RemoteProtocolError
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode, manifest
+from protocol.ledger import Answer, JobState, TaskState
+from protocol.peer import Peer
+
+
+def status_view(peer: Peer) -> dict[str, Any]:
+    """Who this node is, what it takes for the leader, whom it knows, what it does."""
+    raft = peer.status()
+    return {
+        "node": peer.node,
+        "name": peer.settings.name,
+        "cluster": peer.settings.cluster,
+        "role": raft.role,
+        "term": raft.term,
+        "leader": raft.leader,
+        "leader_name": name_of(peer, raft.leader),
+        "voters": list(raft.voters),
+        "changing_from": list(raft.outgoing),
+        "commit": raft.commit,
+        "last_index": raft.last_index,
+        "alive": 1 + len(peer.membership.alive()),
+        "running": [list(attempt.unit) for attempt in peer.team.attempts.values()],
+        "jobs": {
+            job_id: {"finished": state.is_finished, "outcome": state.outcome}
+            for job_id, state in peer.ledger.jobs.items()
+        },
+        "store": {
+            "entries": sum(peer.store.vector().values()),
+            "authors": len(peer.store.vector()),
+        },
+    }
+
+
+def members_view(peer: Peer) -> list[dict[str, Any]]:
+    """Every node ever known, this one first."""
+    own = peer.membership.own
+    rows = [
+        {
+            "node": peer.node,
+            "name": own.name,
+            "state": "left" if own.left else "alive",
+            "endpoints": list(own.endpoints),
+            "door": dict(own.metadata).get("door", ""),
+            "epoch": own.epoch,
+            "incarnation": own.incarnation,
+        }
+    ]
+    for node, member in peer.membership.members().items():
+        record = member.record
+        rows.append(
+            {
+                "node": node,
+                "name": record.name,
+                "state": member.state.value,
+                "endpoints": list(record.endpoints),
+                "door": dict(record.metadata).get("door", ""),
+                "epoch": record.epoch,
+                "incarnation": record.incarnation,
+            }
+        )
+    return rows
+
+
+def name_of(peer: Peer, node: NodeId) -> str:
+    """The name a node gave itself; its id if unknown; empty for nobody."""
+    if node == peer.node:
+        return peer.settings.name
+    member = peer.membership.members().get(node)
+    return member.record.name if member else str(node)
+
+
+def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
+    """A job with all its tasks."""
+    usage = job.usage()
+    return {
+        "id": job.job.id,
+        "name": job.job.name,
+        "claims": job.job.claims.value,
+        "index": job.index,
+        "finished": job.is_finished,
+        "succeeded": job.succeeded,
+        "outcome": job.outcome,
+        "finished_index": job.finished_index,
+        "usage": {
+            "calls": usage.calls,
+            "tokens_in": usage.tokens_in,
+            "tokens_out": usage.tokens_out,
+            "simulated": usage.simulated,
+        },
+        "siblings": siblings_view(peer, job.job.id),
+        "tasks": [_task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
+    }
+
+
+def _task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
+    units = [(job.job.id, state.task.id, number) for number in range(len(state.slots))]
+    holders = [peer.team.holder_of(unit) for unit in units]
+    if state.accepted:
+        status = "accepted"
+    elif state.abandoned:
+        status = "abandoned"
+    elif not job.is_ready(state):
+        status = "waiting"
+    else:
+        status = "working" if any(holders) else "ready"
+    return {
+        "id": state.task.id,
+        "title": state.task.title,
+        "needs": list(state.task.needs),
+        "writes": list(state.task.writes),
+        "status": status,
+        "abandoned": state.abandoned,
+        "holders": [name_of(peer, holder) for holder in holders if holder],
+        "accepted": _answer_view(peer, state.accepted) if state.accepted else None,
+        "late": [_answer_view(peer, answer) for answer in state.late],
+        "failures": [
+            {"node": name_of(peer, note.node), "reason": note.reason, "detail": note.detail}
+            for note in peer.team.notes_of(job.job.id, state.task.id)
+        ],
+    }
+
+
+def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
+    return {
+        "node": answer.node,
+        "name": name_of(peer, answer.node),
+        "token": answer.token,
+        "digest": answer.digest,
+        "index": answer.index,
+        "text": answer.text[:10_000],
+        "files": manifest(answer.files),
+        "tokens_in": answer.usage.tokens_in,
+        "tokens_out": answer.usage.tokens_out,
+        "simulated": answer.usage.simulated,
+    }
+
+
+def siblings_view(peer: Peer, job: str) -> list[dict[str, Any]]:
+    """Files of which versions were written without knowledge of each other."""
+    found = []
+    for key in peer.store.scan(f"part/{job}/"):
+        versions = peer.store.read(key)
+        if len(versions) > 1:
+            path = key.removeprefix(f"part/{job}/")
+            found.append({"path": path, "versions": parts_view(peer, job, path)})
+    return found
+
+
+def parts_view(peer: Peer, job: str, path: str) -> list[dict[str, Any]]:
+    """Every current version of a partial result, with who wrote it and when by their clock."""
+    rows = []
+    for version in peer.store.read(claims.part_key(job, path)):
+        try:
+            part = codec.unpack_value(Partial, version.value)
+        except RemoteProtocolError:
+            continue  # illegible: a node of another version wrote it
+        rows.append(
+            {
+                "node": version.author,
+                "name": name_of(peer, version.author),
+                "sequence": version.sequence,
+                "wall_ms": HybridClock.milliseconds(version.stamp),
+                "task": part.task,
+                "token": part.token,
+                "content": part.content.decode("utf-8", "replace"),
+            }
+        )
+    return rows
+
+
+def bounds_view(job: JobState, agents: int) -> dict[str, Any]:
+    """The graph's longest chain and the two bounds on speed-up."""
+    needs = job.job.needs
+    return {
+        "tasks": len(needs),
+        "critical_path": graph.critical_path(needs),
+        "amdahl": graph.amdahl_bound(needs, agents),
+        "work_span": graph.work_span_bound(needs, agents),
+    }
+
+
+__all__ = ["ClaimMode", "bounds_view", "job_view", "members_view", "parts_view", "status_view"]

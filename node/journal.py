@@ -1,0 +1,227 @@
+"""The journal: what a peer persists is durable before it is told so.
+
+    journal = Journal.open(data_dir, cluster, node)
+    peer = Peer(..., journal.load(), ...)
+    journal.write(sequence, records, done)     # later, in the loop: done(sequence)
+    journal.close()
+
+One thread writes. Whatever has been handed over while it was at the disk becomes the next
+transaction (group commit), so the more there is to write the less one write costs.
+
+Invariant: `done` is called in the order of the sequences, with a sequence only when it and all
+before it are on the disk. After a failed write nothing is written any more: what an fsync that
+failed has left behind cannot be known (Rebello et al., *Can Applications Recover from fsync
+Failures?*, 2020), so the node has to stop and restart from what the file holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import IO
+
+from node.database import Database, JournalError, JournalInUse, JournalUnwritable
+from protocol.effects import AppendEntries, KeepBatch, Record, Restored
+from protocol.errors import Busy
+from protocol.identity import NodeId
+
+LOCK_FILE = "lock"
+BACKLOG_MAX = 16_384  # writes that wait for the disk
+BACKLOG_SIZE_MAX = 256 * 1024 * 1024
+TRANSACTION_WRITES_MAX = 1_024
+CLOSE_TIMEOUT_S = 10.0  # for the disk to take what waits
+
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    sequence: int
+    records: tuple[Record, ...]
+    size: int
+    done: Callable[[int], None]
+    loop: asyncio.AbstractEventLoop
+
+
+class Journal:
+    """The durable state of one node, in one data directory."""
+
+    def __init__(self, database: Database, lock: IO[str], starts: int) -> None:
+        """Use `Journal.open`."""
+        self.starts = starts  # of this node, this one included: the epoch of its member record
+        self.transactions = 0
+        self.failure: JournalError | None = None
+        self.on_failure: Callable[[JournalError], None] | None = None  # called in the loop, once
+        self._database = database
+        self._lock = lock
+        self._backlog: deque[_Write] = deque()
+        self._backlog_size = 0
+        self._last_sequence: int | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        state = "failed" if self.failure else "closed" if self._closing else "open"
+        return f"Journal({self._database.path} {state}, {len(self._backlog)} waiting)"
+
+    @classmethod
+    def open(cls, data_dir: Path, cluster: str, node: NodeId) -> Journal:
+        """Open the journal of `node`, or make it. A JournalError if there is anything wrong with
+        it; then nothing was changed."""
+        lock = _take_lock(data_dir)
+        try:
+            database = Database(data_dir)
+            try:
+                return cls(database, lock, database.claim(cluster, node))
+            except JournalError:
+                database.close()
+                raise
+        except JournalError:
+            lock.close()
+            raise
+
+    def load(self) -> Restored:
+        """Everything that was durable when the journal was opened. To be called before `write`."""
+        assert self._last_sequence is None
+        return self._database.load()
+
+    def write(
+        self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
+    ) -> None:
+        """Hand records over and return at once; `done` is called in this thread's running loop
+        when they are durable, with this sequence or a later one that became durable with it.
+
+        Busy if too much waits for the disk (nothing was handed over), and the failure if an
+        earlier write has failed.
+        """
+        if self.failure is not None:
+            raise self.failure
+        assert not self._closing
+        assert self._last_sequence is None or sequence > self._last_sequence
+        size = _size_of(records)
+        write = _Write(sequence, records, size, done, asyncio.get_running_loop())
+        with self._changed:
+            if len(self._backlog) >= BACKLOG_MAX or self._backlog_size + size > BACKLOG_SIZE_MAX:
+                raise Busy(
+                    f"{len(self._backlog)} writes wait for the disk of {self._database.path}"
+                )
+            self._last_sequence = sequence
+            self._backlog.append(write)
+            self._backlog_size += size
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Write what waits and close the file. Blocks, but not for ever: a JournalError if the disk
+        does not take it in time, or if a write has failed."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():  # it still has the file: the lock stays until the process ends
+            raise JournalUnwritable(
+                f"{self._database.path}: the disk has not answered for {CLOSE_TIMEOUT_S:g} s; what "
+                f"was not confirmed may be lost: check the disk"
+            )
+        self._lock.close()
+        if self.failure is not None:
+            raise self.failure
+
+    # -- the writer's thread ---------------------------------------------------------------------
+
+    def _run(self) -> None:
+        loop: asyncio.AbstractEventLoop | None = None
+        try:
+            while writes := self._next_writes():
+                loop = writes[-1].loop
+                if any(write.records for write in writes):
+                    self._database.write(write.records for write in writes)
+                    self.transactions += 1
+                _confirm(writes)
+        except JournalError as failure:
+            self._fail(failure, loop)
+        except Exception as fault:  # whoever waits must hear of a bug, too
+            self._fail(JournalError(f"{self._database.path}: writer stopped by {fault!r}"), loop)
+            raise
+        finally:
+            self._database.close()
+
+    def _next_writes(self) -> list[_Write]:
+        """The writes of the next transaction, waiting for one; empty when it is time to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._backlog or self._closing)
+            count = min(len(self._backlog), TRANSACTION_WRITES_MAX)
+            writes = [self._backlog.popleft() for _ in range(count)]
+            self._backlog_size -= sum(write.size for write in writes)
+            return writes
+
+    def _fail(self, failure: JournalError, loop: asyncio.AbstractEventLoop | None) -> None:
+        self.failure = failure
+        if loop is not None:
+            _call(loop, self._tell_failure)
+
+    def _tell_failure(self) -> None:
+        if self.on_failure is not None and self.failure is not None:
+            self.on_failure(self.failure)
+
+
+def _confirm(writes: list[_Write]) -> None:
+    """Call each `done` once with the highest of its sequences that follow one another."""
+    for (done, loop), group in groupby(writes, key=lambda write: (write.done, write.loop)):
+        _call(loop, done, max(write.sequence for write in group))
+
+
+def _call(loop: asyncio.AbstractEventLoop, callback: Callable[..., None], *args: int) -> None:
+    try:
+        loop.call_soon_threadsafe(callback, *args)
+    except RuntimeError:
+        if not loop.is_closed():
+            raise
+        # Whoever waited is gone with the loop; what was written stays written.
+
+
+def _size_of(records: tuple[Record, ...]) -> int:
+    """Roughly the bytes that the records hold in memory."""
+    size = 0
+    for record in records:
+        match record:
+            case AppendEntries():
+                size += sum(len(entry.data) for entry in record.entries)
+            case KeepBatch():
+                size += len(record.encoded)
+            case _:
+                pass  # small
+    return size
+
+
+def _take_lock(data_dir: Path) -> IO[str]:
+    """The lock file, locked and with this process's number in it. The kernel gives the lock back
+    when the process ends, however it ends."""
+    path = data_dir / LOCK_FILE
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a+")
+    except OSError as fault:
+        raise JournalUnwritable(
+            f"{path}: {fault.strerror}; give a data directory that this user may write"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        owner = lock.read(20).strip() or "?"
+        lock.close()
+        raise JournalInUse(
+            f"{data_dir} is already in use by process {owner}: stop it, or give another data "
+            f"directory"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock

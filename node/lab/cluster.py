@@ -1,0 +1,275 @@
+"""A team of processes on this machine: its folder, its processes, its addresses.
+
+The folder holds all there is to know: `cluster.json` (names, addresses, process ids), `secret`,
+and a data folder for each node. `start` on a folder that was used before starts the same nodes on
+the same data; a node keeps its address, so the others find it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from node.lab.processes import ProcessId, spawn, stop_all
+from node.listening import endpoint_of, listen_on
+from protocol.errors import QuorateError
+
+HOST = "127.0.0.1"
+NODES_MAX = 64
+READY_TIMEOUT_S = 30.0
+STATE_FILE = "cluster.json"
+_POLL_S = 0.01
+
+
+class ClusterError(QuorateError):
+    """A team that cannot be started, found or stopped; one line with the remedy."""
+
+
+@dataclass(slots=True)
+class NodeEntry:
+    """One node of the team. Addresses are host:port."""
+
+    name: str
+    peer: str
+    door: str
+    pid: int = 0
+    started: int = 0
+
+    @property
+    def process(self) -> ProcessId:
+        return ProcessId(self.pid, self.started)
+
+
+@dataclass(slots=True)
+class ModelEntry:
+    """The simulated model's process; `url` ends in /v1."""
+
+    url: str = ""
+    pid: int = 0
+    started: int = 0
+
+    @property
+    def process(self) -> ProcessId:
+        return ProcessId(self.pid, self.started)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How the simulated model behaves: see `python -m node.model --help`."""
+
+    speed: float = 4.0
+    seed: int = 1
+    model: str = "gpt"
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A team's folder and what is in it."""
+
+    folder: Path
+    name: str
+    nodes: list[NodeEntry]
+    model: ModelEntry = field(default_factory=ModelEntry)
+    allow_faults: bool = False
+
+    # -- the folder ------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, folder: Path, size: int, allow_faults: bool = False) -> Cluster:
+        """A new team's folder. ClusterError if one is there already."""
+        if not 1 <= size <= NODES_MAX:
+            raise ClusterError(f"a local team has 1 to {NODES_MAX} nodes, not {size}")
+        if (folder / STATE_FILE).exists():
+            raise ClusterError(f"{folder} holds a team already: use another --dir")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ".gitignore").write_text("*\n")
+            _write_private(folder / "secret", secrets.token_hex(32))
+        except OSError as fault:
+            raise ClusterError(f"{folder} cannot be written: {fault.strerror}") from None
+        nodes = [NodeEntry(f"n{number + 1}", "", "") for number in range(size)]
+        cluster = cls(folder, f"local-{secrets.token_hex(4)}", nodes, ModelEntry(), allow_faults)
+        cluster.save()
+        return cluster
+
+    @classmethod
+    def load(cls, folder: Path) -> Cluster:
+        """The team of a folder; ClusterError if there is none."""
+        path = folder / STATE_FILE
+        try:
+            content = json.loads(path.read_text())
+            return cls(
+                folder,
+                content["name"],
+                [NodeEntry(**node) for node in content["nodes"]],
+                ModelEntry(**content["model"]),
+                content["allow_faults"],
+            )
+        except FileNotFoundError:
+            raise ClusterError(
+                f"there is no team in {folder}: start one with 'quorate up', or give --dir"
+            ) from None
+        except (ValueError, KeyError, TypeError, OSError) as fault:
+            raise ClusterError(
+                f"{path} is damaged ({fault}): remove {folder} and start anew"
+            ) from None
+
+    def save(self) -> None:
+        content = {
+            "name": self.name,
+            "nodes": [asdict(node) for node in self.nodes],
+            "model": asdict(self.model),
+            "allow_faults": self.allow_faults,
+        }
+        draft = self.folder / (STATE_FILE + ".new")
+        draft.write_text(json.dumps(content, indent=2))
+        draft.replace(self.folder / STATE_FILE)
+
+    def data_dir(self, node: NodeEntry) -> Path:
+        return self.folder / node.name
+
+    def running(self) -> list[NodeEntry]:
+        """Nodes whose process is alive."""
+        return [node for node in self.nodes if node.process.is_alive]
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    def start(
+        self,
+        options: ModelOptions,
+        attached: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> list[subprocess.Popen[bytes]]:
+        """Start the model and all nodes that do not run, and wait until their doors answer.
+        Attached processes end with this one."""
+        environment = {**os.environ, **(environment or {})}
+        children = []
+        try:
+            if not self.model.process.is_alive:
+                children.append(self._start_model(options, attached, environment))
+            children += [
+                self.start_node(node, attached, environment)
+                for node in self.nodes
+                if not node.process.is_alive
+            ]
+            self.save()
+            for node in self.nodes:
+                self._await_door(node)
+        except BaseException:
+            self.stop()
+            raise
+        return children
+
+    def _start_model(
+        self, options: ModelOptions, attached: bool, environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        port = self.model.url.rpartition(":")[2].partition("/")[0] or "0"
+        command = [sys.executable, "-m", "node.model", "--host", HOST, "--port", port]
+        command += ["--speed", str(options.speed), "--seed", str(options.seed)]
+        command += ["--model", options.model, *options.extra]
+        output = self.folder / "model.log"
+        output.write_bytes(b"")
+        if attached:
+            command.append("--stop-with-parent")
+        child = spawn(command, output, environment, attached=attached)
+        process = ProcessId.of(child.pid)
+        self.model.pid, self.model.started = process.pid, process.started
+        self.model.url = _await_line(child, output, "listening ")
+        return child
+
+    def start_node(
+        self, node: NodeEntry, attached: bool, environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """Start one node's process. It inherits sockets that are bound here, so that no other
+        process can take its port in between."""
+        first = self.nodes[0]
+        peer = _bind(node.peer)
+        door = _bind(node.door)
+        node.peer, node.door = endpoint_of(peer), endpoint_of(door)
+        command = [sys.executable, "-m", "node.process", "--name", node.name]
+        command += ["--data-dir", str(self.data_dir(node)), "--cluster", self.name]
+        command += ["--secret-file", str(self.folder / "secret"), "--preset", "local"]
+        command += ["--listen", node.peer, "--door", node.door]
+        command += ["--listen-fd", str(peer.fileno()), "--door-fd", str(door.fileno())]
+        command += ["--expect", str(len(self.nodes)), "--simulated-url", self.model.url]
+        command += ["--found"] if node is first else ["--join", first.peer]
+        command += ["--allow-faults"] if self.allow_faults else []
+        command += ["--stop-with-parent"] if attached else []
+        self.data_dir(node).mkdir(exist_ok=True)
+        with peer, door:
+            child = spawn(
+                command,
+                self.data_dir(node) / "output.log",
+                environment,
+                (peer.fileno(), door.fileno()),
+                attached,
+            )
+        process = ProcessId.of(child.pid)
+        node.pid, node.started = process.pid, process.started
+        return child
+
+    def _await_door(self, node: NodeEntry) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        ready = self.data_dir(node) / "ready"
+        while not (ready.exists() and ready.read_text().strip() == str(node.pid)):
+            if not node.process.is_alive:
+                raise ClusterError(f"node {node.name} ended: {_last_line(self.data_dir(node))}")
+            if time.monotonic() > deadline:
+                raise ClusterError(f"node {node.name} is not ready after {READY_TIMEOUT_S:.0f} s")
+            time.sleep(_POLL_S)
+
+    def stop(self) -> list[str]:
+        """Stop exactly what was started: the names of those that had to be killed."""
+        known = {node.process: node.name for node in self.nodes}
+        known[self.model.process] = "model"
+        return [known[process] for process in stop_all(known)]
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
+def _bind(address: str) -> socket.socket:
+    """A bound socket at an address used before, or at a free port."""
+    return listen_on(HOST, int(address.rpartition(":")[2]) if address else 0)
+
+
+def _await_line(child: subprocess.Popen[bytes], output: Path, start: str) -> str:
+    """The rest of the first line of `output` that begins with `start`."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for line in output.read_text(errors="replace").splitlines():
+            if line.startswith(start):
+                return line.removeprefix(start).strip()
+        if child.poll() is not None:
+            raise ClusterError(
+                f"the simulated model ended: {_last_line(output.parent, output.name)}"
+            )
+        time.sleep(_POLL_S)
+    raise ClusterError(f"the simulated model is not ready after {READY_TIMEOUT_S:.0f} s")
+
+
+def _last_line(folder: Path, name: str = "output.log") -> str:
+    try:
+        lines = (folder / name).read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1] if lines else "it said nothing"
+
+
+def first_running(nodes: Sequence[NodeEntry]) -> NodeEntry:
+    """A node that can be asked; ClusterError if none runs."""
+    for node in nodes:
+        if node.process.is_alive:
+            return node
+    raise ClusterError("no node of this team runs: start it with 'quorate up'")

@@ -1,0 +1,123 @@
+"""What came of a run: the agreed result, who did what, and how it compares with the ideal."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from node.lab.watch import Progress
+from node.model.latency import key_of, latency_s
+from protocol import graph
+from protocol.jobs import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run. Times in seconds. `digests` is the outcome as every living node reports it;
+    `ideal_s` is the list schedule of the latencies that the simulated model drew, None where other
+    agents took part."""
+
+    job: str
+    nodes: int
+    claims: str
+    succeeded: bool
+    agreed: bool
+    outcome: str
+    digests: dict[str, str]
+    tasks: list[dict[str, Any]]
+    done_by: dict[str, int]
+    leader: str
+    term: int
+    elected_s: float
+    makespan_s: float
+    work_s: float | None
+    ideal_s: float | None
+    amdahl: float
+    work_span: float
+    tokens_in: int
+    tokens_out: int
+    simulated: bool
+    siblings: list[dict[str, Any]]
+    failed_attempts: int
+    late_results: int
+    collisions: int
+    hand_on_ms: dict[str, float]
+    checks: dict[str, str]
+    faults: list[str]
+    output: str
+    warnings: list[str]
+
+    @property
+    def is_good(self) -> bool:
+        """Accepted everywhere, agreed by everybody, and every check passes on the output."""
+        return self.succeeded and self.agreed and not any(self.checks.values())
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def hand_on_delays(job: Job, progress: Progress) -> list[float]:
+    """Seconds from the last acceptance that a task had to wait for, to its start on a node other
+    than the one whose result that was; only where that node was idle at the time."""
+    delays = []
+    needs = job.needs
+    busy = _busy_intervals(progress)
+    for fact in progress.facts:
+        if fact["type"] != "TaskStarted" or fact["job"] != progress.job:
+            continue
+        wanted = [progress.tasks[need] for need in needs.get(fact["task"], ())]
+        if not wanted or any(not task.accepted_at for task in wanted):
+            continue
+        last = max(wanted, key=lambda task: task.accepted_at)
+        at = last.accepted_at
+        was_busy = any(begin < at < end for begin, end in busy.get(fact["at"], ()))
+        if last.accepted_by != fact["at"] and not was_busy and fact["token"] == 1:
+            delays.append(max(0.0, float(fact["ts"]) - at))
+    return delays
+
+
+def _busy_intervals(progress: Progress) -> dict[str, list[tuple[float, float]]]:
+    """When each node was running an agent."""
+    ends = ("TaskCompleted", "AttemptFailed", "AttemptAborted")
+    begun: dict[tuple[str, str, int], float] = {}
+    busy: dict[str, list[tuple[float, float]]] = {}
+    for fact in progress.facts:
+        if fact.get("job") != progress.job:
+            continue
+        key = (fact["at"], fact.get("task", ""), fact.get("token", 0))
+        if fact["type"] == "TaskStarted":
+            begun[key] = float(fact["ts"])
+        elif fact["type"] in ends and key in begun:
+            busy.setdefault(fact["at"], []).append((begun.pop(key), float(fact["ts"])))
+    return busy
+
+
+def percentiles_ms(delays_s: list[float]) -> dict[str, float]:
+    """Count, median, 99th percentile and maximum, in milliseconds; empty without a sample."""
+    if not delays_s:
+        return {}
+    ordered = sorted(delays_s)
+    return {
+        "count": len(ordered),
+        "p50": round(statistics.median(ordered) * 1000, 2),
+        "p99": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000, 2),
+        "max": round(ordered[-1] * 1000, 2),
+    }
+
+
+def drawn_lengths(job: Job, model: str, seed: int, speed: float) -> dict[str, float] | None:
+    """The seconds that the simulated model drew for each task's first attempt; None if a task has
+    another agent."""
+    if any(task.agent != "simulated" for task in job.tasks):
+        return None
+    return {
+        task.id: latency_s(model, seed, key_of(task.writes, task.prompt), 0, len(task.writes))
+        / speed
+        for task in job.tasks
+    }
+
+
+def ideal_makespan(job: Job, lengths: dict[str, float] | None, nodes: int) -> float | None:
+    """No coordination cost at all: the list schedule of those lengths."""
+    return None if lengths is None else graph.list_schedule(job.needs, lengths, nodes)

@@ -1,0 +1,67 @@
+"""The output folder: the accepted files, and a manifest that says what they are.
+
+`manifest.json` has the job, the outcome's digest, and for each file its SHA-256, the task and the
+node whose result was accepted.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import QuorateError
+from protocol.jobs import File, Job, check_path, manifest
+
+MANIFEST = "manifest.json"
+
+
+class OutputError(QuorateError):
+    """A folder that results cannot be written to."""
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make the folder. OutputError unless it is new or empty: nothing of the user's is lost."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: name a new folder with --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise OutputError(f"{folder} is not empty: name a new folder with --out, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise OutputError(
+            f"{folder} cannot be made: {fault.strerror}: name another --out"
+        ) from None
+
+
+def check_names(job: Job) -> None:
+    """Raise OutputError if a task writes what is the manifest's name."""
+    if any(MANIFEST in task.writes for task in job.tasks):
+        raise OutputError(f"a task writes {MANIFEST!r}, which is the manifest's name: rename it")
+
+
+def write_output(folder: Path, files: list[File], view: dict[str, Any]) -> None:
+    """Write the accepted files and the manifest; `view` is the job as a node shows it."""
+    for file in files:
+        check_path(file.path)
+        path = folder / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+    accepted = {task["id"]: task["accepted"] for task in view["tasks"] if task["accepted"]}
+    writers = {
+        path: {"task": task, "node": answer["node"], "name": answer["name"]}
+        for task, answer in accepted.items()
+        for path in answer["files"]
+    }
+    content = {
+        "job": view["id"],
+        "name": view["name"],
+        "succeeded": view["succeeded"],
+        "outcome": view["outcome"],
+        "files": {
+            path: {"sha256": checksum, **writers.get(path, {})}
+            for path, checksum in manifest(files).items()
+        },
+        "answers": {task: answer["text"] for task, answer in accepted.items() if answer["text"]},
+    }
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n")

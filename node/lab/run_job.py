@@ -1,0 +1,356 @@
+"""One whole run: start a team, do a job, hurt the team on the way if asked, collect, stop.
+
+Invariant: whatever happens in between, every process started here is stopped and the team's
+folder removed (unless it shall be kept) before the function returns or raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from node.agents.verify import Verifier
+from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
+from node.lab.door import Door, DoorError, gather_all
+from node.lab.outcome import (
+    Outcome,
+    drawn_lengths,
+    hand_on_delays,
+    ideal_makespan,
+    percentiles_ms,
+)
+from node.lab.output import write_output
+from node.lab.schedule import Fault, FaultKind
+from node.lab.watch import Progress, TaskProgress, follow
+from protocol import graph
+from protocol.effects import Assignment
+from protocol.errors import QuorateError
+from protocol.jobs import ClaimMode, File, Job, warnings_of
+
+ELECTION_TIMEOUT_S = 30.0
+SUBMIT_TIMEOUT_S = 30.0
+SETTLE_TIMEOUT_S = 60.0  # after the job is finished: until every living node says so
+RESTART_AFTER_S = 1.0  # kill-all: how long everybody is dead
+CHECKS = "checks"  # the folder for the last check of the output
+_LOOK_S = 0.05
+
+
+class RunFailed(QuorateError):
+    """The run could not be brought to its end; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run. `folder` keeps the team's folder there instead of a temporary one."""
+
+    nodes: int = 5
+    claims: ClaimMode | None = None
+    faults: tuple[Fault, ...] = ()
+    output: Path | None = None
+    model: ModelOptions = field(default_factory=ModelOptions)
+    folder: Path | None = None
+    timeout_s: float = 1_800.0
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Run:
+    """A run under way: the job as submitted, the team, and what is known so far."""
+
+    def __init__(self, job: Job, options: RunOptions, cluster: Cluster) -> None:
+        self.job = job
+        self.options = options
+        self.cluster = cluster
+        self.progress = Progress(job.id, {task.id: TaskProgress(task.id) for task in job.tasks})
+        self.elected_s = 0.0
+        self.struck: list[str] = []
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    # -- the way of a run --------------------------------------------------------------------------
+
+    async def execute(self, look: Callable[[], None]) -> Outcome:
+        """Do it all; `look` is called whenever there is something new to show."""
+        loop = asyncio.get_running_loop()
+        begun = time.monotonic()
+        self._children = await loop.run_in_executor(None, self._start)
+        await self._await_leader()
+        self.elected_s = time.monotonic() - begun
+        await self._prepare()
+        followers = [
+            asyncio.create_task(follow(self.progress, node.door)) for node in self.cluster.nodes
+        ]
+        try:
+            async with asyncio.timeout(self.options.timeout_s):
+                await self._submit()
+                await self._watch(look)
+                views = await self._await_agreement()
+        except TimeoutError:
+            raise RunFailed(f"not finished after {self.options.timeout_s:.0f} s") from None
+        finally:
+            for follower in followers:
+                follower.cancel()
+            await asyncio.gather(*followers, return_exceptions=True)
+        return await self._collect(views)
+
+    def _start(self) -> list[subprocess.Popen[bytes]]:
+        (self.cluster.folder / CHECKS).mkdir(exist_ok=True)
+        return self.cluster.start(
+            self.options.model, attached=True, environment=self.options.environment
+        )
+
+    async def _await_leader(self) -> None:
+        """Everybody knows everybody, and who leads."""
+        doors = [node.door for node in self.cluster.nodes]
+        deadline = time.monotonic() + ELECTION_TIMEOUT_S
+        while time.monotonic() < deadline:
+            statuses = await gather_all(doors, "/v1/status")
+            if all(
+                status and status["leader"] and status["alive"] == len(doors) for status in statuses
+            ):
+                self.progress.leader = statuses[0]["leader"]
+                self.progress.term = statuses[0]["term"]
+                self.progress.names.update({s["node"]: s["name"] for s in statuses})
+                return
+            await asyncio.sleep(_LOOK_S)
+        raise RunFailed(f"no leader, or not all nodes together, after {ELECTION_TIMEOUT_S:.0f} s")
+
+    async def _prepare(self) -> None:
+        """Let every node load its agents first, so that a run measures the team, not imports."""
+        kinds = sorted({task.agent for task in self.job.tasks})
+
+        async def one(node: NodeEntry) -> None:
+            async with Door(node.door) as door:
+                await door.post("/v1/prepare", {"agents": kinds})
+
+        await asyncio.gather(*(one(node) for node in self.cluster.nodes))
+
+    async def _submit(self) -> None:
+        deadline = time.monotonic() + SUBMIT_TIMEOUT_S
+        while True:
+            try:
+                async with Door(self.cluster.nodes[-1].door) as door:
+                    await door.submit(self.job)
+                return
+            except DoorError as fault:
+                retry = fault.kind in ("NotLeader", "Busy", "TimedOut", "Unreachable")
+                if not retry or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_LOOK_S)
+
+    async def _watch(self, look: Callable[[], None]) -> None:
+        """Until the job is finished and every fault has run its course."""
+        due = sorted(self.options.faults, key=lambda fault: fault.at)
+        striking: set[asyncio.Task[None]] = set()
+        while not self.progress.finished_at or any(not task.done() for task in striking):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await self.progress.changed.wait()
+            self.progress.changed.clear()
+            for task in [task for task in striking if task.done()]:
+                striking.discard(task)
+                task.result()
+            share = self.progress.accepted / len(self.progress.tasks)
+            while due and share >= due[0].at and not self.progress.finished_at:
+                striking.add(asyncio.create_task(self._strike(due.pop(0))))
+            if not self.cluster.running() and not striking:
+                raise RunFailed("every node has ended: see their logs with --keep")
+            look()
+
+    async def _await_agreement(self) -> dict[str, dict[str, Any]]:
+        """The job as every living node shows it, once they all have it finished and are idle."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        views: dict[str, dict[str, Any]] = {}
+        while time.monotonic() < deadline:
+            nodes = self.cluster.running()
+            doors = [node.door for node in nodes]
+            statuses = await gather_all(doors, "/v1/status")
+            found = await gather_all(doors, f"/v1/jobs/{self.job.id}")
+            views = {node.name: view for node, view in zip(nodes, found, strict=True) if view}
+            settled = all(
+                view and view["finished"] and status and not status["running"]
+                for view, status in zip(found, statuses, strict=True)
+            )
+            if settled and len({status["store"]["entries"] for status in statuses}) == 1:
+                return views
+            await asyncio.sleep(_LOOK_S)
+        return views
+
+    # -- faults ------------------------------------------------------------------------------------
+
+    async def _strike(self, fault: Fault) -> None:
+        """Let a fault happen, and its end if it has one."""
+        victims = self._victims(fault)
+        names = ",".join(node.name for node in victims)
+        self.struck.append(f"{fault} hit {names or 'nobody'}")
+        match fault.kind:
+            case FaultKind.KILL_LEADER | FaultKind.KILL_FOLLOWERS:
+                for node in victims:
+                    node.process.signal(signal.SIGKILL)
+            case FaultKind.KILL_ALL:
+                for node in victims:
+                    node.process.signal(signal.SIGKILL)
+                await asyncio.sleep(RESTART_AFTER_S)
+                loop = asyncio.get_running_loop()
+                self._children += await loop.run_in_executor(None, self._start)
+            case FaultKind.STOP:
+                for node in victims:
+                    node.process.signal(signal.SIGSTOP)
+                await asyncio.sleep(fault.seconds)
+                for node in victims:
+                    node.process.signal(signal.SIGCONT)
+            case FaultKind.CUT:
+                await self._cut(victims)
+                await asyncio.sleep(fault.seconds)
+                await self._cut([])
+
+    def _victims(self, fault: Fault) -> list[NodeEntry]:
+        running = self.cluster.running()
+        leader = self.progress.name(self.progress.leader)
+        followers = [node for node in running if node.name != leader]
+        match fault.kind:
+            case FaultKind.KILL_LEADER:
+                return [node for node in running if node.name == leader]
+            case FaultKind.KILL_ALL:
+                return running
+            case FaultKind.STOP:
+                workers = {
+                    self.progress.name(task.holder)
+                    for task in self.progress.tasks.values()
+                    if task.holder and not task.accepted_at
+                }
+                followers = [node for node in followers if node.name in workers] or followers
+            case FaultKind.KILL_FOLLOWERS | FaultKind.CUT:
+                pass
+        return random.sample(followers, min(fault.count, len(followers)))
+
+    async def _cut(self, minority: list[NodeEntry]) -> None:
+        """Cut these nodes off from all others; nobody: heal."""
+        ids = {name: node for node, name in self.progress.names.items()}
+        running = self.cluster.running()
+        apart = {node.name for node in minority}
+        for node in running:
+            others = [
+                ids[other.name]
+                for other in running
+                if apart and (other.name in apart) != (node.name in apart)
+            ]
+            async with Door(node.door) as door:
+                await door.post("/v1/faults", {"drop": others})
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    async def _collect(self, views: dict[str, dict[str, Any]]) -> Outcome:
+        if not views:
+            raise RunFailed("no node is left to tell the outcome")
+        first_name, view = next(iter(views.items()))
+        door_address = next(n.door for n in self.cluster.nodes if n.name == first_name)
+        files = await self._fetch(door_address)
+        digests = {name: seen["outcome"] for name, seen in views.items()}
+        progress, options = self.progress, self.options
+        model = options.model
+        lengths = drawn_lengths(self.job, model.model, model.seed, model.speed)
+        done_by = Counter(
+            task["accepted"]["name"] for task in view["tasks"] if task["accepted"] is not None
+        )
+        kinds = Counter(fact["type"] for fact in progress.facts)
+        output = options.output
+        if output is not None:
+            write_output(output, files, view)
+        return Outcome(
+            job=self.job.id,
+            nodes=options.nodes,
+            claims=self.job.claims.value,
+            succeeded=view["succeeded"],
+            agreed=len(set(digests.values())) == 1 and view["finished"],
+            outcome=view["outcome"],
+            digests=digests,
+            tasks=view["tasks"],
+            done_by=dict(sorted(done_by.items())),
+            leader=progress.name(progress.leader),
+            term=progress.term,
+            elected_s=round(self.elected_s, 3),
+            makespan_s=round(progress.finished_at - progress.submitted_at, 3),
+            work_s=None if lengths is None else round(sum(lengths.values()), 3),
+            ideal_s=_rounded(ideal_makespan(self.job, lengths, options.nodes)),
+            amdahl=round(graph.amdahl_bound(self.job.needs, options.nodes), 3),
+            work_span=round(graph.work_span_bound(self.job.needs, options.nodes), 3),
+            tokens_in=view["usage"]["tokens_in"],
+            tokens_out=view["usage"]["tokens_out"],
+            simulated=view["usage"]["simulated"],
+            siblings=view["siblings"],
+            failed_attempts=kinds["AttemptFailed"],
+            late_results=sum(len(task["late"]) for task in view["tasks"]),
+            collisions=kinds["ClaimLost"],
+            hand_on_ms=percentiles_ms(hand_on_delays(self.job, progress)),
+            checks=await check_output(self.job, files, self.cluster.folder / CHECKS),
+            faults=self.struck,
+            output=str(output) if output else "",
+            warnings=warnings_of(self.job),
+        )
+
+    async def _fetch(self, address: str) -> list[File]:
+        async with Door(address) as door:
+            paths = await door.get(f"/v1/jobs/{self.job.id}/files")
+            return [
+                File(path, await door.get_bytes(f"/v1/jobs/{self.job.id}/files/{path}"))
+                for path in paths
+            ]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, str]:
+    """Run every task's check once more, on all accepted files together: task -> what was wrong,
+    empty if it passed."""
+    verifier = Verifier(scratch)
+
+    async def one(number: int) -> tuple[str, str]:
+        task = job.tasks[number]
+        assignment = Assignment(job.id, task, 0, 0, inputs=tuple(files), fixtures=job.files)
+        return task.id, await verifier.check(assignment, ())
+
+    checked = [number for number, task in enumerate(job.tasks) if task.verify and task.writes]
+    return dict(await asyncio.gather(*(one(number) for number in checked)))
+
+
+@asynccontextmanager
+async def local_run(job: Job, options: RunOptions) -> AsyncIterator[Run]:
+    """A run with its team's folder; everything is stopped and removed at the end."""
+    keep = options.folder is not None
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="quorate-"))
+    needs_faults = any(fault.kind is FaultKind.CUT for fault in options.faults)
+    cluster: Cluster | None = None
+    try:
+        cluster = Cluster.create(folder, options.nodes, allow_faults=needs_faults)
+        yield Run(job, options, cluster)
+    finally:
+        if cluster is not None:
+            killed = cluster.stop()
+            if killed and keep:
+                print(f"had to be killed: {', '.join(killed)}")
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run_job(
+    job: Job, options: RunOptions, look: Callable[[Run], None] | None = None
+) -> Outcome:
+    """Run a job from beginning to end on a team of its own."""
+    async with local_run(job, options) as run:
+        return await run.execute(lambda: look(run) if look else None)
+
+
+__all__ = ["ClusterError", "Run", "RunFailed", "RunOptions", "check_output", "run_job"]

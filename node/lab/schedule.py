@@ -1,0 +1,74 @@
+"""Faults on a local team, as data: what, to whom, when, for how long.
+
+kill-leader@30%        kill -9 the leader when 30 % of the tasks are accepted
+kill-followers:2@50%   kill -9 two nodes that do not lead
+kill-all@40%           kill -9 everybody
+stop:20s@30%           SIGSTOP a node that works on a task, SIGCONT 20 s later
+cut:2:10s@40%          cut two nodes that do not lead off from the rest for 10 s
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from protocol.errors import QuorateError
+
+_SPEC = re.compile(
+    r"(?P<kind>kill-leader|kill-followers|kill-all|stop|cut)"
+    r"(?::(?P<count>\d+))?(?::(?P<seconds>\d+(?:\.\d+)?)s)?@(?P<percent>\d{1,3})%"
+)
+SECONDS_MAX = 600.0
+
+
+class FaultSpecError(QuorateError):
+    """A fault that cannot be understood; one line with the remedy."""
+
+
+class FaultKind(Enum):
+    KILL_LEADER = "kill-leader"
+    KILL_FOLLOWERS = "kill-followers"
+    KILL_ALL = "kill-all"
+    STOP = "stop"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault. `at` is the share of accepted tasks, 0 to 1, at which it strikes."""
+
+    kind: FaultKind
+    at: float
+    count: int = 1
+    seconds: float = 10.0
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.count}:{self.seconds:g}s@{self.at:.0%}"
+
+    @classmethod
+    def parse(cls, text: str) -> Fault:
+        """The fault that a command line names."""
+        match = _SPEC.fullmatch(text)
+        if match is None:
+            raise FaultSpecError(
+                f"{text!r} is no fault: write kill-leader@30%, kill-followers:2@50%, "
+                "kill-all@40%, stop:20s@30% or cut:2:10s@40%"
+            )
+        percent = int(match["percent"])
+        count = int(match["count"] or 1)
+        seconds = float(match["seconds"] or 10.0)
+        if percent > 100 or count < 1 or not 0.0 < seconds <= SECONDS_MAX:
+            raise FaultSpecError(
+                f"{text!r} is out of range: at most 100 %, at least 1 node, "
+                f"above 0 and at most {SECONDS_MAX:.0f} s"
+            )
+        return cls(FaultKind(match["kind"]), percent / 100.0, count, seconds)
+
+
+def percentage(text: str) -> float:
+    """'30%' or '30' as 0.3."""
+    match = re.fullmatch(r"(\d{1,3})%?", text)
+    if match is None or int(match[1]) > 100:
+        raise FaultSpecError(f"{text!r} is no percentage: write for instance 30%")
+    return int(match[1]) / 100.0

@@ -1,0 +1,99 @@
+"""Watching a job from outside: every node's facts, put together as they come.
+
+What a team did is the union of what its nodes report; a node may die while it is watched. The
+times are the nodes' wall clocks, which on one machine are one clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from node.lab.door import Door, DoorError
+
+FACTS_MAX = 500_000
+RECONNECT_S = 0.2
+
+
+@dataclass(slots=True)
+class TaskProgress:
+    """One task as it went. Times are seconds since the epoch, 0 if it did not happen yet."""
+
+    task: str
+    holder: str = ""
+    started_at: float = 0.0
+    accepted_at: float = 0.0
+    accepted_by: str = ""
+    failures: int = 0
+    late: int = 0
+    abandoned: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """All that is known of the job so far."""
+
+    job: str
+    tasks: dict[str, TaskProgress]
+    names: dict[str, str] = field(default_factory=dict)  # node id -> name
+    leader: str = ""
+    term: int = 0
+    submitted_at: float = 0.0
+    finished_at: float = 0.0
+    succeeded: bool = False
+    facts: list[dict[str, Any]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def accepted(self) -> int:
+        return sum(task.accepted_at > 0 for task in self.tasks.values())
+
+    def name(self, node: str) -> str:
+        return self.names.get(node, node[:6])
+
+    def take(self, record: dict[str, Any]) -> None:
+        """A fact from some node."""
+        if len(self.facts) < FACTS_MAX:
+            self.facts.append(record)
+        self.names[record["at"]] = record["agent"]
+        kind, at = record["type"], float(record["ts"])
+        if kind == "LeaderElected" and record["leader"] and record["term"] >= self.term:
+            self.term, self.leader = record["term"], record["leader"]
+        if record.get("job") == self.job:
+            self._take_job(kind, at, record)
+        self.changed.set()
+
+    def _take_job(self, kind: str, at: float, record: dict[str, Any]) -> None:
+        task = self.tasks.get(record.get("task", ""))
+        if kind == "JobSubmitted":
+            self.submitted_at = min(self.submitted_at or at, at)
+        elif kind == "JobFinished":
+            self.finished_at = min(self.finished_at or at, at)
+            self.succeeded = record["succeeded"]
+        elif task is None:
+            return
+        elif kind == "TaskClaimed" and not task.accepted_at:
+            task.holder = record["node"]
+        elif kind == "TaskStarted":
+            task.holder, task.started_at = record["at"], at
+        elif kind == "TaskAccepted":
+            task.accepted_at = min(task.accepted_at or at, at)
+            task.accepted_by = record["node"]
+        elif kind == "AttemptFailed":
+            task.failures += 1
+        elif kind == "ResultLate":
+            task.late += record["at"] == record["node"]
+        elif kind == "TaskAbandoned":
+            task.abandoned = True
+
+
+async def follow(progress: Progress, address: str) -> None:
+    """Take a node's facts until cancelled; a node that is away is called again."""
+    while True:
+        with contextlib.suppress(DoorError):
+            async with Door(address) as door:
+                async for record in door.facts():
+                    progress.take(record)
+        await asyncio.sleep(RECONNECT_S)

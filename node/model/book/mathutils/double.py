@@ -1,0 +1,3 @@
+def double(x: float) -> float:
+    """Return twice x."""
+    return x * 2

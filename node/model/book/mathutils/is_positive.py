@@ -1,0 +1,3 @@
+def is_positive(x: float) -> bool:
+    """Return whether x lies above zero."""
+    return x > 0

@@ -1,0 +1,3 @@
+def square(x: float) -> float:
+    """Return the second power of x."""
+    return x * x

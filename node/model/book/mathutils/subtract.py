@@ -1,0 +1,3 @@
+def subtract(a: float, b: float) -> float:
+    """Return the difference of two numbers."""
+    return a - b

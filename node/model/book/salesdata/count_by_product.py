@@ -1,0 +1,16 @@
+SAMPLE_DATA = [
+    {"product": "Rope", "units": 7, "price": 3.5, "region": "Coast", "month": "Sep"},
+    {"product": "Pulley", "units": 4, "price": 16.0, "region": "Hills", "month": "Sep"},
+    {"product": "Anchor", "units": 1, "price": 88.0, "region": "Coast", "month": "Oct"},
+    {"product": "Rope", "units": 15, "price": 3.5, "region": "Harbour", "month": "Oct"},
+    {"product": "Compass", "units": 6, "price": 24.75, "region": "Valley", "month": "Nov"},
+    {"product": "Pulley", "units": 9, "price": 16.0, "region": "Coast", "month": "Aug"},
+]
+
+
+def count_by_product(records: list) -> dict:
+    """Return how many records each product has."""
+    counts = {}
+    for record in records:
+        counts[record["product"]] = counts.get(record["product"], 0) + 1
+    return counts

@@ -1,0 +1,187 @@
+"""One node process: put the parts together, run until told to stop, leave nothing behind.
+
+    trust -> journal -> transport -> peer -> runtime -> client door
+
+Exit codes: 0 stopped when asked, 2 it was told something impossible, 3 it could not run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from node import settings as node_settings
+from node.agents.invocation import Invocations
+from node.agents.settings import AgentSettings
+from node.doors.client import ClientDoor
+from node.journal import Journal
+from node.listening import endpoint_of, listen_on
+from node.model.knobs import ModelKnobs
+from node.parent import watch_parent
+from node.runtime import Runtime
+from node.settings import Address, NodeSettings
+from node.telemetry import Telemetry
+from node.transport import Transport
+from node.trust import ClusterTrust, load_or_create_seed
+from protocol import config as presets
+from protocol.config import Config
+from protocol.errors import QuorateError
+from protocol.events import Event
+from protocol.identity import Identity
+from protocol.peer import Peer, PeerSettings
+
+LEAVE_TIMEOUT_S = 1.0
+EXIT_USAGE = 2
+EXIT_FAILED = 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a node with these command-line arguments; the exit code."""
+    try:
+        settings = node_settings.from_arguments(sys.argv[1:] if arguments is None else arguments)
+        return uvloop.run(run(settings))
+    except QuorateError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 0
+
+
+async def run(settings: NodeSettings) -> int:
+    """A node's life."""
+    seed = load_or_create_seed(settings.data_dir)
+    identity = Identity(seed)
+    trust = ClusterTrust(settings.cluster, settings.secret, seed)
+    journal = Journal.open(settings.data_dir, settings.cluster, identity.node)
+    try:
+        return await _run_with_journal(settings, identity, trust, journal)
+    finally:
+        journal.close()
+
+
+async def _run_with_journal(
+    settings: NodeSettings, identity: Identity, trust: ClusterTrust, journal: Journal
+) -> int:
+    peer_socket = _listener(settings.listen, settings.listen_fd)
+    door_socket = _listener(settings.door, settings.door_fd)
+    endpoint = settings.advertise or endpoint_of(peer_socket)
+    telemetry = Telemetry(identity.node, settings.name, settings.data_dir)
+    peer = Peer(
+        identity,
+        PeerSettings(
+            cluster=settings.cluster,
+            name=settings.name,
+            endpoints=(endpoint,),
+            seeds=settings.seeds,
+            epoch=journal.starts,
+            found=settings.found,
+            expected=settings.expected,
+            seed=settings.seed or os.urandom(8).hex(),
+            metadata=(("door", endpoint_of(door_socket)),),
+            wall_offset=time.time_ns() - time.monotonic_ns(),
+        ),
+        _config(settings),
+        journal.load(),
+        time.monotonic_ns(),
+    )
+    inbox = _Inbox()
+    transport = Transport(trust, inbox.deliver, allow_faults=settings.allow_faults)
+    workers = Invocations(_agent_settings(settings), inbox.deliver)
+    runtime = Runtime(peer, transport, journal, workers, telemetry)
+    inbox.runtime = runtime
+    door = ClientDoor(runtime, transport, workers, telemetry, settings.token)
+    try:
+        await transport.start(peer_socket)
+        await door.start(door_socket)
+        runtime.start()
+        telemetry.say(f"# {settings.name} {identity.node} at {endpoint}, start {journal.starts}")
+        _say_ready(settings, endpoint, endpoint_of(door_socket))
+        gc.freeze()  # what lives for ever need not be looked at again
+        return await _until_stopped(settings, runtime, telemetry)
+    finally:
+        runtime.stop()
+        await workers.close()
+        await door.close()
+        await transport.close()
+        telemetry.close()
+
+
+class _Inbox:
+    """Breaks the circle: transport and agents deliver to a runtime that is made after them."""
+
+    runtime: Runtime
+
+    def deliver(self, event: Event) -> None:
+        self.runtime.deliver(event)
+
+
+async def _until_stopped(settings: NodeSettings, runtime: Runtime, telemetry: Telemetry) -> int:
+    loop = asyncio.get_running_loop()
+    told: asyncio.Event = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    if settings.stop_with_parent:
+        await watch_parent(told)
+    waiting = asyncio.create_task(told.wait())
+    ends: set[asyncio.Future[Any]] = {waiting, runtime.stopped}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if runtime.stopped.done():
+        fault = runtime.stopped.exception()
+        if fault is not None:
+            print(f"error: the node stopped itself: {fault!r}", file=sys.stderr)
+            return EXIT_FAILED
+    telemetry.say("# stopping")
+    return 0
+
+
+def _config(settings: NodeSettings) -> Config:
+    config = presets.PRESETS[settings.preset]()
+    return replace(config, team=replace(config.team, slots=settings.slots))
+
+
+def _agent_settings(settings: NodeSettings) -> AgentSettings:
+    scratch = settings.data_dir / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)  # what an earlier life left when it was killed
+    scratch.mkdir()
+    agents = AgentSettings.from_environment(os.environ, scratch)
+    return replace(
+        agents,
+        simulated_url=settings.simulated_url,
+        simulated=ModelKnobs(speed=settings.speed),
+        invocations_max=max(8, settings.slots),
+    )
+
+
+def _listener(address: Address, inherited: int) -> socket.socket:
+    """A bound socket: the launcher's, or one of our own."""
+    if inherited >= 0:
+        return socket.socket(fileno=inherited)
+    return listen_on(address.host, address.port)
+
+
+def _say_ready(settings: NodeSettings, endpoint: str, door: str) -> None:
+    print(
+        f"{settings.name} listens for nodes on {endpoint}, for clients on http://{door}", flush=True
+    )
+    draft = settings.data_dir / "ready.new"
+    draft.write_text(f"{os.getpid()}\n")
+    with contextlib.suppress(OSError):
+        Path(draft).replace(settings.data_dir / "ready")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Facts as people and programs see them: a log, a record, and live streams.
+
+`node.log` has one line a fact, mark first; `facts.jsonl` the same as JSON with wall time, for
+studies. Both are bounded: at the limit the file is put aside once (`.1`) and begun anew. A
+subscriber that does not keep up loses facts and is told how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TextIO
+
+from protocol.facts import BatchMerged, EntryCommitted, Fact
+from protocol.identity import NodeId
+
+FILE_SIZE_MAX = 16 * 1024 * 1024
+SUBSCRIBER_QUEUE_MAX = 2_000
+QUIET = (BatchMerged, EntryCommitted)  # too many to write down; streams and counters have them
+
+
+def fact_as_json(fact: Fact, node: NodeId, name: str, wall_s: float) -> dict[str, object]:
+    """A fact as a flat record: `ts` seconds since the epoch, `type`, the node, its own fields."""
+    record: dict[str, object] = {
+        "ts": round(wall_s, 6),
+        "type": type(fact).__name__,
+        "agent": name,
+        "at": node,
+    }
+    for field in fields(fact):
+        record[field.name] = getattr(fact, field.name)
+    return record
+
+
+class Telemetry:
+    """Where a node's facts go. `counts` has how often each kind happened."""
+
+    def __init__(self, node: NodeId, name: str, data_dir: Path) -> None:
+        self.node = node
+        self.name = name
+        self.counts: dict[str, int] = {}
+        self._log = _BoundedFile(data_dir / "node.log")
+        self._record = _BoundedFile(data_dir / "facts.jsonl")
+        self._subscribers: list[_Subscriber] = []
+
+    def report(self, fact: Fact) -> None:
+        """Take note of a fact."""
+        kind = type(fact).__name__
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        if isinstance(fact, QUIET):
+            return
+        wall_s = time.time()
+        record = fact_as_json(fact, self.node, self.name, wall_s)
+        self._log.write(f"{_clock(wall_s)} {fact}")
+        self._record.write(json.dumps(record))
+        for subscriber in self._subscribers:
+            subscriber.offer(record)
+
+    def say(self, line: str) -> None:
+        """A line for the log that is no fact: starting, stopping, an error of the host."""
+        self._log.write(f"{_clock(time.time())} {line}")
+
+    @contextmanager
+    def subscribe(self) -> Iterator[asyncio.Queue[dict[str, object]]]:
+        """Live facts as records, while the context lasts."""
+        subscriber = _Subscriber()
+        self._subscribers.append(subscriber)
+        try:
+            yield subscriber.queue
+        finally:
+            self._subscribers.remove(subscriber)
+
+    def close(self) -> None:
+        self._log.close()
+        self._record.close()
+
+
+class _Subscriber:
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[dict[str, object]] = asyncio.Queue(SUBSCRIBER_QUEUE_MAX)
+        self.lost = 0
+
+    def offer(self, record: dict[str, object]) -> None:
+        if self.queue.full():
+            self.lost += 1
+            return
+        if self.lost:
+            record = {**record, "lost_before": self.lost}
+            self.lost = 0
+        self.queue.put_nowait(record)
+
+
+class _BoundedFile:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._open()
+
+    def _open(self) -> TextIO:
+        return self._path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, line: str) -> None:
+        self._file.write(line + "\n")
+        if self._file.tell() > FILE_SIZE_MAX:
+            self._file.close()
+            self._path.replace(self._path.with_suffix(self._path.suffix + ".1"))
+            self._file = self._open()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _clock(wall_s: float) -> str:
+    milliseconds = int(wall_s * 1000) % 1000
+    return time.strftime("%H:%M:%S", time.localtime(wall_s)) + f".{milliseconds:03d}"

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Measurements of the real thing on this machine. A benchmark, not a test: it asserts nothing.
+
+    .venv/bin/python scripts/bench.py                 all figures, 5 trials each
+    .venv/bin/python scripts/bench.py start idle      some of them
+    .venv/bin/python scripts/bench.py --trials 10 --json figures.json
+
+    start     from the launch of five processes until all know each other and the leader, s
+    handon    from a result's acceptance to the next task's start on another node, ms
+    makespan  makespan / ideal list schedule of the same drawn latencies, mathutils_p09, n = 5
+    idle      processor share and resident memory of a node that has nothing to do
+    help      `quorate --help`, s
+
+Medians with minimum and maximum; the machine is named, since the figures are its as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from node import jobfile
+from node.lab.cluster import Cluster, ModelOptions
+from node.lab.outcome import Outcome
+from node.lab.run_job import RunOptions, run_job
+
+NODES = 5
+IDLE_S = 20.0
+Figures = dict[str, dict[str, float]]
+
+
+def spread(values: list[float], digits: int = 3) -> dict[str, float]:
+    """Median, extremes and count."""
+    return {
+        "median": round(statistics.median(values), digits),
+        "min": round(min(values), digits),
+        "max": round(max(values), digits),
+        "n": len(values),
+    }
+
+
+def run_list(name: str, speed: float, seed: int) -> Outcome:
+    """One run of a packaged list on five nodes."""
+    job = jobfile.with_fresh_id(jobfile.read(name, "simulated"))
+    options = RunOptions(nodes=NODES, model=ModelOptions(speed=speed, seed=seed))
+    outcome = asyncio.run(run_job(job, options))
+    if not outcome.is_good:
+        raise SystemExit(f"the run failed, so there is nothing to measure: {outcome.as_json()}")
+    return outcome
+
+
+def measure_start(trials: int) -> Figures:
+    """Launch to leader and full membership."""
+    elected = [run_list("mathutils_p09", 100.0, trial).elected_s for trial in range(trials)]
+    return {"start_to_leader_s": spread(elected)}
+
+
+def measure_handon(trials: int) -> Figures:
+    """Hand-on delay over whole runs of the longest chain."""
+    outcomes = [run_list("mathutils_p02", 4.0, trial) for trial in range(trials)]
+    return {
+        "hand_on_p50_ms": spread([outcome.hand_on_ms["p50"] for outcome in outcomes], 2),
+        "hand_on_p99_ms": spread([outcome.hand_on_ms["p99"] for outcome in outcomes], 2),
+        "hand_on_samples": spread([outcome.hand_on_ms["count"] for outcome in outcomes], 0),
+    }
+
+
+def measure_makespan(trials: int) -> Figures:
+    """Makespan over ideal, at the model's own speed."""
+    ratios = []
+    for trial in range(trials):
+        outcome = run_list("mathutils_p09", 1.0, trial)
+        assert outcome.ideal_s is not None
+        ratios.append(outcome.makespan_s / outcome.ideal_s)
+    return {"makespan_over_ideal": spread(ratios)}
+
+
+def measure_idle(trials: int) -> Figures:
+    """Processor and memory of five idle nodes, over all of them."""
+    ticks_per_s = os.sysconf("SC_CLK_TCK")
+    shares: list[float] = []
+    resident: list[float] = []
+    for _ in range(max(1, trials // 2)):
+        with tempfile.TemporaryDirectory(prefix="quorate-bench-") as folder:
+            cluster = Cluster.create(Path(folder) / "team", NODES)
+            cluster.start(ModelOptions(), attached=True)
+            try:
+                time.sleep(5.0)
+                before = {node.name: _cpu_ticks(node.pid) for node in cluster.nodes}
+                time.sleep(IDLE_S)
+                for node in cluster.nodes:
+                    used = _cpu_ticks(node.pid) - before[node.name]
+                    shares.append(100.0 * used / ticks_per_s / IDLE_S)
+                    resident.append(_resident_mib(node.pid))
+            finally:
+                cluster.stop()
+    return {"idle_cpu_percent": spread(shares, 2), "idle_resident_mib": spread(resident, 1)}
+
+
+def measure_help(trials: int) -> Figures:
+    """The command line's own start."""
+    program = Path(sys.executable).with_name("quorate")
+    times = []
+    for _ in range(trials + 1):
+        begun = time.perf_counter()
+        subprocess.run([program, "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - begun)
+    return {"help_s": spread(times[1:])}
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit(f"no VmRSS for process {pid}")
+
+
+MEASURES: dict[str, Callable[[int], Figures]] = {
+    "start": measure_start,
+    "handon": measure_handon,
+    "makespan": measure_makespan,
+    "idle": measure_idle,
+    "help": measure_help,
+}
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(description="Measure Quorate on this machine.")
+    parser.add_argument("measures", nargs="*", help=", ".join(MEASURES))
+    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    given = parser.parse_args()
+    unknown = [name for name in given.measures if name not in MEASURES]
+    if unknown:
+        parser.error(f"there is no measure {unknown[0]!r}: there are {', '.join(MEASURES)}")
+    machine = f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(machine)
+    figures: Figures = {}
+    for name in given.measures or MEASURES:
+        for figure, values in MEASURES[name](given.trials).items():
+            figures[figure] = values
+            print(
+                f"{figure:<22} median {values['median']:<9} "
+                f"min {values['min']:<9} max {values['max']:<9} n {values['n']}",
+                flush=True,
+            )
+    if given.json:
+        given.json.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

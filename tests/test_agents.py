@@ -1,0 +1,395 @@
+"""Invocations and the agents that are programs: what they deliver, and what they leave behind."""
+
+# ruff: noqa: ASYNC110, ASYNC240 -- processes announce themselves by files, which only polling sees
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from agent_setup import ADD, Watched, assigned, quick, text_file
+
+from node.agents.invocation import WAITING_MAX
+from protocol.effects import Assignment
+from protocol.events import AgentFailed, Completed, Failure
+from protocol.jobs import FILE_SIZE_MAX, Usage
+
+PASSES = "{python} -c 'from add import add; assert add(2, 3) == 5'"
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Watched]:
+    """A node's agents; whatever a test did, no folder may be left."""
+    watched = Watched(quick(tmp_path / "scratch"))
+    yield watched
+    await watched.invocations.close()
+    assert not list(tmp_path.glob("scratch/*"))
+
+
+async def gone(pid: int) -> bool:
+    """Whether the process ends; a killed one may be seen until its parent has reaped it."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                return True
+            if state == "Z":
+                return True
+            await asyncio.sleep(0.005)
+
+
+async def started_pid(path: Path) -> int:
+    """The number that a program writes to `path` when it has started."""
+    async with asyncio.timeout(10):
+        while not path.exists() or not path.read_text().endswith("\n"):
+            await asyncio.sleep(0.005)
+    return int(path.read_text())
+
+
+# -- command -------------------------------------------------------------------------------------
+
+
+async def test_program_result_is_the_files_it_wrote(node: Watched) -> None:
+    write = (
+        "printf 'def add(a, b):\\n    return a + b\\n' > add.py; echo noise > other.txt; echo done"
+    )
+    end = await node.run(assigned("command", program=write, verify=PASSES))
+    assert end == Completed(1, (text_file("add.py", ADD),), "done", Usage(calls=1))
+    assert node.progressed()[0].files == (text_file("add.py", ADD),)
+    assert node.events[-1] is end
+
+
+async def test_program_reads_prompt_inputs_fixtures_and_names(node: Watched) -> None:
+    line = 'cat - in.txt fix.txt; echo "$QUORATE_JOB $QUORATE_TASK $QUORATE_ATTEMPT"'
+    assignment = assigned(
+        "command",
+        program=line,
+        prompt="prompt\n",
+        writes=(),
+        inputs=(text_file("in.txt", "input\n"),),
+        fixtures=(text_file("fix.txt", "fixture\n"),),
+    )
+    end = await node.run(assignment)
+    assert isinstance(end, Completed)
+    assert end.text == "prompt\ninput\nfixture\njob add 7"
+
+
+async def test_standard_output_is_the_one_file_that_was_not_written(node: Watched) -> None:
+    end = await node.run(assigned("command", program="printf 'x = 1\\n'"))
+    assert isinstance(end, Completed)
+    assert end.files == (text_file("add.py", "x = 1\n"),)
+
+
+async def test_an_input_left_as_it_was_is_not_a_result(node: Watched) -> None:
+    assignment = assigned("command", program=":", inputs=(text_file("add.py", "old\n"),))
+    end = await node.run(assignment)
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.detail) == (Failure.OUTPUT, "the program did not write add.py")
+
+
+async def test_missing_one_of_two_files_is_an_output_failure_that_keeps_the_other(
+    node: Watched,
+) -> None:
+    end = await node.run(
+        assigned("command", program="echo 1 > a.py; echo hello", writes=("a.py", "b.py"))
+    )
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.detail) == (Failure.OUTPUT, "the program did not write b.py")
+    assert end.files == (text_file("a.py", "1\n"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "words"),
+    [
+        ("no-such-program-here", Failure.AGENT, "program not found"),
+        ("echo broken >&2; exit 3", Failure.AGENT, "status 3: broken"),
+        ("kill -9 $$", Failure.AGENT, "killed by signal 9"),
+        ("yes", Failure.AGENT, "printed over 1048576 bytes"),
+        ("ln -s /etc/passwd add.py", Failure.OUTPUT, "add.py is not a regular file"),
+        ("mkfifo add.py", Failure.OUTPUT, "add.py is not a regular file"),
+        (f"head -c {FILE_SIZE_MAX + 1} /dev/zero > add.py", Failure.OUTPUT, "too large"),
+        (":", Failure.OUTPUT, "did not write add.py"),
+    ],
+)
+async def test_a_program_that_fails_says_how(
+    node: Watched, line: str, reason: Failure, words: str
+) -> None:
+    end = await node.run(assigned("command", program=line))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is reason
+    assert words in end.detail
+
+
+async def test_a_link_on_the_way_to_a_file_leads_nowhere(node: Watched, tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("secret")
+    end = await node.run(
+        assigned("command", program=f"ln -s {tmp_path} d", writes=("d/secret.py",))
+    )
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.OUTPUT
+    assert end.files == ()
+
+
+async def test_a_flood_on_standard_error_is_cut_to_its_end(node: Watched) -> None:
+    line = "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo the end >&2; exit 1"
+    end = await node.run(assigned("command", program=line))
+    assert isinstance(end, AgentFailed)
+    assert end.detail.endswith("the end")
+
+
+async def test_abort_kills_the_whole_process_group(node: Watched, tmp_path: Path) -> None:
+    child, parent = tmp_path / "child", tmp_path / "parent"
+    line = (
+        f"echo 'x = 1' > add.py; sleep 600 & echo $! > {child}; echo $$ > {parent}; "
+        "trap '' TERM; wait"
+    )
+    node.invocations.start(1, assigned("command", program=line))
+    pids = [await started_pid(child), await started_pid(parent)]
+    node.invocations.abort(1, "lease lost")
+    node.invocations.abort(1, "again")
+    end = await node.wait_end()
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.detail) == (Failure.ABORTED, "lease lost")
+    assert end.files == (text_file("add.py", "x = 1\n"),)
+    assert [await gone(pid) for pid in pids] == [True, True]
+
+
+async def test_a_background_child_does_not_outlive_its_program(
+    node: Watched, tmp_path: Path
+) -> None:
+    child = tmp_path / "child"
+    line = f"sleep 600 & echo $! > {child}; echo done"
+    end = await node.run(assigned("command", program=line, writes=()))
+    assert isinstance(end, Completed)
+    assert await gone(await started_pid(child))
+
+
+async def test_a_program_over_time_is_killed_and_reported(node: Watched, tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    line = f"echo $$ > {pid}; exec sleep 600"
+    end = await node.run(assigned("command", program=line, timeout_s=0.3))
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.detail) == (Failure.TIMEOUT, "no result within the task's 0.3 s")
+    assert await gone(await started_pid(pid))
+
+
+# -- python --------------------------------------------------------------------------------------
+
+MODULE = """
+import os, time
+def answer(prompt, workspace):
+    print("noise that must not matter")
+    return prompt.upper()
+def files(prompt, workspace):
+    return {"add.py": "x = 1\\n"}
+def writer(prompt, workspace):
+    with open(os.path.join(workspace, "add.py"), "w") as file:
+        file.write("x = 2\\n")
+def strange(prompt, workspace):
+    return {"../evil.py": ""}
+def fails(prompt, workspace):
+    raise ValueError("no such luck")
+def leaves(prompt, workspace):
+    raise SystemExit(0)
+def number(prompt, workspace):
+    return 42
+def dies(prompt, workspace):
+    os._exit(7)
+def hangs(prompt, workspace):
+    with open(prompt, "w") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(600)
+"""
+
+
+def called(function: str, **changes: object) -> Assignment:
+    fixtures = (text_file("my_module.py", MODULE),)
+    return assigned("python", program=f"my_module:{function}", fixtures=fixtures, **changes)
+
+
+async def test_function_may_return_a_text_or_files_or_write_them(node: Watched) -> None:
+    for number, (function, expected) in enumerate(
+        (("answer", "WRITE ADD(A, B)."), ("files", "x = 1\n"), ("writer", "x = 2\n"))
+    ):
+        node.invocations.start(number, called(function))
+        end = await node.wait_end(number)
+        assert isinstance(end, Completed), end
+        assert end.files == (text_file("add.py", expected),)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason", "words"),
+    [
+        ("strange", Failure.OUTPUT, "returned ../evil.py, which the task does not write"),
+        ("fails", Failure.AGENT, "my_module:fails: ValueError: no such luck"),
+        ("leaves", Failure.AGENT, "my_module:leaves: SystemExit: 0"),
+        ("number", Failure.AGENT, "returned a int: return a str, a dict or None"),
+        ("dies", Failure.AGENT, "the worker ended with status 7"),
+        ("absent", Failure.AGENT, "has no attribute 'absent'"),
+    ],
+)
+async def test_a_function_that_fails_gives_its_last_line(
+    node: Watched, function: str, reason: Failure, words: str
+) -> None:
+    end = await node.run(called(function))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is reason
+    assert words in end.detail
+
+
+async def test_abort_kills_the_worker(node: Watched, tmp_path: Path) -> None:
+    node.invocations.start(1, called("hangs", prompt=str(tmp_path / "pid")))
+    pid = await started_pid(tmp_path / "pid")
+    node.invocations.abort(1, "job over")
+    end = await node.wait_end()
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.ABORTED
+    assert await gone(pid)
+
+
+# -- invocations ---------------------------------------------------------------------------------
+
+
+async def test_an_abort_before_the_first_step_is_still_reported(node: Watched) -> None:
+    node.invocations.start(1, assigned("command", program="echo"))
+    node.invocations.abort(1, "changed my mind")
+    end = await node.wait_end()
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.detail) == (Failure.ABORTED, "changed my mind")
+
+
+async def test_an_abort_after_the_end_changes_nothing(node: Watched) -> None:
+    await node.run(assigned("command", program="echo x"))
+    node.invocations.abort(1, "late")
+    assert len(node.ends()) == 1
+    assert node.invocations.running == ()
+
+
+async def test_closing_aborts_all_and_refuses_more(node: Watched) -> None:
+    for number in range(12):  # more than may work at once
+        node.invocations.start(number, assigned("command", program="sleep 600"))
+    await node.invocations.close()
+    node.invocations.start(99, assigned("command", program="echo"))
+    ends = [node.ends(number) for number in (*range(12), 99)]
+    assert all(len(end) == 1 for end in ends)
+    assert {end[0].reason for end in ends if isinstance(end[0], AgentFailed)} == {Failure.ABORTED}
+
+
+async def test_not_more_agents_work_at_once_than_allowed(tmp_path: Path) -> None:
+    node = Watched(quick(tmp_path / "scratch", invocations_max=2))
+    count = "mkdir run.$$ && ls -d ../*/run.* | wc -l && rmdir run.$$"
+    for number in range(6):
+        node.invocations.start(number, assigned("command", program=count, writes=()))
+    for number in range(6):
+        end = await node.wait_end(number)
+        assert isinstance(end, Completed), end
+        assert int(end.text) <= 2
+    await node.invocations.close()
+
+
+async def test_an_invocation_beyond_the_waiting_room_is_refused(tmp_path: Path) -> None:
+    node = Watched(quick(tmp_path / "scratch", invocations_max=1))
+    for number in range(WAITING_MAX + 2):
+        node.invocations.start(number, assigned("command", program="sleep 600"))
+    (refused,) = node.ends(WAITING_MAX + 1)
+    assert isinstance(refused, AgentFailed)
+    assert f"{WAITING_MAX + 1} agents are at work or wait" in refused.detail
+    await node.invocations.close()
+
+
+async def test_an_exception_in_an_agent_ends_only_its_attempt(
+    node: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    clash = (text_file("a", "file"), text_file("a/b", "below a file"))
+    end = await node.run(assigned("command", program="echo", fixtures=clash))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.AGENT
+    assert "\n" not in end.detail
+    assert "Error" in end.detail
+    assert "invocation 1 failed" in caplog.text
+
+
+async def test_an_unknown_kind_of_agent_is_named(node: Watched) -> None:
+    end = await node.run(assigned("oracle"))
+    assert isinstance(end, AgentFailed)
+    assert "there is no agent 'oracle': use one of simulated, openai" in end.detail
+
+
+# -- verification --------------------------------------------------------------------------------
+
+
+async def test_a_result_that_fails_its_check_is_kept_as_evidence(node: Watched) -> None:
+    wrong = "echo 'def add(a, b): return a - b'"
+    end = await node.run(assigned("command", program=wrong, verify=PASSES))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.VERIFY
+    assert end.detail.endswith("AssertionError")
+    assert end.files == (text_file("add.py", "def add(a, b): return a - b\n"),)
+
+
+async def test_the_check_sees_exactly_fixtures_inputs_and_result(node: Watched) -> None:
+    end = await node.run(
+        assigned(
+            "command",
+            program="echo x > add.py; echo y > leftover",
+            verify="find . -type f | sort; echo {id}; exit 9",
+            inputs=(text_file("in/a.py", ""),),
+            fixtures=(text_file("tests/t.py", ""),),
+        )
+    )
+    assert isinstance(end, AgentFailed)
+    assert end.detail == "./add.py\n./in/a.py\n./tests/t.py\nadd"
+
+
+async def test_the_check_of_a_question_reads_the_text(node: Watched) -> None:
+    end = await node.run(
+        assigned("command", program="echo three", writes=(), verify="grep -q three")
+    )
+    assert isinstance(end, Completed)
+
+
+async def test_the_check_gets_no_credentials(
+    node: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    end = await node.run(assigned("command", program="echo x", verify='test -z "$OPENAI_API_KEY"'))
+    assert isinstance(end, Completed)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("no-such-check", "the check's command was not found"),
+        ("yes", "the check printed over 1048576 bytes and was stopped"),
+        ("sleep 600", "the check did not end within 0.3 s: sleep 600"),
+        ("exit 5", "the check said no without a word (exit 5)"),
+        ("kill -9 $$", "the check was killed by signal 9"),
+    ],
+)
+async def test_a_check_that_goes_wrong_says_how(tmp_path: Path, line: str, words: str) -> None:
+    node = Watched(quick(tmp_path / "scratch", verify_timeout_s=0.3 if "sleep" in line else 10.0))
+    end = await node.run(assigned("command", program="echo x", verify=line))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.VERIFY
+    assert words in end.detail
+    await node.invocations.close()
+    assert not list(tmp_path.glob("scratch/*"))
+
+
+async def test_abort_kills_a_check_under_way(node: Watched, tmp_path: Path) -> None:
+    line = f"echo $$ > {tmp_path}/pid; exec sleep 600"
+    node.invocations.start(1, assigned("command", program="echo x", verify=line))
+    pid = await started_pid(tmp_path / "pid")
+    assert node.progressed()[0].files == (text_file("add.py", "x\n"),)
+    node.invocations.abort(1, "accepted elsewhere")
+    end = await node.wait_end()
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.ABORTED
+    assert await gone(pid)
+
+
+async def test_a_folder_made_read_only_is_removed_all_the_same(node: Watched) -> None:
+    line = "mkdir -p d/e; echo > d/e/f; chmod 500 d/e d; echo x"
+    assert isinstance(await node.run(assigned("command", program=line)), Completed)

@@ -1,0 +1,448 @@
+"""The openai agent against an endpoint that is not ours: the standard library's HTTP server in a
+thread, which plays responses written down by hand as other makes of server send them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from agent_setup import ADD, Watched, assigned, quick, text_file
+
+from node.agents import AgentError, Progress
+from node.agents.chat import ChatEndpoint
+from node.agents.openai_agent import OpenAIAgent
+from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
+from protocol.effects import Assignment
+from protocol.events import AgentFailed, Completed, Failure
+from protocol.jobs import Usage
+
+FENCED = f"Here you are.\n\n```python path=add.py\n{ADD}```\n"
+Play = Callable[[BaseHTTPRequestHandler], None]
+
+
+class ForeignServer:
+    """Plays its responses in order, one for each request, and keeps what was asked."""
+
+    def __init__(self, *plays: Play) -> None:
+        self.asked: list[dict[str, object]] = []
+        self.keys: list[str] = []
+        self._plays = list(plays)
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.asked.append(json.loads(body))
+                outer.keys.append(self.headers["Authorization"])
+                assert self.path == "/api/v1/chat/completions"
+                outer._plays.pop(0)(self)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                """Tests are quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = False
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/api/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def foreign() -> Iterator[Callable[..., ForeignServer]]:
+    servers: list[ForeignServer] = []
+
+    def start(*plays: Play) -> ForeignServer:
+        servers.append(ForeignServer(*plays))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def whole(text: str, finish_reason: str = "stop", status: int = 200) -> Play:
+    answer = {
+        "id": "cmpl-7f2e",
+        "object": "chat.completion",
+        "created": 1736000000,
+        "model": "local-llm",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": finish_reason,
+            }
+        ],
+        "usage": {"prompt_tokens": 40, "completion_tokens": 12, "total_tokens": 52},
+    }
+    return plain(status, answer)
+
+
+def plain(status: int, answer: object, headers: dict[str, str] | None = None) -> Play:
+    def play(handler: BaseHTTPRequestHandler) -> None:
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        handler.send_response(status)
+        handler.send_header("Content-Type", "application/json")
+        handler.send_header("Content-Length", str(len(body)))
+        for name, value in (headers or {}).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return play
+
+
+def refused(status: int, message: str, code: str | None = None, **headers: str) -> Play:
+    error = {"error": {"message": message, "type": "error", "param": None, "code": code}}
+    return plain(status, error, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def streamed(*pieces: str, finish_reason: str | None = "stop", usage: bool = True) -> Play:
+    """Server-sent events without a length, as some servers send them; the end is the close."""
+
+    def play(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(b": keep-alive comment\n\n")
+        for piece in pieces:
+            chunk = {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+            handler.wfile.write(b"data: " + json.dumps({"id": "1", **chunk}).encode() + b"\r\n\r\n")
+        if finish_reason:
+            end = {"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]}
+            handler.wfile.write(b"data: " + json.dumps(end).encode() + b"\n\n")
+        if usage:
+            last = {"choices": [], "usage": {"prompt_tokens": 40, "completion_tokens": 12}}
+            handler.wfile.write(b"data: " + json.dumps(last).encode() + b"\n\n")
+        if finish_reason:
+            handler.wfile.write(b"data: [DONE]\n\n")
+        handler.close_connection = True
+
+    return play
+
+
+def broken(*pieces: str) -> Play:
+    """A chunked stream that ends in the middle of a chunk."""
+
+    def play(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "text/event-stream")
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for piece in pieces:
+            chunk = {"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]}
+            data = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        handler.wfile.write(b"ff\r\ndata: {")
+        handler.close_connection = True
+
+    return play
+
+
+class Bench:
+    """The agent alone, with the waits it would have made."""
+
+    def __init__(self, scratch: Path, url: str, **changes: object) -> None:
+        settings = {"base_url": url, "api_key": "sk-test", "model": "local-llm", **changes}
+        self.waits: list[float] = []
+        self.progress = Progress(lambda files: None)
+        self.agent = OpenAIAgent(
+            ChatEndpoint(quick(scratch, **settings), sleep=self._wait, randomness=random.Random(1))
+        )
+
+    async def _wait(self, delay_s: float) -> None:
+        self.waits.append(delay_s)
+
+    async def run(self, assignment: Assignment | None = None) -> str:
+        """The first file's content, or the text, or 'REASON: detail'."""
+        whole_assignment = assignment or assigned("openai")
+        try:
+            result = await self.agent.run(whole_assignment, Path(), self.progress)
+        except AgentError as fault:
+            return f"{fault.reason.name}: {fault.detail}"
+        finally:
+            await self.agent.close()
+        return result.files[0].content.decode() if result.files else result.text
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+async def test_whole_answer_becomes_the_file(foreign: Callable[..., ForeignServer]) -> None:
+    server = foreign(whole(FENCED))
+    bench = Bench(Path(), server.url, stream=False)
+    assert await bench.run() == ADD
+    assert bench.progress.usage == Usage(calls=1, tokens_in=40, tokens_out=12)
+    assert server.keys == ["Bearer sk-test"]
+    assert server.asked[0]["model"] == "local-llm"
+    assert "stream" not in server.asked[0]
+
+
+async def test_streamed_answer_becomes_the_file(foreign: Callable[..., ForeignServer]) -> None:
+    server = foreign(streamed(*FENCED))
+    bench = Bench(Path(), server.url)
+    assert await bench.run() == ADD
+    assert bench.progress.usage == Usage(calls=1, tokens_in=40, tokens_out=12)
+    assert server.asked[0]["stream_options"] == {"include_usage": True}
+
+
+async def test_server_without_stream_options_is_asked_without(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign(refused(400, "Unknown field: stream_options"), streamed(*FENCED, usage=False))
+    assert await Bench(Path(), server.url).run() == ADD
+    assert "stream_options" not in server.asked[1]
+
+
+async def test_question_is_answered_by_plain_text(foreign: Callable[..., ForeignServer]) -> None:
+    server = foreign(streamed(" 42", " is it.\n"))
+    assert await Bench(Path(), server.url).run(assigned("openai", writes=())) == "42 is it."
+
+
+async def test_unusable_answer_gets_one_repair(foreign: Callable[..., ForeignServer]) -> None:
+    server = foreign(whole("```python path=wrong.py\nx\n```"), whole(FENCED))
+    assert await Bench(Path(), server.url, stream=False).run() == ADD
+    repair = server.asked[1]["messages"]
+    assert isinstance(repair, list)
+    assert [message["role"] for message in repair] == ["system", "user", "assistant", "user"]
+    assert "- add.py is missing\n- nobody asked for wrong.py" in repair[3]["content"]
+
+
+async def test_repair_keeps_the_files_that_were_right(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign(streamed(FENCED), streamed("```python path=sub.py\ny\n```"))
+    bench = Bench(Path(), server.url)
+    assert await bench.run(assigned("openai", writes=("add.py", "sub.py"))) == ADD
+    assert [file.path for file in bench.progress.files] == ["add.py", "sub.py"]
+
+
+@pytest.mark.parametrize(
+    ("plays", "words"),
+    [
+        ([whole("no idea"), whole("none")], "no usable answer, even when asked again: add.py is"),
+        ([whole(FENCED[:40], "length")] * 2, "cut off at the endpoint's token limit (length)"),
+        ([whole("", "content_filter")], "content filter"),
+        ([whole("")] * 2, "the answer is empty"),
+    ],
+)
+async def test_hopeless_answers_are_told_apart(
+    foreign: Callable[..., ForeignServer], plays: list[Play], words: str
+) -> None:
+    end = await Bench(Path(), foreign(*plays).url, stream=False).run()
+    assert end.startswith("OUTPUT: ")
+    assert words in end
+
+
+# -- refusals ------------------------------------------------------------------------------------
+
+
+async def test_429_is_waited_out_as_long_as_the_server_says(
+    foreign: Callable[..., ForeignServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = foreign(refused(429, "slow down", Retry_After="7"), streamed(*FENCED))
+    bench = Bench(Path(), server.url)
+    assert await bench.run() == ADD
+    assert len(bench.waits) == 1
+    assert 7.0 <= bench.waits[0] <= 7.7
+    assert bench.progress.usage.calls == 2
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert "limits the rate (429): slow down" in record.getMessage()
+
+
+async def test_a_wait_beyond_the_bound_is_not_begun(foreign: Callable[..., ForeignServer]) -> None:
+    server = foreign(refused(429, "tomorrow", Retry_After="86400"))
+    bench = Bench(Path(), server.url)
+    assert "asks to wait 86400 s" in await bench.run()
+    assert bench.waits == []
+
+
+async def test_5xx_is_tried_again_within_the_bound(foreign: Callable[..., ForeignServer]) -> None:
+    server = foreign(*[refused(503, "overloaded")] * 3)
+    bench = Bench(Path(), server.url)
+    end = await bench.run()
+    assert end.startswith("BACKEND: ")
+    assert "answers 503: overloaded; gave up after 3 requests" in end
+    assert len(bench.waits) == 2
+    assert bench.progress.usage.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("play", "words"),
+    [
+        (refused(401, "Incorrect API key"), "check OPENAI_API_KEY"),
+        (refused(403, "not yours"), "OPENAI_MODEL"),
+        (refused(404, "The model `local-llm` does not exist", "model_not_found"), "OPENAI_MODEL"),
+        (plain(404, b"<html>nothing here</html>"), "check OPENAI_BASE_URL"),
+        (refused(400, "context too long"), "rejects the request with 400 (context too long)"),
+        (refused(429, "You exceeded your quota", "insufficient_quota"), "account is used up"),
+    ],
+)
+async def test_a_refusal_that_stays_is_not_repeated_and_names_the_remedy(
+    foreign: Callable[..., ForeignServer], play: Play, words: str
+) -> None:
+    server = foreign(play)
+    end = await Bench(Path(), server.url).run()
+    assert end.startswith("BACKEND: ")
+    assert words in end
+    assert len(server.asked) == 1
+
+
+async def test_missing_settings_are_named() -> None:
+    assert "set OPENAI_API_KEY, or OPENAI_BASE_URL" in await Bench(Path(), "", api_key="").run()
+    assert "set OPENAI_MODEL" in await Bench(Path(), "http://127.0.0.1:9", model="").run()
+
+
+async def test_unreachable_endpoint_names_the_variable(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign()
+    server.close()
+    bench = Bench(Path(), server.url)
+    end = await bench.run()
+    assert end.startswith("BACKEND: ")
+    assert "check OPENAI_BASE_URL; gave up after 3 requests" in end
+
+
+# -- broken connections --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        broken(*FENCED[:30]),
+        streamed(*FENCED[:30], finish_reason=None, usage=False),
+        plain(200, b"<html>a proxy's page</html>"),
+    ],
+)
+async def test_a_stream_that_breaks_off_is_asked_for_again(
+    foreign: Callable[..., ForeignServer], play: Play
+) -> None:
+    server = foreign(play, streamed(*FENCED))
+    bench = Bench(Path(), server.url)
+    assert await bench.run() == ADD
+    assert bench.progress.usage == Usage(calls=2, tokens_in=40, tokens_out=12)
+    assert len(bench.waits) == 1
+
+
+async def test_an_error_inside_the_stream_is_asked_for_again(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    body = b'data: {"error": {"message": "worker died", "type": "server_error"}}\n\n'
+    server = foreign(plain(200, body, {"Content-Type": "text/event-stream"}), streamed(*FENCED))
+    assert await Bench(Path(), server.url).run() == ADD
+
+
+async def test_answers_without_choices_are_not_taken(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign(plain(200, {"choices": []}), plain(200, {}), whole(FENCED))
+    assert await Bench(Path(), server.url, stream=False).run() == ADD
+
+
+async def test_silence_is_given_up_and_asked_again(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    released = threading.Event()
+
+    def silent(handler: BaseHTTPRequestHandler) -> None:
+        released.wait(20)
+        handler.close_connection = True
+
+    server = foreign(silent, streamed(*FENCED))
+    try:
+        assert await Bench(Path(), server.url, request_timeout_s=0.3).run() == ADD
+    finally:
+        released.set()
+
+
+# -- the whole way -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def nodes(tmp_path: Path) -> AsyncIterator[Callable[..., Watched]]:
+    made: list[Watched] = []
+
+    def make(**changes: object) -> Watched:
+        settings = {"api_key": "sk-test", "model": "local-llm", **changes}
+        made.append(Watched(quick(tmp_path / "scratch", **settings)))
+        return made[-1]
+
+    yield make
+    for node in made:
+        await node.invocations.close()
+
+
+async def test_a_foreign_answer_is_checked_like_any_other(
+    foreign: Callable[..., ForeignServer], nodes: Callable[..., Watched]
+) -> None:
+    server = foreign(broken("```"), refused(429, "busy", Retry_After="0"), streamed(*FENCED))
+    verify = "{python} -c 'from add import add; assert add(2, 3) == 5'"
+    end = await nodes(base_url=server.url).run(assigned("openai", verify=verify))
+    expected = Usage(calls=3, tokens_in=40, tokens_out=12)
+    assert end == Completed(1, (text_file("add.py", ADD),), "", expected)
+
+
+async def test_abort_in_mid_stream_cuts_the_connection_and_keeps_what_was_finished(
+    foreign: Callable[..., ForeignServer], nodes: Callable[..., Watched]
+) -> None:
+    cut = threading.Event()
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        streamed(FENCED, finish_reason=None, usage=False)(handler)
+        handler.connection.settimeout(20)
+        if handler.connection.recv(1) == b"":
+            cut.set()
+
+    node = nodes(base_url=foreign(endless).url)
+    node.invocations.start(1, assigned("openai", writes=("add.py", "sub.py")))
+    await node.wait_progress()
+    node.invocations.abort(1, "lease lost")
+    end = await node.wait_end()
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.ABORTED
+    assert end.files == (text_file("add.py", ADD),)
+    assert cut.wait(10)
+
+
+# -- waiting -------------------------------------------------------------------------------------
+
+
+def test_retry_after_is_read_in_all_its_forms() -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    date = (now + timedelta(seconds=30)).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    assert read_retry_after({"retry-after": "1.5"}) == 1.5
+    assert read_retry_after({"retry-after": date}, now) == 30.0
+    assert read_retry_after({"retry-after": date}, now + timedelta(hours=1)) == 0.0
+    assert read_retry_after({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
+    for nonsense in ({}, {"retry-after": "soon"}, {"retry-after": "-1"}, {"retry-after": "nan"}):
+        assert read_retry_after(nonsense) is None
+
+
+def test_back_off_doubles_up_to_its_bound() -> None:
+    randomness = random.Random(0)
+    for tries, ceiling in ((1, 0.5), (2, 1.0), (3, 2.0), (10, 20.0), (10_000, 20.0)):
+        for _ in range(50):
+            assert ceiling / 2 <= wait_s(tries, 0.5, 20.0, None, randomness) <= ceiling
+
+
+def test_a_retry_after_is_a_floor() -> None:
+    randomness = random.Random(0)
+    for _ in range(50):
+        assert 10.0 <= wait_s(1, 0.5, 20.0, 10.0, randomness) <= 11.0
+    assert RETRY_AFTER_MAX_S >= 60.0

@@ -1,0 +1,150 @@
+"""The simulated agent: the whole way from an assignment over HTTP to a verified result."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from agent_setup import ADD, WRONG_ADD, SmallBook, Watched, assigned, quick, text_file
+
+from node.agents import simulated_agent
+from node.model.knobs import ModelKnobs
+from node.model.server import RunningModel, start_model
+from protocol.events import AgentFailed, Completed, Failure, Progressed
+from protocol.jobs import Usage
+
+PASSES = "{python} -c 'from add import add; assert add(2, 3) == 5'"
+FAST = 1_000_000.0
+Start = Callable[..., Awaitable[tuple[Watched, RunningModel]]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts a model with the given knobs, and a node that asks it."""
+    async with AsyncExitStack() as stack:
+
+        async def both(
+            settings: dict[str, object] | None = None, **knobs: object
+        ) -> tuple[Watched, RunningModel]:
+            whole = ModelKnobs(**{"speed": FAST, **knobs})  # type: ignore[arg-type]
+            model = await start_model(whole, book=SmallBook())
+            stack.push_async_callback(model.close)
+            changes = {"simulated_url": model.url, **(settings or {})}
+            node = Watched(quick(tmp_path / "scratch", **changes))
+            stack.push_async_callback(node.invocations.close)
+            return node, model
+
+        yield both
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_task_in_the_book_is_done_and_marked_simulated(start: Start, stream: bool) -> None:
+    node, _ = await start({"stream": stream})
+    end = await node.run(assigned("simulated", verify=PASSES))
+    assert isinstance(end, Completed)
+    assert end.files == (text_file("add.py", ADD),)
+    assert end.usage.simulated
+    assert end.usage.calls == 1
+    assert end.usage.tokens_in > 0
+    assert node.events == [Progressed(1, end.files), end]
+
+
+async def test_question_in_the_book_is_answered(start: Start) -> None:
+    node, _ = await start()
+    question = "How many of five are a majority?"
+    end = await node.run(assigned("simulated", prompt=question, writes=()))
+    assert isinstance(end, Completed)
+    assert (end.files, end.text) == ((), "Three.")
+
+
+async def test_task_outside_the_book_is_refused_at_once(start: Start) -> None:
+    node, model = await start()
+    end = await node.run(assigned("simulated", writes=("other.py",)))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.UNKNOWN_TASK
+    assert "no worked answer for other.py" in end.detail
+    assert "OPENAI_BASE_URL" in end.detail
+    assert model.requests == 1
+
+
+@pytest.mark.parametrize("fault", ["http_429", "http_5xx", "break_stream"])
+async def test_a_fault_that_never_ends_is_a_backend_failure(start: Start, fault: str) -> None:
+    node, model = await start(**{fault: 1.0})
+    end = await node.run(assigned("simulated"))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.BACKEND
+    assert "gave up after 3 requests" in end.detail
+    assert end.usage.calls == model.requests == 3
+
+
+@pytest.mark.parametrize("fault", ["http_429", "http_5xx", "break_stream", "garbage", "slow"])
+async def test_a_fault_that_passes_is_overcome(start: Start, fault: str) -> None:
+    node, model = await start({"tries_max": 12}, seed=2, **{fault: 0.4})
+    for number in range(6):
+        node.invocations.start(number, assigned("simulated"))
+        end = await node.wait_end(number)
+        good = isinstance(end, Completed) or end.reason is Failure.OUTPUT  # garbage twice
+        assert good, end
+    assert any(isinstance(node.ends(number)[0], Completed) for number in range(6))
+    assert model.requests >= 6
+
+
+async def test_garbage_alone_is_an_output_failure(start: Start) -> None:
+    node, model = await start(garbage=1.0)
+    end = await node.run(assigned("simulated"))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.OUTPUT
+    assert model.requests == 2
+
+
+async def test_wrong_answers_are_caught_by_the_check(start: Start) -> None:
+    node, _ = await start(wrong=1.0)
+    end = await node.run(assigned("simulated", verify=PASSES))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.VERIFY
+    assert end.files == (text_file("add.py", WRONG_ADD),)
+
+
+async def test_a_hanging_model_is_given_up(start: Start) -> None:
+    node, model = await start({"request_timeout_s": 0.1}, hang=1.0)
+    end = await node.run(assigned("simulated"))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.BACKEND
+    assert "silent for 0.1 s" in end.detail
+    assert model.requests == 3
+
+
+async def test_a_hanging_model_does_not_hold_up_the_task_timeout(start: Start) -> None:
+    node, _ = await start(hang=1.0)
+    end = await node.run(assigned("simulated", timeout_s=0.2))
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.usage) == (Failure.TIMEOUT, Usage(calls=1, simulated=True))
+
+
+async def test_the_embedded_model_starts_when_first_needed_and_stops_with_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[RunningModel] = []
+
+    async def start_with_small_book(knobs: ModelKnobs) -> RunningModel:
+        started.append(await start_model(knobs, book=SmallBook()))
+        return started[-1]
+
+    monkeypatch.setattr(simulated_agent, "start_model", start_with_small_book)
+    node = Watched(quick(tmp_path / "scratch", simulated=ModelKnobs(speed=FAST)))
+    assert started == []
+    await node.invocations.prepare("simulated")
+    assert len(started) == 1
+    for number in range(3):
+        node.invocations.start(number, assigned("simulated"))
+    for number in range(3):
+        assert isinstance(await node.wait_end(number), Completed)
+    (model,) = started
+    await node.invocations.close()
+    again = Watched(quick(tmp_path / "scratch", simulated_url=model.url, tries_max=1))
+    end = await again.run(assigned("simulated"))
+    await again.invocations.close()
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.BACKEND
