@@ -170,9 +170,11 @@ def _load(text: str, name: str) -> Any:
         raise InvalidJob(f"{name}, line {fault.lineno}: not JSON: {fault.msg}") from None
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark or fault.context_mark
-        line = mark.line + 1 if mark else 0
-        shown = text.splitlines()[line - 1].strip() if mark and line <= text.count("\n") + 1 else ""
-        raise InvalidJob(f"{name}, line {line}: not YAML: {fault.problem}: {shown!r}") from None
+        lines = text.splitlines()
+        at = min(mark.line, len(lines) - 1) if mark else 0  # the end of the text counts as its last
+        raise InvalidJob(
+            f"{name}, line {at + 1}: not YAML: {fault.problem}: {lines[at].strip()!r}"
+        ) from None
     except (yaml.YAMLError, RecursionError) as fault:
         raise InvalidJob(f"{name}: not YAML: {fault}".replace("\n", " ")) from None
 
@@ -234,8 +236,9 @@ def _first_fault(fault: ValidationError, content: Mapping[str, Any]) -> str:
     place = ".".join(str(part) for part in where if not str(part).startswith("_"))
     if len(where) >= 2 and where[0] == "tasks" and isinstance(where[1], int):
         task = content["tasks"][where[1]]
-        label = task.get("id", f"number {where[1] + 1}") if isinstance(task, dict) else where[1] + 1
-        place = f"task {label!r}" + "".join(f", {part}" for part in where[2:])
+        named = isinstance(task, dict) and "id" in task
+        label = repr(task["id"]) if named else f"number {where[1] + 1}"
+        place = f"task {label}" + "".join(f", {part}" for part in where[2:])
     if error["type"] == "extra_forbidden":
         return f"unknown key {where[-1]!r} at {place}: remove it or correct its spelling"
     if error["type"] == "missing":

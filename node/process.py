@@ -102,6 +102,7 @@ async def _run_with_journal(
     workers = Invocations(_agent_settings(settings), inbox.deliver)
     runtime = Runtime(peer, transport, journal, workers, telemetry)
     inbox.runtime = runtime
+    journal.on_failure = runtime.stop
     door = ClientDoor(runtime, transport, workers, telemetry, settings.token)
     try:
         await transport.start(peer_socket)

@@ -17,11 +17,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypedDict
 
 from aiohttp import web
 
+from node.correspondents import Correspondent, Correspondents
 from node.dialler import DialFailed, Dialled, Dialler, ReachedSelf
 from node.handshake import (
     CONNECT_TIMEOUT_S,
@@ -35,18 +35,16 @@ from node.handshake import (
 from node.link_faults import DELAYED_MAX, FaultDraw, LinkFaults, LinkQuality
 from node.links import CLOSE_S, Ending, Link, Traffic, WebSocket
 from node.listening import endpoint_of
-from node.outbox import MESSAGE_SIZE_MAX, Outbox
+from node.outbox import MESSAGE_SIZE_MAX
 from node.trust import ClusterTrust
 from protocol import codec
 from protocol.events import Event, LinkFault, Received, Undeliverable
-from protocol.identity import NOBODY, NodeId
+from protocol.identity import NodeId
 from protocol.messages import Message
 
 __all__ = ["LinkFaults", "LinkQuality", "Transport", "TransportStatistics"]
 
 LINKS_MAX = 4_096
-CORRESPONDENTS_MAX = 8_192  # nodes and seeds that have a link, a dial or waiting messages
-ENDPOINTS_MAX = 8  # of one node that are tried in a dial
 REDIAL_PAUSE_S = 0.05  # between the starts of two dials to one node
 HANDSHAKE_TIMEOUT_S = 5.0  # of TLS, for who connects to us
 
@@ -64,22 +62,6 @@ class TransportStatistics(TypedDict):
     refused: int  # connections of others that were turned away
     dials: int
     links: int
-
-
-@dataclass(slots=True)
-class _Correspondent:
-    """One node, or a seed whose id is not known yet (`node` is then empty)."""
-
-    node: NodeId
-    endpoints: tuple[str, ...]
-    outbox: Outbox = field(default_factory=Outbox)
-    link: Link | None = None  # the one that is written to
-    dial: asyncio.Task[None] | None = None
-    next_dial_s: float = 0.0  # not before this, by the loop's clock
-
-    @property
-    def is_idle(self) -> bool:
-        return self.link is None and self.dial is None and not self.outbox
 
 
 class Transport:
@@ -100,9 +82,7 @@ class Transport:
         self._deliver = deliver
         self.allow_faults = allow_faults
         self._draw = FaultDraw(LinkFaults())
-        self._correspondents: dict[NodeId, _Correspondent] = {}
-        self._seeds: dict[str, _Correspondent] = {}  # by their first endpoint
-        self._reached: dict[str, NodeId] = {}  # seed endpoint -> node that has a link, found there
+        self._correspondents = Correspondents()
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._delayed: set[asyncio.TimerHandle] = set()
@@ -137,7 +117,7 @@ class Transport:
         blocks: the message leaves, or waits, or is dropped and reported."""
         if self._closing.is_set() or destination == self.node:
             return
-        correspondent = self._correspondent_for(destination, endpoints)
+        correspondent = self._correspondents.find(destination, endpoints)
         if correspondent is None:
             self._report_overflow(destination, endpoints, "too many nodes at once")
             return
@@ -157,7 +137,7 @@ class Transport:
                 self._send_later(delay_s, correspondent, frame)
             else:
                 self._put(correspondent, frame)
-        self._forget_if_idle(correspondent)
+        self._correspondents.forget_if_idle(correspondent)
 
     def set_faults(self, faults: LinkFaults) -> None:
         """Put these faults in force in place of all earlier ones; `LinkFaults()` heals."""
@@ -189,41 +169,21 @@ class Transport:
         self._server.close()
         for handle in self._delayed:
             handle.cancel()
-        dials = [each.dial for each in self._all_correspondents() if each.dial is not None]
+        dials = [each.dial for each in self._correspondents if each.dial is not None]
         for dial in dials:
             dial.cancel()
-        await asyncio.gather(*dials, return_exceptions=True)
-        await asyncio.gather(*(link.say_goodbye() for link in self._links))
-        await asyncio.gather(*self._tasks)
-        await self._runner.cleanup()
-        assert self._dialler is not None
-        await self._dialler.close()
+        try:
+            await asyncio.gather(*dials, return_exceptions=True)  # they are cancelled
+            await asyncio.gather(*(link.say_goodbye() for link in self._links))
+            await asyncio.gather(*self._tasks)
+        finally:
+            await self._runner.cleanup()
+            assert self._dialler is not None
+            await self._dialler.close()
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def _all_correspondents(self) -> list[_Correspondent]:
-        return [*self._correspondents.values(), *self._seeds.values()]
-
-    def _correspondent_for(
-        self, destination: NodeId, endpoints: tuple[str, ...]
-    ) -> _Correspondent | None:
-        """The one meant, made if need be; None if there are too many."""
-        first = endpoints[0] if endpoints else ""
-        node = destination or self._reached.get(first, NOBODY)
-        found = self._correspondents.get(node) if node else self._seeds.get(first)
-        if found is None:
-            if len(self._correspondents) + len(self._seeds) >= CORRESPONDENTS_MAX:
-                return None
-            found = _Correspondent(node, endpoints)
-            if node:
-                self._correspondents[node] = found
-            else:
-                self._seeds[first] = found
-        if endpoints:
-            found.endpoints = endpoints[:ENDPOINTS_MAX]
-        return found
-
-    def _put(self, correspondent: _Correspondent, frame: bytes) -> None:
+    def _put(self, correspondent: Correspondent, frame: bytes) -> None:
         outbox = correspondent.outbox
         if not outbox.put(frame):
             if outbox.overflowing:
@@ -236,7 +196,7 @@ class Transport:
         if correspondent.link is None:
             self._start_dial(correspondent)
 
-    def _send_later(self, delay_s: float, correspondent: _Correspondent, frame: bytes) -> None:
+    def _send_later(self, delay_s: float, correspondent: Correspondent, frame: bytes) -> None:
         if len(self._delayed) >= DELAYED_MAX:
             self._cut += 1
             return
@@ -245,7 +205,7 @@ class Transport:
         def leave() -> None:
             self._delayed.discard(handle)
             # Looked up again: it may have been forgotten and made anew meanwhile.
-            current = self._correspondent_for(node, endpoints)
+            current = self._correspondents.find(node, endpoints)
             if current is not None:
                 self._put(current, frame)
 
@@ -263,24 +223,14 @@ class Transport:
         if not self._closing.is_set():
             self._deliver(event)
 
-    def _forget_if_idle(self, correspondent: _Correspondent) -> None:
-        if not correspondent.is_idle:
-            return
-        if correspondent.node:
-            if self._correspondents.get(correspondent.node) is correspondent:
-                del self._correspondents[correspondent.node]
-            return
-        for endpoint in [key for key, each in self._seeds.items() if each is correspondent]:
-            del self._seeds[endpoint]
-
     # -- dialling --------------------------------------------------------------------------------
 
-    def _start_dial(self, correspondent: _Correspondent) -> None:
+    def _start_dial(self, correspondent: Correspondent) -> None:
         if correspondent.dial is None and not self._closing.is_set():
             name = f"dial {correspondent.node or correspondent.endpoints}"
             correspondent.dial = asyncio.create_task(self._dial(correspondent), name=name)
 
-    async def _dial(self, correspondent: _Correspondent) -> None:
+    async def _dial(self, correspondent: Correspondent) -> None:
         """One dial: all endpoints in order, until one answers as the node that is meant."""
         loop = asyncio.get_running_loop()
         failed = None
@@ -297,9 +247,9 @@ class Transport:
                 self._deliver_open(
                     Undeliverable(correspondent.node, failed.endpoint, failed.fault, failed.detail)
                 )
-        self._forget_if_idle(correspondent)
+        self._correspondents.forget_if_idle(correspondent)
 
-    async def _try_endpoints(self, correspondent: _Correspondent) -> DialFailed | None:
+    async def _try_endpoints(self, correspondent: Correspondent) -> DialFailed | None:
         """None when a link was made, or when there is nothing to complain of.
 
         Of several failures the first that is not a refusal is told: a refusal is evidence that the
@@ -326,7 +276,7 @@ class Transport:
         told = (each for each in failures if each.fault is not LinkFault.REFUSED)
         return next(told, failures[0])
 
-    async def _dial_endpoint(self, correspondent: _Correspondent, endpoint: str) -> NodeId:
+    async def _dial_endpoint(self, correspondent: Correspondent, endpoint: str) -> NodeId:
         """Dial one address and adopt the link, whosever it is."""
         assert self._dialler is not None
         loop = asyncio.get_running_loop()
@@ -342,13 +292,11 @@ class Transport:
         detail = f"no connection within {CONNECT_TIMEOUT_S:g} s"
         raise DialFailed(LinkFault.TIMEOUT, endpoint, detail)
 
-    def _adopt_dialled(
-        self, correspondent: _Correspondent, endpoint: str, dialled: Dialled
-    ) -> None:
+    def _adopt_dialled(self, correspondent: Correspondent, endpoint: str, dialled: Dialled) -> None:
         link = self._link(dialled.origin, dialled.websocket)
         owner = self._adopt(link)
         if not correspondent.node:
-            self._reached[endpoint] = link.peer
+            self._correspondents.learn(endpoint, link.peer)
             for frame in correspondent.outbox.take_all():
                 self._put(owner, frame)
         task = asyncio.create_task(self._run(link, owner), name=f"link to {link.peer}")
@@ -396,13 +344,9 @@ class Transport:
     def _link(self, origin: Origin, websocket: WebSocket) -> Link:
         return Link(origin, websocket, self._traffic, self._receive, self._peer_retired)
 
-    def _adopt(self, link: Link) -> _Correspondent:
+    def _adopt(self, link: Link) -> Correspondent:
         """Make the link its node's, unless another one survives it; the loser retires."""
-        owner = self._correspondents.get(link.peer)
-        if owner is None:
-            # A link counts against LINKS_MAX, not against the bound on correspondents.
-            endpoints = (link.origin.endpoint,) if link.origin.endpoint else ()
-            owner = self._correspondents[link.peer] = _Correspondent(link.peer, endpoints)
+        owner = self._correspondents.owner_of(link)
         rival = owner.link
         if rival is None or supersedes(link.origin, rival.origin, self.node):
             owner.link = link
@@ -413,39 +357,34 @@ class Transport:
         self._links.add(link)
         return owner
 
-    async def _run(self, link: Link, owner: _Correspondent) -> None:
+    async def _run(self, link: Link, owner: Correspondent) -> None:
         ending = Ending.BROKEN
         try:
             ending = await link.run(owner.outbox)
         finally:
             self._links.discard(link)
             if owner.link is link:
-                self._unlink(owner)
+                self._correspondents.unlink(owner)
                 self._lost(link, owner, ending)
             elif owner.link is None and owner.outbox:
                 self._start_dial(owner)
-            self._forget_if_idle(owner)
+            self._correspondents.forget_if_idle(owner)
 
-    def _unlink(self, owner: _Correspondent) -> None:
-        owner.link = None
-        for endpoint in [at for at, node in self._reached.items() if node == owner.node]:
-            del self._reached[endpoint]
-
-    def _lost(self, link: Link, owner: _Correspondent, ending: Ending) -> None:
+    def _lost(self, link: Link, owner: Correspondent, ending: Ending) -> None:
         """The node's only link has ended: what waited for it has nowhere to go."""
         self._dropped += len(owner.outbox.take_all())
         # A link that breaks across a cut says so to nobody.
         if ending is Ending.BROKEN and not self._draw.faults.is_cut(link.peer):
-            endpoint = owner.endpoints[0] if owner.endpoints else ""
             detail = "the connection broke"
-            self._deliver_open(Undeliverable(link.peer, endpoint, LinkFault.RESET, detail))
+            self._deliver_open(Undeliverable(link.peer, owner.endpoint, LinkFault.RESET, detail))
 
     def _peer_retired(self, link: Link) -> None:
         """The peer has chosen another link, which may not have been adopted here yet."""
-        owner = self._correspondents.get(link.peer)
-        if owner is not None and owner.link is link:
-            self._unlink(owner)
+        owner = self._correspondents.owner_of(link)
+        if owner.link is link:
+            self._correspondents.unlink(owner)
             owner.next_dial_s = asyncio.get_running_loop().time() + REDIAL_PAUSE_S
+        self._correspondents.forget_if_idle(owner)
         link.retire()
 
     def _receive(self, sender: NodeId, frame: bytes) -> None:

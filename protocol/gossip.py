@@ -71,15 +71,12 @@ class Gossip:
                 if message.wants_answer and self.store.lacks(message.vector):
                     turn.send(sender, Digest(self.store.vector(), wants_answer=False))
 
-    def tick(self, turn: Turn, members: Sequence[NodeId], committed: int) -> None:
-        """Compare with one random member. The log's commit index rides along, so that nodes
-        beyond the council notice what they lack."""
+    def summary_due(self, turn: Turn, members: Sequence[NodeId]) -> NodeId | None:
+        """The random member to compare with, when it is time to."""
         if turn.now < self._tick_at:
-            return
+            return None
         self._tick_at = turn.now + self.config.tick_ns
-        if members:
-            partner = members[self.random.randrange(len(members))]
-            turn.send(partner, Summary(self.store.fingerprint(), committed))
+        return members[self.random.randrange(len(members))] if members else None
 
     def flush(self, turn: Turn, members: Sequence[NodeId]) -> None:
         """At the end of a step: pass on what it brought, as one message to each chosen member."""

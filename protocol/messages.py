@@ -106,10 +106,13 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Hash-first: a fingerprint of the sender's whole digest, and how far its log is committed."""
+    """Hash-first: a fingerprint of the sender's whole digest; and for nodes beyond the council, how
+    far the log is committed and who leads which term (empty if the sender does not know)."""
 
     fingerprint: bytes
     committed: int
+    term: int
+    leader: NodeId
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ class Peer:
             case TimerFired():
                 self.membership.tick(turn)
                 self.raft.tick(turn)
-                self.gossip.tick(turn, self.membership.alive(), self.raft.commit)
+                self._compare(turn)
             case Persisted():
                 self._persisted = event.sequence
                 self.raft.persisted(turn, event.sequence)
@@ -199,6 +199,14 @@ class Peer:
                 self.membership.leave(turn)
                 self._left = True
 
+    def _compare(self, turn: Turn) -> None:
+        """When it is time, show one random member what this node has."""
+        partner = self.gossip.summary_due(turn, self.membership.alive())
+        if partner is not None:
+            raft = self.raft
+            fingerprint = self.store.fingerprint()
+            turn.send(partner, Summary(fingerprint, raft.commit, raft.term, raft.leader))
+
     def _receive(self, turn: Turn, sender: NodeId, message: Message) -> None:
         match message:
             case Probe() | ProbeAck() | ProbeRequest() | ProbeNack() | MemberSync():
@@ -207,8 +215,10 @@ class Peer:
                 self.gossip.receive(turn, sender, message)
             case Summary():
                 self.gossip.receive(turn, sender, message)
-                if message.committed > self.raft.commit and not self.raft.is_voter:
-                    turn.send(sender, LearnRequest(self.raft.commit + 1))
+                if not self.raft.is_voter:
+                    self.raft.hear_of_leader(turn, message.term, message.leader)
+                    if message.committed > self.raft.commit:
+                        turn.send(sender, LearnRequest(self.raft.commit + 1))
             case VoteRequest() | VoteReply() | Append() | AppendReply():
                 self.raft.receive(turn, sender, message)
             case LearnRequest() | Learned():

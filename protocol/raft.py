@@ -562,6 +562,15 @@ class Raft:
             entries = self.log.slice(message.first, self.config.append_size_max, self.commit)
             turn.send(sender, Learned(entries, self.commit))
 
+    def hear_of_leader(self, turn: Turn, term: int, leader: NodeId) -> None:
+        """Hearsay, for a node that is no voter and gets nothing from the leader itself. It helps to
+        find the leader, and counts for nothing else."""
+        if self.is_voter or term < self.term or not leader:
+            return
+        if term > self.term:
+            self.become_follower(turn, term, NOBODY)
+        self._set_leader(turn, leader)
+
     def teach(self, turn: Turn, node: NodeId, first: int) -> None:
         """Send committed entries from `first` on to a node that is no voter, unasked."""
         self._receive_learn_request(turn, node, LearnRequest(first))

@@ -232,6 +232,9 @@ class Team:
     def _learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> None:
         unit = claims.unit_of(key)
         if unit is not None:
+            job = self.ledger.jobs.get(unit[0])
+            if job and job.is_finished:
+                return  # the last words of claims that have no meaning any more
             before = self._book.get(unit)
             held = self._book.learn(unit, self.store.read(key), now)
             if held is None or held is before:
@@ -242,7 +245,6 @@ class Team:
                 claim.node,
                 claim.token,
             )
-            job = self.ledger.jobs.get(unit[0])
             if turn and new and job and job.job.claims is ClaimMode.LEASE:
                 turn.report(TaskClaimed(*unit, claim.node, claim.token))
         elif key.startswith("note/"):

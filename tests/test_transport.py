@@ -257,6 +257,19 @@ async def test_a_port_where_nobody_listens_refuses_at_once() -> None:
         assert a.transport.statistics()["dropped"] == 3
 
 
+async def test_dials_to_one_node_keep_a_pause_however_often_one_sends() -> None:
+    a, b = Node(1), Node(2)
+    endpoint = f"{HOST}:{free_port()}"
+    async with started(a):
+        begin = time.monotonic()
+        while len(a.faults) < 4:
+            a.transport.send(b.node, (endpoint,), ProbeNack(1))
+            await asyncio.sleep(0)
+        assert time.monotonic() - begin >= 3 * transport.REDIAL_PAUSE_S
+        assert a.transport.statistics()["dials"] == 4
+        assert {each.fault for each in a.faults} == {LinkFault.REFUSED}
+
+
 async def test_the_next_endpoint_is_tried_when_one_refuses() -> None:
     a, b = Node(1), Node(2)
     async with started(a, b):

@@ -105,7 +105,7 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
 
 def _task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
     units = [(job.job.id, state.task.id, number) for number in range(len(state.slots))]
-    holders = [peer.team.holder_of(unit) for unit in units]
+    holders = [peer.team.holder_of(unit) for unit in units] if state.is_open else []
     if state.accepted:
         status = "accepted"
     elif state.abandoned:

@@ -13,3 +13,4 @@ def test_safe_add_refuses_operands_that_are_no_numbers():
     assert raises(TypeError, safe_add, "4", "9")
     assert raises(TypeError, safe_add, [4], [9])
     assert raises(TypeError, safe_add, 4, None)
+    assert raises(TypeError, safe_add, 4, 9j)

@@ -2,8 +2,8 @@ from make_path import make_path
 
 
 def test_make_path_shows_its_data_as_given():
-    assert make_path("M 2 3 L 8.50 9 Z") == (
-        '<path d="M 2 3 L 8.50 9 Z" fill="none" stroke="black"/>'
+    assert make_path("M 2 3 l 8.50 9 z") == (
+        '<path d="M 2 3 l 8.50 9 z" fill="none" stroke="black"/>'
     )
 
 
