@@ -314,7 +314,12 @@ def _from_paper(content: Mapping[str, Any], name: str) -> Job:
         raise InvalidJob(f"{name}: {_first_fault(fault, content)}") from None
     needs = {task.id: tuple(task.dependencies) for task in form.tasks}
     writes = {task.id: tuple(task.files) for task in form.tasks}
-    check = lists.checks_for(needs, writes)
+    checked = {
+        task.id
+        for task in form.tasks
+        if all(lists.asks_for(path, task.description) for path in task.files)
+    }
+    check = lists.checks_for(needs, writes, checked)
     stem = Path(name).stem
     return Job(
         id=stem,

@@ -74,7 +74,7 @@ def verdicts_on(suite: str, prompt: str, folder: Path) -> dict[str, int]:
     """Mutant -> exit status of its check, with right answers for all that it imports."""
     paths = paths_of(suite)
     needs = {path: tuple(sorted(checks.imports_of(path))) for path in paths}
-    for file in lists.checks_for(needs, {path: (path,) for path in paths}).files:
+    for file in lists.checks_for(needs, {path: (path,) for path in paths}, paths).files:
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.content)

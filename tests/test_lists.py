@@ -54,7 +54,7 @@ def paper_job(name: str) -> Job:
     tasks = paper_tasks(name)
     needs = {task["id"]: tuple(task["dependencies"]) for task in tasks}
     writes = {task["id"]: tuple(task["files"]) for task in tasks}
-    found = lists.checks_for(needs, writes)
+    found = lists.checks_for(needs, writes, needs)
     return Job(
         id=name,
         name=name,
@@ -279,18 +279,22 @@ def test_pytest_runs_the_packaged_tests_too(tmp_path: Path) -> None:
 
 
 def test_foreign_file_without_a_test_gets_no_check() -> None:
-    assert lists.checks_for({"task-1": ()}, {"task-1": ("matrix.py",)}) == lists.Checks({}, ())
+    assert lists.checks_for({"task-1": ()}, {"task-1": ("matrix.py",)}, ["task-1"]) == lists.Checks(
+        {}, ()
+    )
 
 
 def test_foreign_task_of_two_files_is_checked_for_both() -> None:
-    found = lists.checks_for({"both": ()}, {"both": ("fmt_num.py", "double.py", "notes.md")})
+    found = lists.checks_for(
+        {"both": ()}, {"both": ("fmt_num.py", "double.py", "notes.md")}, ["both"]
+    )
     assert found.verify == {
         "both": "{python} tests/check.py tests/test_fmt_num.py tests/test_double.py"
     }
 
 
 def test_foreign_need_that_names_no_task_is_left_to_validation() -> None:
-    found = lists.checks_for({"one": ("nowhere",)}, {"one": ("safe_add.py",)})
+    found = lists.checks_for({"one": ("nowhere",)}, {"one": ("safe_add.py",)}, ["one"])
     assert "tests/doubles/add.py" in [file.path for file in found.files]
 
 
@@ -330,3 +334,11 @@ def test_our_words_and_data_are_not_the_papers() -> None:
     }
     code = {"]", "SALES_RECORDS = [", "SAMPLE_DATA = [", ""}
     assert ours & theirs <= code
+
+
+def test_a_foreign_function_of_the_same_name_is_not_held_to_our_test() -> None:
+    ours = "Write mean.py with mean(lst: list) -> float, the arithmetic mean."
+    theirs = "Write mean.py with mean(matrix: Matrix, axis: int) -> Matrix."
+    assert lists.asks_for("mean.py", ours)
+    assert not lists.asks_for("mean.py", theirs)
+    assert not lists.asks_for("matrix.py", ours)

@@ -6,7 +6,7 @@ import pytest
 
 from protocol.identity import NodeId
 from protocol.raft_log import NO_CONFIGURATION, Configuration, RaftLog
-from tests.raft_hand import entry, log_of, voters_entry
+from raft_hand import entry, log_of, voters_entry
 
 
 def nodes(names: str) -> tuple[NodeId, ...]:

@@ -7,6 +7,7 @@ node whose result was accepted.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,15 @@ class OutputError(QuorateError):
 
 
 def check_output_folder(folder: Path) -> None:
-    """Make the folder. OutputError unless it is new or empty: nothing of the user's is lost."""
+    """Raise OutputError unless the folder can be made, or is empty: nothing of the user's is lost.
+    It is made only when there is something to put in."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: name a new folder with --out")
     if folder.is_dir() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty: name a new folder with --out, or remove it")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise OutputError(
-            f"{folder} cannot be made: {fault.strerror}: name another --out"
-        ) from None
+    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder} cannot be made in {existing}: name another with --out")
 
 
 def check_names(job: Job) -> None:
@@ -42,6 +41,7 @@ def check_names(job: Job) -> None:
 
 def write_output(folder: Path, files: list[File], view: dict[str, Any]) -> None:
     """Write the accepted files and the manifest; `view` is the job as a node shows it."""
+    folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         check_path(file.path)
         path = folder / file.path

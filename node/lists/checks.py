@@ -32,27 +32,31 @@ class Checks:
 
 
 def checks_for(
-    needs: Mapping[str, Collection[str]], writes: Mapping[str, Collection[str]]
+    needs: Mapping[str, Collection[str]],
+    writes: Mapping[str, Collection[str]],
+    checked: Collection[str],
 ) -> Checks:
-    """The checks of a job, given what each task needs and writes.
+    """The checks of the tasks in `checked`, given what each task of the job needs and writes.
 
     The job may be anybody's: files that are not in the answer book get no test, and needs that
     name no task are left for `protocol.jobs.validate` to report.
     """
-    tested = {
-        task: known for task, paths in writes.items() if (known := list(filter(book.knows, paths)))
-    }
-    files = {path: _FOLDER / path for path in _SHARED} if tested else {}
+    files: dict[str, Path] = {}
     doubles: set[str] = set()
-    verify = {}
-    for task, known in tested.items():
-        tests = [f"test_{path}" for path in known]
-        verify[task] = " ".join(["{python} tests/check.py", *(f"tests/{test}" for test in tests)])
-        for path, test in zip(known, tests, strict=True):
-            folder = _FOLDER / str(book.suite_of(path))
-            files[test] = folder / test
-            files.update(_support(folder))
+    verify: dict[str, str] = {}
+    for task, paths in writes.items():
+        known = [path for path in paths if task in checked and book.knows(path)]
+        if not known:
+            continue
+        verify[task] = " ".join(
+            ["{python} tests/check.py", *(f"tests/test_{path}" for path in known)]
+        )
+        for path in known:
+            files.update(_support(_folder_of(path)))
+            files[f"test_{path}"] = _folder_of(path) / f"test_{path}"
         doubles |= _missing(known, _provided(task, needs, writes))
+    if verify:
+        files.update({name: _FOLDER / name for name in _SHARED})
     found = [File(f"tests/{name}", page.read_bytes()) for name, page in files.items()]
     for path in doubles:
         source = book.answer(path, "")
@@ -61,9 +65,18 @@ def checks_for(
     return Checks(verify, tuple(sorted(found, key=lambda file: file.path)))
 
 
+@lru_cache(maxsize=256)
 def imports_of(path: str) -> frozenset[str]:
     """The files of the answer book that the worked answer for this one imports directly."""
-    return _imports(path)
+    source = book.answer(path, "")
+    assert source is not None, f"{path} is not in the book"
+    modules: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+        elif isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+    return frozenset(path for module in modules if book.knows(path := f"{module}.py"))
 
 
 def _provided(
@@ -82,24 +95,17 @@ def _missing(known: Collection[str], provided: Collection[str]) -> set[str]:
     missing: set[str] = set()
     waiting = list(known)
     while waiting:
-        for path in sorted(_imports(waiting.pop()) - missing):
+        for path in sorted(imports_of(waiting.pop()) - missing):
             if path not in provided:
                 missing.add(path)
                 waiting.append(path)
     return missing
 
 
-@lru_cache(maxsize=256)
-def _imports(path: str) -> frozenset[str]:
-    source = book.answer(path, "")
-    assert source is not None, f"{path} is not in the book"
-    modules: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            modules.add(node.module)
-        elif isinstance(node, ast.Import):
-            modules.update(alias.name for alias in node.names)
-    return frozenset(path for module in modules if book.knows(path := f"{module}.py"))
+def _folder_of(path: str) -> Path:
+    suite = book.suite_of(path)
+    assert suite is not None, f"{path} is not in the book"
+    return _FOLDER / suite
 
 
 def _support(folder: Path) -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 Invariant: a list and its files are fully described by one YAML file per suite, in which every
 function is described once; a shape only says which functions there are, in which order, and what
-each needs. The graphs are those of arXiv 2603.12229, section 4: 20 tasks, a chain of 16 (p02), 10
+each needs. The graphs are those of arXiv 2603.12229: 20 tasks, a chain of 16 (p02), 10
 (p05) or 2 (p09) and the rest on their own; p is the share of the work that can be done in parallel.
 """
 
@@ -54,7 +54,7 @@ def load(name: str) -> Job:
     suite_name, _, shape = name.rpartition("_")
     suite = _suite(suite_name)
     needs = suite.lists[shape]
-    checks = checks_for(needs, {function: (f"{function}.py",) for function in needs})
+    checks = checks_for(needs, {function: (f"{function}.py",) for function in needs}, needs)
     return Job(
         id=name,
         name=name,
@@ -72,6 +72,17 @@ def load(name: str) -> Job:
         ),
         files=checks.files,
     )
+
+
+def asks_for(path: str, prompt: str) -> bool:
+    """Whether a prompt asks for the very function that our lists have under this file name: it
+    gives the same name and signature. A foreign `mean.py` may mean something else."""
+    name = path.removesuffix(".py")
+    for suite_name in SUITES:
+        function = _suite(suite_name).functions.get(name)
+        if function is not None:
+            return f"{name}{function.signature}" in " ".join(prompt.split())
+    return False
 
 
 def _ancestors(needs: dict[str, tuple[str, ...]], function: str) -> frozenset[str]:
@@ -112,7 +123,7 @@ def _imports(function: _Function, needed: frozenset[str]) -> str:
         are = "is another task" if len(unwritten) == 1 else "are other tasks"
         lines += [
             "",
-            f"{' and '.join(unwritten)} {are} of this job and may not exist yet: import all the "
+            f"{', '.join(unwritten)} {are} of this job and may not exist yet: import all the "
             "same, and write your own file only.",
         ]
     return "\n".join(lines)

@@ -23,7 +23,7 @@ LITERAL_ENDS_MAX = 64  # closing brackets at which it may end
 LITERALS_MAX = 16  # places in a prompt where a constant may begin
 QUESTION_SIZE_MAX = 2_000  # characters of a question that is looked up
 
-_FOLDER = Path(__file__).with_name("book")
+_FOLDER = Path(__file__).with_name("answers")
 _CONSTANT = re.compile(r"^([A-Z][A-Z_]*) = \[\n.*?^\]$", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"\w+(?:\.\d+)?")
 
@@ -65,7 +65,7 @@ def answer(path: str, prompt: str) -> str | None:
     """The content of the file, with the prompt's own constants; None if it is not in the book."""
     if not knows(path):
         return None
-    return _CONSTANT.sub(lambda own: _literal_in(prompt, own[1]) or own[0], _text_of(path))
+    return _with_constants_of(prompt, _text_of(path))
 
 
 def mistakes_of(path: str) -> tuple[Mistake, ...]:
@@ -78,12 +78,11 @@ def mistakes_of(path: str) -> tuple[Mistake, ...]:
 
 def wrong_answer(path: str, prompt: str, seed: int) -> str | None:
     """The answer with one mistake in it, which one the seed says; None if it is not in the book."""
-    right = answer(path, prompt)
-    if right is None:
+    if not knows(path):
         return None
     mistakes = mistakes_of(path)
     mistake = mistakes[seed % len(mistakes)]
-    return right.replace(mistake.right, mistake.wrong)
+    return _with_constants_of(prompt, _text_of(path).replace(mistake.right, mistake.wrong))
 
 
 def answer_question(question: str) -> str | None:
@@ -121,6 +120,10 @@ def _questions() -> dict[str, str]:
 def _normalised(question: str) -> str:
     """Words and numbers alone, in lower case: punctuation and white space do not count."""
     return " ".join(_WORD.findall(question.lower().replace("'", "").replace("’", "")))
+
+
+def _with_constants_of(prompt: str, source: str) -> str:
+    return _CONSTANT.sub(lambda own: _literal_in(prompt, own[1]) or own[0], source)
 
 
 def _literal_in(prompt: str, name: str) -> str | None:

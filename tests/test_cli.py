@@ -1,0 +1,126 @@
+"""The command line as a user meets it: what it prints, what it refuses, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import quorate
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["run", "nowhere.yaml"], "there is no job file 'nowhere.yaml'"),
+        (["run", "mathutils_p06"], "lists are mathutils_p02"),
+        (["run", "broken.yaml"], "broken.yaml, line 3: not YAML"),
+        (["run", "outside.yaml"], "outside the simulated model's answer book"),
+        (["run", "model.yaml"], "has no model to ask: set OPENAI_BASE_URL"),
+        (["run", "-n", "0"], "1 to 64 nodes"),
+        (["run", "--fault", "earthquake"], "is no fault"),
+        (["run", "--kill-leader-at", "lots"], "is no percentage"),
+        (["run", "--out", "full"], "is not empty"),
+        (["run", "manifest.yaml"], "the manifest's name"),
+        (["ps"], "there is no team in .quorate"),
+        (["down"], "there is no team in .quorate"),
+        (["submit", "mathutils_p05"], "there is no team in .quorate"),
+        (["ask", " "], "the question is empty"),
+        (["ask", "What is love?"], "outside the simulated model's answer book"),
+        (["node"], "the following arguments are required: --data-dir"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_exit_code_2(
+    arguments: list[str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "QUORATE_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "broken.yaml").write_text("job: a\ntasks:\n  - {id: t\n")
+    (tmp_path / "outside.yaml").write_text("job: a\ntasks: [{id: t, writes: [unheard_of.py]}]")
+    (tmp_path / "model.yaml").write_text("job: a\ntasks: [{id: t, agent: openai}]")
+    manifest = "job: a\ntasks: [{id: t, agent: command, run: 'true', writes: [manifest.json]}]"
+    (tmp_path / "manifest.yaml").write_text(manifest)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep me")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    done = quorate(*arguments, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert fault in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before, "nothing was left behind"
+
+
+def test_help_names_every_verb(tmp_path: Path) -> None:
+    done = quorate("--help", folder=tmp_path)
+    assert done.returncode == 0
+    verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim"
+    for verb in verbs.split(", "):
+        assert f"\n  {verb} " in done.stdout
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys, node.cli; print(*sorted(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"aiohttp", "openai", "pydantic", "yaml", "cryptography", "sqlite3", "uvloop"}
+    assert not heavy & set(done.stdout.split())
+
+
+def test_the_doctor_finds_this_machine_well(tmp_path: Path) -> None:
+    done = quorate("doctor", "--json", folder=tmp_path)
+    findings = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert {finding["what"] for finding in findings} >= {"python", "loopback", "journal", "model"}
+
+
+def test_a_simulated_seed_is_the_same_twice_and_holds(tmp_path: Path) -> None:
+    runs = [
+        quorate("sim", "--seed", "11", "--nodes", "3", "--json", folder=tmp_path) for _ in range(2)
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert json.loads(runs[0].stdout)[0]["verdict"] == "held"
+    assert runs[0].returncode == 0
+
+
+WARNED = """
+job: two
+defaults: {agent: command, run: "echo {id}"}
+tasks: [{id: a, writes: [same.txt]}, {id: b, writes: [same.txt]}]
+"""
+
+
+def test_a_whole_run_of_a_job_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(WARNED)
+    done = quorate("run", "two.yaml", "-n", "1", "--out", "result", "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "both write 'same.txt' without an order" in done.stderr
+    outcome = json.loads(done.stdout)
+    assert outcome["succeeded"]
+    assert outcome["agreed"]
+    manifest = json.loads((tmp_path / "result" / "manifest.json").read_text())
+    assert manifest["outcome"] == outcome["outcome"]
+    assert (tmp_path / "result" / "same.txt").read_text() in ("a\n", "b\n")
+
+
+FAILING = """
+job: fails
+defaults: {agent: command, attempts: 2, verify: "sh check.sh"}
+files: [check.sh]
+tasks:
+  - {id: good, run: "echo fine", writes: [good.txt], verify: ""}
+  - {id: bad, run: "echo wrong", writes: [bad.txt]}
+  - {id: after, needs: [bad], run: "echo never", writes: [after.txt], verify: ""}
+"""
+
+
+def test_a_task_that_always_fails_ends_the_job_with_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "fails.yaml").write_text(FAILING)
+    (tmp_path / "check.sh").write_text("echo no such luck; exit 1\n")
+    done = quorate("run", "fails.yaml", "-n", "1", "--out", "result", folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "FAILED" in done.stdout
+    assert "bad abandoned: 2 attempts failed" in done.stdout
+    assert "no such luck" in done.stdout
+    assert (tmp_path / "result" / "good.txt").read_text() == "fine\n", "the rest is kept"
+    assert not (tmp_path / "result" / "after.txt").exists()

@@ -1,0 +1,253 @@
+"""Gossip: what is new goes on at once, what was missed is repaired by digest."""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+
+import pytest
+
+from protocol import codec
+from protocol.clocks import SECOND, Nanoseconds
+from protocol.config import GossipConfig
+from protocol.effects import KeepBatch
+from protocol.facts import BatchMerged, BatchRefused, Fact, SiblingsFound
+from protocol.gossip import Gossip
+from protocol.identity import NOBODY, Identity, NodeId
+from protocol.messages import Delta, Digest, Message, Push, Summary
+from protocol.store import Store
+from protocol.turn import Turn
+
+CONFIG = GossipConfig()
+DELIVERIES_MAX = 20_000
+
+
+class Circle:
+    """Nodes that gossip, driven by hand over the real codec."""
+
+    def __init__(self, size: int, config: GossipConfig = CONFIG) -> None:
+        self.now: Nanoseconds = 0
+        self.wire: deque[tuple[int, int, bytes]] = deque()
+        self.sent: list[tuple[int, int, Message]] = []
+        self.facts: list[tuple[int, Fact]] = []
+        self.cut: set[tuple[int, int]] = set()
+        self.identities = [Identity(bytes([number + 1]) * 32) for number in range(size)]
+        self.nodes = [identity.node for identity in self.identities]
+        self.gossips = [
+            Gossip(Store(identity, "team", 1_000), config, Random(number), 0)
+            for number, identity in enumerate(self.identities)
+        ]
+
+    def others(self, who: int) -> list[NodeId]:
+        return [node for number, node in enumerate(self.nodes) if number != who]
+
+    def turn(self, who: int) -> Turn:
+        return Turn(self.now, self.now, 1)
+
+    def end(self, who: int, turn: Turn) -> None:
+        """The end of a step: pass on, and post what is to be sent."""
+        self.gossips[who].flush(turn, self.others(who))
+        self.facts += [(who, fact) for fact in turn.facts]
+        for item in [*turn.before, *turn.after]:
+            assert isinstance(item, tuple)
+            destination, _, message = item
+            to = self.nodes.index(destination)
+            self.sent.append((who, to, message))
+            if (who, to) not in self.cut:
+                self.wire.append((who, to, codec.encode(message)))
+
+    def write(self, who: int, key: str, value: bytes) -> Turn:
+        turn = self.turn(who)
+        self.gossips[who].write(turn, [(key, value)])
+        self.end(who, turn)
+        return turn
+
+    def receive(self, who: int, sender: NodeId, message: Push | Summary | Digest | Delta) -> Turn:
+        turn = self.turn(who)
+        self.gossips[who].receive(turn, sender, message)
+        self.end(who, turn)
+        return turn
+
+    def settle(self) -> None:
+        for _ in range(DELIVERIES_MAX):
+            if not self.wire:
+                return
+            sender, who, frame = self.wire.popleft()
+            message = codec.decode(frame)
+            assert isinstance(message, Push | Summary | Digest | Delta)
+            self.receive(who, self.nodes[sender], message)
+        raise AssertionError("the gossip never ends")
+
+    def compare(self, who: int, partner: int) -> None:
+        """`who` shows `partner` what it has, as the tick does."""
+        turn = self.turn(who)
+        fingerprint = self.gossips[who].store.fingerprint()
+        turn.send(self.nodes[partner], Summary(fingerprint, 0, 0, NOBODY))
+        self.end(who, turn)
+        self.settle()
+
+    def values(self, who: int, key: str) -> list[bytes]:
+        return [version.value for version in self.gossips[who].store.read(key)]
+
+
+def test_an_own_write_is_on_disk_before_it_is_told() -> None:
+    circle = Circle(3)
+    turn = circle.write(0, "k", b"x")
+    (record,) = turn.records
+    assert isinstance(record, KeepBatch)
+    assert (record.author, record.first, record.last) == (circle.nodes[0], 1, 1)
+    assert turn.before == []
+    assert len(turn.after) == 2
+
+
+def test_news_reaches_a_small_team_at_once() -> None:
+    circle = Circle(4)
+    circle.write(0, "k", b"x")
+    circle.settle()
+    assert all(circle.values(who, "k") == [b"x"] for who in range(4))
+
+
+def test_news_is_passed_on_at_first_sight_only() -> None:
+    circle = Circle(4)
+    circle.write(0, "k", b"x")
+    circle.settle()
+    assert len(circle.sent) <= 4 * 3, "each node tells each other at most once"
+    assert all(isinstance(message, Push) for _, _, message in circle.sent)
+
+
+def test_news_is_not_told_to_whom_it_came_from() -> None:
+    circle = Circle(2)
+    circle.write(0, "k", b"x")
+    circle.settle()
+    assert [(sender, to) for sender, to, _ in circle.sent] == [(0, 1)]
+
+
+def test_the_fanout_grows_with_the_logarithm_and_ends() -> None:
+    circle = Circle(40)
+    circle.write(0, "k", b"x")
+    assert len(circle.sent) == min(CONFIG.fanout_max, 5)
+
+
+def test_what_push_missed_is_repaired_by_digest() -> None:
+    circle = Circle(2)
+    circle.cut = {(0, 1)}
+    circle.write(0, "k", b"x")
+    circle.settle()
+    circle.cut.clear()
+    circle.compare(1, 0)
+    assert circle.values(1, "k") == [b"x"]
+
+
+@pytest.mark.parametrize("asking", [0, 1])
+def test_one_comparison_serves_both_sides(asking: int) -> None:
+    circle = Circle(2)
+    circle.cut = {(0, 1), (1, 0)}
+    circle.write(0, "k", b"x")
+    circle.write(1, "l", b"y")
+    circle.settle()
+    circle.cut.clear()
+    circle.compare(asking, 1 - asking)
+    for who in (0, 1):
+        assert (circle.values(who, "k"), circle.values(who, "l")) == ([b"x"], [b"y"])
+
+
+def test_equal_stores_exchange_nothing_but_a_fingerprint() -> None:
+    circle = Circle(2)
+    circle.write(0, "k", b"x")
+    circle.settle()
+    circle.sent.clear()
+    circle.compare(0, 1)
+    assert [type(message) for _, _, message in circle.sent] == [Summary]
+
+
+def test_a_gap_is_filled_by_asking_the_sender() -> None:
+    circle = Circle(2)
+    circle.cut = {(0, 1)}
+    circle.write(0, "k", b"one")
+    circle.cut.clear()
+    circle.write(0, "k", b"two")
+    circle.settle()
+    assert circle.values(1, "k") == [b"two"]
+    kinds = [type(message) for sender, _, message in circle.sent if sender == 1]
+    assert kinds[0] is Digest
+
+
+def test_a_long_delta_comes_in_parts() -> None:
+    circle = Circle(2, GossipConfig(delta_size_max=1_000))
+    circle.cut = {(0, 1)}
+    for number in range(20):
+        circle.write(0, f"k{number}", bytes(200))
+    circle.settle()
+    circle.cut.clear()
+    circle.compare(1, 0)
+    deltas = [message for _, _, message in circle.sent if isinstance(message, Delta)]
+    assert len(deltas) > 5
+    assert [delta.more for delta in deltas] == [True] * (len(deltas) - 1) + [False]
+    assert circle.gossips[1].store.vector() == circle.gossips[0].store.vector()
+
+
+def test_a_forged_batch_is_reported_and_not_passed_on() -> None:
+    circle = Circle(3)
+    turn = circle.receive(0, circle.nodes[1], Push((b"garbage",)))
+    assert [type(fact) for fact in turn.facts] == [BatchRefused]
+    assert turn.records == []
+    assert turn.before == []
+
+
+def test_one_bad_batch_does_not_spoil_the_others() -> None:
+    circle = Circle(3)
+    good, _ = Store(circle.identities[1], "team", 10).write([("k", b"x")], 1)
+    circle.receive(0, circle.nodes[1], Push((b"garbage", good)))
+    assert circle.values(0, "k") == [b"x"]
+
+
+def test_a_merged_batch_is_told_as_a_fact_and_kept() -> None:
+    circle = Circle(2)
+    circle.write(0, "k", b"x")
+    circle.settle()
+    assert (1, BatchMerged(circle.nodes[0], 1, 1, ("k",))) in circle.facts
+
+
+def test_siblings_are_told_as_a_fact() -> None:
+    circle = Circle(2)
+    circle.cut = {(0, 1), (1, 0)}
+    circle.write(0, "k", b"x")
+    circle.write(1, "k", b"y")
+    circle.cut.clear()
+    circle.compare(0, 1)
+    told = [fact for who, fact in circle.facts if isinstance(fact, SiblingsFound) and who == 0]
+    assert told == [SiblingsFound("k", tuple(sorted(circle.nodes)))]
+
+
+def test_one_partner_is_compared_with_each_tick() -> None:
+    circle = Circle(4)
+    gossip = circle.gossips[0]
+    assert gossip.deadline() < CONFIG.tick_ns
+    circle.now = gossip.deadline()
+    assert gossip.summary_due(circle.turn(0), circle.others(0)) in circle.others(0)
+    assert gossip.summary_due(circle.turn(0), circle.others(0)) is None
+    assert gossip.deadline() == circle.now + CONFIG.tick_ns
+
+
+def test_a_node_alone_compares_with_nobody() -> None:
+    circle = Circle(1)
+    circle.now = SECOND
+    assert circle.gossips[0].summary_due(circle.turn(0), []) is None
+    circle.write(0, "k", b"x")
+    assert circle.sent == []
+
+
+def test_random_comparisons_make_all_stores_equal() -> None:
+    """Demers et al. 1987: anti-entropy alone is enough, only slower."""
+    circle = Circle(8)
+    circle.cut = {(a, b) for a in range(8) for b in range(8)}
+    for who in range(8):
+        for number in range(5):
+            circle.write(who, f"k{number}", b"%d" % who)
+    circle.settle()
+    circle.cut.clear()
+    random = Random(3)
+    for _ in range(60):
+        circle.compare(*random.sample(range(8), 2))
+    assert len({gossip.store.fingerprint() for gossip in circle.gossips}) == 1
+    assert all(len(circle.values(who, "k0")) == 8 for who in range(8)), "all siblings, everywhere"

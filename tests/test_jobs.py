@@ -1,0 +1,151 @@
+"""A job that passes `validate` can be run; one that does not says why in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from protocol import codec, jobs
+from protocol.errors import InvalidJob
+from protocol.jobs import (
+    FIXTURES_SIZE_MAX,
+    SLOTS_MAX,
+    TASKS_MAX,
+    TEXT_SIZE_MAX,
+    File,
+    Job,
+    Quorum,
+    Task,
+    Usage,
+    check_path,
+    digest_of,
+    manifest,
+    validate,
+    warnings_of,
+)
+from protocol.ledger import SubmitJob, encode_command
+from protocol.store import KEY_LENGTH_MAX
+from protocol.claims import part_key
+
+A = Task("a", "make a", writes=("a.txt",))
+B = Task("b", "make b", needs=("a",), writes=("b.txt",))
+GOOD = Job("job", "a job", (A, B))
+
+
+def test_a_good_job_passes() -> None:
+    validate(GOOD)
+    assert warnings_of(GOOD) == []
+    assert GOOD.needs == {"a": (), "b": ("a",)}
+    assert GOOD.task("b") is B
+    with pytest.raises(KeyError):
+        GOOD.task("c")
+
+
+FAULTS: list[tuple[Job, str]] = [
+    (replace(GOOD, id="no/slash"), "job id 'no/slash' must be"),
+    (replace(GOOD, id=""), "job id '' must be"),
+    (replace(GOOD, id="x" * 101), "must be 1 to 100"),
+    (replace(GOOD, tasks=()), "has no tasks"),
+    (replace(GOOD, tasks=(A, A)), "task id 'a' is used twice"),
+    (replace(GOOD, tasks=(B,)), "needs 'a', which is not a task here"),
+    (replace(GOOD, tasks=(replace(A, needs=("b",)), B)), "cycle: a -> b -> a"),
+    (replace(GOOD, tasks=(replace(A, id="a b"),)), "task id 'a b' must be"),
+    (replace(GOOD, tasks=(replace(A, writes=("../a",)),)), "leaves the output folder"),
+    (replace(GOOD, tasks=(replace(A, prompt="x" * (TEXT_SIZE_MAX + 1)),)), "prompt is over"),
+    (replace(GOOD, tasks=(replace(A, verify="x" * (TEXT_SIZE_MAX + 1)),)), "verify is over"),
+    (replace(GOOD, tasks=(replace(A, attempts_max=0),)), "attempts must be"),
+    (replace(GOOD, tasks=(replace(A, timeout_s=0.0),)), "timeout must be"),
+    (replace(GOOD, tasks=(replace(A, timeout_s=float("nan")),)), "timeout must be"),
+    (replace(GOOD, tasks=(replace(A, quorum=Quorum(3, 4)),)), "quorum must hold"),
+    (replace(GOOD, tasks=(replace(A, quorum=Quorum(SLOTS_MAX + 1, 1)),)), "quorum must hold"),
+    (replace(GOOD, tasks=(replace(A, agent="command"),)), "needs a program"),
+    (replace(GOOD, tasks=(replace(A, agent="robot"),)), "there is no agent 'robot'"),
+    (replace(GOOD, files=(File("/etc/passwd", b""),)), "leaves the output folder"),
+    (replace(GOOD, files=(File("big", bytes(FIXTURES_SIZE_MAX + 1)),)), "the limit is"),
+]
+
+
+@pytest.mark.parametrize(("job", "fault"), FAULTS, ids=[fault for _, fault in FAULTS])
+def test_a_fault_is_named_in_one_line(job: Job, fault: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        validate(job)
+    assert fault in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_many_tasks_are_refused() -> None:
+    tasks = tuple(Task(f"t{number}", "") for number in range(TASKS_MAX + 1))
+    with pytest.raises(InvalidJob, match="split it"):
+        validate(replace(GOOD, tasks=tasks))
+
+
+@pytest.mark.parametrize("path", ["a.py", "src/a.py", ".hidden", "a b", "ä/ö.txt"])
+def test_plain_relative_paths_pass(path: str) -> None:
+    check_path(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "..", "/a", "a/../b", "a//b", "./a", "a/", "a\0b", "a\\b", "a\nb"]
+)
+def test_other_paths_do_not(path: str) -> None:
+    with pytest.raises(InvalidJob, match="use a plain relative path"):
+        check_path(path)
+
+
+def test_a_path_that_the_store_can_key_is_the_longest_that_passes() -> None:
+    """A finished file becomes a value in the store: a path beyond its key limit would stop every
+    node that finishes the task."""
+    path = "x" * KEY_LENGTH_MAX
+    assert len(part_key(GOOD.id, path)) > KEY_LENGTH_MAX
+    with pytest.raises(InvalidJob):
+        validate(replace(GOOD, tasks=(replace(A, writes=(path,)),)))
+
+
+def test_a_job_that_fits_no_frame_is_refused() -> None:
+    """Each prompt is within its limit, but the whole command must travel to the followers in one
+    message: a leader that appended it could never replicate it."""
+    prompt = "x" * TEXT_SIZE_MAX
+    job = replace(GOOD, tasks=tuple(Task(f"t{number}", prompt) for number in range(130)))
+    assert len(encode_command(SubmitJob(job, ()))) > codec.FRAME_SIZE_MAX
+    with pytest.raises(InvalidJob):
+        validate(job)
+
+
+@pytest.mark.parametrize("field", ["prompt", "title"])
+def test_text_that_no_frame_can_carry_is_refused(field: str) -> None:
+    """JSON can spell half a surrogate pair, and UTF-8 cannot."""
+    task = replace(A, **{field: "\ud800"})
+    with pytest.raises(InvalidJob):
+        validate(replace(GOOD, tasks=(task,)))
+
+
+def test_two_unordered_writers_of_one_file_are_warned_of() -> None:
+    both = (A, replace(A, id="c"))
+    (warning,) = warnings_of(replace(GOOD, tasks=both))
+    assert "'a' and 'c' both write 'a.txt'" in warning
+    ordered = (A, replace(A, id="c", needs=("a",)))
+    assert warnings_of(replace(GOOD, tasks=ordered)) == []
+
+
+def test_a_manifest_is_sorted_by_path() -> None:
+    files = (File("b", b"2"), File("a", b"1"))
+    assert list(manifest(files)) == ["a", "b"]
+    assert digest_of(files) == digest_of(reversed(files))
+    assert digest_of(files) != digest_of((File("a", b"2"), File("b", b"1")))
+
+
+def test_answers_in_words_are_compared_without_white_space_and_case() -> None:
+    assert digest_of((), "Three \n of five") == digest_of((), "three of  five")
+    assert digest_of((), "three") != digest_of((), "four")
+    assert digest_of((File("a", b""),), "x") == digest_of((File("a", b""),), "y")
+
+
+def test_usage_adds_up() -> None:
+    total = Usage(1, 2, 3).plus(Usage(10, 20, 30, simulated=True))
+    assert total == Usage(11, 22, 33, simulated=True)
+
+
+def test_every_kind_of_agent_is_known() -> None:
+    for kind in jobs.AGENT_KINDS:
+        validate(replace(GOOD, tasks=(replace(A, agent=kind, program="x"),)))

@@ -1,0 +1,251 @@
+"""Real processes on loopback: a team is started, hurt, stopped, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import quorate
+
+from node import jobfile
+from node.lab.cluster import Cluster, ModelOptions
+from node.lab.door import Door, DoorError, gather_all
+from node.lab.outcome import Outcome
+from node.lab.run_job import RunOptions, run_job
+from node.lab.schedule import Fault
+from protocol.jobs import ClaimMode, Job, Task
+
+FAST = ModelOptions(speed=25.0)
+
+
+def run_list(name: str, nodes: int, *faults: str, claims: str = "lease") -> Outcome:
+    job = jobfile.with_fresh_id(jobfile.read(name, "simulated"), ClaimMode(claims))
+    options = RunOptions(
+        nodes=nodes, faults=tuple(map(Fault.parse, faults)), model=FAST, timeout_s=120.0
+    )
+    return asyncio.run(run_job(job, options))
+
+
+@pytest.mark.parametrize("claims", [mode.value for mode in ClaimMode])
+def test_three_processes_do_a_list_and_agree_in_every_claim_mode(claims: str) -> None:
+    outcome = run_list("mathutils_p09", 3, claims=claims)
+    assert outcome.is_good, outcome
+    assert len(outcome.digests) == 3
+    assert len(outcome.checks) == 20
+    assert sum(outcome.done_by.values()) == 20
+
+
+def test_the_job_is_finished_without_its_leader() -> None:
+    outcome = run_list("mathutils_p05", 3, "kill-leader@30%")
+    assert outcome.is_good, outcome
+    assert len(outcome.digests) == 2
+    assert "kill-leader" in outcome.faults[0]
+
+
+def test_accepted_results_survive_the_death_of_everybody() -> None:
+    outcome = run_list("mathutils_p05", 3, "kill-all@40%")
+    assert outcome.is_good, outcome
+    indexes = [task["accepted"]["index"] for task in outcome.tasks]
+    assert len(set(indexes)) == 20
+    assert len(outcome.digests) == 3
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster.create(tmp_path / "team", 3, allow_faults=True)
+    try:
+        cluster.start(FAST)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def slow_job(job_id: str) -> Job:
+    task = Task("t", "", writes=("t.txt",), agent="command", program="echo $QUORATE_NODE; sleep 1")
+    return Job(job_id, job_id, (task,))
+
+
+async def until_finished(door: str, job_id: str) -> dict[str, object]:
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(DoorError):
+                async with Door(door) as opened:
+                    view: dict[str, object] = await opened.get(f"/v1/jobs/{job_id}")
+                    if view["finished"]:
+                        return view
+            await asyncio.sleep(0.05)
+
+
+async def test_a_minority_answers_that_it_may_have_happened_and_accepts_nothing(
+    team: Cluster,
+) -> None:
+    doors = [node.door for node in team.nodes]
+    async with asyncio.timeout(30):
+        while True:
+            statuses = await gather_all(doors, "/v1/status")
+            if all(s and s["leader"] and len(s["voters"]) == 3 for s in statuses):
+                break
+            await asyncio.sleep(0.05)
+    apart = next(at for at, s in enumerate(statuses) if s["role"] != "leader")
+    ids = [status["node"] for status in statuses]
+    for at, door in enumerate(doors):
+        others = [node for other, node in enumerate(ids) if (other == apart) != (at == apart)]
+        async with Door(door) as opened:
+            await opened.post("/v1/faults", {"drop": others})
+    async with Door(doors[apart]) as opened:
+        with pytest.raises(DoorError) as caught:
+            await opened.submit(slow_job("minority"))
+    assert caught.value.kind == "TimedOut"
+    assert "may still happen" in str(caught.value)
+    majority = doors[1 if apart == 0 else 0]
+    async with Door(majority) as opened:
+        await opened.submit(slow_job("majority"))
+    await until_finished(majority, "majority")
+    async with Door(doors[apart]) as opened:
+        with pytest.raises(DoorError, match="knows no job 'majority'"):
+            await opened.get("/v1/jobs/majority")
+    for door in doors:
+        async with Door(door) as opened:
+            await opened.post("/v1/faults", {})
+    there = await until_finished(majority, "majority")
+    here = await until_finished(doors[apart], "majority")
+    assert here["outcome"] == there["outcome"], "after the cut everybody knows the same"
+
+
+async def test_garbage_at_the_doors_is_refused_and_harms_nobody(team: Cluster) -> None:
+    node = team.nodes[0]
+    for address in (node.peer, node.door):
+        host, _, port = address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(os.urandom(4096) + b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            await asyncio.wait_for(reader.read(), timeout=10)
+        writer.close()
+    async with Door(node.door) as opened:
+        for content in ([], {"drop": 7}, {"loss": "much"}):
+            with pytest.raises(DoorError) as caught:
+                await opened.post("/v1/faults", content)
+            assert caught.value.kind == "BadRequest"
+        with pytest.raises(DoorError, match="expected a mapping"):
+            await opened.post("/v1/jobs", "nonsense")
+        assert (await opened.get("/healthz"))["ok"]
+
+
+def test_up_outlives_its_terminal_and_down_stops_exactly_what_it_started(tmp_path: Path) -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+    try:
+        done = quorate("up", "-n", "3", "--speed", "50", "--json", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        pids = [node["pid"] for node in json.loads(done.stdout)["nodes"]]
+        assert all(os.getsid(pid) != os.getsid(0) for pid in pids), "no terminal can end them"
+        done = quorate("submit", "mathutils_p09", "--wait", folder=tmp_path)
+        assert (done.returncode, "succeeded, 20 of 20" in done.stdout) == (0, True), done.stderr
+        assert "accepted" in quorate("tasks", folder=tmp_path).stdout
+        assert quorate("ask", "How many voters of five must agree?", folder=tmp_path).stdout.strip()
+        done = quorate("get", "--out", "files", folder=tmp_path)
+        assert (tmp_path / "files" / "add.py").exists(), done.stderr
+        assert "JobFinished" in quorate("logs", folder=tmp_path).stdout
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert quorate("ps", folder=tmp_path).returncode == 1
+        assert quorate("up", folder=tmp_path).returncode == 0
+        tasks = json.loads(quorate("tasks", "--json", folder=tmp_path).stdout)
+        assert tasks["finished"], "what was accepted is still accepted"
+        assert "running" in quorate("ps", folder=tmp_path).stdout
+    finally:
+        done = quorate("down", folder=tmp_path)
+        assert "stopped n1, n2, n3" in done.stdout
+        assert bystander.poll() is None, "a stranger's process is left alone"
+        bystander.kill()
+        bystander.wait()
+
+
+# -- one node, told something impossible ---------------------------------------------------------
+
+
+def start_node(folder: Path, *arguments: str, cluster: str = "test") -> subprocess.Popen[str]:
+    """A node in the foreground, as `quorate node` runs it."""
+    command = [sys.executable, "-m", "node.process", "--data-dir", str(folder)]
+    command += ["--cluster", cluster, "--preset", "local", "--listen", "127.0.0.1:0", *arguments]
+    environment = {**os.environ, "QUORATE_SECRET": "a secret of enough length"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def found_and_stop(folder: Path) -> None:
+    node = start_node(folder, "--found")
+    assert node.stdout is not None
+    assert "listens for nodes" in node.stdout.readline()
+    node.send_signal(signal.SIGTERM)
+    node.communicate(timeout=20)
+    assert node.returncode == 0
+
+
+def refused(node: subprocess.Popen[str]) -> str:
+    _, errors = node.communicate(timeout=30)
+    assert node.returncode == 2, errors
+    assert len(errors.strip().splitlines()) == 1, errors
+    return errors
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        errors = refused(start_node(tmp_path, "--found", "--door", f"127.0.0.1:{port}"))
+    assert str(port) in errors
+    assert "in use" in errors
+
+
+def test_a_data_directory_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    found_and_stop(tmp_path)
+    errors = refused(start_node(tmp_path, "--found", cluster="elsewhere"))
+    assert "test" in errors
+    assert "elsewhere" in errors
+
+
+def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    found_and_stop(tmp_path)
+    journal = tmp_path / "journal.db"
+    with contextlib.closing(sqlite3.connect(journal)) as database:
+        database.execute("pragma wal_checkpoint(truncate)")
+    content = bytearray(journal.read_bytes())
+    content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
+    journal.write_bytes(content)
+    errors = refused(start_node(tmp_path, "--found"))
+    assert "journal.db" in errors
+    assert journal.read_bytes() == content
+
+
+def test_an_unreachable_seed_is_reported_and_called_again(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        seed = f"127.0.0.1:{closed.getsockname()[1]}"
+    node = start_node(tmp_path, "--join", seed)
+    try:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            log = tmp_path / "node.log"
+            if log.exists() and log.read_text().count("SeedUnreachable") >= 2:
+                break
+            time.sleep(0.05)
+        assert node.poll() is None, "it keeps trying"
+        assert seed in (tmp_path / "node.log").read_text()
+        assert (tmp_path / "node.log").read_text().count("SeedUnreachable") >= 2
+    finally:
+        node.send_signal(signal.SIGTERM)
+        node.communicate(timeout=20)

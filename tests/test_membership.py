@@ -1,0 +1,395 @@
+"""SWIM's rules (Das, Gupta and Motivala 2002; section numbers are its), with Lifeguard's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from member_hand import CLUSTER, CONFIG, Town
+
+from protocol.clocks import SECOND
+from protocol.effects import KeepMember
+from protocol.events import LinkFault
+from protocol.facts import (
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberRefuted,
+    MemberSuspected,
+    SeedUnreachable,
+)
+from protocol.identity import KEY_SIZE, NOBODY, Identity
+from protocol.membership import ENDPOINTS_MAX, METADATA_MAX, NAME_LENGTH_MAX, State, sign_record
+from protocol.messages import MemberRecord, MemberSync, Probe, ProbeAck, ProbeRequest, Rumor
+
+STRANGER = Identity(b"s" * KEY_SIZE)
+LONG = 60 * SECOND
+
+
+def news(*records: MemberRecord, rumors: tuple[Rumor, ...] = ()) -> MemberSync:
+    return MemberSync(records, rumors, wants_answer=False)
+
+
+def accusation(town: Town, of: int, failed: bool = False, accuser: int = 0) -> Rumor:
+    epoch, incarnation = town.machine(of).own.version
+    return Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], failed)
+
+
+def stranger_record(**changes: object) -> MemberRecord:
+    record = MemberRecord(STRANGER.public_key, "s", ("s:1",), 1, 0, False, (), b"")
+    return sign_record(STRANGER, CLUSTER, replace(record, **changes))  # type: ignore[arg-type]
+
+
+# -- finding each other --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [2, 3, 8])
+def test_nodes_find_each_other_from_one_seed(size: int) -> None:
+    town = Town(size)
+    town.run(5 * SECOND)
+    for number in range(size):
+        assert len(town.machine(number).alive()) == size - 1
+        assert len(town.told(MemberJoined, number)) == size - 1
+    assert town.told(MemberSuspected) == []
+
+
+def test_a_node_alone_is_content() -> None:
+    town = Town(1)
+    town.run(LONG)
+    assert town.machine(0).alive() == []
+    assert town.facts == []
+
+
+def test_seeds_are_called_for_ever_and_their_silence_is_told_now_and_then() -> None:
+    town = Town(2)
+    town.stop(0)
+    town.sent.clear()
+    town.run(100 * SECOND)
+    calls = [message for sender, to, message in town.sent if (sender, to) == (1, 0)]
+    assert 90 <= len(calls) <= 120
+    town.start(0)
+    town.run(3 * SECOND)
+    assert town.state(1, 0) is State.ALIVE
+
+
+def test_an_unreachable_seed_is_told_once_in_a_while() -> None:
+    town = Town(2)
+    for _ in range(41):
+        turn = town.turn()
+        machine = town.machine(1)
+        machine.undeliverable(turn, NOBODY, machine.seeds[0], LinkFault.REFUSED, "nobody listens")
+        town.end(1, turn)
+    assert town.told(SeedUnreachable) == [SeedUnreachable("house-0:1", "nobody listens")] * 3
+
+
+def test_news_spreads_to_everybody() -> None:
+    """4.1: a piece of news reaches all members with high probability; here within seconds."""
+    town = Town(12)
+    town.settle_in()
+    town.receive(3, STRANGER.node, news(stranger_record()))
+    town.cut = {(a, b) for a in range(12) for b in range(12)}
+    town.cut.clear()
+    town.nodes.append(STRANGER.node)
+    town.machines.append(None)
+    town.run(CONFIG.probe_interval_ns)
+    knowing = [at for at in range(12) if town.state(at, 12) is not None]
+    assert knowing == list(range(12))
+
+
+def test_each_piece_of_news_is_told_a_bounded_number_of_times() -> None:
+    """4.1: "each member maintains a local count of the number of times each element has been
+    piggybacked"."""
+    town = Town(3)
+    town.settle_in()
+    town.run(LONG)
+    town.sent.clear()
+    town.run(10 * SECOND)
+    probes = [message for _, _, message in town.sent if isinstance(message, Probe | ProbeAck)]
+    assert probes
+    assert all(message.records == () and message.rumors == () for message in probes)
+
+
+def test_a_joined_member_is_remembered_on_disk() -> None:
+    town = Town(2)
+    record = stranger_record()
+    turn = town.turn()
+    town.machine(0).receive(turn, STRANGER.node, news(record))
+    assert turn.records == [KeepMember(record)]
+
+
+# -- detecting failures --------------------------------------------------------------------------
+
+
+def test_every_member_is_probed_within_one_round() -> None:
+    """4.3: round-robin over a random permutation bounds the time to the first probe."""
+    town = Town(6)
+    town.settle_in()
+    town.run(9 * CONFIG.probe_interval_ns)
+    targets = {
+        to for sender, to, message in town.sent if sender == 0 and isinstance(message, Probe)
+    }
+    assert targets == {1, 2, 3, 4, 5}
+
+
+def test_an_indirect_probe_saves_a_node_with_a_broken_link() -> None:
+    """3.1: k other members are asked to probe; one good path is enough."""
+    town = Town(4)
+    town.settle_in()
+    town.cut = {(0, 1), (1, 0)}
+    town.run(LONG)
+    assert town.told(MemberSuspected) == []
+    assert any(isinstance(message, ProbeRequest) for _, _, message in town.sent)
+
+
+def test_two_nodes_have_nobody_to_ask() -> None:
+    town = Town(2)
+    town.settle_in()
+    town.cut = {(0, 1), (1, 0)}
+    town.run(LONG)
+    assert town.state(0, 1) is town.state(1, 0) is State.FAILED
+
+
+def test_a_silent_node_is_suspected_first_and_failed_later() -> None:
+    """4.2: suspicion before failure."""
+    town = Town(3)
+    town.settle_in()
+    town.isolate(2)
+    town.run(LONG)
+    for at in (0, 1):
+        suspected = [
+            t for t, n, fact in town.facts if n == at and isinstance(fact, MemberSuspected)
+        ]
+        failed = [
+            (t, fact.node)
+            for t, n, fact in town.facts
+            if n == at and isinstance(fact, MemberFailed)
+        ]
+        assert [node for _, node in failed] == [town.nodes[2]]
+        assert failed[0][0] - suspected[0] >= CONFIG.probe_interval_ns
+        assert town.machine(at).gone() == [town.nodes[2]]
+
+
+def test_a_refused_call_is_a_failed_probe() -> None:
+    town = Town(3)
+    town.settle_in()
+    town.stop(2)
+    town.run(4 * SECOND)
+    assert town.state(0, 2) is town.state(1, 2) is State.FAILED
+
+
+def test_a_full_outbox_is_no_evidence() -> None:
+    town = Town(3)
+    town.settle_in()
+    turn = town.turn()
+    town.machine(0).undeliverable(turn, town.nodes[1], "", LinkFault.OVERFLOW, "")
+    assert turn.before == []
+
+
+def test_a_suspect_still_counts_as_a_member() -> None:
+    town = Town(3)
+    town.settle_in()
+    town.receive(0, town.nodes[1], news(rumors=(accusation(town, of=2),)))
+    assert town.state(0, 2) is State.SUSPECT
+    assert town.nodes[2] in town.machine(0).alive()
+
+
+def test_larger_teams_suspect_longer() -> None:
+    """4.2 with log10 of the size, as news needs longer to get round."""
+    small, large = Town(2), Town(30)
+    small.run(5 * SECOND)
+    large.run(5 * SECOND)
+    assert small.machine(0).suspicion_timeout() == 2 * CONFIG.probe_interval_ns
+    assert large.machine(0).suspicion_timeout() > 4 * CONFIG.probe_interval_ns
+
+
+# -- refutation ----------------------------------------------------------------------------------
+
+
+def test_a_living_suspect_refutes_with_a_higher_incarnation() -> None:
+    """4.2: only the suspected member itself increments its incarnation number."""
+    town = Town(3)
+    town.settle_in()
+    town.receive(0, town.nodes[1], news(rumors=(accusation(town, of=2),)))
+    town.run(3 * SECOND)
+    assert town.state(0, 2) is State.ALIVE
+    assert town.machine(2).own.incarnation == 1
+    assert MemberRefuted(town.nodes[2], 1) in town.told(MemberRefuted, 0)
+    assert town.told(MemberFailed) == []
+
+
+def test_a_refutation_by_a_stranger_is_refused() -> None:
+    town = Town(3)
+    town.settle_in()
+    forged = replace(town.machine(2).own, incarnation=9)
+    for record in (forged, sign_record(town.identities[1], CLUSTER, forged)):
+        turn = town.receive(0, town.nodes[1], news(record))
+        assert turn.records == []
+        assert town.machine(0).members()[town.nodes[2]].record.incarnation == 0
+
+
+def test_a_record_of_another_cluster_is_refused() -> None:
+    town = Town(2)
+    foreign = sign_record(STRANGER, "another town", stranger_record())
+    town.receive(0, town.nodes[1], news(foreign))
+    assert town.machine(0).state_of(STRANGER.node) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "n" * (NAME_LENGTH_MAX + 1)},
+        {"endpoints": ("e:1",) * (ENDPOINTS_MAX + 1)},
+        {"metadata": (("k", "v"),) * (METADATA_MAX + 1)},
+    ],
+    ids=["name", "endpoints", "metadata"],
+)
+def test_an_oversized_record_is_refused(changes: dict[str, object]) -> None:
+    town = Town(2)
+    town.receive(0, town.nodes[1], news(stranger_record(**changes)))
+    assert town.machine(0).state_of(STRANGER.node) is None
+
+
+def test_a_key_of_the_wrong_size_is_refused() -> None:
+    town = Town(2)
+    town.receive(0, town.nodes[1], news(replace(stranger_record(), public_key=b"short")))
+    assert len(town.machine(0).members()) == 0
+
+
+def test_the_number_of_members_is_bounded() -> None:
+    town = Town(3, replace(CONFIG, members_max=2))
+    town.run(5 * SECOND)
+    town.receive(0, town.nodes[1], news(stranger_record()))
+    assert len(town.machine(0).members()) == 2
+
+
+def test_an_older_accusation_counts_for_nothing() -> None:
+    town = Town(3)
+    town.settle_in()
+    old = accusation(town, of=2)
+    town.receive(2, town.nodes[1], news(rumors=(old,)))
+    town.run(2 * SECOND)
+    town.facts.clear()
+    town.receive(0, town.nodes[1], news(rumors=(old, replace(old, failed=True))))
+    assert town.told(MemberSuspected) == town.told(MemberFailed) == []
+
+
+def test_an_older_record_changes_nothing() -> None:
+    town = Town(3)
+    town.settle_in()
+    old = town.machine(2).own
+    town.receive(2, town.nodes[1], news(rumors=(accusation(town, of=2),)))
+    town.run(2 * SECOND)
+    turn = town.receive(0, town.nodes[1], news(old))
+    assert turn.records == []
+    assert town.machine(0).members()[town.nodes[2]].record.incarnation == 1
+
+
+def test_an_accusation_of_a_stranger_counts_for_nothing() -> None:
+    town = Town(2)
+    town.settle_in()
+    turn = town.receive(0, town.nodes[1], news(rumors=(Rumor(STRANGER.node, 1, 0, NOBODY, True),)))
+    assert turn.facts == []
+
+
+# -- coming back and leaving ---------------------------------------------------------------------
+
+
+def test_a_node_that_was_cut_off_rejoins_by_itself() -> None:
+    town = Town(4)
+    town.settle_in()
+    town.isolate(3)
+    town.run(LONG)
+    assert town.state(0, 3) is town.state(3, 0) is State.FAILED
+    town.cut.clear()
+    town.run(15 * SECOND)
+    for at in range(4):
+        assert len(town.machine(at).alive()) == 3
+    assert town.machine(3).own.incarnation >= 1, "only a newer record brings it back"
+
+
+def test_two_halves_find_each_other_again() -> None:
+    town = Town(6)
+    town.settle_in()
+    town.cut = {(a, b) for a in range(6) for b in range(6) if (a < 3) is not (b < 3)}
+    town.run(LONG)
+    assert len(town.machine(0).alive()) == 2
+    town.cut.clear()
+    town.run(20 * SECOND)
+    assert [len(town.machine(at).alive()) for at in range(6)] == [5] * 6
+
+
+def test_a_restarted_node_comes_back_in_a_new_epoch() -> None:
+    town = Town(3)
+    town.settle_in()
+    known = town.stop(2)
+    town.run(10 * SECOND)
+    assert town.state(0, 2) is State.FAILED
+    town.start(2, known)
+    town.run(5 * SECOND)
+    assert town.state(0, 2) is town.state(1, 2) is State.ALIVE
+    assert town.machine(0).members()[town.nodes[2]].record.version == (2, 0)
+
+
+def test_a_restarted_node_accuses_nobody_of_what_it_has_not_seen() -> None:
+    town = Town(4)
+    town.settle_in()
+    known = town.stop(3)
+    town.facts.clear()
+    town.start(3, known)
+    assert {town.state(3, of) for of in range(3)} == {State.REMEMBERED}
+    assert town.machine(3).alive() == town.machine(3).gone() == []
+    town.run(10 * SECOND)
+    assert town.told(MemberSuspected, 3) == town.told(MemberFailed, 3) == []
+    assert len(town.machine(3).alive()) == 3
+
+
+def test_a_node_that_remembers_needs_no_seed() -> None:
+    town = Town(3)
+    town.settle_in()
+    known = town.stop(2)
+    town.stop(0)
+    town.run(5 * SECOND)
+    town.start(2, known)
+    town.run(10 * SECOND)
+    assert town.state(2, 1) is town.state(1, 2) is State.ALIVE
+
+
+def test_a_node_that_leaves_says_goodbye() -> None:
+    town = Town(3)
+    town.settle_in()
+    turn = town.turn()
+    town.machine(2).leave(turn)
+    town.end(2, turn)
+    town.run(SECOND)
+    assert town.state(0, 2) is town.state(1, 2) is State.LEFT
+    assert town.told(MemberLeft, 0) == town.told(MemberLeft, 1) == [MemberLeft(town.nodes[2])]
+    town.stop(2)
+    town.run(LONG)
+    assert town.told(MemberSuspected) == town.told(MemberFailed) == []
+
+
+def test_nobody_says_goodbye_for_another() -> None:
+    town = Town(3)
+    town.settle_in()
+    forged = replace(town.machine(2).own, incarnation=1, left=True)
+    town.receive(0, town.nodes[1], news(forged))
+    assert town.state(0, 2) is State.ALIVE
+
+
+def test_whoever_left_may_come_back() -> None:
+    town = Town(3)
+    town.settle_in()
+    turn = town.turn()
+    town.machine(2).leave(turn)
+    town.end(2, turn)
+    town.run(SECOND)
+    town.stop(2)
+    town.start(2)
+    town.run(5 * SECOND)
+    assert town.state(0, 2) is town.state(1, 2) is State.ALIVE
+
+
+def test_a_machine_shows_itself_in_one_line() -> None:
+    town = Town(3)
+    town.settle_in()
+    assert repr(town.machine(0)) == f"<Membership {town.nodes[0][:6]} alive=2>"

@@ -1,0 +1,207 @@
+"""The runtime around a peer: order of effects, what waits for the disk, bounds, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node.runtime import Runtime
+from node.telemetry import Telemetry
+from protocol import config as presets
+from protocol.effects import Assignment, Record, Restored
+from protocol.errors import InvalidJob, TimedOut
+from protocol.events import Completed, Event, Received
+from protocol.identity import Identity, NodeId
+from protocol.jobs import NO_USAGE, Job, Task
+from protocol.messages import Message, Probe
+from protocol.peer import Peer, PeerSettings
+
+
+class Wire:
+    """Remembers what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+
+    def send(self, destination: NodeId, endpoints: tuple[str, ...], message: Message) -> None:
+        self.sent.append(message)
+
+
+class SlowDisk:
+    """Holds every write until it is told to let go."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[int, Callable[[int], None]]] = []
+        self.records: list[Record] = []
+        self.immediate = False
+
+    def write(
+        self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
+    ) -> None:
+        self.records.extend(records)
+        self.held.append((sequence, done))
+        if self.immediate:
+            asyncio.get_running_loop().call_soon(self.let_go)
+
+    def let_go(self) -> None:
+        held, self.held = self.held, []
+        for sequence, done in held:
+            done(sequence)
+
+
+class Agents:
+    """Answers each assignment at once, by delivering to whoever is set."""
+
+    def __init__(self) -> None:
+        self.started: list[Assignment] = []
+        self.deliver: Callable[[Event], None] | None = None
+
+    def start(self, invocation: int, assignment: Assignment) -> None:
+        self.started.append(assignment)
+        if self.deliver:
+            self.deliver(Completed(invocation, (), "an answer", NO_USAGE))
+
+    def abort(self, invocation: int, reason: str) -> None:
+        raise AssertionError("nothing is aborted here")
+
+
+class Bench:
+    """A runtime with all its parts under control."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.wire, self.disk, self.agents = Wire(), SlowDisk(), Agents()
+        identity = Identity(hashlib.sha256(b"runtime").digest())
+        base = presets.local()
+        settings = PeerSettings("test", "n1", ("127.0.0.1:1",), found=True, seed="1")
+        config = replace(base, team=replace(base.team, submit_timeout_ns=300_000_000))
+        peer = Peer(identity, settings, config, Restored(), 0)
+        self.telemetry = Telemetry(identity.node, "n1", tmp_path)
+        self.runtime = Runtime(peer, self.wire, self.disk, self.agents, self.telemetry)
+        self.agents.deliver = self.runtime.deliver
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.runtime.stop()
+    made.telemetry.close()
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+JOB = Job("job", "job", (Task("t", "A question."),))
+
+
+async def test_nothing_is_promised_before_the_disk_has_it(bench: Bench) -> None:
+    bench.runtime.start()
+    await turns()
+    assert bench.disk.held, "founding writes the term and the first entries"
+    assert bench.runtime.peer.raft.role.value == "leader"
+    assert bench.runtime.peer.raft.commit == 0, "a leader counts itself only when durable"
+    assert "EntryCommitted" not in bench.telemetry.counts
+    bench.disk.let_go()
+    await turns()
+    assert bench.runtime.peer.raft.commit == 2
+
+
+async def test_a_slow_disk_does_not_hold_up_other_steps(bench: Bench) -> None:
+    bench.runtime.start()
+    await turns()
+    stranger = Identity(hashlib.sha256(b"stranger").digest()).node
+    bench.runtime.deliver(Received(stranger, Probe(7, (), ())))
+    await turns()
+    assert bench.disk.held, "the disk has not answered yet"
+    assert any(type(message).__name__ == "ProbeAck" for message in bench.wire.sent)
+
+
+async def test_a_job_is_taken_done_and_answered(bench: Bench) -> None:
+    bench.disk.immediate = True
+    bench.runtime.start()
+    assert await bench.runtime.submit(JOB) == "job"
+    await turns(200)
+    assert [assignment.task.id for assignment in bench.agents.started] == ["t"]
+    assert bench.runtime.peer.ledger.jobs["job"].succeeded
+
+
+async def test_a_job_that_cannot_be_is_definitely_refused(bench: Bench) -> None:
+    bench.runtime.start()
+    with pytest.raises(InvalidJob, match="no tasks"):
+        await bench.runtime.submit(Job("job", "job", ()))
+
+
+async def test_without_a_majority_a_client_is_told_that_it_may_have_happened(bench: Bench) -> None:
+    bench.runtime.start()  # its disk never answers, so nothing is ever committed
+    with pytest.raises(TimedOut, match="may still happen"):
+        await bench.runtime.submit(JOB)
+
+
+async def test_stopping_answers_every_waiting_client(bench: Bench) -> None:
+    bench.runtime.start()
+    waiting = asyncio.create_task(bench.runtime.submit(JOB))
+    await turns()
+    bench.runtime.stop()
+    with pytest.raises(TimedOut, match="stopping"):
+        await waiting
+
+
+async def test_a_step_that_raises_stops_the_node(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(event: Event, now: int) -> list[object]:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(bench.runtime.peer, "step", broken)
+    bench.runtime.start()
+    with pytest.raises(RuntimeError, match="a bug"):
+        await bench.runtime.stopped
+
+
+async def test_a_full_inbox_drops_what_peers_will_repeat_and_nothing_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.runtime.INBOX_MAX", 3)
+    stranger = Identity(hashlib.sha256(b"stranger").digest()).node
+    for number in range(5):
+        bench.runtime.deliver(Received(stranger, Probe(number, (), ())))
+    assert bench.runtime.dropped == 2
+    bench.runtime.start()
+    await turns()
+    acks = [message for message in bench.wire.sent if type(message).__name__ == "ProbeAck"]
+    assert len(acks) == 3
+
+
+async def test_subscribers_get_facts_and_are_told_what_they_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.telemetry.SUBSCRIBER_QUEUE_MAX", 2)
+    bench.disk.immediate = True
+    with bench.telemetry.subscribe() as facts:
+        bench.runtime.start()
+        await turns(50)
+        assert facts.full()
+        first = facts.get_nowait()
+        assert first["agent"] == "n1"
+        facts.get_nowait()
+        await bench.runtime.submit(JOB)
+        await turns(200)
+        assert facts.get_nowait()["lost_before"]
+
+
+async def test_facts_are_written_down_as_lines_and_as_records(bench: Bench, tmp_path: Path) -> None:
+    bench.disk.immediate = True
+    bench.runtime.start()
+    await bench.runtime.submit(JOB)
+    await turns(200)
+    log = (tmp_path / "node.log").read_text()
+    assert " = LeaderElected term=2 " in log
+    assert " * JobSubmitted job=job " in log
+    assert '"type": "JobSubmitted"' in (tmp_path / "facts.jsonl").read_text()
