@@ -40,6 +40,7 @@ from protocol.sim.disk import Disk
 from protocol.turn import Outgoing, Turn
 
 CONFIG = RaftConfig()
+MACHINE: type[Raft] = Raft  # a test of mutants puts another in its place
 STEPS_MAX = 20_000  # deliveries in one `settle`: more is a storm
 
 
@@ -99,11 +100,9 @@ class Play:
         voters: str | None = None,
         logs: dict[str, tuple[LogEntry, ...]] | None = None,
         terms: dict[str, int] | None = None,
-        machine: type[Raft] = Raft,
         config: RaftConfig = CONFIG,
     ) -> None:
         self.now: Nanoseconds = 0
-        self.machine = machine
         self.config = config
         self.wire: list[Letter] = []
         self.cut: set[tuple[str, str]] = set()
@@ -121,7 +120,7 @@ class Play:
         return self.actors[name].raft
 
     def _machine(self, name: str, restored: Restored) -> Raft:
-        return self.machine(NodeId(name), self.config, Random(name), restored, self.now)
+        return MACHINE(NodeId(name), self.config, Random(name), restored, self.now)
 
     # -- doing ---------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 Raft's five (Figure 3 of the paper): election safety, leader append-only, log matching, leader
 completeness, state machine safety. Beside them: one vote per node and term, across crashes; a
-task is accepted once, and identically everywhere.
+task is accepted once, identically everywhere, and never from a holder that was fenced before;
+stores with equal digests show equal values.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from protocol.facts import (
     LogTruncated,
     RoleChanged,
     TaskAccepted,
+    TaskFenced,
     VoteGranted,
 )
 from protocol.identity import NodeId
@@ -38,6 +40,7 @@ class Checkers:
         self._committed: dict[int, tuple[int, str]] = {}
         self._leading: dict[NodeId, int] = {}
         self._accepted: dict[tuple[str, str], TaskAccepted] = {}
+        self._fences: dict[tuple[str, str], list[TaskFenced]] = {}
         self._outcomes: dict[str, JobFinished] = {}
 
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
@@ -67,6 +70,9 @@ class Checkers:
                 accepted = self._accepted.setdefault((fact.job, fact.task), fact)
                 if accepted != fact:
                     raise InvariantBroken("single_acceptance", f"{accepted} and {fact}")
+                self._see_acceptance(host, fact)
+            case TaskFenced():
+                self._fences.setdefault((fact.job, fact.task), []).append(fact)
             case JobFinished():
                 finished = self._outcomes.setdefault(fact.job, fact)
                 if finished != fact:
@@ -91,6 +97,31 @@ class Checkers:
                     "leader_completeness",
                     f"{node} leads term {fact.term} without the entry {index} of term {term}",
                 )
+
+    def _see_acceptance(self, host: Host, fact: TaskAccepted) -> None:
+        """A fence that lies earlier in the log holds. Of a task with several slots the fact does not
+        say which one it accepted, hence only the others are looked at."""
+        assert host.peer is not None
+        slots = host.peer.ledger.jobs[fact.job].tasks[fact.task].slots
+        for fence in self._fences.get((fact.job, fact.task), ()) if len(slots) == 1 else ():
+            if fence.index < fact.index and fact.token < fence.token:
+                raise InvariantBroken("fencing", f"{fence} and yet {fact}")
+
+    def check_stores(self, hosts: list[Host]) -> None:
+        """Strong eventual consistency (Shapiro et al. 2011): who has received the same entries is in
+        the same state, in whatever order they came."""
+        seen: dict[bytes, Host] = {}
+        for host in hosts:
+            if host.peer is None:
+                continue
+            store = host.peer.store
+            other = seen.setdefault(store.fingerprint(), host)
+            assert other.peer is not None
+            for key in store.scan():
+                if store.read(key) != other.peer.store.read(key):
+                    raise InvariantBroken(
+                        "equal_values", f"n{host.number} and n{other.number} differ on {key}"
+                    )
 
     def check_logs(self, hosts: list[Host]) -> None:
         """Log matching: equal index and term at two nodes means equal logs up to there."""

@@ -205,6 +205,7 @@ class Run:
         self._heal()
         converged = world.run(faults_end + LIVENESS_MAX, self._is_converged)
         self.checkers.check_logs(world.hosts)
+        self.checkers.check_stores(world.hosts)
         if not converged:
             return Verdict.NO_CONVERGENCE, "; ".join(repr(host.peer) for host in world.hosts)
         return Verdict.HELD, ""

@@ -1,0 +1,104 @@
+"""From equal stores every node derives equal claims."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import permutations
+
+from ledger_hand import ADA, BOB, CAT, job, task
+
+from protocol import claims, codec
+from protocol.claims import Claim, ClaimBook, Phase
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode, Quorum
+from protocol.store import Version
+
+UNIT = ("job", "a", 0)
+
+
+def version(claim: Claim, sequence: int = 1, author: NodeId | None = None) -> Version:
+    """The claim as its node wrote it, or as somebody else did."""
+    return Version(author or claim.node, sequence, codec.pack_value(claim), 0)
+
+
+def test_a_claim_key_names_its_unit() -> None:
+    assert claims.claim_key(UNIT) == "claim/job/a/0"
+    assert claims.unit_of("claim/job/a/0") == UNIT
+
+
+def test_other_keys_name_no_unit() -> None:
+    for key in ("", "claim", "claim/job/a", "claim/job/a/x", "claim/job/a/0/1", "part/job/a/0"):
+        assert claims.unit_of(key) is None
+
+
+def test_the_higher_token_wins() -> None:
+    book = ClaimBook()
+    held = book.learn(
+        UNIT, [version(Claim(ADA, 2, Phase.WORKING)), version(Claim(BOB, 1, Phase.DONE))], 5
+    )
+    assert held is not None
+    assert (held.claim.node, held.heard_at) == (ADA, 5)
+
+
+def test_of_equal_tokens_one_wins_whatever_the_order() -> None:
+    siblings = [version(Claim(node, 1, Phase.WORKING)) for node in (ADA, BOB, CAT)]
+    winners = set()
+    for order in permutations(siblings):
+        held = ClaimBook().learn(UNIT, order, 0)
+        assert held is not None
+        winners.add(held.claim.node)
+    assert winners == {max((ADA, BOB, CAT), key=lambda node: claims.score(UNIT, node))}
+
+
+def test_nobody_claims_for_another() -> None:
+    forged = version(Claim(ADA, 9, Phase.WORKING), author=BOB)
+    assert ClaimBook().learn(UNIT, [forged], 0) is None
+
+
+def test_an_illegible_claim_counts_for_nothing() -> None:
+    good = version(Claim(ADA, 1, Phase.WORKING))
+    held = ClaimBook().learn(UNIT, [Version(BOB, 1, b"garbage", 0), good], 0)
+    assert held is not None
+    assert held.claim.node == ADA
+
+
+def test_a_renewal_is_heard_and_a_repetition_is_not() -> None:
+    book = ClaimBook()
+    claim = Claim(ADA, 1, Phase.WORKING)
+    first = book.learn(UNIT, [version(claim, 1)], 10)
+    assert book.learn(UNIT, [version(claim, 1)], 20) is first
+    renewed = book.learn(UNIT, [version(claim, 2)], 30)
+    assert renewed is not None
+    assert renewed.heard_at == 30
+
+
+def test_the_claims_of_a_finished_job_are_forgotten() -> None:
+    book = ClaimBook()
+    book.learn(UNIT, [version(Claim(ADA, 1, Phase.WORKING))], 0)
+    book.forget("other")
+    assert book.get(UNIT) is not None
+    book.forget("job")
+    assert book.get(UNIT) is None
+
+
+def test_the_idle_order_is_the_same_for_all_and_another_for_each_job() -> None:
+    nodes = [NodeId(f"n{number}") for number in range(8)]
+    assert claims.idle_order(nodes, "j") == claims.idle_order(list(reversed(nodes)), "j")
+    assert claims.idle_order(nodes, "j") != claims.idle_order(nodes, "k")
+
+
+def test_a_spread_gives_every_unit_to_somebody_and_shares_the_load() -> None:
+    tasks = [task(f"t{number}") for number in range(12)]
+    given = claims.spread(job(*tasks, claims=ClaimMode.ASSIGNED), [ADA, BOB, CAT])
+    assert sorted(name for name, _, _ in given) == sorted(each.id for each in tasks)
+    assert Counter(node for _, _, node in given) == {ADA: 4, BOB: 4, CAT: 4}
+
+
+def test_the_slots_of_one_task_go_to_different_nodes() -> None:
+    given = claims.spread(job(task("a", quorum=Quorum(3, 2)), task("b", "a")), [ADA, BOB, CAT])
+    assert {node for name, _, node in given if name == "a"} == {ADA, BOB, CAT}
+
+
+def test_a_spread_over_one_node_gives_it_everything() -> None:
+    given = claims.spread(job(task("a", quorum=Quorum(3, 2)), task("b", "a")), [ADA])
+    assert [node for _, _, node in given] == [ADA] * 4

@@ -1,0 +1,393 @@
+"""What the log says is done once, the same everywhere, whatever is said twice, late or badly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from ledger_hand import ADA, BOB, CAT, Book, job, task
+
+from protocol.facts import (
+    JobFinished,
+    JobSubmitted,
+    RequestRefused,
+    ResultLate,
+    TaskAbandoned,
+    TaskAccepted,
+    TaskClaimed,
+    TaskFenced,
+)
+from protocol.identity import NOBODY
+from protocol.jobs import RESULT_SIZE_MAX, ClaimMode, File, Quorum, Usage
+from protocol.ledger import (
+    JOBS_MAX,
+    LATE_MAX,
+    AbandonTask,
+    AcceptResult,
+    ClaimTask,
+    Command,
+    FenceTask,
+    Ledger,
+    SubmitJob,
+)
+from protocol.messages import EntryKind, LogEntry
+
+ALL_MODES = list(ClaimMode)
+CHAIN = (task("a"), task("b", "a"))
+
+
+def begun(book: Book, name: str, claims: ClaimMode) -> None:
+    """Ada holds `name` under token 1, where the log gives out claims."""
+    if claims is not ClaimMode.LEASE:
+        book.claim(name, ADA)
+
+
+# -- acceptance ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_task_is_accepted_once(claims: ClaimMode) -> None:
+    book = Book()
+    book.submit(job(task("a"), task("z"), claims=claims))
+    begun(book, "a", claims)
+    (accepted,) = book.accept("a", ADA)
+    assert isinstance(accepted, TaskAccepted)
+    for node, token in ((ADA, 1), (ADA, 2), (BOB, 1), (BOB, 9)):
+        facts = book.accept("a", node, token, text="other")
+        assert not [fact for fact in facts if isinstance(fact, TaskAccepted)]
+    answer = book.task("a").accepted
+    assert answer is not None
+    assert (answer.node, answer.token, answer.index) == (ADA, 1, accepted.index)
+
+
+def test_the_same_result_proposed_again_is_nothing_new() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.accept("a")
+    assert book.accept("a") == []
+    assert book.task("a").late == []
+
+
+def test_a_late_result_is_kept_as_evidence() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.accept("a", ADA)
+    (late,) = book.accept("a", BOB, text="late")
+    assert isinstance(late, ResultLate)
+    assert [answer.text for answer in book.task("a").late] == ["late"]
+    assert book.accept("a", BOB, text="late") == [], "told once"
+
+
+def test_late_results_are_bounded() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.accept("a")
+    for token in range(2, LATE_MAX + 10):
+        book.accept("a", BOB, token)
+    assert len(book.task("a").late) == LATE_MAX
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_fenced_holder_is_not_accepted(claims: ClaimMode) -> None:
+    book = Book()
+    book.submit(job(task("a"), claims=claims))
+    begun(book, "a", claims)
+    assert book.say(FenceTask("job", "a", 0, 2)) == [TaskFenced("job", "a", 0, 2, len(book.log))]
+    (late,) = book.accept("a", ADA, token=1)
+    assert isinstance(late, ResultLate)
+    if claims is not ClaimMode.LEASE:
+        assert book.claim("a", BOB, token=2) == [TaskClaimed("job", "a", 0, BOB, 2)]
+    assert isinstance(book.accept("a", BOB, token=2)[0], TaskAccepted)
+
+
+def test_a_fence_never_goes_down() -> None:
+    book = Book()
+    book.submit(job(task("a")))
+    book.say(FenceTask("job", "a", 0, 5))
+    assert book.say(FenceTask("job", "a", 0, 5)) == []
+    assert book.say(FenceTask("job", "a", 0, 3)) == []
+    assert book.task("a").slots[0].fence == 5
+
+
+@pytest.mark.parametrize("claims", [mode for mode in ALL_MODES if mode is not ClaimMode.LEASE])
+def test_only_the_holder_s_result_is_accepted(claims: ClaimMode) -> None:
+    book = Book()
+    book.submit(job(task("a"), claims=claims))
+    book.claim("a", ADA)
+    assert isinstance(book.accept("a", BOB, 1)[0], ResultLate)
+    assert isinstance(book.accept("a", ADA, 2)[0], ResultLate)
+    assert isinstance(book.accept("a", ADA, 1)[0], TaskAccepted)
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_nothing_is_accepted_before_what_it_needs(claims: ClaimMode) -> None:
+    book = Book()
+    book.submit(job(*CHAIN, claims=claims))
+    begun(book, "b", claims)
+    (refused,) = book.accept("b")
+    assert isinstance(refused, RequestRefused)
+    assert "needs" in refused.reason
+    begun(book, "a", claims)
+    book.accept("a")
+    begun(book, "b", claims)
+    assert isinstance(book.accept("b")[0], TaskAccepted)
+
+
+def test_a_result_with_a_foreign_file_is_refused() -> None:
+    book = Book()
+    book.submit(job(task("a")))
+    command = AcceptResult("job", "a", 0, ADA, 1, (File("other", b""),), "", Usage())
+    assert "does not write" in str(book.say(command)[0])
+    assert book.task("a").is_open
+
+
+def test_a_result_over_the_size_limit_is_refused() -> None:
+    book = Book()
+    book.submit(job(task("a")))
+    big = (File("a", bytes(RESULT_SIZE_MAX + 1)),)
+    facts = book.say(AcceptResult("job", "a", 0, ADA, 1, big, "", Usage()))
+    assert [type(fact) for fact in facts] == [RequestRefused]
+
+
+# -- claims -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", [ClaimMode.RAFT, ClaimMode.LEADER])
+def test_of_two_claims_the_first_in_the_log_stands(claims: ClaimMode) -> None:
+    book = Book()
+    book.submit(job(*CHAIN, claims=claims))
+    assert book.claim("a", ADA) == [TaskClaimed("job", "a", 0, ADA, 1)]
+    assert book.claim("a", BOB) == []
+    assert book.claim("a", BOB, token=2) == []
+    assert book.claim("b", BOB) == [], "not ready"
+    assert book.task("a").slots[0].holder == ADA
+
+
+def test_lease_claims_are_no_business_of_the_log() -> None:
+    book = Book()
+    book.submit(job(task("a")))
+    assert book.claim("a", ADA) == []
+
+
+def test_an_assigned_job_is_given_out_with_its_submission() -> None:
+    book = Book()
+    facts = book.submit(job(*CHAIN, claims=ClaimMode.ASSIGNED), (("a", 0, ADA), ("b", 0, BOB)))
+    assert facts == [
+        JobSubmitted("job", 1, 2),
+        TaskClaimed("job", "a", 0, ADA, 1),
+        TaskClaimed("job", "b", 0, BOB, 1),
+    ]
+
+
+def test_an_assignment_means_nothing_in_other_modes() -> None:
+    book = Book()
+    assert len(book.submit(job(*CHAIN, claims=ClaimMode.RAFT), (("a", 0, ADA),))) == 1
+    assert book.task("a").slots[0].holder == NOBODY
+
+
+# -- quorum -------------------------------------------------------------------------------------
+
+THREE = Quorum(of=3, agree=2)
+
+
+def test_a_quorum_accepts_when_enough_answers_agree() -> None:
+    book = Book()
+    book.submit(job(task("a", quorum=THREE)))
+    assert book.accept("a", ADA, slot=0, text="no") == []
+    assert book.accept("a", BOB, slot=1, text="yes") == []
+    accepted, finished = book.accept("a", CAT, slot=2, text="yes")
+    assert isinstance(accepted, TaskAccepted)
+    assert isinstance(finished, JobFinished)
+    answer = book.task("a").accepted
+    assert answer is not None
+    assert (answer.text, answer.node) == ("yes", BOB)
+
+
+def test_a_quorum_does_not_wait_for_the_last_answer() -> None:
+    book = Book()
+    book.submit(job(task("a", quorum=THREE)))
+    book.accept("a", ADA, slot=0)
+    assert isinstance(book.accept("a", BOB, slot=1)[0], TaskAccepted)
+    assert isinstance(book.accept("a", CAT, slot=2)[0], ResultLate)
+
+
+def test_a_quorum_that_cannot_agree_is_abandoned() -> None:
+    book = Book()
+    book.submit(job(task("a", quorum=THREE)))
+    for slot, node in enumerate((ADA, BOB)):
+        book.accept("a", node, slot=slot, text=node)
+    abandoned, finished = book.accept("a", CAT, slot=2, text=CAT)
+    assert isinstance(abandoned, TaskAbandoned)
+    assert "at most 1 of them agree" in abandoned.reason
+    assert isinstance(finished, JobFinished)
+    assert not finished.succeeded
+
+
+def test_one_slot_counts_once() -> None:
+    book = Book()
+    book.submit(job(task("a", quorum=THREE)))
+    book.accept("a", ADA, slot=0)
+    facts = book.accept("a", BOB, slot=0)
+    assert [type(fact) for fact in facts] == [ResultLate]
+    assert book.task("a").accepted is None
+
+
+# -- abandoning and finishing -------------------------------------------------------------------
+
+
+def test_an_abandoned_task_blocks_what_needs_it_and_nothing_else() -> None:
+    book = Book()
+    book.submit(job(task("a"), task("b", "a"), task("c", "b"), task("d")))
+    (abandoned,) = book.say(AbandonTask("job", "a", "five attempts failed"))
+    assert abandoned == TaskAbandoned("job", "a", "five attempts failed", 2)
+    assert not book.state.is_finished, "d can still be done"
+    accepted, finished = book.accept("d")
+    assert isinstance(accepted, TaskAccepted)
+    assert isinstance(finished, JobFinished)
+    assert not finished.succeeded
+    assert [file.path for file in book.state.files()] == ["d"], "what was accepted is kept"
+
+
+def test_an_accepted_task_cannot_be_abandoned() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.accept("a")
+    assert book.say(AbandonTask("job", "a", "why not")) == []
+
+
+def test_a_result_of_an_abandoned_task_is_late() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.say(AbandonTask("job", "a", ""))
+    assert book.task("a").abandoned == "no reason given"
+    assert isinstance(book.accept("a")[0], ResultLate)
+
+
+def test_a_job_is_finished_when_all_is_accepted() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.accept("a", usage=Usage(1, 10, 5))
+    accepted, finished = book.accept("b", BOB, usage=Usage(1, 1, 1))
+    assert isinstance(finished, JobFinished)
+    assert (finished.succeeded, finished.index) == (True, 3)
+    assert book.state.usage() == Usage(2, 11, 6)
+    assert book.ledger.active() == []
+
+
+def test_the_outcome_tells_results_apart() -> None:
+    outcomes = set()
+    for text in ("one", "two"):
+        book = Book()
+        book.submit(job(task("a")))
+        book.accept("a", text=text)
+        outcomes.add(book.state.outcome)
+    assert len(outcomes) == 2
+
+
+def test_of_two_writers_of_one_file_the_later_in_graph_order_stands() -> None:
+    first = replace(task("a"), writes=("f",))
+    second = replace(task("b", "a"), writes=("f",))
+    book = Book()
+    book.submit(job(first, second))
+    for name in "ab":
+        files = (File("f", name.encode()),)
+        book.say(AcceptResult("job", name, 0, ADA, 1, files, "", Usage()))
+    assert book.state.files() == [File("f", b"b")]
+
+
+# -- what may go wrong ---------------------------------------------------------------------------
+
+
+def test_a_repeated_submission_is_nothing_new() -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    book.accept("a")
+    assert book.submit(job(*CHAIN)) == []
+    assert book.task("a").accepted is not None
+
+
+def test_an_invalid_job_in_the_log_is_refused_everywhere() -> None:
+    book = Book()
+    (refused,) = book.submit(job(task("a", "b"), task("b", "a")))
+    assert isinstance(refused, RequestRefused)
+    assert "cycle" in refused.reason
+    assert book.ledger.jobs == {}
+
+
+def test_the_number_of_jobs_is_bounded() -> None:
+    book = Book()
+    for number in range(JOBS_MAX):
+        book.submit(job(task("a"), name=f"job-{number}"))
+    (refused,) = book.submit(job(task("a"), name="one-more"))
+    assert isinstance(refused, RequestRefused)
+
+
+@pytest.mark.parametrize("data", [b"", b"garbage", b"\x91\x92\x09\x90", b"\xc1"])
+def test_garbage_in_the_log_is_refused_and_counted(data: bytes) -> None:
+    book = Book()
+    assert [type(fact) for fact in book.say(data)] == [RequestRefused]
+    assert book.ledger.applied == 1
+
+
+UNKNOWN: list[Command] = [
+    ClaimTask("nojob", "a", 0, ADA, 1),
+    ClaimTask("job", "notask", 0, ADA, 1),
+    FenceTask("job", "a", 7, 1),
+    AcceptResult("job", "a", 7, ADA, 1, (), "", Usage()),
+    AbandonTask("job", "notask", ""),
+]
+
+
+@pytest.mark.parametrize("command", UNKNOWN, ids=lambda command: type(command).__name__)
+def test_a_command_about_what_does_not_exist_changes_nothing(command: Command) -> None:
+    book = Book()
+    book.submit(job(*CHAIN))
+    assert book.say(command) == []
+
+
+def test_a_hole_in_the_log_is_a_bug() -> None:
+    with pytest.raises(AssertionError, match="in order"):
+        Ledger().apply(LogEntry(2, 1, EntryKind.NOOP, b""))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_equal_logs_make_equal_ledgers_and_keep_the_invariants(seed: int) -> None:
+    random = Random(seed)
+    book = Book()
+    tasks = (task("a"), task("b", "a", quorum=THREE), task("c"), task("d", "b", "c"))
+    book.submit(job(*tasks, claims=random.choice(ALL_MODES)))
+    accepted: list[str] = []
+    fences: dict[tuple[str, int], int] = {}
+    for _ in range(150):
+        for fact in book.say(_random_command(random)):
+            if isinstance(fact, TaskAccepted):
+                accepted.append(fact.task)
+        for name, state in book.state.tasks.items():
+            for number, slot in enumerate(state.slots):
+                assert slot.fence >= fences.get((name, number), 0)
+                fences[name, number] = slot.fence
+            if state.accepted:
+                assert all(book.task(need).accepted for need in state.task.needs)
+    assert len(accepted) == len(set(accepted))
+    again = Ledger()
+    for entry in book.log:
+        again.apply(entry)
+    assert again.jobs == book.ledger.jobs
+
+
+def _random_command(random: Random) -> Command:
+    name, slot = random.choice("abcd"), random.randrange(3)
+    node, token = random.choice((ADA, BOB, CAT)), random.randrange(1, 4)
+    match random.randrange(8):
+        case 0:
+            return FenceTask("job", name, slot, token)
+        case 1 | 2 | 3:
+            return ClaimTask("job", name, slot, node, token)
+        case 4 if random.random() < 0.1:
+            return AbandonTask("job", name, "a drawn reason")
+        case 5:
+            return SubmitJob(job(task("a")), ())
+        case _:
+            files = (File(name, random.choice((b"x", b"y"))),)
+            return AcceptResult("job", name, slot, node, token, files, "", Usage())

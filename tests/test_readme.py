@@ -1,0 +1,73 @@
+"""Every command of the README is run, as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+REAL_URL = "https://api.openai.com/v1"
+
+
+def test_there_is_a_block_for_each_way_of_use() -> None:
+    together = "\n".join(BLOCKS)
+    for words in ("scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "sim"):
+        assert words in together
+
+
+@pytest.fixture
+def real_model(tmp_path: Path) -> Iterator[str]:
+    """Stands in for the endpoint that a user would pay for."""
+    command = [sys.executable, "-m", "node.model", "--speed", "50", "--port", "0"]
+    model = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert model.stdout is not None
+    line = model.stdout.readline()
+    assert line.startswith("listening ")
+    yield line.split()[1]
+    model.terminate()
+    model.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:40])
+def test_the_commands_of_a_block_work(block: str, tmp_path: Path, real_model: str) -> None:
+    script = block.replace("scripts/run", str(ROOT / "scripts" / "run"))
+    script = script.replace("source .venv/bin/activate", "")
+    script = script.replace(REAL_URL, real_model).replace("gpt-4o-mini", "simulated")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")
+    }
+    programs = Path(sys.executable).parent
+    environment["PATH"] = f"{programs}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+    assert not _left_running(tmp_path), "a README block leaves nothing running"
+    if "words/both.txt" in block:
+        assert "\n42\n" in done.stdout, "40 lines and 2 lines"
+
+
+def _left_running(folder: Path) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in command and "node.process" in command:
+            found.append(command)
+    return found
