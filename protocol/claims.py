@@ -17,16 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import TypeAlias
 
 from protocol import codec, graph
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
+from protocol.ledger import Unit
 from protocol.store import Version
-
-Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
 
 class Phase(Enum):

@@ -118,3 +118,19 @@ class HybridClock:
     def milliseconds(reading: int) -> int:
         """The wall-clock part of a reading, in milliseconds since the epoch."""
         return reading >> _COUNTER_BITS
+
+
+class Alarm:
+    """The earliest of the times asked for since it was cleared."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at: Nanoseconds | None = None
+
+    def clear(self) -> None:
+        self.at = None
+
+    def ask(self, at: Nanoseconds) -> None:
+        """Ring at `at` or before."""
+        self.at = at if self.at is None else min(self.at, at)

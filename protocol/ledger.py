@@ -39,6 +39,8 @@ from protocol.jobs import (
 )
 from protocol.messages import EntryKind, LogEntry
 
+Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
+
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
 JOBS_MAX = 1_000
 
@@ -174,6 +176,16 @@ class JobState:
         return state.is_open and all(
             self.tasks[need].accepted is not None for need in state.task.needs
         )
+
+    def ready_units(self) -> list[tuple[TaskState, Slot, Unit]]:
+        """The slots of ready tasks, those with the longest chain behind them first."""
+        units = [
+            (state, slot, (self.job.id, state.task.id, number))
+            for state in self.tasks.values()
+            if self.is_ready(state)
+            for number, slot in enumerate(state.slots)
+        ]
+        return sorted(units, key=lambda found: -self.levels[found[0].task.id])
 
     def is_exhausted(self) -> bool:
         """Nothing is left to do: what is still open needs something that was abandoned."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
+from protocol.choice import View
 from protocol.claims import score
 from protocol.clocks import Nanoseconds
 from protocol.config import Config
@@ -60,7 +61,7 @@ from protocol.messages import (
 )
 from protocol.raft import Raft, RaftStatus, Role
 from protocol.store import Store
-from protocol.team import Team, View
+from protocol.team import Team
 from protocol.turn import Turn
 
 PROPOSE_HOPS = 2  # a node that is no voter -> any voter -> the leader

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from protocol import claims, codec, graph
-from protocol.claims import Claim, ClaimBook, FailNote, Partial, Phase, Unit
-from protocol.clocks import Nanoseconds
+from protocol.choice import Choice, View
+from protocol.claims import Claim, ClaimBook, FailNote, Partial, Phase
+from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke, Reply
 from protocol.errors import InvalidJob, RemoteProtocolError
@@ -49,33 +50,20 @@ from protocol.facts import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import FILE_SIZE_MAX, ClaimMode, File, Job, digest_of, validate
+from protocol.leading import Leading
 from protocol.ledger import (
-    AbandonTask,
     AcceptResult,
-    ClaimTask,
-    Command,
-    FenceTask,
     JobState,
     Ledger,
-    Slot,
     SubmitJob,
     TaskState,
-    encode_command,
+    Unit,
 )
 from protocol.store import Store
 from protocol.turn import Turn
+from protocol.wishes import Wishes
 
 DETAIL_LENGTH_MAX = 2_000  # characters of a FAIL note
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What the team machine needs to know of the others: who is alive (this node included), who
-    has failed or left, and who leads (empty if unknown)."""
-
-    alive: frozenset[NodeId]
-    gone: frozenset[NodeId]
-    leader: NodeId
 
 
 @dataclass(slots=True)
@@ -91,16 +79,6 @@ class Attempt:
     files: dict[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Wish:
-    """A command on its way into the log."""
-
-    command: Command
-    again_at: Nanoseconds
-    request: int | None = None  # a client waits for it
-    gives_up_at: Nanoseconds | None = None
-
-
 class Team:
     """See the module's text."""
 
@@ -111,21 +89,22 @@ class Team:
         self.store = store
         self.dirty = True
         self.attempts: dict[int, Attempt] = {}
+        self._alarm = Alarm()
         self._invocation = 0
         self._book = ClaimBook()
-        self._wishes: dict[tuple[object, ...], Wish] = {}
+        self._wishes = Wishes(config, ledger, self._alarm)
+        self._choice = Choice(node, config, self._book, self._wishes, self._alarm)
+        self._leading = Leading(config, self._book, self._wishes, self._alarm)
         self._notes: dict[tuple[str, str], dict[str, FailNote]] = {}
-        self._ready_since: dict[Unit, Nanoseconds] = {}
         self._done: dict[Unit, tuple[int, Nanoseconds]] = {}  # handed in: token, claim renewed at
         self._finished: set[str] = set()
-        self._wake_at: Nanoseconds | None = None
 
     def __repr__(self) -> str:
         running = ",".join(attempt.unit[1] for attempt in self.attempts.values())
         return f"<Team {self.node[:6]} running=[{running}] wishes={len(self._wishes)}>"
 
     def deadline(self) -> Nanoseconds | None:
-        return self._wake_at
+        return self._alarm.at
 
     def restore(self, now: Nanoseconds) -> None:
         """After a restart: learn the claims and notes that the store brought back."""
@@ -155,7 +134,7 @@ class Team:
         except InvalidJob as fault:
             turn.perform(Reply(request, "InvalidJob", str(fault)))
             return
-        if len(self._wishes) >= self.config.pending_max:
+        if self._wishes.are_too_many:
             turn.perform(Reply(request, "Busy", "too many requests wait here; try again"))
             return
         if job.id in self.ledger.jobs:
@@ -163,9 +142,7 @@ class Team:
             return
         by_plan = job.claims is ClaimMode.ASSIGNED
         assignment = claims.spread(job, sorted(view.alive)) if by_plan else ()
-        wish = Wish(SubmitJob(job, assignment), turn.now, request)
-        wish.gives_up_at = turn.now + self.config.submit_timeout_ns
-        self._wishes[("submit", job.id)] = wish
+        self._wishes.submit(turn.now, SubmitJob(job, assignment), request)
         self.dirty = True
 
     def progressed(self, turn: Turn, event: Progressed) -> None:
@@ -186,7 +163,8 @@ class Team:
         result = AcceptResult(
             job, task, slot, self.node, attempt.token, event.files, event.text, event.usage
         )
-        self._wish(turn, ("accept", attempt.unit, attempt.token), result)
+        self._wishes.accept(turn.now, attempt.unit, result)
+        self.dirty = True
         digest = digest_of(event.files, event.text)
         turn.report(TaskCompleted(job, task, slot, attempt.token, digest))
 
@@ -217,7 +195,8 @@ class Team:
                 for key in fact.keys:
                     self._learn_key(turn, key, turn.now)
             case JobSubmitted():
-                self._answer_submission(turn, fact.job)
+                self._leading.begin(fact.job, turn.now)
+                self._wishes.submitted(turn, fact.job)
                 self.dirty = True
             case JobFinished():
                 self._finished.add(fact.job)
@@ -267,7 +246,7 @@ class Team:
     def decide(self, turn: Turn, view: View) -> None:
         """Do whatever follows from what is known now. Idempotent."""
         self.dirty = False
-        self._wake_at = None
+        self._alarm.clear()
         self._forget_finished()
         self._check_attempts(turn)
         self._renew_claims(turn)
@@ -278,21 +257,18 @@ class Team:
                 self._start_granted(turn, job)
                 if job.job.claims is ClaimMode.RAFT:
                     self._claim_by_log(turn, view, job)
-                if view.leader == self.node:
-                    self._lead(turn, view, job)
             if view.leader == self.node:
-                self._enforce_budget(turn, job)
-        self._pursue_wishes(turn)
-
-    def _wake(self, at: Nanoseconds) -> None:
-        self._wake_at = at if self._wake_at is None else min(self._wake_at, at)
+                self._leading.lead(turn, view, job)
+        if self._wishes.pursue(turn):
+            self.dirty = True
 
     def _forget_finished(self) -> None:
         for job in self._finished:
             self._book.forget(job)
-            for units in (self._ready_since, self._done):
-                for unit in [unit for unit in units if unit[0] == job]:
-                    units.pop(unit)
+            self._choice.forget(job)
+            self._leading.forget(job)
+            for unit in [unit for unit in self._done if unit[0] == job]:
+                del self._done[unit]
             for noted in [noted for noted in self._notes if noted[0] == job]:
                 del self._notes[noted]
         self._finished.clear()
@@ -327,6 +303,10 @@ class Team:
             return "the claim is void"
         return ""
 
+    def _units(self) -> set[Unit]:
+        """What this node works on, or has handed in and not seen accepted."""
+        return {attempt.unit for attempt in self.attempts.values()} | self._done.keys()
+
     def _renew_claims(self, turn: Turn) -> None:
         """Say that this node is still at it. What was handed in is renewed too until it is
         accepted, so that a minority does not do it again."""
@@ -336,7 +316,7 @@ class Team:
             if turn.now - attempt.renewed_at >= self.config.renew_ns:
                 attempt.renewed_at = turn.now
                 self._write_claim(turn, attempt.unit, attempt.token, Phase.WORKING)
-            self._wake(attempt.renewed_at + self.config.renew_ns)
+            self._alarm.ask(attempt.renewed_at + self.config.renew_ns)
         for unit, (token, renewed_at) in list(self._done.items()):
             found = self.ledger.slot(*unit)
             settled = found is None or not found[1].is_open or found[2].answer is not None
@@ -347,7 +327,7 @@ class Team:
                 renewed_at = turn.now
                 self._done[unit] = (token, renewed_at)
                 self._write_claim(turn, unit, token, Phase.DONE)
-            self._wake(renewed_at + self.config.renew_ns)
+            self._alarm.ask(renewed_at + self.config.renew_ns)
 
     def _start(self, turn: Turn, unit: Unit, token: int) -> None:
         found = self.ledger.slot(*unit)
@@ -356,7 +336,6 @@ class Team:
         assert len(self.attempts) < self.config.slots
         self._invocation += 1
         self.attempts[self._invocation] = Attempt(unit, token, turn.now)
-        self._ready_since.pop(unit, None)
         self._write_claim(turn, unit, token, Phase.WORKING)
         turn.report(TaskStarted(*unit, token))
         turn.perform(Invoke(self._invocation, self._assignment(found[0], found[1], unit, token)))
@@ -403,35 +382,36 @@ class Team:
         job, task, slot = found
         failures = len(self._notes_of(attempt.unit[0], attempt.unit[1]))
         if reason is Failure.UNKNOWN_TASK:  # no other node's model knows it either
-            self._abandon(turn, job, task, detail)
+            self._wishes.abandon(turn.now, job, task, detail)
         elif failures >= task.task.attempts_max * len(task.slots):
             why = f"{failures} attempts failed, the last with {reason.value}: {detail}"
-            self._abandon(turn, job, task, why)
+            self._wishes.abandon(turn.now, job, task, why)
         elif job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
-            self._fence(turn, attempt.unit, attempt.token + 1)
+            self._wishes.fence(turn.now, attempt.unit, attempt.token + 1)
 
     # -- taking tasks --------------------------------------------------------------------------
 
     def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
         """Claim in the store and start at once."""
         while len(self.attempts) < self.config.slots:
-            unit = self._choose(turn, view, job)
+            unit = self._choice.choose(turn.now, view, job, self._units())
             if unit is None:
                 return
             held = self._book.get(unit)
-            token = max(held.claim.token + 1 if held else 1, self._slot(unit).fence)
+            found = self.ledger.slot(*unit)
+            fence = found[2].fence if found else 0
+            token = max(held.claim.token + 1 if held else 1, fence)
             if held and held.claim.phase is not Phase.RELEASED and held.claim.node != self.node:
                 turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
             if held and held.claim.phase is not Phase.RELEASED:
-                self._fence(turn, unit, token)  # the old holder may still be at work somewhere
+                self._wishes.fence(
+                    turn.now, unit, token
+                )  # the old holder may still be at work somewhere
             self._start(turn, unit, token)
 
     def _claim_by_log(self, turn: Turn, view: View, job: JobState) -> None:
         """Propose a claim; the ledger will say who got it."""
-        proposed = sum(
-            isinstance(wish.command, ClaimTask) and wish.command.node == self.node
-            for wish in self._wishes.values()
-        )
+        proposed = sum(claim.node == self.node for claim in self._wishes.claims())
         granted = sum(
             slot.holder == self.node and slot.answer is None and state.is_open
             for state in job.tasks.values()
@@ -439,14 +419,14 @@ class Team:
         )
         if granted + proposed + len(self.attempts) >= self.config.slots:
             return
-        unit = self._choose(turn, view, job)
+        unit = self._choice.choose(turn.now, view, job, self._units())
         if unit is not None:
-            self._propose_claim(turn, unit, self.node)
+            self._wishes.claim(turn.now, unit, self.node)
 
     def _start_granted(self, turn: Turn, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""
         running = {attempt.unit for attempt in self.attempts.values()}
-        for _task, slot, unit in self._ready_units(job):
+        for _task, slot, unit in job.ready_units():
             if len(self.attempts) >= self.config.slots:
                 return
             mine = slot.holder == self.node and slot.answer is None
@@ -454,223 +434,10 @@ class Team:
                 held = self._book.get(unit)
                 started = held and held.claim.node == self.node and held.claim.token == slot.token
                 if started:  # before a crash, or given back: begin again under a new token
-                    if not self._has_wish("fence", unit):
-                        self._fence(turn, unit, slot.token + 1)
+                    if not self._wishes.has("fence", unit):
+                        self._wishes.fence(turn.now, unit, slot.token + 1)
                 else:
                     self._start(turn, unit, slot.token)
-
-    def _ready_units(self, job: JobState) -> list[tuple[TaskState, Slot, Unit]]:
-        """Units whose task is ready, those with the longest chain behind them first."""
-        units = [
-            (state, slot, (job.job.id, state.task.id, number))
-            for state in job.tasks.values()
-            if job.is_ready(state)
-            for number, slot in enumerate(state.slots)
-        ]
-        return sorted(units, key=lambda found: -job.levels[found[0].task.id])
-
-    def _choose(self, turn: Turn, view: View, job: JobState) -> Unit | None:
-        """The unit that this idle node shall take now. The first idle node in order takes the
-        first unit and so on; others wait a moment longer the further they are from their turn, in
-        case the one whose turn it is does not know."""
-        takeable = [
-            unit
-            for task, slot, unit in self._ready_units(job)
-            if self._is_takeable(turn, view, job, task, slot, unit)
-        ]
-        for unit in [unit for unit in self._ready_since if unit[0] == job.job.id]:
-            if unit not in takeable:
-                del self._ready_since[unit]
-        idle = claims.idle_order(sorted(view.alive - self._busy(turn, view, job)), job.job.id)
-        if self.node not in idle:
-            idle.append(self.node)
-        rank = idle.index(self.node)
-        for place, unit in enumerate(takeable):
-            since = self._ready_since.setdefault(unit, turn.now)
-            at = since + self.config.patience_ns * ((rank - place) % len(idle))
-            if turn.now >= at:
-                return unit
-            self._wake(at)
-        return None
-
-    def _is_takeable(
-        self, turn: Turn, view: View, job: JobState, task: TaskState, slot: Slot, unit: Unit
-    ) -> bool:
-        if slot.answer or self._has_wish("abandon", unit[:2]) or self._has_wish("claim", unit):
-            return False
-        others = [
-            (job.job.id, unit[1], number) for number in range(len(task.slots)) if number != unit[2]
-        ]
-        enough = len(view.alive) >= len(task.slots)
-        if enough and any(self._is_mine(task, other) for other in others):
-            return False  # independent answers come from different nodes
-        if job.job.claims is ClaimMode.LEASE:
-            return not self._is_held(turn, view, unit)
-        return not slot.holder
-
-    def _is_mine(self, task: TaskState, unit: Unit) -> bool:
-        answer = task.slots[unit[2]].answer
-        held = self._book.get(unit)
-        return (answer is not None and answer.node == self.node) or (
-            held is not None
-            and held.claim.node == self.node
-            and held.claim.phase is not Phase.RELEASED
-        )
-
-    def _is_held(self, turn: Turn, view: View, unit: Unit) -> bool:
-        """Whether a living lease protects the unit."""
-        held = self._book.get(unit)
-        if held is None or held.claim.phase is Phase.RELEASED:
-            return False
-        if held.claim.node == self.node:  # a claim of an earlier life of this node is void
-            return unit in self._done or any(
-                attempt.unit == unit for attempt in self.attempts.values()
-            )
-        ends_at = held.heard_at + self.config.lease_ns
-        if held.claim.node in view.gone or turn.now >= ends_at:
-            return False
-        self._wake(ends_at)
-        return True
-
-    def _busy(self, turn: Turn, view: View, job: JobState) -> set[NodeId]:
-        """Nodes that work on something of this job, as far as is known here."""
-        busy: set[NodeId] = set()
-        for _, slot, unit in self._ready_units(job):
-            if slot.answer:
-                continue
-            if job.job.claims is not ClaimMode.LEASE:
-                busy.add(slot.holder)
-                continue
-            held = self._book.get(unit)
-            if held and held.claim.phase is Phase.WORKING and self._is_held(turn, view, unit):
-                busy.add(held.claim.node)
-        return busy
-
-    # -- the leader's duties -------------------------------------------------------------------
-
-    def _lead(self, turn: Turn, view: View, job: JobState) -> None:
-        """Take tasks from the lost, and in LEADER and ASSIGNED mode give out what is free."""
-        load = dict.fromkeys(sorted(view.alive), 0)
-        free: list[Unit] = []
-        for task in sorted(job.tasks.values(), key=lambda task: -job.levels[task.task.id]):
-            if not task.is_open:
-                continue
-            for number, slot in enumerate(task.slots):
-                unit = (job.job.id, task.task.id, number)
-                if slot.answer:
-                    continue
-                if slot.holder and self._is_lost(turn, view, unit, slot):
-                    if not self._has_wish("fence", unit):
-                        turn.report(LeaseExpired(*unit, slot.holder, slot.token))
-                        self._fence(turn, unit, slot.token + 1)
-                elif slot.holder:
-                    load[slot.holder] = load.get(slot.holder, 0) + 1
-                elif job.job.claims is ClaimMode.ASSIGNED or (
-                    job.job.claims is ClaimMode.LEADER and job.is_ready(task)
-                ):
-                    free.append(unit)
-        for wish in self._wishes.values():
-            if isinstance(wish.command, ClaimTask):
-                load[wish.command.node] = load.get(wish.command.node, 0) + 1
-        for unit in free:
-            if self._has_wish("claim", unit):
-                continue
-            node = min(load, key=lambda node: (load[node], claims.score(unit, node)))
-            if job.job.claims is ClaimMode.LEADER and load[node] >= self.config.slots:
-                return
-            load[node] += 1
-            self._propose_claim(turn, unit, node)
-
-    def _is_lost(self, turn: Turn, view: View, unit: Unit, slot: Slot) -> bool:
-        """The holder failed, or began and was not heard of for a lease."""
-        if slot.holder not in view.alive:
-            return True
-        held = self._book.get(unit)
-        if held is None or (held.claim.node, held.claim.token) != (slot.holder, slot.token):
-            return False
-        ends_at = held.heard_at + self.config.lease_ns
-        if turn.now < ends_at:
-            self._wake(ends_at)
-            return False
-        return True
-
-    def _enforce_budget(self, turn: Turn, job: JobState) -> None:
-        """Give up what is open once the accepted results have used the tokens up."""
-        limit = job.job.budget.tokens
-        usage = job.usage()
-        spent = usage.tokens_in + usage.tokens_out
-        if limit and spent >= limit:
-            for task in job.tasks.values():
-                if task.is_open:
-                    self._abandon(turn, job, task, f"the budget of {limit} tokens is used up")
-
-    # -- wishes to the log ---------------------------------------------------------------------
-
-    def _wish(self, turn: Turn, key: tuple[object, ...], command: Command) -> None:
-        if key not in self._wishes:
-            self._wishes[key] = Wish(command, turn.now)
-            self.dirty = True
-
-    def _has_wish(self, kind: str, subject: object) -> bool:
-        return any(key[0] == kind and key[1] == subject for key in self._wishes)
-
-    def _fence(self, turn: Turn, unit: Unit, token: int) -> None:
-        self._wish(turn, ("fence", unit, token), FenceTask(*unit, token))
-
-    def _abandon(self, turn: Turn, job: JobState, task: TaskState, reason: str) -> None:
-        command = AbandonTask(job.job.id, task.task.id, reason)
-        self._wish(turn, ("abandon", (job.job.id, task.task.id)), command)
-
-    def _propose_claim(self, turn: Turn, unit: Unit, node: NodeId) -> None:
-        slot = self._slot(unit)
-        token = max(slot.token + 1, slot.fence)
-        self._wish(turn, ("claim", unit, token), ClaimTask(*unit, node, token))
-
-    def _pursue_wishes(self, turn: Turn) -> None:
-        for key, wish in list(self._wishes.items()):
-            if self._is_settled(wish.command):
-                del self._wishes[key]
-                self.dirty = True
-            elif wish.gives_up_at is not None and turn.now >= wish.gives_up_at:
-                del self._wishes[key]
-                if wish.request is not None:
-                    detail = "no majority confirmed it in time; it may still happen"
-                    turn.perform(Reply(wish.request, "TimedOut", detail))
-            else:
-                if turn.now >= wish.again_at:
-                    turn.propose(encode_command(wish.command))
-                    wish.again_at = turn.now + self.config.propose_retry_ns
-                self._wake(min(wish.again_at, wish.gives_up_at or wish.again_at))
-
-    def _is_settled(self, command: Command) -> bool:
-        """Whether the ledger shows the command's effect, or that it can have none any more."""
-        if isinstance(command, SubmitJob):
-            return command.job.id in self.ledger.jobs
-        if isinstance(command, AbandonTask):
-            found = self.ledger.slot(command.job, command.task, 0)
-            return found is None or not found[1].is_open
-        found = self.ledger.slot(command.job, command.task, command.slot)
-        if found is None:
-            return True
-        job, task, slot = found
-        match command:
-            case ClaimTask():
-                lost = slot.token >= command.token or slot.fence > command.token
-                return lost or not task.is_open or slot.answer is not None
-            case FenceTask():
-                return slot.fence >= command.token or not task.is_open
-            case AcceptResult():
-                answers = [slot.answer, *task.late]
-                known = any(
-                    answer and (answer.node, answer.token) == (command.node, command.token)
-                    for answer in answers
-                )
-                return known or (job.is_finished and not task.accepted)
-
-    def _answer_submission(self, turn: Turn, job: str) -> None:
-        wish = self._wishes.pop(("submit", job), None)
-        if wish and wish.request is not None:
-            turn.perform(Reply(wish.request, "", job))
 
     # -- the store -----------------------------------------------------------------------------
 
@@ -690,8 +457,3 @@ class Team:
 
     def _notes_of(self, job: str, task: str) -> dict[str, FailNote]:
         return self._notes.get((job, task), {})
-
-    def _slot(self, unit: Unit) -> Slot:
-        found = self.ledger.slot(*unit)
-        assert found is not None
-        return found[2]

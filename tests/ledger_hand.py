@@ -17,10 +17,11 @@ from protocol.ledger import (
 )
 from protocol.messages import EntryKind, LogEntry
 
+ALONE = Quorum()
 ADA, BOB, CAT = NodeId("ada"), NodeId("bob"), NodeId("cat")
 
 
-def task(name: str, *needs: str, quorum: Quorum = Quorum(), attempts_max: int = 5) -> Task:
+def task(name: str, *needs: str, quorum: Quorum = ALONE, attempts_max: int = 5) -> Task:
     """A task that writes one file of its own name."""
     return Task(
         name, f"make {name}", needs=needs, writes=(name,), quorum=quorum, attempts_max=attempts_max
@@ -45,9 +46,7 @@ class Book:
         self.log.append(entry)
         return self.ledger.apply(entry)
 
-    def submit(
-        self, job: Job, assignment: tuple[tuple[str, int, NodeId], ...] = ()
-    ) -> list[Fact]:
+    def submit(self, job: Job, assignment: tuple[tuple[str, int, NodeId], ...] = ()) -> list[Fact]:
         return self.say(SubmitJob(job, assignment))
 
     def claim(self, name: str, node: NodeId, token: int = 1, slot: int = 0) -> list[Fact]:

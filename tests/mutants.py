@@ -3,7 +3,7 @@ show who notices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from protocol import codec
@@ -22,8 +22,8 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Raft, Role
-from protocol.raft_log import Configuration
-from protocol.store import Batch, Entry, Gap, Merged, Store, Version, _Key, _entries_of
+from protocol.raft_log import Configuration, _agreed, _majority
+from protocol.store import Batch, Entry, Gap, Merged, Store, Version, _entries_of, _Key
 from protocol.turn import Turn
 
 # -- Raft ---------------------------------------------------------------------------------------
@@ -139,16 +139,14 @@ class IgnoresLowHints(Raft):
         super()._receive_append_reply(turn, sender, message)
 
 
-class OneMajority(Configuration):
-    """Joint consensus that asks the new voters only (section 6)."""
+def one_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:
+    """Joint consensus that asks the new voters only (section 6): `Configuration.has_quorum`."""
+    return _majority(configuration.voters, nodes)
 
-    __slots__ = ()
 
-    def has_quorum(self, nodes: object) -> bool:
-        return Configuration(self.voters).has_quorum(nodes)  # type: ignore[arg-type]
-
-    def agreed_index(self, indexes: object) -> int:
-        return Configuration(self.voters).agreed_index(indexes)  # type: ignore[arg-type]
+def one_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]) -> int:
+    """The same for commitment: `Configuration.agreed_index`."""
+    return _agreed(configuration.voters, indexes)
 
 
 # -- ledger -------------------------------------------------------------------------------------

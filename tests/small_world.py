@@ -13,7 +13,8 @@ from protocol.config import Config
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Failure, Submitted
 from protocol.facts import Fact
-from protocol.jobs import File, Job, Usage
+from protocol.jobs import NO_USAGE, File, Job, Usage
+from protocol.messages import Message
 from protocol.sim.checkers import Checkers
 from protocol.sim.network import Network
 from protocol.sim.world import Host, World
@@ -26,7 +27,7 @@ REQUEST = 1
 
 
 def done(
-    assignment: Assignment, after: Nanoseconds = SECOND // 2, usage: Usage = Usage()
+    assignment: Assignment, after: Nanoseconds = SECOND // 2, usage: Usage = NO_USAGE
 ) -> tuple[Nanoseconds, Completed]:
     """The agent writes what was asked for."""
     files = tuple(File(path, assignment.task.id.encode()) for path in assignment.task.writes)
@@ -35,7 +36,7 @@ def done(
 
 def failed(reason: Failure = Failure.VERIFY) -> tuple[Nanoseconds, AgentFailed]:
     """The agent does not succeed."""
-    return SECOND // 10, AgentFailed(0, reason, "it did not work", (), Usage())
+    return SECOND // 10, AgentFailed(0, reason, "it did not work", (), NO_USAGE)
 
 
 @dataclass
@@ -58,6 +59,9 @@ class Diary:
 
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
         self.pages.append((at, host.number, fact))
+
+    def see_sent(self, host: Host, message: Message) -> None:
+        """Messages are not written down."""
 
     def of(self, kind: type[F]) -> list[tuple[Nanoseconds, int, F]]:
         return [(at, number, fact) for at, number, fact in self.pages if isinstance(fact, kind)]

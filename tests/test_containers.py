@@ -287,9 +287,8 @@ def test_a_container_cut_off_in_mid_job_catches_up_after_it_is_back(team: Team, 
         team.wait_finished("member-1", job)
         assert not team.job(lost, job)["finished"]  # it cannot know
     finally:
-        # The engine gives it another address if it likes, and forgets the service's name: what
-        # heals the team is that the one who was away calls the others.
-        team.act("network", "connect", team.network, service=lost)
+        # The engine may give it another address, and would forget the service's name.
+        team.act("network", "connect", "--alias", lost, team.network, service=lost)
     team.wait_finished(lost, job, REJOIN_TIMEOUT_S)
     team.wait_complete(REJOIN_TIMEOUT_S)
     team.assert_agreed(job)

@@ -83,7 +83,7 @@ def test_the_work_span_bound() -> None:
 
 @pytest.mark.parametrize("agents", [1, 2, 5])
 def test_a_list_schedule_keeps_graham_s_bound(agents: int) -> None:
-    """Graham 1969: while an agent idles, the longest chain gets shorter; hence W/n + (1 - 1/n) C."""
+    """Graham 1969: while an agent idles, the longest chain gets shorter."""
     for seed in range(20):
         needs = random_graph(seed, 25)
         lengths = {task: Random(f"{seed}{task}").uniform(0.5, 3.0) for task in needs}

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from protocol import codec, jobs
+from protocol.claims import part_key
 from protocol.errors import InvalidJob
 from protocol.jobs import (
     FIXTURES_SIZE_MAX,
@@ -26,7 +27,6 @@ from protocol.jobs import (
 )
 from protocol.ledger import SubmitJob, encode_command
 from protocol.store import KEY_LENGTH_MAX
-from protocol.claims import part_key
 
 A = Task("a", "make a", writes=("a.txt",))
 B = Task("b", "make b", needs=("a",), writes=("b.txt",))
@@ -112,10 +112,11 @@ def test_a_job_that_fits_no_frame_is_refused() -> None:
         validate(job)
 
 
-@pytest.mark.parametrize("field", ["prompt", "title"])
-def test_text_that_no_frame_can_carry_is_refused(field: str) -> None:
+@pytest.mark.parametrize(
+    "task", [replace(A, prompt="\ud800"), replace(A, title="\ud800")], ids=["prompt", "title"]
+)
+def test_text_that_no_frame_can_carry_is_refused(task: Task) -> None:
     """JSON can spell half a surrogate pair, and UTF-8 cannot."""
-    task = replace(A, **{field: "\ud800"})
     with pytest.raises(InvalidJob):
         validate(replace(GOOD, tasks=(task,)))
 

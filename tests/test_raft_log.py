@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from raft_hand import entry, log_of, voters_entry
 
 from protocol.identity import NodeId
 from protocol.raft_log import NO_CONFIGURATION, Configuration, RaftLog
-from raft_hand import entry, log_of, voters_entry
 
 
 def nodes(names: str) -> tuple[NodeId, ...]:

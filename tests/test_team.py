@@ -245,7 +245,8 @@ def test_a_late_word_of_an_unknown_agent_counts_for_nothing() -> None:
     turn = desk.turn()
     desk.team.completed(turn, finished(99))
     desk.team.agent_failed(turn, AgentFailed(99, Failure.AGENT, "", (), Usage()))
-    assert turn.facts == turn.writes == []
+    assert not turn.facts
+    assert not turn.writes
 
 
 def test_a_result_that_the_log_refuses_is_not_proposed_for_ever() -> None:

@@ -3,7 +3,8 @@
 Raft's five (Figure 3 of the paper): election safety, leader append-only, log matching, leader
 completeness, state machine safety. Beside them: one vote per node and term, across crashes; a
 task is accepted once, identically everywhere, and never from a holder that was fenced before;
-stores with equal digests show equal values.
+stores with equal digests show equal values; what a node promises and what is committed lies on
+the disks that it must lie on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from protocol.facts import (
     VoteGranted,
 )
 from protocol.identity import NodeId
+from protocol.messages import AppendReply, Message, VoteReply
+from protocol.raft_log import Configuration
 from protocol.sim.world import Host
 
 
@@ -61,6 +64,8 @@ class Checkers:
                     raise InvariantBroken("leader_append_only", f"{node} truncated {fact.index}")
             case EntryCommitted():
                 entry = (fact.term, fact.checksum)
+                if fact.index not in self._committed:
+                    self._see_commit(host, fact)
                 known = self._committed.setdefault(fact.index, entry)
                 if known != entry:
                     raise InvariantBroken(
@@ -79,6 +84,40 @@ class Checkers:
                     raise InvariantBroken("one_outcome", f"{finished} and {fact}")
             case _:
                 pass
+
+    def see_sent(self, host: Host, message: Message) -> None:
+        """Durable before promised: a vote or an acknowledgement that leaves is on the disk."""
+        match message:
+            case VoteReply(granted=True, pre=False):
+                kept = host.disk.hard_state
+                if (kept.term, bool(kept.vote)) < (message.asked, True):
+                    raise InvariantBroken("durable_vote", f"n{host.number} keeps {kept}: {message}")
+            case AppendReply(success=True):
+                if len(host.disk.entries) < message.index:
+                    kept_to = len(host.disk.entries)
+                    raise InvariantBroken(
+                        "durable_append", f"n{host.number} keeps 1 to {kept_to}: {message}"
+                    )
+            case _:
+                pass
+
+    def _see_commit(self, host: Host, fact: EntryCommitted) -> None:
+        """The first to commit an entry may do so when a majority's disks have it. Its step may
+        have begun a change of the voters since, hence one of the two majorities is enough."""
+        assert host.peer is not None
+        keeping = [
+            other.identity.node
+            for other in host.world.hosts
+            if len(other.disk.entries) >= fact.index
+            and other.disk.entries[fact.index - 1].term == fact.term
+        ]
+        configuration = host.peer.raft.log.configuration
+        majorities = [
+            Configuration(voters).has_quorum(keeping)
+            for voters in (configuration.voters, configuration.outgoing)
+        ]
+        if not any(majorities):
+            raise InvariantBroken("durable_commit", f"{fact} is kept by {keeping} only")
 
     def _see_role(self, host: Host, node: NodeId, fact: RoleChanged) -> None:
         self._leading.pop(node, None)
@@ -99,8 +138,8 @@ class Checkers:
                 )
 
     def _see_acceptance(self, host: Host, fact: TaskAccepted) -> None:
-        """A fence that lies earlier in the log holds. Of a task with several slots the fact does not
-        say which one it accepted, hence only the others are looked at."""
+        """A fence that lies earlier in the log holds. Of a task with several slots the fact does
+        not say which one it accepted, hence only the others are looked at."""
         assert host.peer is not None
         slots = host.peer.ledger.jobs[fact.job].tasks[fact.task].slots
         for fence in self._fences.get((fact.job, fact.task), ()) if len(slots) == 1 else ():
@@ -108,8 +147,8 @@ class Checkers:
                 raise InvariantBroken("fencing", f"{fence} and yet {fact}")
 
     def check_stores(self, hosts: list[Host]) -> None:
-        """Strong eventual consistency (Shapiro et al. 2011): who has received the same entries is in
-        the same state, in whatever order they came."""
+        """Strong eventual consistency (Shapiro et al. 2011): who has received the same entries is
+        in the same state, in whatever order they came."""
         seen: dict[bytes, Host] = {}
         for host in hosts:
             if host.peer is None:

@@ -32,6 +32,7 @@ from protocol.events import (
 from protocol.facts import Fact
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.jobs import NO_USAGE
+from protocol.messages import Message
 from protocol.peer import Peer, PeerSettings
 from protocol.sim.disk import Disk
 from protocol.sim.network import Network
@@ -44,9 +45,11 @@ Action: TypeAlias = Callable[[], None]
 
 
 class Watcher(Protocol):
-    """Sees every fact as it happens, e.g. a checker."""
+    """Sees every fact as it happens and every message as it leaves, e.g. a checker."""
 
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None: ...
+
+    def see_sent(self, host: Host, message: Message) -> None: ...
 
 
 class AgentModel(Protocol):
@@ -264,6 +267,8 @@ class Host:
 
     def _send(self, effect: Send) -> None:
         world = self.world
+        for watcher in world.watchers:
+            watcher.see_sent(self, effect.message)
         receiver = world.by_node.get(effect.destination)
         if effect.destination == NOBODY:
             receiver = next(host for host in world.hosts if host.endpoint == effect.endpoints[0])

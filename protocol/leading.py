@@ -1,0 +1,115 @@
+"""What the leader does for the jobs whose claims live in the log: take tasks from the lost, give
+out what is free, and keep the budget.
+
+Leading carries no state: a new leader goes on from the ledger alone.
+"""
+
+from __future__ import annotations
+
+from protocol import claims
+from protocol.choice import View
+from protocol.claims import ClaimBook
+from protocol.clocks import SECOND, Alarm, Nanoseconds
+from protocol.config import TeamConfig
+from protocol.facts import LeaseExpired
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode
+from protocol.ledger import JobState, Slot, Unit
+from protocol.turn import Turn
+from protocol.wishes import Wishes
+
+
+class Leading:
+    """The duties of the leader. `began` notes when this node first saw a job."""
+
+    def __init__(self, config: TeamConfig, book: ClaimBook, wishes: Wishes, alarm: Alarm) -> None:
+        self.config = config
+        self._book = book
+        self._wishes = wishes
+        self._alarm = alarm
+        self._began: dict[str, Nanoseconds] = {}
+
+    def begin(self, job: str, now: Nanoseconds) -> None:
+        """The job is in the ledger, as of now."""
+        self._began[job] = now
+
+    def forget(self, job: str) -> None:
+        self._began.pop(job, None)
+
+    def lead(self, turn: Turn, view: View, job: JobState) -> None:
+        """Do for this job what a leader has to do now."""
+        if job.job.claims is not ClaimMode.LEASE:
+            free, load = self._take_stock(turn, view, job)
+            self._give_out(turn, job, free, load)
+        self._enforce_budget(turn, job)
+
+    def _take_stock(
+        self, turn: Turn, view: View, job: JobState
+    ) -> tuple[list[Unit], dict[NodeId, int]]:
+        """Units to give out, longest chain first, and how much each living node has. What the lost
+        hold is fenced on the way, and becomes free when that is in the ledger."""
+        load = dict.fromkeys(sorted(view.alive), 0)
+        free: list[Unit] = []
+        by_plan = job.job.claims is ClaimMode.ASSIGNED
+        handed_out = by_plan or job.job.claims is ClaimMode.LEADER
+        for task in sorted(job.tasks.values(), key=lambda task: -job.levels[task.task.id]):
+            for number, slot in enumerate(task.slots if task.is_open else ()):
+                unit = (job.job.id, task.task.id, number)
+                if slot.answer:
+                    continue
+                if slot.holder and self._is_lost(turn, view, unit, slot):
+                    if not self._wishes.has("fence", unit):
+                        turn.report(LeaseExpired(*unit, slot.holder, slot.token))
+                        self._wishes.fence(turn.now, unit, slot.token + 1)
+                elif slot.holder:
+                    load[slot.holder] = load.get(slot.holder, 0) + 1
+                elif handed_out and (by_plan or job.is_ready(task)):
+                    free.append(unit)
+        for claim in self._wishes.claims():
+            load[claim.node] = load.get(claim.node, 0) + 1
+        return free, load
+
+    def _give_out(
+        self, turn: Turn, job: JobState, free: list[Unit], load: dict[NodeId, int]
+    ) -> None:
+        for unit in free:
+            if self._wishes.has("claim", unit):
+                continue
+            node = min(load, key=lambda node: (load[node], claims.score(unit, node)))
+            if job.job.claims is ClaimMode.LEADER and load[node] >= self.config.slots:
+                return  # everybody is busy
+            load[node] += 1
+            self._wishes.claim(turn.now, unit, node)
+
+    def _is_lost(self, turn: Turn, view: View, unit: Unit, slot: Slot) -> bool:
+        """The holder failed, or began and was not heard of for a lease."""
+        if slot.holder not in view.alive:
+            return True
+        held = self._book.get(unit)
+        if held is None or (held.claim.node, held.claim.token) != (slot.holder, slot.token):
+            return False
+        ends_at = held.heard_at + self.config.lease_ns
+        if turn.now < ends_at:
+            self._alarm.ask(ends_at)
+            return False
+        return True
+
+    def _enforce_budget(self, turn: Turn, job: JobState) -> None:
+        """Give up what is open once the accepted results have used the tokens up, or the time is
+        over. Time counts from when this leader first saw the job: a change of leader may grant a
+        little more, never less."""
+        budget = job.job.budget
+        reason = ""
+        if budget.tokens:
+            usage = job.usage()
+            if usage.tokens_in + usage.tokens_out >= budget.tokens:
+                reason = f"the budget of {budget.tokens} tokens is used up"
+        if budget.wall_s:
+            ends_at = self._began.get(job.job.id, turn.now) + int(budget.wall_s * SECOND)
+            if turn.now >= ends_at:
+                reason = f"the budget of {budget.wall_s:g} s is used up"
+            else:
+                self._alarm.ask(ends_at)
+        for task in job.tasks.values() if reason else ():
+            if task.is_open:
+                self._wishes.abandon(turn.now, job, task, reason)
