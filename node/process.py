@@ -28,14 +28,14 @@ from node.agents.invocation import Invocations
 from node.agents.settings import AgentSettings
 from node.doors.client import ClientDoor
 from node.journal import Journal
-from node.listening import endpoint_of, listen_on
+from node.links.listening import endpoint_of, listen_on
+from node.links.transport import Transport
+from node.links.trust import ClusterTrust, load_or_create_seed
 from node.model.knobs import ModelKnobs
 from node.parent import watch_parent
 from node.runtime import Runtime
 from node.settings import Address, NodeSettings
 from node.telemetry import Telemetry
-from node.transport import Transport
-from node.trust import ClusterTrust, load_or_create_seed
 from protocol import config as presets
 from protocol.config import Config
 from protocol.errors import QuorateError

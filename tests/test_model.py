@@ -21,11 +21,11 @@ import pytest
 from agent_setup import ADD, SmallBook, assigned
 
 from node.agents.answer import read_answer
-from node.agents.prompt import build_prompt
 from node.model.faults import RateLimit, draw_faults, garbage
 from node.model.knobs import RATES, ModelKnobs
 from node.model.latency import key_of, latency_s, tokens_of
 from node.model.server import REQUEST_SIZE_MAX, RunningModel, start_model
+from node.prompt import build_prompt
 
 FAST = 1_000_000.0
 Json = dict[str, object]

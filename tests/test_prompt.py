@@ -2,7 +2,7 @@
 
 from agent_setup import assigned, text_file
 
-from node.agents.prompt import (
+from node.prompt import (
     NOTES_MAX,
     QUESTION_HEADING,
     SHOWN_SIZE_MAX,

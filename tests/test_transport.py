@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import pytest
 
-from node import dialler, handshake, links, transport
-from node.handshake import Origin, supersedes
-from node.link_faults import FaultDraw, LinkFaults, LinkQuality
-from node.listening import CannotListen, endpoint_of, listen_on
-from node.outbox import BUNDLE_SIZE_MAX, FRAMES_MAX, Outbox, split_bundle
-from node.transport import Transport
-from node.trust import ClusterTrust
+from node.links import dialler, handshake, link, transport
+from node.links.handshake import Origin, supersedes
+from node.links.link_faults import FaultDraw, LinkFaults, LinkQuality
+from node.links.listening import CannotListen, endpoint_of, listen_on
+from node.links.outbox import BUNDLE_SIZE_MAX, FRAMES_MAX, Outbox, split_bundle
+from node.links.transport import Transport
+from node.links.trust import ClusterTrust
 from protocol import codec
 from protocol.errors import RemoteProtocolError
 from protocol.events import Event, LinkFault, Received, Undeliverable
@@ -358,9 +358,9 @@ async def test_a_node_listens_on_ipv6_too() -> None:
 
 PEER_PROCESS = """
     import asyncio, sys
-    from node.listening import listen_on
-    from node.transport import Transport
-    from node.trust import ClusterTrust
+    from node.links.listening import listen_on
+    from node.links.transport import Transport
+    from node.links.trust import ClusterTrust
     from protocol.identity import NOBODY
     from protocol.messages import ProbeNack
 
@@ -468,12 +468,12 @@ async def test_garbage_is_counted_and_dropped_and_too_much_closes_the_link(
         await b.wait(lambda: b.sequences == [1])
         encode = codec.encode
         monkeypatch.setattr(codec, "encode", lambda message: b"\xc1garbage")
-        for _ in range(links.BAD_MESSAGES_MAX):
+        for _ in range(link.BAD_MESSAGES_MAX):
             a.send(b, 0)
         monkeypatch.setattr(codec, "encode", encode)
         a.send(b, 2)
         await b.wait(lambda: b.sequences == [1, 2])
-        assert b.transport.statistics()["protocol_errors"] == links.BAD_MESSAGES_MAX
+        assert b.transport.statistics()["protocol_errors"] == link.BAD_MESSAGES_MAX
         monkeypatch.setattr(codec, "encode", lambda message: b"\xc1garbage")
         a.send(b, 0)
         await a.wait(lambda: bool(a.faults))
@@ -483,7 +483,7 @@ async def test_garbage_is_counted_and_dropped_and_too_much_closes_the_link(
 
 
 async def test_a_peer_that_takes_nothing_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "WRITE_STALL_S", 0.2)
+    monkeypatch.setattr(link, "WRITE_STALL_S", 0.2)
     a = Node(1)
     async with started(a), peer_process(a.endpoint) as process:
         await a.wait(lambda: a.sequences == [1])

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from node.trust import SEED_FILE, BadIdentity, ClusterTrust, load_or_create_seed, node_of, proven_by
+from node.links.trust import (
+    SEED_FILE,
+    BadIdentity,
+    ClusterTrust,
+    load_or_create_seed,
+    node_of,
+    proven_by,
+)
 from protocol.errors import RemoteProtocolError
 from protocol.identity import Identity
 

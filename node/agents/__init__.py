@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from node.prompt import shorten
 from protocol.effects import Assignment
 from protocol.errors import QuorateError
 from protocol.events import Failure
 from protocol.jobs import File, Usage
-
-DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
 
 
 class AgentError(QuorateError):
@@ -84,11 +83,3 @@ class Agent(Protocol):
     async def close(self) -> None:
         """Release what the agent holds between invocations."""
         ...
-
-
-def shorten(text: str, size_max: int = DETAIL_SIZE_MAX) -> str:
-    """`text` within the limit, by leaving out its middle: both ends of an error tell something."""
-    if len(text) <= size_max:
-        return text
-    half = (size_max - 5) // 2
-    return f"{text[:half]} ... {text[-half:]}"

@@ -17,12 +17,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from node.agents import AgentError, shorten
+from node.agents import AgentError
 from node.agents.answer import ANSWER_SIZE_MAX
-from node.agents.prompt import Message
 from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
 from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
+from node.prompt import Message, shorten
 from protocol.events import Failure
 from protocol.jobs import Usage
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.process import Ended, run_process
-from node.agents.prompt import program_prompt
 from node.agents.scratch import collect, in_thread, lay_out
 from node.agents.verify import COMMAND_NOT_FOUND
+from node.prompt import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, File, Usage

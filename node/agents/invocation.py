@@ -12,11 +12,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from node.agents import AgentError, AgentResult, Progress, shorten
+from node.agents import AgentError, AgentResult, Progress
 from node.agents.kinds import Agents
 from node.agents.scratch import scratch_folder
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
+from node.prompt import shorten
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Event, Failure, Progressed
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File

@@ -12,7 +12,7 @@ from pathlib import Path
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.answer import Answer, AnswerReader
 from node.agents.chat import ChatEndpoint, Reply
-from node.agents.prompt import Message, build_prompt, repair_prompt
+from node.prompt import Message, build_prompt, repair_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import File

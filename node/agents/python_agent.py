@@ -14,8 +14,8 @@ from pathlib import Path
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.command_agent import assemble, given_files, program_environment, written_files
 from node.agents.process import Ended, run_process
-from node.agents.prompt import program_prompt
 from node.agents.scratch import in_thread, lay_out
+from node.prompt import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Usage

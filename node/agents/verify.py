@@ -13,9 +13,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from node.agents import DETAIL_SIZE_MAX
 from node.agents.process import Ended, environment_without_secrets, run_process
 from node.agents.scratch import scratch_folder
+from node.prompt import DETAIL_SIZE_MAX
 from protocol.effects import Assignment
 from protocol.jobs import File
 

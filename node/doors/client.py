@@ -33,9 +33,9 @@ from aiohttp import web
 
 from node.agents.invocation import Invocations
 from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
+from node.links.transport import LinkFaults, Transport
 from node.runtime import Runtime
 from node.telemetry import Telemetry
-from node.transport import LinkFaults, Transport
 from protocol import codec
 from protocol.errors import (
     DefiniteError,

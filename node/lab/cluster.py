@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from node.lab.processes import ProcessId, spawn, stop_all
-from node.listening import endpoint_of, listen_on
+from node.links.listening import endpoint_of, listen_on
 from protocol.errors import QuorateError
 
 HOST = "127.0.0.1"

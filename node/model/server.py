@@ -14,7 +14,6 @@ from typing import Protocol
 
 from aiohttp import web
 
-from node.agents.prompt import Request, read_request
 from node.model.faults import (
     RETRY_AFTER_S,
     SLOW_FACTOR,
@@ -38,6 +37,7 @@ from node.model.wire import (
     read_body,
     usage_body,
 )
+from node.prompt import Request, read_request
 
 SERVED_MODEL = "simulated"  # whichever model the knobs name
 REQUEST_SIZE_MAX = 4 * 1024 * 1024

@@ -21,9 +21,9 @@ from typing import TypedDict
 
 from aiohttp import web
 
-from node.correspondents import Correspondent, Correspondents
-from node.dialler import DialFailed, Dialled, Dialler, ReachedSelf
-from node.handshake import (
+from node.links.correspondents import Correspondent, Correspondents
+from node.links.dialler import DialFailed, Dialled, Dialler, ReachedSelf
+from node.links.handshake import (
     CONNECT_TIMEOUT_S,
     PEER_PATH,
     STATUS_OWN_NODE,
@@ -32,11 +32,11 @@ from node.handshake import (
     examine,
     supersedes,
 )
-from node.link_faults import DELAYED_MAX, FaultDraw, LinkFaults, LinkQuality
-from node.links import CLOSE_S, Ending, Link, Traffic, WebSocket
-from node.listening import endpoint_of
-from node.outbox import MESSAGE_SIZE_MAX
-from node.trust import ClusterTrust
+from node.links.link import CLOSE_S, Ending, Link, Traffic, WebSocket
+from node.links.link_faults import DELAYED_MAX, FaultDraw, LinkFaults, LinkQuality
+from node.links.listening import endpoint_of
+from node.links.outbox import MESSAGE_SIZE_MAX
+from node.links.trust import ClusterTrust
 from protocol import codec
 from protocol.events import Event, LinkFault, Received, Undeliverable
 from protocol.identity import NodeId

@@ -13,8 +13,8 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from node.links import Link
-from node.outbox import Outbox
+from node.links.link import Link
+from node.links.outbox import Outbox
 from protocol.identity import NOBODY, NodeId
 
 CORRESPONDENTS_MAX = (

@@ -24,8 +24,8 @@ from typing import TypeAlias
 from aiohttp import ClientError, ClientWebSocketResponse, WSCloseCode, WSMsgType
 from aiohttp.web import WebSocketResponse
 
-from node.handshake import Origin
-from node.outbox import Outbox, split_bundle
+from node.links.handshake import Origin
+from node.links.outbox import Outbox, split_bundle
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from node.agents import shorten
 from protocol.effects import Assignment
 from protocol.jobs import File
 
+DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
 SHOWN_SIZE_MAX = 192 * 1024  # bytes of earlier files in one prompt
 NOTES_MAX = 5  # of the newest failures
 NOTE_SIZE_MAX = 1_500
@@ -169,3 +169,11 @@ def _longest_run(text: str, letter: str) -> int:
         run = run + 1 if at == letter else 0
         longest = max(longest, run)
     return longest
+
+
+def shorten(text: str, size_max: int = DETAIL_SIZE_MAX) -> str:
+    """`text` within the limit, by leaving out its middle: both ends of an error tell something."""
+    if len(text) <= size_max:
+        return text
+    half = (size_max - 5) // 2
+    return f"{text[:half]} ... {text[-half:]}"

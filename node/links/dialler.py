@@ -25,7 +25,7 @@ from aiohttp import (
     WSServerHandshakeError,
 )
 
-from node.handshake import (
+from node.links.handshake import (
     CONNECT_TIMEOUT_S,
     PEER_PATH,
     STATUS_OWN_NODE,
@@ -33,9 +33,9 @@ from node.handshake import (
     refusal_detail,
     request_headers,
 )
-from node.links import CLOSE_S
-from node.outbox import MESSAGE_SIZE_MAX
-from node.trust import ClusterTrust, proven_by
+from node.links.link import CLOSE_S
+from node.links.outbox import MESSAGE_SIZE_MAX
+from node.links.trust import ClusterTrust, proven_by
 from protocol.errors import QuorateError, RemoteProtocolError
 from protocol.events import LinkFault
 

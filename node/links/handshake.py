@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from node.trust import ClusterTrust, proven_by
+from node.links.trust import ClusterTrust, proven_by
 from protocol.codec import VERSION
 from protocol.errors import QuorateError, RemoteProtocolError
 from protocol.identity import NodeId

@@ -1,0 +1,1 @@
+"""Links to the other nodes: WebSockets under mutual TLS, and who is at their other end."""
