@@ -185,6 +185,15 @@ class JobSubmitted(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class JobRefused(Fact):
+    """The log has the submission, and every ledger refuses it."""
+
+    mark = "!"
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskClaimed(Fact):
     """`node` holds the task; seen by every node, each at its own time."""
 

@@ -19,6 +19,10 @@ TASKS_MAX = 10_000
 FILE_SIZE_MAX = 256 * 1024  # one file of a result, bytes
 RESULT_SIZE_MAX = 1024 * 1024  # all files of a result
 FIXTURES_SIZE_MAX = 4 * 1024 * 1024  # all files that travel with a job
+FIXTURES_MAX = 2_000
+JOB_SIZE_MAX = 6 * 1024 * 1024  # the whole job: it must fit into one frame
+WRITES_MAX = 500  # files of one task: they fit into one batch of the store
+PATH_LENGTH_MAX = 200  # so that a path is part of a key of the store
 TEXT_SIZE_MAX = 64 * 1024  # a prompt, a command, a verify line
 ATTEMPTS_MAX = 100
 SLOTS_MAX = 16  # independent answers to one task
@@ -149,8 +153,10 @@ def check_path(path: str) -> None:
     """Raise InvalidJob unless `path` is relative and stays inside the folder it is put in."""
     pure = PurePosixPath(path)
     fault = ""
-    if not path or "\0" in path or "\\" in path:
+    if not path or "\0" in path or "\\" in path or not _is_text(path):
         fault = "is not a file path"
+    elif len(path) > PATH_LENGTH_MAX:
+        fault = f"is longer than {PATH_LENGTH_MAX} characters"
     elif pure.is_absolute() or ".." in pure.parts:
         fault = "leaves the output folder"
     elif str(pure) != path or path == "." or any(ord(letter) < 32 for letter in path):
@@ -178,6 +184,7 @@ def validate(job: Job) -> None:
     if cycle is not None:
         raise InvalidJob(f"tasks need each other in a cycle: {' -> '.join(cycle)}; remove one need")
     _check_fixtures(job)
+    _check_size(job)
 
 
 def warnings_of(job: Job) -> list[str]:
@@ -216,9 +223,10 @@ def _check_task(task: Task, known: set[str]) -> None:
             check_path(path)
         except InvalidJob as fault:
             raise InvalidJob(f"task {task.id!r}: {fault}") from None
-    for name, text in (("prompt", task.prompt), ("program", task.program), ("verify", task.verify)):
-        if len(text.encode()) > TEXT_SIZE_MAX:
-            raise InvalidJob(f"task {task.id!r}: {name} is over {TEXT_SIZE_MAX} bytes: shorten it")
+    if len(task.writes) > WRITES_MAX:
+        raise InvalidJob(f"task {task.id!r} writes over {WRITES_MAX} files: split it")
+    for name in ("prompt", "title", "program", "verify"):
+        _check_text(getattr(task, name), f"task {task.id!r}: {name}")
     if not 1 <= task.attempts_max <= ATTEMPTS_MAX:
         raise InvalidJob(f"task {task.id!r}: attempts must be 1 to {ATTEMPTS_MAX}")
     if not 0.0 < task.timeout_s <= 86_400.0:
@@ -239,7 +247,38 @@ def _check_task(task: Task, known: set[str]) -> None:
         )
 
 
+def _is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: JSON can spell half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_text(text: str, what: str) -> None:
+    if not _is_text(text):
+        raise InvalidJob(f"{what} is not Unicode text: it holds half of a character")
+    if len(text.encode()) > TEXT_SIZE_MAX:
+        raise InvalidJob(f"{what} is over {TEXT_SIZE_MAX} bytes: shorten it")
+
+
+def _check_size(job: Job) -> None:
+    _check_text(job.description, "the job's description")
+    _check_text(job.name, "the job's name")
+    size = sum(len(file.content) + len(file.path) + 16 for file in job.files)
+    for task in job.tasks:
+        texts = (task.id, task.prompt, task.title, task.program, task.verify)
+        size += sum(len(text.encode()) for text in (*texts, *task.needs, *task.writes)) + 128
+    if size > JOB_SIZE_MAX:
+        raise InvalidJob(
+            f"the job is {size} bytes as a whole, the limit is {JOB_SIZE_MAX}: split it"
+        )
+
+
 def _check_fixtures(job: Job) -> None:
+    if len(job.files) > FIXTURES_MAX:
+        raise InvalidJob(f"{len(job.files)} files travel with the job, the limit is {FIXTURES_MAX}")
     size = 0
     for file in job.files:
         check_path(file.path)

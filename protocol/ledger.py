@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from protocol.errors import InvalidJob, RemoteProtocolError
 from protocol.facts import (
     Fact,
     JobFinished,
+    JobRefused,
     JobSubmitted,
     RequestRefused,
     ResultLate,
@@ -217,6 +219,14 @@ class JobState:
         return [found[path] for path in sorted(found)]
 
 
+def fault_of_result(task: Task, files: Sequence[File], text: str) -> str:
+    """Why the ledger would refuse this result of `task`; empty if it would not."""
+    if not {file.path for file in files} <= set(task.writes):
+        return "it has files that the task does not write"
+    size = sum(len(file.content) for file in files) + len(text.encode("utf-8", "replace"))
+    return f"it is over {RESULT_SIZE_MAX} bytes" if size > RESULT_SIZE_MAX else ""
+
+
 class Ledger:
     """All jobs, by id, in the order in which they were submitted."""
 
@@ -271,9 +281,9 @@ class Ledger:
         try:
             validate(job)
         except InvalidJob as fault:
-            return [RequestRefused(str(fault))]
+            return [JobRefused(job.id, str(fault))]
         if len(self.jobs) >= JOBS_MAX:
-            return [RequestRefused(f"job {job.id}: this team already keeps {JOBS_MAX} jobs")]
+            return [JobRefused(job.id, f"this team keeps {JOBS_MAX} jobs already")]
         tasks = {
             task.id: TaskState(task, [Slot() for _ in range(task.quorum.of)]) for task in job.tasks
         }
@@ -345,13 +355,9 @@ class Ledger:
         return self._count_answers(job, task, index)
 
     def _fault_of(self, job: JobState, task: TaskState, command: AcceptResult) -> str:
-        if not {file.path for file in command.files} <= set(task.task.writes):
-            return "it has files that the task does not write"
-        if sum(len(file.content) for file in command.files) > RESULT_SIZE_MAX:
-            return f"it is over {RESULT_SIZE_MAX} bytes"
         if task.is_open and not job.is_ready(task):
             return "something that the task needs is not accepted"
-        return ""
+        return fault_of_result(task.task, command.files, command.text)
 
     def _keep_late(self, job: JobState, task: TaskState, answer: Answer) -> list[Fact]:
         if any((old.node, old.token) == (answer.node, answer.token) for old in task.late):

@@ -180,7 +180,7 @@ class Raft:
             case LearnRequest():
                 self._receive_learn_request(turn, sender, message)
             case Learned():
-                self._learn(turn, message)
+                self._learn(turn, sender, message)
 
     def tick(self, turn: Turn) -> None:
         """A deadline may have come."""
@@ -460,7 +460,7 @@ class Raft:
             progress.next_index = max(progress.next_index, progress.match_index + 1)
             progress.probing = progress.waiting = False
             self._advance_commit(turn)
-        else:  # the hint may lie below what is known to match: only the commit index bounds it
+        else:  # the hint may lie below what is known to match, and is then no older for that
             hint = min(message.index, self.log.last_index + 1)
             progress.next_index = max(hint, progress.match_index + 1)
             progress.probing, progress.waiting = True, False
@@ -575,20 +575,26 @@ class Raft:
         """Send committed entries from `first` on to a node that is no voter, unasked."""
         self._receive_learn_request(turn, node, LearnRequest(first))
 
-    def _learn(self, turn: Turn, message: Learned) -> None:
+    def _learn(self, turn: Turn, sender: NodeId, message: Learned) -> None:
         """Take committed entries from somebody who is not our leader. They are final: where the
-        own log differs beyond the commit index, it gives way."""
+        own log differs beyond the commit index, it gives way. They must follow the commit index
+        without a gap, or own entries in between, which nobody confirmed, would pass for committed.
+        """
         if self.is_voter and self.leader:
             return  # our leader will send them
         entries = [entry for entry in message.entries if entry.index > self.commit]
-        if not entries or entries[0].index > self.log.last_index + 1:
+        if not entries:
             return
-        before = entries[0].index - 1
-        check_run(entries, before, self.log.term_at(before) or 0, entries[-1].term)
+        if entries[0].index != self.commit + 1:
+            turn.send(sender, LearnRequest(self.commit + 1))
+            return
+        check_run(entries, self.commit, self.log.term_at(self.commit) or 0, entries[-1].term)
         if entries[-1].term > self.term:
             self.become_follower(turn, entries[-1].term, NOBODY)
         self._store_entries(turn, entries)
         self._commit_to(turn, entries[-1].index)
+        if message.committed > self.commit:
+            turn.send(sender, LearnRequest(self.commit + 1))
 
 
 def check_run(

@@ -34,6 +34,7 @@ from protocol.facts import (
     ClaimLost,
     Fact,
     JobFinished,
+    JobRefused,
     JobSubmitted,
     LeaderElected,
     LeaseExpired,
@@ -58,6 +59,7 @@ from protocol.ledger import (
     SubmitJob,
     TaskState,
     Unit,
+    fault_of_result,
 )
 from protocol.store import Store
 from protocol.turn import Turn
@@ -153,10 +155,17 @@ class Team:
 
     def completed(self, turn: Turn, event: Completed) -> None:
         """A verified result: publish it, and hand it in."""
-        attempt = self.attempts.pop(event.invocation, None)
+        attempt = self.attempts.get(event.invocation)
         if attempt is None:
             return
         job, task, slot = attempt.unit
+        found = self.ledger.slot(*attempt.unit)
+        fault = fault_of_result(found[1].task, event.files, event.text) if found else ""
+        if fault:  # the log would refuse it, now and for ever
+            number, usage = event.invocation, event.usage
+            self.agent_failed(turn, AgentFailed(number, Failure.OUTPUT, fault, (), usage))
+            return
+        del self.attempts[event.invocation]
         self._write_parts(turn, attempt, event.files)
         self._write_claim(turn, attempt.unit, attempt.token, Phase.DONE)
         self._done[attempt.unit] = (attempt.token, turn.now)
@@ -198,6 +207,8 @@ class Team:
                 self._leading.begin(fact.job, turn.now)
                 self._wishes.submitted(turn, fact.job)
                 self.dirty = True
+            case JobRefused():
+                self._wishes.submitted(turn, fact.job, fact.reason)
             case JobFinished():
                 self._finished.add(fact.job)
                 self.dirty = True

@@ -121,11 +121,12 @@ class Wishes:
                 self._alarm.ask(min(wish.again_at, wish.gives_up_at or wish.again_at))
         return len(self._wishes) < before
 
-    def submitted(self, turn: Turn, job: str) -> None:
-        """The job is in the ledger: answer the client that waits for it, if it is ours."""
+    def submitted(self, turn: Turn, job: str, refusal: str = "") -> None:
+        """The job is in the ledger, or refused: answer the client that waits, if it is ours."""
         wish = self._wishes.pop(("submit", job), None)
         if wish and wish.request is not None:
-            turn.perform(Reply(wish.request, "", job))
+            error = "InvalidJob" if refusal else ""
+            turn.perform(Reply(wish.request, error, refusal or job))
 
     def _is_settled(self, command: Command) -> bool:
         """Whether the ledger shows the command's effect, or that it can have none any more."""

@@ -10,6 +10,7 @@ from ledger_hand import ADA, BOB, CAT, Book, job, task
 
 from protocol.facts import (
     JobFinished,
+    JobRefused,
     JobSubmitted,
     RequestRefused,
     ResultLate,
@@ -309,7 +310,7 @@ def test_a_repeated_submission_is_nothing_new() -> None:
 def test_an_invalid_job_in_the_log_is_refused_everywhere() -> None:
     book = Book()
     (refused,) = book.submit(job(task("a", "b"), task("b", "a")))
-    assert isinstance(refused, RequestRefused)
+    assert isinstance(refused, JobRefused)
     assert "cycle" in refused.reason
     assert book.ledger.jobs == {}
 
@@ -319,7 +320,7 @@ def test_the_number_of_jobs_is_bounded() -> None:
     for number in range(JOBS_MAX):
         book.submit(job(task("a"), name=f"job-{number}"))
     (refused,) = book.submit(job(task("a"), name="one-more"))
-    assert isinstance(refused, RequestRefused)
+    assert isinstance(refused, JobRefused)
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x91\x92\x09\x90", b"\xc1"])

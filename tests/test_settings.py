@@ -36,6 +36,7 @@ def test_a_seed_without_a_port_gets_the_default_one(tmp_path: Path) -> None:
         (["--found", "--door", "0.0.0.0:80"], "without a token"),
         (["--found", "--listen", "host:port"], "is no address"),
         (["--found", "--listen", "host:99999"], "is no address"),
+        (["--found", "--listen", "0.0.0.0:7400"], "give --advertise"),
         (["--found", "--slots", "0"], "at least 1"),
         (["--found", "--name", ""], "printable"),
         (["--found", "--secret-file", "/nonexistent/secret"], "cannot be read"),

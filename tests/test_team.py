@@ -9,6 +9,7 @@ from ledger_hand import job, task
 from small_world import EAGER, SmallWorld, done, failed
 
 from protocol import codec
+from protocol.choice import View
 from protocol.claims import Claim, Phase, claim_key
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import TeamConfig
@@ -37,7 +38,7 @@ from protocol.ledger import (
 )
 from protocol.messages import EntryKind, LogEntry
 from protocol.store import Store
-from protocol.team import Team, View
+from protocol.team import Team
 from protocol.turn import Turn
 
 ALL_MODES = list(ClaimMode)

@@ -673,3 +673,14 @@ def test_a_round_trip_works_on_uvloop() -> None:
     run(test_a_peer_that_takes_leave_gives_no_reset)
     run(test_a_port_where_nobody_listens_refuses_at_once)
     run(test_another_cluster_name_under_the_same_authority_is_refused_with_both_names)
+
+
+def test_a_connection_into_silence_is_given_up_within_seconds() -> None:
+    """A cable that is pulled tells nobody: the kernel alone would go on for a quarter of an hour,
+    and a node that comes back at another address would never be dialled again."""
+    with socket.socket() as connection:
+        link.give_up_on_silence(connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            timeout_ms = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+            assert 0 < timeout_ms <= 10_000

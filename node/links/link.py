@@ -37,6 +37,10 @@ BAD_MESSAGES_MAX = 16  # of one link; a peer that sends more of them is broken
 _GOODBYE_CODES = (WSCloseCode.OK, WSCloseCode.GOING_AWAY)
 _LAST_MESSAGE = b""
 
+UNACKNOWLEDGED_S = 5  # what was sent and not acknowledged for so long ends the connection
+KEEPALIVE_IDLE_S = 10  # a connection without traffic is tried after so long,
+KEEPALIVE_INTERVAL_S = 5  # and again every so often
+
 WebSocket: TypeAlias = WebSocketResponse[bool] | ClientWebSocketResponse[bool]
 
 
@@ -90,6 +94,7 @@ class Link:
         connection = websocket.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            give_up_on_silence(connection)
 
     def __repr__(self) -> str:
         state = "retiring" if self._retiring else "closed" if self._closed_here else "open"
@@ -213,3 +218,15 @@ class Link:
                 await self._websocket.close(code=code)
         except (TimeoutError, OSError, ClientError):
             self.abort()
+
+
+def give_up_on_silence(connection: socket.socket) -> None:
+    """Let the kernel break a connection whose other end is out of reach or has another address
+    now. By default it goes on repeating for a quarter of an hour, and nobody dials meanwhile."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        timeout_ms = UNACKNOWLEDGED_S * 1_000
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
