@@ -136,9 +136,7 @@ def from_arguments(arguments: Sequence[str]) -> NodeSettings:
     if not given.found and not given.join and not (given.data_dir / "journal.db").exists():
         raise SettingsError("nobody to join: give --join HOST:PORT, or --found for the first node")
     if listen.is_everywhere and not given.advertise:
-        raise SettingsError(
-            f"other nodes cannot dial {listen}: give --advertise HOST:PORT"
-        )
+        raise SettingsError(f"other nodes cannot dial {listen}: give --advertise HOST:PORT")
     if given.slots < 1 or given.expect < 1:
         raise SettingsError("--slots and --expect must be at least 1")
     if not 0.0 < given.speed <= 1_000_000.0:
