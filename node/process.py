@@ -108,10 +108,11 @@ async def _run_with_journal(
         await transport.start(peer_socket)
         await door.start(door_socket)
         runtime.start()
+        told = await _listen_for_the_end(settings)
         telemetry.say(f"# {settings.name} {identity.node} at {endpoint}, start {journal.starts}")
         _say_ready(settings, endpoint, endpoint_of(door_socket))
         gc.freeze()  # what lives for ever need not be looked at again
-        return await _until_stopped(settings, runtime, telemetry)
+        return await _until_stopped(told, runtime, telemetry)
     finally:
         runtime.stop()
         await workers.close()
@@ -129,13 +130,18 @@ class _Inbox:
         self.runtime.deliver(event)
 
 
-async def _until_stopped(settings: NodeSettings, runtime: Runtime, telemetry: Telemetry) -> int:
-    loop = asyncio.get_running_loop()
-    told: asyncio.Event = asyncio.Event()
+async def _listen_for_the_end(settings: NodeSettings) -> asyncio.Event:
+    """Set when somebody tells this process to stop. Before it says that it is ready, so that
+    whoever read that may tell it."""
+    told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     if settings.stop_with_parent:
         await watch_parent(told)
+    return told
+
+
+async def _until_stopped(told: asyncio.Event, runtime: Runtime, telemetry: Telemetry) -> int:
     waiting = asyncio.create_task(told.wait())
     ends: set[asyncio.Future[Any]] = {waiting, runtime.stopped}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -53,4 +53,5 @@ def main() -> None:
 
 def exit_code_of(fault: QuorateError) -> int:
     """2 for what the user can correct in the command, 3 for what could not run."""
-    return 3 if type(fault).__name__ in ("RunFailed", "DoorError") else 2
+    kind = getattr(fault, "kind", type(fault).__name__)
+    return 3 if kind in ("RunFailed", "Unreachable", "TimedOut", "Busy", "NotLeader") else 2

@@ -202,7 +202,8 @@ def tasks(
         print(f"  siblings of {sibling['path']}: {names}")
 
 
-def _view_of(doors: list[str], job: str) -> dict[str, Any]:
+def _view_of(doors: list[str], job: str, with_files: bool = False) -> dict[str, Any]:
+    """The job's view; without an id that of the latest job, or the latest that writes files."""
     from node.lab.door import DoorError, ask_first
 
     if not job:
@@ -226,7 +227,7 @@ def _job_line(view: dict[str, Any]) -> str:
 
 
 def get(
-    job: Annotated[str, typer.Argument(help="A job's id; the latest if left out.")] = "",
+    job: Annotated[str, typer.Argument(help="A job's id; the latest with files if left out.")] = "",
     out: Annotated[
         Path | None, typer.Option(help="Where the files go; output/JOB by default.")
     ] = None,
@@ -237,7 +238,7 @@ def get(
 ) -> None:
     """Fetch the accepted files of a job, or look at one file and its siblings."""
     doors = doors_of(folder, node)
-    view = _view_of(doors, job)
+    view = _view_of(doors, job, with_files=True)
     if path:
         _print_file(doors, view, path, as_json)
         return

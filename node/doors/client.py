@@ -157,6 +157,7 @@ class ClientDoor:
                 "name": state.job.name,
                 "claims": state.job.claims.value,
                 "tasks": len(state.tasks),
+                "files": sum(len(task.writes) for task in state.job.tasks),
                 "accepted": sum(task.accepted is not None for task in state.tasks.values()),
                 "finished": state.is_finished,
                 "succeeded": state.succeeded,

@@ -80,6 +80,7 @@ class Cluster:
     nodes: list[NodeEntry]
     model: ModelEntry = field(default_factory=ModelEntry)
     allow_faults: bool = False
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)  # started by this object
 
     # -- the folder ------------------------------------------------------------------------------
 
@@ -148,30 +149,26 @@ class Cluster:
         options: ModelOptions,
         attached: bool = False,
         environment: dict[str, str] | None = None,
-    ) -> list[subprocess.Popen[bytes]]:
+    ) -> None:
         """Start the model and all nodes that do not run, and wait until their doors answer.
         Attached processes end with this one."""
         environment = {**os.environ, **(environment or {})}
-        children = []
         try:
             if not self.model.process.is_alive:
-                children.append(self._start_model(options, attached, environment))
-            children += [
-                self.start_node(node, attached, environment)
-                for node in self.nodes
-                if not node.process.is_alive
-            ]
+                self._start_model(options, attached, environment)
+            for node in self.nodes:
+                if not node.process.is_alive:
+                    self._start_node(node, attached, environment)
             self.save()
             for node in self.nodes:
                 self._await_door(node)
         except BaseException:
             self.stop()
             raise
-        return children
 
     def _start_model(
         self, options: ModelOptions, attached: bool, environment: dict[str, str]
-    ) -> subprocess.Popen[bytes]:
+    ) -> None:
         port = self.model.url.rpartition(":")[2].partition("/")[0] or "0"
         command = [sys.executable, "-m", "node.model", "--host", HOST, "--port", port]
         command += ["--speed", str(options.speed), "--seed", str(options.seed)]
@@ -181,14 +178,12 @@ class Cluster:
         if attached:
             command.append("--stop-with-parent")
         child = spawn(command, output, environment, attached=attached)
+        self.children.append(child)
         process = ProcessId.of(child.pid)
         self.model.pid, self.model.started = process.pid, process.started
         self.model.url = _await_line(child, output, "listening ")
-        return child
 
-    def start_node(
-        self, node: NodeEntry, attached: bool, environment: dict[str, str]
-    ) -> subprocess.Popen[bytes]:
+    def _start_node(self, node: NodeEntry, attached: bool, environment: dict[str, str]) -> None:
         """Start one node's process. It inherits sockets that are bound here, so that no other
         process can take its port in between."""
         first = self.nodes[0]
@@ -213,9 +208,9 @@ class Cluster:
                 (peer.fileno(), door.fileno()),
                 attached,
             )
+        self.children.append(child)
         process = ProcessId.of(child.pid)
         node.pid, node.started = process.pid, process.started
-        return child
 
     def _await_door(self, node: NodeEntry) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
@@ -231,7 +226,13 @@ class Cluster:
         """Stop exactly what was started: the names of those that had to be killed."""
         known = {node.process: node.name for node in self.nodes}
         known[self.model.process] = "model"
-        return [known[process] for process in stop_all(known)]
+        killed = [known[process] for process in stop_all(known)]
+        for child in self.children:
+            if child.stdin:
+                child.stdin.close()
+            child.wait()
+        self.children.clear()
+        return killed
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import random
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -75,7 +74,6 @@ class Run:
         self.progress = Progress(job.id, {task.id: TaskProgress(task.id) for task in job.tasks})
         self.elected_s = 0.0
         self.struck: list[str] = []
-        self._children: list[subprocess.Popen[bytes]] = []
 
     # -- the way of a run --------------------------------------------------------------------------
 
@@ -83,7 +81,7 @@ class Run:
         """Do it all; `look` is called whenever there is something new to show."""
         loop = asyncio.get_running_loop()
         begun = time.monotonic()
-        self._children = await loop.run_in_executor(None, self._start)
+        await loop.run_in_executor(None, self._start)
         await self._await_leader()
         self.elected_s = time.monotonic() - begun
         await self._prepare()
@@ -103,11 +101,9 @@ class Run:
             await asyncio.gather(*followers, return_exceptions=True)
         return await self._collect(views)
 
-    def _start(self) -> list[subprocess.Popen[bytes]]:
+    def _start(self) -> None:
         (self.cluster.folder / CHECKS).mkdir(exist_ok=True)
-        return self.cluster.start(
-            self.options.model, attached=True, environment=self.options.environment
-        )
+        self.cluster.start(self.options.model, attached=True, environment=self.options.environment)
 
     async def _await_leader(self) -> None:
         """Everybody knows everybody, and who leads."""
@@ -202,7 +198,7 @@ class Run:
                     node.process.signal(signal.SIGKILL)
                 await asyncio.sleep(RESTART_AFTER_S)
                 loop = asyncio.get_running_loop()
-                self._children += await loop.run_in_executor(None, self._start)
+                await loop.run_in_executor(None, self._start)
             case FaultKind.STOP:
                 for node in victims:
                     node.process.signal(signal.SIGSTOP)
