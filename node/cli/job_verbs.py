@@ -208,6 +208,7 @@ def _view_of(doors: list[str], job: str, with_files: bool = False) -> dict[str, 
 
     if not job:
         jobs = execute(ask_first(doors, "/v1/jobs", token()))
+        jobs = [row for row in jobs if row["files"] or not with_files]
         if not jobs:
             raise DoorError(
                 "NotFound", "this team has no job yet: give it one with 'quorate submit'"

@@ -20,6 +20,9 @@ from node.cli.console import (
 )
 
 
+READY_TIMEOUT_S = 20.0
+
+
 def up(
     nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many, for a new team.")] = 5,
     folder: DirOption = Path(DEFAULT_DIR),
@@ -30,11 +33,15 @@ def up(
 ) -> None:
     """Start a team that outlives this terminal, or start a stopped one again on its data."""
     from node.lab.cluster import STATE_FILE, Cluster, ModelOptions
+    from node.lab.door import await_ready
 
     fresh = not (folder / STATE_FILE).exists()
     cluster = Cluster.create(folder, nodes, allow_faults) if fresh else Cluster.load(folder)
     already = len(cluster.running())
     cluster.start(ModelOptions(speed=speed, seed=seed))
+    ready = execute(await_ready([n.door for n in cluster.nodes], READY_TIMEOUT_S, token()))
+    if not ready:
+        print("warning: no leader yet: look at 'quorate ps' and 'quorate logs'", file=sys.stderr)
     if as_json:
         rows = [
             {"name": n.name, "pid": n.pid, "peer": n.peer, "door": n.door} for n in cluster.nodes

@@ -133,7 +133,7 @@ class ClientDoor:
 
     async def _ready(self, request: web.Request) -> web.StreamResponse:
         status = self.peer.status()
-        followed = bool(status.leader) if self.peer.raft.is_voter else status.commit > 0
+        followed = bool(status.leader) and status.commit > 0
         detail = {"ready": followed, "leader": status.leader, "commit": status.commit}
         return web.json_response(detail, status=200 if followed else 503)
 

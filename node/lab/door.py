@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from protocol.errors import QuorateError
 from protocol.jobs import Job
 
 PACKED = "application/x-quorate-job"
+READY_LOOK_S = 0.05
 REQUEST_TIMEOUT_S = 35.0  # above the node's own limit for an answer
 
 
@@ -128,3 +130,14 @@ async def gather_all(addresses: list[str], path: str, token: str = "") -> list[A
             return None
 
     return list(await asyncio.gather(*(one(address) for address in addresses)))
+
+
+async def await_ready(addresses: list[str], timeout_s: float, token: str = "") -> bool:
+    """Wait until every node follows a leader's log: whether that happened in time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        answers = await gather_all(addresses, "/readyz", token)  # an error is no answer
+        if all(answer and answer["ready"] for answer in answers):
+            return True
+        await asyncio.sleep(READY_LOOK_S)
+    return False
