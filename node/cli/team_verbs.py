@@ -19,7 +19,6 @@ from node.cli.console import (
     token,
 )
 
-
 READY_TIMEOUT_S = 20.0
 
 

@@ -28,22 +28,19 @@ class ProcessId:
 
     @classmethod
     def of(cls, pid: int) -> ProcessId:
-        return cls(pid, _start_ticks(pid))
+        return cls(pid, _state_of(pid)[1])
 
     @property
     def is_alive(self) -> bool:
-        """Whether this very process exists and is no zombie."""
+        """Whether this very process exists, and is not merely waiting to be buried."""
         if self.pid <= 0:
             return False
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)  # if it is our own child and has ended
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # gone, or somebody else's by now
             return False
-        except PermissionError:
-            return False  # not one of ours
-        return _start_ticks(self.pid) == self.started
+        state, started = _state_of(self.pid)
+        return state not in ("Z", "X") and started == self.started
 
     def signal(self, number: int) -> None:
         """Send a signal if the process is still the same one."""
@@ -52,12 +49,15 @@ class ProcessId:
                 os.kill(self.pid, number)
 
 
-def _start_ticks(pid: int) -> int:
+def _state_of(pid: int) -> tuple[str, int]:
+    """The kernel's letter for the process's state and its start time in ticks; ("", 0) where
+    there is no /proc."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0
-    return int(stat.rpartition(")")[2].split()[19])
+        return "", 0
+    fields = stat.rpartition(")")[2].split()
+    return fields[0], int(fields[19])
 
 
 def spawn(
