@@ -38,6 +38,7 @@ INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (the
 BATCH_MAX = 256  # events taken before other tasks get their turn
 REQUESTS_MAX = 1_000  # clients waiting for an answer
 REPLY_TIMEOUT_S = 30.0
+TIMER_RESOLUTION_S = 0.001
 
 _ERRORS = {"InvalidJob": InvalidJob, "Busy": Busy, "NotLeader": NotLeader, "TimedOut": TimedOut}
 
@@ -165,7 +166,9 @@ class Runtime:
         if self._timer:
             self._timer.cancel()
         self._timer_at = deadline
-        wait_s = max(0, deadline - time.monotonic_ns()) / SECOND
+        # The loop counts milliseconds: a timer a little early would find nothing due, and fire
+        # again and again until the time has come.
+        wait_s = max(0, deadline - time.monotonic_ns()) / SECOND + TIMER_RESOLUTION_S
         self._timer = self._loop.call_later(wait_s, self._fire)
 
     def _fire(self) -> None:

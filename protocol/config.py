@@ -31,6 +31,10 @@ class GossipConfig:
     """Push at once, repair by digest."""
 
     tick_ns: Nanoseconds = 200 * MILLISECOND  # what push missed is repaired within a few of these
+    quiet_tick_ns: Nanoseconds = (
+        SECOND  # while nothing is written, so that an idle team costs little
+    )
+    quiet_after: int = 10  # ticks without news
     fanout_max: int = 6  # f = clamp(ceil(ln N) + 1, 2, fanout_max)
     delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
     entries_per_author_max: int = 200_000
@@ -40,8 +44,8 @@ class GossipConfig:
 class RaftConfig:
     """Raft's times: broadcast time << election time-out << time between failures (paper, 5.6)."""
 
-    heartbeat_ns: Nanoseconds = 100 * MILLISECOND
-    election_timeout_ns: Nanoseconds = 600 * MILLISECOND  # drawn from [T, 2T)
+    heartbeat_ns: Nanoseconds = 250 * MILLISECOND  # two may be lost before anybody campaigns
+    election_timeout_ns: Nanoseconds = 800 * MILLISECOND  # drawn from [T, 2T)
     append_size_max: int = 512 * 1024  # bytes of entries in one Append
     inflight_max: int = 128  # unanswered Appends per follower
     uncommitted_max: int = 10_000  # entries a leader keeps uncommitted before it is Busy
@@ -108,7 +112,7 @@ def wan() -> Config:
             probe_timeout_ns=SECOND + 500 * MILLISECOND,
             redial_interval_ns=2 * SECOND,
         ),
-        gossip=replace(base.gossip, tick_ns=500 * MILLISECOND),
+        gossip=replace(base.gossip, tick_ns=500 * MILLISECOND, quiet_tick_ns=2 * SECOND),
         raft=replace(base.raft, heartbeat_ns=500 * MILLISECOND, election_timeout_ns=3 * SECOND),
         team=replace(
             base.team,

@@ -1,7 +1,8 @@
 """Spreading the store: what is new goes on at once, what was missed is repaired by digest.
 
     write, or first sight of a batch   Push to f random members, f = clamp(ceil(ln N) + 1, 2, 6)
-    every tick                         Summary (a fingerprint) to one random member
+    every tick                         Summary (a fingerprint) to one random member; ticks are
+                                       rarer while nothing is written
     Summary differs, or a gap          Digest (what I hold)
     Digest                             Delta (what you lack), and a Digest back if asked
 
@@ -38,6 +39,7 @@ class Gossip:
         self.random = random
         self.clock = HybridClock()
         self._tick_at = now + random.randrange(config.tick_ns)
+        self._quiet_ticks = 0
         self._own: list[bytes] = []  # written in this step
         self._fresh: list[tuple[NodeId, bytes]] = []  # (sender, batch) first seen in this step
 
@@ -63,6 +65,7 @@ class Gossip:
                     turn.send(sender, Digest(self.store.vector(), wants_answer=False))
             case Summary():
                 if message.fingerprint != self.store.fingerprint():
+                    self._wake_up(turn.now)
                     turn.send(sender, Digest(self.store.vector(), wants_answer=True))
             case Digest():
                 batches, more = self.store.missing(message.vector, self.config.delta_size_max)
@@ -75,11 +78,15 @@ class Gossip:
         """The random member to compare with, when it is time to."""
         if turn.now < self._tick_at:
             return None
-        self._tick_at = turn.now + self.config.tick_ns
+        quiet = self._quiet_ticks >= self.config.quiet_after
+        self._quiet_ticks += 1
+        self._tick_at = turn.now + (self.config.quiet_tick_ns if quiet else self.config.tick_ns)
         return members[self.random.randrange(len(members))] if members else None
 
     def flush(self, turn: Turn, members: Sequence[NodeId]) -> None:
         """At the end of a step: pass on what it brought, as one message to each chosen member."""
+        if self._own or self._fresh:
+            self._wake_up(turn.now)
         if self._own:
             batches = tuple(self._own)
             self._own.clear()
@@ -91,6 +98,11 @@ class Gossip:
                 batches = tuple(batch for sender, batch in fresh if sender != member)
                 if batches:
                     turn.send(member, Push(batches))
+
+    def _wake_up(self, now: Nanoseconds) -> None:
+        """There is something to compare again."""
+        self._quiet_ticks = 0
+        self._tick_at = min(self._tick_at, now + self.config.tick_ns)
 
     def _choose(self, members: Sequence[NodeId]) -> Sequence[NodeId]:
         fanout = min(max(ceil(log(len(members) + 1)) + 1, 2), self.config.fanout_max)

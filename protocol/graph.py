@@ -122,25 +122,33 @@ def work_span_bound(needs: Needs, agents: int) -> float:
     return len(needs) / max(len(critical_path(needs)), ceil(len(needs) / agents))
 
 
-def list_schedule(needs: Needs, lengths: Mapping[str, float], agents: int) -> float:
-    """The makespan of a list schedule: a free agent always takes the ready task with the longest
-    chain behind it (Graham 1969; Coffman 1976). No coordination cost: this is the ideal that a
-    real run's makespan is divided by. Same unit as `lengths`.
+def list_schedule(
+    needs: Needs, lengths: Mapping[str, float], agents: int, clairvoyant: bool = False
+) -> float:
+    """The makespan of a list schedule: a free agent always takes the first ready task of a list
+    (Graham 1969). The list is ordered by the longest chain behind a task, ties as given.
+
+    A team cannot know how long its tasks will take, so by default all count as equally long in
+    the order, though they last as `lengths` says: this is what a team without any coordination cost
+    would need. A `clairvoyant` one orders by the lengths themselves (longest processing time
+    first). Same unit as `lengths`.
     """
-    levels = bottom_levels(needs, lengths)
+    levels = bottom_levels(needs, lengths if clairvoyant else None)
+    position = {task: at for at, task in enumerate(needs)}
+    names = list(needs)
     dependents = dependents_of(needs)
     missing = {task: len(needs[task]) for task in needs}
-    ready = [(-levels[task], task) for task in needs if not missing[task]]
+    ready = [(-levels[task], position[task]) for task in needs if not missing[task]]
     heapq.heapify(ready)
-    running: list[tuple[float, str]] = []
+    running: list[tuple[float, int]] = []
     now = 0.0
     while ready or running:
         while ready and len(running) < agents:
-            _, task = heapq.heappop(ready)
-            heapq.heappush(running, (now + lengths[task], task))
-        now, task = heapq.heappop(running)
-        for dependent in dependents[task]:
+            _, at = heapq.heappop(ready)
+            heapq.heappush(running, (now + lengths[names[at]], at))
+        now, at = heapq.heappop(running)
+        for dependent in dependents[names[at]]:
             missing[dependent] -= 1
             if not missing[dependent]:
-                heapq.heappush(ready, (-levels[dependent], dependent))
+                heapq.heappush(ready, (-levels[dependent], position[dependent]))
     return now

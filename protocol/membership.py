@@ -53,7 +53,7 @@ from protocol.turn import Turn
 ENDPOINTS_MAX = 8
 NAME_LENGTH_MAX = 64
 METADATA_MAX = 16
-FIRST_REDIAL_NS = 50 * MILLISECOND  # doubled up to the redial interval: a team starts at once
+FIRST_REDIAL_NS = 50 * MILLISECOND  # doubled up to the redial interval: a team starts all at once
 SEED_REPORT_EVERY = 20  # failed dials of a seed between two facts about it
 
 
@@ -244,7 +244,6 @@ class Membership:
                 case _Timer.REDIAL:
                     self._redial(turn)
                     self._set_timer(turn.now + self._redial_wait, _Timer.REDIAL)
-                    self._redial_wait = min(2 * self._redial_wait, self.config.redial_interval_ns)
                 case _Timer.SYNC:
                     self._set_timer(turn.now + self.config.sync_interval_ns, _Timer.SYNC)
                     self._sync(turn)
@@ -510,9 +509,11 @@ class Membership:
         ]
         if alone:
             lost += self.seeds
+        longest = self.config.redial_interval_ns
         if not lost:
-            self._redial_wait = FIRST_REDIAL_NS
+            self._redial_wait = longest
             return
+        self._redial_wait = min(2 * self._redial_wait, longest)
         self._redial_turn += 1
         self._call(turn, lost[self._redial_turn % len(lost)])
 

@@ -7,8 +7,10 @@
 
     start     from the launch of five processes until all know each other and the leader, s
     handon    from a result's acceptance to the next task's start on another node, ms
-    makespan  makespan / ideal list schedule of the same drawn latencies, mathutils_p09, n = 5
+    makespan  makespan / ideal list schedule of the same drawn latencies, mathutils_p09, n = 5;
+              and the same against a schedule that knows every latency beforehand
     idle      processor share and resident memory of a node that has nothing to do
+    memory    resident memory of a node that has done a job with the openai client
     help      `quorate --help`, s
 
 Medians with minimum and maximum; the machine is named, since the figures are its as well.
@@ -31,8 +33,10 @@ from pathlib import Path
 
 from node import jobfile
 from node.lab.cluster import Cluster, ModelOptions
+from node.lab.door import Door, await_ready
 from node.lab.outcome import Outcome
 from node.lab.run_job import RunOptions, run_job
+from protocol.jobs import Job, Task
 
 NODES = 5
 IDLE_S = 20.0
@@ -51,9 +55,13 @@ def spread(values: list[float], digits: int = 3) -> dict[str, float]:
 
 def run_list(name: str, speed: float, seed: int) -> Outcome:
     """One run of a packaged list on five nodes."""
-    job = jobfile.with_fresh_id(jobfile.read(name, "simulated"))
-    options = RunOptions(nodes=NODES, model=ModelOptions(speed=speed, seed=seed))
-    outcome = asyncio.run(run_job(job, options))
+    return run_good(jobfile.read(name, "simulated"), ModelOptions(speed=speed, seed=seed))
+
+
+def run_good(job: Job, model: ModelOptions) -> Outcome:
+    """One run on five nodes, which has to succeed to be measured."""
+    options = RunOptions(nodes=NODES, model=model)
+    outcome = asyncio.run(run_job(jobfile.with_fresh_id(job), options))
     if not outcome.is_good:
         raise SystemExit(f"the run failed, so there is nothing to measure: {outcome.as_json()}")
     return outcome
@@ -65,9 +73,23 @@ def measure_start(trials: int) -> Figures:
     return {"start_to_leader_s": spread(elected)}
 
 
+def layered_job(layers: int) -> Job:
+    """Layers of five tasks, each of which needs the whole layer before: every start waits for an
+    acceptance, and four of five follow one on another node. Tasks take 20 to 180 ms."""
+    tasks = []
+    for layer in range(layers):
+        needs = tuple(f"t{layer - 1}-{other}" for other in range(NODES)) if layer else ()
+        for number in range(NODES):
+            seconds = 0.02 + 0.04 * ((layer * 3 + number * 2) % 5)
+            task = f"t{layer}-{number}"
+            program = f"sleep {seconds:.2f}; echo done"
+            tasks.append(Task(task, "", needs=needs, agent="command", program=program))
+    return Job("layers", "layers", tuple(tasks))
+
+
 def measure_handon(trials: int) -> Figures:
-    """Hand-on delay over whole runs of the longest chain."""
-    outcomes = [run_list("mathutils_p02", 4.0, trial) for trial in range(trials)]
+    """Hand-on delay over whole runs of a layered job."""
+    outcomes = [run_good(layered_job(12), ModelOptions()) for _ in range(trials)]
     return {
         "hand_on_p50_ms": spread([outcome.hand_on_ms["p50"] for outcome in outcomes], 2),
         "hand_on_p99_ms": spread([outcome.hand_on_ms["p99"] for outcome in outcomes], 2),
@@ -77,12 +99,17 @@ def measure_handon(trials: int) -> Figures:
 
 def measure_makespan(trials: int) -> Figures:
     """Makespan over ideal, at the model's own speed."""
-    ratios = []
+    ratios, clairvoyant = [], []
     for trial in range(trials):
         outcome = run_list("mathutils_p09", 1.0, trial)
         assert outcome.ideal_s is not None
+        assert outcome.clairvoyant_s is not None
         ratios.append(outcome.makespan_s / outcome.ideal_s)
-    return {"makespan_over_ideal": spread(ratios)}
+        clairvoyant.append(outcome.makespan_s / outcome.clairvoyant_s)
+    return {
+        "makespan_over_ideal": spread(ratios),
+        "makespan_over_clairvoyant": spread(clairvoyant),
+    }
 
 
 def measure_idle(trials: int) -> Figures:
@@ -105,6 +132,32 @@ def measure_idle(trials: int) -> Figures:
             finally:
                 cluster.stop()
     return {"idle_cpu_percent": spread(shares, 2), "idle_resident_mib": spread(resident, 1)}
+
+
+def measure_memory(trials: int) -> Figures:
+    """Resident memory of nodes that have done a job with the openai client."""
+    resident: list[float] = []
+    for _ in range(max(1, trials // 2)):
+        with tempfile.TemporaryDirectory(prefix="quorate-bench-") as folder:
+            cluster = Cluster.create(Path(folder) / "team", NODES)
+            cluster.start(ModelOptions(speed=20.0), attached=True)
+            try:
+                asyncio.run(_do_job(cluster))
+                resident += [_resident_mib(node.pid) for node in cluster.nodes]
+            finally:
+                cluster.stop()
+    return {"worked_resident_mib": spread(resident, 1)}
+
+
+async def _do_job(cluster: Cluster) -> None:
+    job = jobfile.with_fresh_id(jobfile.read("mathutils_p05", "simulated"))
+    doors = [node.door for node in cluster.nodes]
+    assert await await_ready(doors, 20.0)
+    async with Door(doors[0]) as door:
+        await door.submit(job)  # takes seconds: its end is not missed
+        async for fact in door.facts():
+            if fact["type"] == "JobFinished":
+                return
 
 
 def measure_help(trials: int) -> Figures:
@@ -135,6 +188,7 @@ MEASURES: dict[str, Callable[[int], Figures]] = {
     "handon": measure_handon,
     "makespan": measure_makespan,
     "idle": measure_idle,
+    "memory": measure_memory,
     "help": measure_help,
 }
 
@@ -156,7 +210,7 @@ def main() -> None:
         for figure, values in MEASURES[name](given.trials).items():
             figures[figure] = values
             print(
-                f"{figure:<22} median {values['median']:<9} "
+                f"{figure:<26} median {values['median']:<9} "
                 f"min {values['min']:<9} max {values['max']:<9} n {values['n']}",
                 flush=True,
             )

@@ -162,6 +162,7 @@ class Cluster:
             self.save()
             for node in self.nodes:
                 self._await_door(node)
+            self._await_model()
         except BaseException:
             self.stop()
             raise
@@ -169,19 +170,19 @@ class Cluster:
     def _start_model(
         self, options: ModelOptions, attached: bool, environment: dict[str, str]
     ) -> None:
-        port = self.model.url.rpartition(":")[2].partition("/")[0] or "0"
-        command = [sys.executable, "-m", "node.model", "--host", HOST, "--port", port]
+        bound = _bind(self.model.url.removeprefix("http://").removesuffix("/v1"))
+        command = [sys.executable, "-m", "node.model", "--listen-fd", str(bound.fileno())]
         command += ["--speed", str(options.speed), "--seed", str(options.seed)]
         command += ["--model", options.model, *options.extra]
+        command += ["--stop-with-parent"] if attached else []
         output = self.folder / "model.log"
         output.write_bytes(b"")
-        if attached:
-            command.append("--stop-with-parent")
-        child = spawn(command, output, environment, attached=attached)
+        with bound:
+            self.model.url = f"http://{endpoint_of(bound)}/v1"
+            child = spawn(command, output, environment, (bound.fileno(),), attached)
         self.children.append(child)
         process = ProcessId.of(child.pid)
         self.model.pid, self.model.started = process.pid, process.started
-        self.model.url = _await_line(child, output, "listening ")
 
     def _start_node(self, node: NodeEntry, attached: bool, environment: dict[str, str]) -> None:
         """Start one node's process. It inherits sockets that are bound here, so that no other
@@ -222,6 +223,20 @@ class Cluster:
                 raise ClusterError(f"node {node.name} is not ready after {READY_TIMEOUT_S:.0f} s")
             time.sleep(_POLL_S)
 
+    def _await_model(self) -> None:
+        """Until it says that it listens. Its address was known before: nobody had to wait."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        output = self.folder / "model.log"
+        while "listening " not in output.read_text(errors="replace"):
+            if not self.model.process.is_alive:
+                said = _last_line(self.folder, output.name)
+                raise ClusterError(f"the simulated model ended: {said}")
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"the simulated model is not ready after {READY_TIMEOUT_S:.0f} s"
+                )
+            time.sleep(_POLL_S)
+
     def stop(self) -> list[str]:
         """Stop exactly what was started: the names of those that had to be killed."""
         known = {node.process: node.name for node in self.nodes}
@@ -243,21 +258,6 @@ def _write_private(path: Path, text: str) -> None:
 def _bind(address: str) -> socket.socket:
     """A bound socket at an address used before, or at a free port."""
     return listen_on(HOST, int(address.rpartition(":")[2]) if address else 0)
-
-
-def _await_line(child: subprocess.Popen[bytes], output: Path, start: str) -> str:
-    """The rest of the first line of `output` that begins with `start`."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < deadline:
-        for line in output.read_text(errors="replace").splitlines():
-            if line.startswith(start):
-                return line.removeprefix(start).strip()
-        if child.poll() is not None:
-            raise ClusterError(
-                f"the simulated model ended: {_last_line(output.parent, output.name)}"
-            )
-        time.sleep(_POLL_S)
-    raise ClusterError(f"the simulated model is not ready after {READY_TIMEOUT_S:.0f} s")
 
 
 def _last_line(folder: Path, name: str = "output.log") -> str:

@@ -8,15 +8,15 @@ from typing import Any
 
 from node.lab.watch import Progress
 from node.model.latency import key_of, latency_s
-from protocol import graph
 from protocol.jobs import Job
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A finished run. Times in seconds. `digests` is the outcome as every living node reports it;
-    `ideal_s` is the list schedule of the latencies that the simulated model drew, None where other
-    agents took part."""
+    `ideal_s` is the list schedule of the latencies that the simulated model drew, in the team's own
+    order; `clairvoyant_s` the one of who knows them beforehand; None where other agents took
+    part."""
 
     job: str
     nodes: int
@@ -33,6 +33,7 @@ class Outcome:
     makespan_s: float
     work_s: float | None
     ideal_s: float | None
+    clairvoyant_s: float | None
     amdahl: float
     work_span: float
     tokens_in: int
@@ -116,8 +117,3 @@ def drawn_lengths(job: Job, model: str, seed: int, speed: float) -> dict[str, fl
         / speed
         for task in job.tasks
     }
-
-
-def ideal_makespan(job: Job, lengths: dict[str, float] | None, nodes: int) -> float | None:
-    """No coordination cost at all: the list schedule of those lengths."""
-    return None if lengths is None else graph.list_schedule(job.needs, lengths, nodes)

@@ -27,7 +27,6 @@ from node.lab.outcome import (
     Outcome,
     drawn_lengths,
     hand_on_delays,
-    ideal_makespan,
     percentiles_ms,
 )
 from node.lab.output import write_output
@@ -278,7 +277,8 @@ class Run:
             elected_s=round(self.elected_s, 3),
             makespan_s=round(progress.finished_at - progress.submitted_at, 3),
             work_s=None if lengths is None else round(sum(lengths.values()), 3),
-            ideal_s=_rounded(ideal_makespan(self.job, lengths, options.nodes)),
+            ideal_s=self._schedule(lengths, clairvoyant=False),
+            clairvoyant_s=self._schedule(lengths, clairvoyant=True),
             amdahl=round(graph.amdahl_bound(self.job.needs, options.nodes), 3),
             work_span=round(graph.work_span_bound(self.job.needs, options.nodes), 3),
             tokens_in=view["usage"]["tokens_in"],
@@ -295,6 +295,13 @@ class Run:
             warnings=warnings_of(self.job),
         )
 
+    def _schedule(self, lengths: dict[str, float] | None, clairvoyant: bool) -> float | None:
+        """The makespan of a team without any coordination cost, for the same latencies."""
+        if lengths is None:
+            return None
+        needs, nodes = self.job.needs, self.options.nodes
+        return round(graph.list_schedule(needs, lengths, nodes, clairvoyant), 3)
+
     async def _fetch(self, address: str) -> list[File]:
         async with Door(address) as door:
             paths = await door.get(f"/v1/jobs/{self.job.id}/files")
@@ -302,10 +309,6 @@ class Run:
                 File(path, await door.get_bytes(f"/v1/jobs/{self.job.id}/files/{path}"))
                 for path in paths
             ]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
 
 
 async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import socket
 import sys
 
 from node.model.knobs import MODELS, RATES, ModelKnobs
@@ -20,13 +21,13 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = vars(arguments)
     host, port = chosen.pop("host"), chosen.pop("port")
-    with_parent = chosen.pop("stop_with_parent")
+    with_parent, inherited = chosen.pop("stop_with_parent"), chosen.pop("listen_fd")
     try:
         knobs = ModelKnobs(**chosen)
     except ValueError as fault:
         parser.error(str(fault))
     try:
-        asyncio.run(_serve(knobs, host, port, with_parent))
+        asyncio.run(_serve(knobs, host, port, with_parent, inherited))
     except OSError as fault:
         reason = fault.strerror or fault
         print(f"cannot listen on {host}:{port} ({reason}): choose another --port", file=sys.stderr)
@@ -34,13 +35,16 @@ def main() -> int:
     return 0
 
 
-async def _serve(knobs: ModelKnobs, host: str, port: int, with_parent: bool) -> None:
+async def _serve(
+    knobs: ModelKnobs, host: str, port: int, with_parent: bool, inherited: int
+) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     if with_parent:
         await watch_parent(stopped)
-    model = await start_model(knobs, host, port)
+    bound = socket.socket(fileno=inherited) if inherited >= 0 else None
+    model = await start_model(knobs, host, port, bound=bound)
     try:
         print(f"listening {model.url}", flush=True)
         await stopped.wait()
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=float, default=0.0, help="share of requests, 0..1"
         )
+    parser.add_argument("--listen-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument("--stop-with-parent", action="store_true", help=argparse.SUPPRESS)
     return parser
 

@@ -7,6 +7,7 @@ requests with the same key alone; nothing is answered that the book does not hol
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -80,9 +81,14 @@ class RunningModel:
 
 
 async def start_model(
-    knobs: ModelKnobs, host: str = "127.0.0.1", port: int = 0, book: Book | None = None
+    knobs: ModelKnobs,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    book: Book | None = None,
+    bound: socket.socket | None = None,
 ) -> RunningModel:
-    """Start the simulated model in this process; OSError if the port is taken."""
+    """Start the simulated model in this process, at an address or on a socket that is bound
+    already; OSError if the port is taken."""
     server = _Server(knobs, book or _packaged_book())
     application = web.Application(client_max_size=REQUEST_SIZE_MAX)
     application.router.add_get("/v1/models", server.list_models)
@@ -96,7 +102,8 @@ async def start_model(
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        site = web.SockSite(runner, bound) if bound else web.TCPSite(runner, host, port)
+        await site.start()
     except OSError:
         await runner.cleanup()
         raise
