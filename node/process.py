@@ -2,6 +2,9 @@
 
     trust -> journal -> transport -> peer -> runtime -> client door
 
+A signal stops the process and says nothing to the team: most often it is a restart, and a team
+that loses a node for good finds out by itself. Who means goodbye asks the client door to leave.
+
 Exit codes: 0 stopped when asked, 2 it was told something impossible, 3 it could not run.
 """
 
@@ -11,6 +14,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +30,7 @@ import uvloop
 from node import settings as node_settings
 from node.agents.invocation import Invocations
 from node.agents.settings import AgentSettings
+from node.database import JournalError
 from node.doors.client import ClientDoor
 from node.journal import Journal
 from node.links.listening import endpoint_of, listen_on
@@ -43,7 +48,8 @@ from protocol.events import Event
 from protocol.identity import Identity
 from protocol.peer import Peer, PeerSettings
 
-LEAVE_TIMEOUT_S = 1.0
+TOKEN_FILE = "token"  # in the data directory
+TOKEN_BYTES = 24
 EXIT_USAGE = 2
 EXIT_FAILED = 3
 
@@ -66,10 +72,17 @@ async def run(settings: NodeSettings) -> int:
     identity = Identity(seed)
     trust = ClusterTrust(settings.cluster, settings.secret, seed)
     journal = Journal.open(settings.data_dir, settings.cluster, identity.node)
+    code = EXIT_FAILED
     try:
-        return await _run_with_journal(settings, identity, trust, journal)
+        code = await _run_with_journal(settings, identity, trust, journal)
     finally:
-        journal.close()
+        try:
+            journal.close()
+        except JournalError as fault:
+            if journal.failure is None:  # else the node has stopped for it, and said so
+                print(f"error: {fault}", file=sys.stderr)
+            code = EXIT_FAILED
+    return code
 
 
 async def _run_with_journal(
@@ -103,7 +116,7 @@ async def _run_with_journal(
     runtime = Runtime(peer, transport, journal, workers, telemetry)
     inbox.runtime = runtime
     journal.on_failure = runtime.stop
-    door = ClientDoor(runtime, transport, workers, telemetry, settings.token)
+    door = ClientDoor(runtime, transport, workers, telemetry, _door_token(settings))
     try:
         await transport.start(peer_socket)
         await door.start(door_socket)
@@ -171,6 +184,21 @@ def _agent_settings(settings: NodeSettings) -> AgentSettings:
         simulated=ModelKnobs(speed=settings.speed),
         invocations_max=max(8, settings.slots),
     )
+
+
+def _door_token(settings: NodeSettings) -> str:
+    """What clients have to show: given by whoever launched this node, or in a file of our own that
+    only this user may read."""
+    if settings.token:
+        return settings.token
+    path = settings.data_dir / TOKEN_FILE
+    with contextlib.suppress(FileNotFoundError):
+        if token := path.read_text().strip():
+            return token
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    path.touch(mode=0o600)
+    path.write_text(f"{token}\n")
+    return token
 
 
 def _listener(address: Address, inherited: int) -> socket.socket:

@@ -38,6 +38,7 @@ INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (the
 BATCH_MAX = 256  # events taken before other tasks get their turn
 REQUESTS_MAX = 1_000  # clients waiting for an answer
 REPLY_TIMEOUT_S = 30.0
+LEAVE_TIMEOUT_S = 1.0  # for the disk, before a goodbye goes out
 TIMER_RESOLUTION_S = 0.001
 
 _ERRORS = {"InvalidJob": InvalidJob, "Busy": Busy, "NotLeader": NotLeader, "TimedOut": TimedOut}
@@ -83,6 +84,7 @@ class Runtime:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
+        self._leaving = False
         self._unwritten: deque[tuple[int, list[Effect]]] = deque()
         self._requests: dict[int, asyncio.Future[str]] = {}
         self._request_numbers = count(1)
@@ -105,6 +107,10 @@ class Runtime:
                 waiting.set_exception(
                     TimedOut("the node is stopping; the request may have happened")
                 )
+
+    def _fail(self, fault: Exception) -> None:
+        self.stop(fault)
+        self.telemetry.say(f"! stopped by {fault!r}")
 
     def deliver(self, event: Event) -> None:
         """Hand in an event, from this loop's thread. Takes its turn soon."""
@@ -134,8 +140,9 @@ class Runtime:
             del self._requests[number]
 
     def leave(self) -> None:
-        """Say goodbye to the team."""
+        """Say goodbye to the team, then stop."""
         self.deliver(Leaving())
+        self._loop.call_later(LEAVE_TIMEOUT_S, self.stop)
 
     # -- the loop ----------------------------------------------------------------------------------
 
@@ -145,8 +152,7 @@ class Runtime:
             for _ in range(min(BATCH_MAX, len(self._inbox))):
                 self._step(self._inbox.popleft())
         except Exception as fault:  # a bug: better no node than a wrong one
-            self.telemetry.say(f"! stopped by {fault!r}")
-            self.stop(fault)
+            self._fail(fault)
             return
         if self._inbox and not self._scheduled:
             self._scheduled = True
@@ -158,6 +164,14 @@ class Runtime:
             return
         self.steps += 1
         self._perform(self.peer.step(event, time.monotonic_ns()))
+        if isinstance(event, Leaving):
+            self._leaving = True
+            self._end_if_gone()
+
+    def _end_if_gone(self) -> None:
+        """Stop once everything that the goodbye consists of has been performed."""
+        if self._leaving and not self._unwritten:
+            self.stop()
 
     def _arm(self) -> None:
         deadline = self.peer.deadline()
@@ -199,12 +213,14 @@ class Runtime:
         """The journal has everything up to `sequence`: perform what waited for it, in order."""
         try:
             while self._unwritten and self._unwritten[0][0] <= sequence:
-                self._perform(self._unwritten.popleft()[1])
+                _, effects = self._unwritten.popleft()
+                if not self.stopped.done():
+                    self._perform(effects)
         except Exception as fault:
-            self.telemetry.say(f"! stopped by {fault!r}")
-            self.stop(fault)
+            self._fail(fault)
             return
         self.deliver(Persisted(sequence))
+        self._end_if_gone()
 
     def _reply(self, effect: Reply) -> None:
         waiting = self._requests.get(effect.request)

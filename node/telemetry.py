@@ -1,8 +1,8 @@
 """Facts as people and programs see them: a log, a record, and live streams.
 
 `node.log` has one line a fact, mark first; `facts.jsonl` the same as JSON with wall time, for
-studies. Both are bounded: at the limit the file is put aside once (`.1`) and begun anew. A
-subscriber that does not keep up loses facts and is told how many.
+studies. Neither can stop the node (see `log_files`). A subscriber that does not keep up loses facts
+and is told how many.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TextIO
 
+from node.log_files import LogFiles
 from protocol.facts import BatchMerged, EntryCommitted, Fact
 from protocol.identity import NodeId
 
-FILE_SIZE_MAX = 16 * 1024 * 1024
+LOG = "node.log"
+RECORD = "facts.jsonl"
 SUBSCRIBER_QUEUE_MAX = 2_000
 QUIET = (BatchMerged, EntryCommitted)  # too many to write down; streams and counters have them
 
@@ -44,8 +45,7 @@ class Telemetry:
         self.node = node
         self.name = name
         self.counts: dict[str, int] = {}
-        self._log = _BoundedFile(data_dir / "node.log")
-        self._record = _BoundedFile(data_dir / "facts.jsonl")
+        self._files = LogFiles(data_dir)
         self._subscribers: list[_Subscriber] = []
 
     def report(self, fact: Fact) -> None:
@@ -56,14 +56,14 @@ class Telemetry:
             return
         wall_s = time.time()
         record = fact_as_json(fact, self.node, self.name, wall_s)
-        self._log.write(f"{_clock(wall_s)} {fact}")
-        self._record.write(json.dumps(record))
+        self._files.write(LOG, f"{_clock(wall_s)} {fact}")
+        self._files.write(RECORD, json.dumps(record))
         for subscriber in self._subscribers:
             subscriber.offer(record)
 
     def say(self, line: str) -> None:
         """A line for the log that is no fact: starting, stopping, an error of the host."""
-        self._log.write(f"{_clock(time.time())} {line}")
+        self._files.write(LOG, f"{_clock(time.time())} {line}")
 
     @contextmanager
     def subscribe(self) -> Iterator[asyncio.Queue[dict[str, object]]]:
@@ -75,9 +75,14 @@ class Telemetry:
         finally:
             self._subscribers.remove(subscriber)
 
+    @property
+    def lost(self) -> int:
+        """How many lines the disk did not take."""
+        return self._files.lost
+
     def close(self) -> None:
-        self._log.close()
-        self._record.close()
+        """Write what waits."""
+        self._files.close()
 
 
 class _Subscriber:
@@ -93,25 +98,6 @@ class _Subscriber:
             record = {**record, "lost_before": self.lost}
             self.lost = 0
         self.queue.put_nowait(record)
-
-
-class _BoundedFile:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = self._open()
-
-    def _open(self) -> TextIO:
-        return self._path.open("a", encoding="utf-8", buffering=1)
-
-    def write(self, line: str) -> None:
-        self._file.write(line + "\n")
-        if self._file.tell() > FILE_SIZE_MAX:
-            self._file.close()
-            self._path.replace(self._path.with_suffix(self._path.suffix + ".1"))
-            self._file = self._open()
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def _clock(wall_s: float) -> str:

@@ -2,9 +2,10 @@
 
     frame = [VERSION, number of the class, [field, field, ...]]
 
-Invariant: `decode` returns an instance whose fields have exactly the declared types and sizes, or
-raises `RemoteProtocolError`; nothing else comes out, whatever the bytes. Codecs for a class are
-built once, from its annotations.
+Invariants: `decode` returns an instance whose fields have exactly the declared types and sizes, or
+raises `RemoteProtocolError`; nothing else comes out, whatever the bytes. What `decode` would reject
+does not pack either: ValueError, before anybody else has to bear it. Codecs for a class are built
+once, from its annotations.
 """
 
 from __future__ import annotations
@@ -52,10 +53,13 @@ Unpack = Callable[[Any], Any]
 
 
 def encode(message: messages.Message) -> bytes:
-    """The frame for `message`."""
+    """The frame for `message`; ValueError if it is none that `decode` would take."""
     kind = type(message)
     pack, _ = _codec_of(kind)
-    return _pack([VERSION, _NUMBERS[kind], pack(message)])
+    frame = _pack([VERSION, _NUMBERS[kind], pack(message)])
+    if len(frame) > FRAME_SIZE_MAX:
+        raise ValueError(f"{kind.__name__} of {len(frame)} bytes, the limit is {FRAME_SIZE_MAX}")
+    return frame
 
 
 def decode(frame: bytes) -> messages.Message:
@@ -76,7 +80,8 @@ def decode(frame: bytes) -> messages.Message:
 
 
 def pack_value(value: Any) -> bytes:
-    """Any dataclass built of the supported types, as bytes, e.g. a value in the store."""
+    """Any dataclass built of the supported types, as bytes, e.g. a value in the store. ValueError
+    if a field is out of its bounds."""
     pack, _ = _codec_of(type(value))
     return _pack(pack(value))
 
@@ -220,10 +225,6 @@ def _union_codec(arguments: tuple[Any, ...]) -> tuple[Pack, Unpack]:
     return pack_union, unpack_union
 
 
-def _same(value: Any) -> Any:
-    return value
-
-
 def _integer(value: Any) -> Any:
     if type(value) is not int or not 0 <= value <= INTEGER_MAX:
         raise RemoteProtocolError(f"{value!r} is not a non-negative 63-bit integer")
@@ -254,10 +255,22 @@ def _float(value: Any) -> Any:
     return value
 
 
+def _strictly(check: Unpack) -> Pack:
+    """A packer that lets through what the other side will."""
+
+    def pack(value: Any) -> Any:
+        try:
+            return check(value)
+        except RemoteProtocolError as fault:
+            raise ValueError(str(fault)) from None
+
+    return pack
+
+
 _PLAIN: dict[Any, tuple[Pack, Unpack]] = {
-    int: (_same, _integer),
-    str: (_same, _string),
+    int: (_strictly(_integer), _integer),
+    str: (_strictly(_string), _string),
     bytes: (bytes, _bytes),
-    bool: (_same, _boolean),
+    bool: (_strictly(_boolean), _boolean),
     float: (float, _float),
 }

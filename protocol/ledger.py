@@ -43,6 +43,7 @@ from protocol.messages import EntryKind, LogEntry
 
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
+ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a text
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
 JOBS_MAX = 1_000
 
@@ -223,6 +224,8 @@ def fault_of_result(task: Task, files: Sequence[File], text: str) -> str:
     """Why the ledger would refuse this result of `task`; empty if it would not."""
     if not {file.path for file in files} <= set(task.writes):
         return "it has files that the task does not write"
+    if len(text) > ANSWER_LENGTH_MAX:
+        return f"its text is over {ANSWER_LENGTH_MAX} characters"
     size = sum(len(file.content) for file in files) + len(text.encode("utf-8", "replace"))
     return f"it is over {RESULT_SIZE_MAX} bytes" if size > RESULT_SIZE_MAX else ""
 

@@ -160,7 +160,11 @@ class Team:
             return
         job, task, slot = attempt.unit
         found = self.ledger.slot(*attempt.unit)
+        result = AcceptResult(
+            job, task, slot, self.node, attempt.token, event.files, event.text, event.usage
+        )
         fault = fault_of_result(found[1].task, event.files, event.text) if found else ""
+        fault = fault or _fault_of_packing(result)
         if fault:  # the log would refuse it, now and for ever
             number, usage = event.invocation, event.usage
             self.agent_failed(turn, AgentFailed(number, Failure.OUTPUT, fault, (), usage))
@@ -169,9 +173,6 @@ class Team:
         self._write_parts(turn, attempt, event.files)
         self._write_claim(turn, attempt.unit, attempt.token, Phase.DONE)
         self._done[attempt.unit] = (attempt.token, turn.now)
-        result = AcceptResult(
-            job, task, slot, self.node, attempt.token, event.files, event.text, event.usage
-        )
         self._wishes.accept(turn.now, attempt.unit, result)
         self.dirty = True
         digest = digest_of(event.files, event.text)
@@ -468,3 +469,13 @@ class Team:
 
     def _notes_of(self, job: str, task: str) -> dict[str, FailNote]:
         return self._notes.get((job, task), {})
+
+
+def _fault_of_packing(result: AcceptResult) -> str:
+    """Why the result cannot travel; empty if it can. Agents are not of our making, and what they
+    return is not always what its type says."""
+    try:
+        codec.pack_value(result)
+    except ValueError as fault:
+        return f"it cannot be encoded: {fault}"
+    return ""

@@ -219,3 +219,24 @@ def test_the_frame_of_a_message_is_stable() -> None:
 def test_a_type_without_a_form_is_a_bug() -> None:
     with pytest.raises(TypeError, match="no form"):
         codec.unpack_value(complex, b"\x01")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        FailNote(NodeId("n"), -1, 0, "r", "d"),
+        FailNote(NodeId("n"), 2**63, 0, "r", "d"),
+        FailNote(NodeId("n"), True, 0, "r", "d"),
+        FailNote(NodeId("n"), 0, 0, "r", "x" * (codec.STRING_SIZE_MAX + 1)),
+        FailNote(NodeId("n"), 0, 0, "r", "\ud83d"),
+    ],
+)
+def test_what_would_not_be_decoded_does_not_pack(note: FailNote) -> None:
+    with pytest.raises(ValueError, match=r"63-bit|size limit|surrogates"):
+        codec.pack_value(note)
+
+
+def test_a_frame_over_the_limit_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "FRAME_SIZE_MAX", 20)
+    with pytest.raises(ValueError, match="limit is 20"):
+        codec.encode(messages.Propose(bytes(30), 0))

@@ -420,6 +420,51 @@ async def test_abort_in_mid_stream_cuts_the_connection_and_keeps_what_was_finish
     assert cut.wait(10)
 
 
+HALVES = "```python path=add.py\n# \ud83d\ude00 \ud83d\n" + ADD + "```\n"
+HEALED = "# \U0001f600 \ufffd\n" + ADD
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_half_a_character_in_an_answer_is_replaced(
+    foreign: Callable[..., ForeignServer], stream: bool
+) -> None:
+    """JSON may hold one half of a surrogate pair, and a stream may cut a pair in two."""
+    server = foreign(streamed(*HALVES) if stream else whole(HALVES))
+    assert await Bench(Path(), server.url, stream=stream).run() == HEALED
+
+
+async def test_half_a_character_in_an_error_is_replaced(
+    foreign: Callable[..., ForeignServer], nodes: Callable[..., Watched]
+) -> None:
+    server = foreign(refused(400, "no \ud83d model"))
+    end = await nodes(base_url=server.url).run(assigned("openai"))
+    assert isinstance(end, AgentFailed)
+    assert "no \ufffd model" in end.detail
+
+
+@pytest.mark.parametrize("tokens", [-1, 12.5, "many", 2**70, None])
+async def test_a_token_count_that_is_none_counts_as_nothing(
+    foreign: Callable[..., ForeignServer], tokens: object
+) -> None:
+    usage = {"prompt_tokens": tokens, "completion_tokens": 7, "total_tokens": 7}
+    choice = {"message": {"role": "assistant", "content": FENCED}, "finish_reason": "stop"}
+    server = foreign(plain(200, {"choices": [{"index": 0, **choice}], "usage": usage}))
+    bench = Bench(Path(), server.url, stream=False)
+    assert await bench.run() == ADD
+    assert bench.progress.usage == Usage(calls=1, tokens_in=0, tokens_out=7)
+
+
+async def test_content_that_is_no_text_is_an_empty_answer(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    choice = {"message": {"role": "assistant", "content": [1]}, "finish_reason": "stop"}
+    answer = plain(200, {"choices": [{"index": 0, **choice}]})
+    assert (
+        "the answer is empty"
+        in await Bench(Path(), foreign(answer, answer).url, stream=False).run()
+    )
+
+
 # -- waiting -------------------------------------------------------------------------------------
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from node.log_files import LogFiles
 from node.runtime import Runtime
 from node.telemetry import Telemetry
 from protocol import config as presets
@@ -18,7 +20,8 @@ from protocol.errors import InvalidJob, TimedOut
 from protocol.events import Completed, Event, Received
 from protocol.identity import Identity, NodeId
 from protocol.jobs import NO_USAGE, Job, Task
-from protocol.messages import Message, Probe
+from protocol.membership import sign_record
+from protocol.messages import MemberRecord, MemberSync, Message, Probe
 from protocol.peer import Peer, PeerSettings
 
 
@@ -201,7 +204,85 @@ async def test_facts_are_written_down_as_lines_and_as_records(bench: Bench, tmp_
     bench.runtime.start()
     await bench.runtime.submit(JOB)
     await turns(200)
+    bench.telemetry.close()
     log = (tmp_path / "node.log").read_text()
     assert " = LeaderElected term=2 " in log
     assert " * JobSubmitted job=job " in log
     assert '"type": "JobSubmitted"' in (tmp_path / "facts.jsonl").read_text()
+
+
+async def test_leaving_says_goodbye_and_then_stops(bench: Bench) -> None:
+    bench.runtime.start()
+    bench.disk.immediate = True
+    friend = Identity(hashlib.sha256(b"friend").digest())
+    draft = MemberRecord(friend.public_key, "f", ("f:1",), 1, 0, False, (), b"")
+    record = sign_record(friend, "test", draft)
+    bench.runtime.deliver(Received(friend.node, MemberSync((record,), (), wants_answer=False)))
+    await turns()
+    bench.runtime.leave()
+    await asyncio.wait_for(bench.runtime.stopped, 5)
+    last = [message for message in bench.wire.sent if isinstance(message, MemberSync)][-1]
+    assert last.records[0].left
+
+
+async def test_a_disk_that_hangs_does_not_keep_a_node_from_leaving(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.runtime.LEAVE_TIMEOUT_S", 0.01)
+    bench.runtime.start()
+    await turns()
+    bench.runtime.leave()
+    await asyncio.wait_for(bench.runtime.stopped, 5)
+    assert bench.disk.held, "the disk never answered"
+
+
+async def test_nothing_is_performed_after_the_stop(bench: Bench) -> None:
+    bench.runtime.start()
+    await turns()
+    sent = len(bench.wire.sent)
+    bench.runtime.stop()
+    bench.disk.let_go()
+    await turns()
+    assert len(bench.wire.sent) == sent
+    assert "EntryCommitted" not in bench.telemetry.counts
+
+
+# -- logs ----------------------------------------------------------------------------------------
+
+
+def test_a_log_that_cannot_be_written_counts_its_lines(tmp_path: Path) -> None:
+    (tmp_path / "node.log").mkdir()
+    files = LogFiles(tmp_path)
+    files.write("node.log", "nowhere to go")
+    files.write("facts.jsonl", "{}")
+    files.close()
+    assert files.lost == 1
+    assert (tmp_path / "facts.jsonl").read_text() == "{}\n"
+
+
+def test_a_log_on_a_full_disk_counts_its_lines() -> None:
+    files = LogFiles(Path("/dev"))
+    files.write("full", "no room")
+    files.close()
+    assert files.lost == 1
+
+
+def test_a_log_is_put_aside_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.log_files.FILE_SIZE_MAX", 10)
+    files = LogFiles(tmp_path)
+    files.write("node.log", "more than ten bytes")
+    while not (tmp_path / "node.log.1").exists():
+        time.sleep(0.001)
+    files.write("node.log", "anew")
+    files.close()
+    assert (tmp_path / "node.log").read_text() == "anew\n"
+
+
+def test_lines_that_come_faster_than_the_disk_takes_them_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.log_files.WAITING_MAX", 0)
+    files = LogFiles(tmp_path)
+    files.write("node.log", "one too many")
+    files.close()
+    assert files.lost == 1

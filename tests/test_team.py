@@ -266,6 +266,26 @@ def test_a_result_that_the_log_refuses_is_not_proposed_for_ever() -> None:
     assert not [c for c in again if isinstance(decode_command(c), AcceptResult)]
 
 
+@pytest.mark.parametrize(
+    ("usage", "text"),
+    [
+        (Usage(1, -1, 0), ""),
+        (Usage(1, 12.5, 0), ""),  # type: ignore[arg-type]
+        (Usage(), "half \ud83d"),
+        (Usage(), "x" * (codec.STRING_SIZE_MAX + 1)),
+    ],
+)
+def test_a_result_that_cannot_travel_fails_its_attempt(usage: Usage, text: str) -> None:
+    """It would be proposed, and rejected by whoever decodes it, for ever."""
+    desk = Desk()
+    first = desk.begin(task("a"))
+    turn = desk.turn()
+    desk.team.completed(turn, Completed(first.invocation, (), text, usage))
+    assert [fact.reason for fact in turn.facts if isinstance(fact, AttemptFailed)] == ["output"]
+    commands = [decode_command(command) for command in desk.settle(turn).proposals]
+    assert not [command for command in commands if isinstance(command, AcceptResult)]
+
+
 def test_a_claim_from_an_earlier_life_is_void() -> None:
     desk = Desk()
     claim = Claim(SELF.node, 4, Phase.WORKING)

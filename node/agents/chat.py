@@ -22,6 +22,7 @@ from node.agents.answer import ANSWER_SIZE_MAX
 from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
 from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
+from node.legible import Legible, legible
 from node.prompt import Message, shorten
 from protocol.events import Failure
 from protocol.jobs import Usage
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TOKENS_MAX = 2**40  # of one answer, as far as an endpoint's word is believed
 MESSAGE_SIZE_MAX = 500  # characters of an endpoint's own words in a detail
 _RETRIED = frozenset((408, 409, 425, 429))  # and everything from 500 on
 _NO_KEY = "none"  # many local servers want no key, but the client does
@@ -193,7 +195,7 @@ class ChatEndpoint:
         choices = whole.choices or []
         if not choices or choices[0].message is None:
             raise _Fault("answered without any choice")
-        text = choices[0].message.content or ""
+        text = legible(_text_of(choices[0].message.content))
         if len(text) > ANSWER_SIZE_MAX:
             raise _too_long()
         hear(text)
@@ -208,6 +210,7 @@ class ChatEndpoint:
     ) -> Reply:
         limit_s = self._settings.request_timeout_s
         now = asyncio.get_running_loop().time
+        clean = Legible()
         pieces: list[str] = []
         size = 0
         finish_reason = ""
@@ -222,12 +225,15 @@ class ChatEndpoint:
                 if size > ANSWER_SIZE_MAX:
                     await stream.aclose()
                     raise _too_long()
-                if piece:
-                    pieces.append(piece)
-                    hear(piece)
+                if text := clean.feed(piece):
+                    pieces.append(text)
+                    hear(text)
         self._spend_tokens(usage, spend)
         if not finish_reason:
             raise _Fault("ended its answer without a finish_reason: it is not whole")
+        if text := clean.close():
+            pieces.append(text)
+            hear(text)
         return Reply("".join(pieces), finish_reason)
 
     async def _chunks(
@@ -251,15 +257,15 @@ class ChatEndpoint:
             async for chunk in stream:
                 choice = chunk.choices[0] if chunk.choices else None
                 delta = choice.delta if choice else None
-                text = (delta.content if delta else None) or ""
+                text = _text_of(delta.content if delta else None)
                 yield text, (choice.finish_reason if choice else None) or "", chunk.usage
 
     def _spend_tokens(self, usage: CompletionUsage | None, spend: Callable[[Usage], None]) -> None:
         if usage is not None:
             spend(
                 Usage(
-                    tokens_in=usage.prompt_tokens or 0,
-                    tokens_out=usage.completion_tokens or 0,
+                    tokens_in=_tokens_of(usage.prompt_tokens),
+                    tokens_out=_tokens_of(usage.completion_tokens),
                     simulated=self._simulated,
                 )
             )
@@ -333,6 +339,16 @@ def _as_parameters(messages: Sequence[Message]) -> list[ChatCompletionMessagePar
             assert message.role == "user"
             parameters.append({"role": "user", "content": message.content})
     return parameters
+
+
+def _text_of(content: object) -> str:
+    """The client checks no types: what is no text is none."""
+    return content if isinstance(content, str) else ""
+
+
+def _tokens_of(count: object) -> int:
+    """The endpoint's figure if it is a number that can be meant, else 0."""
+    return count if type(count) is int and 0 <= count <= TOKENS_MAX else 0
 
 
 def _words_of(fault: APIError) -> str:

@@ -17,6 +17,7 @@ from node.agents.kinds import Agents
 from node.agents.scratch import scratch_folder
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
+from node.legible import legible
 from node.prompt import shorten
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Event, Failure, Progressed
@@ -117,7 +118,8 @@ class Invocations:
             self._fail(run, Failure.AGENT, _one_line(fault))
         else:
             del self._running[run.number]
-            self._deliver(Completed(run.number, result.files, result.text, run.progress.usage))
+            text = legible(result.text)
+            self._deliver(Completed(run.number, result.files, text, run.progress.usage))
 
     async def _result_of(self, run: _Invocation) -> AgentResult:
         task = run.assignment.task
@@ -148,7 +150,7 @@ class Invocations:
     def _fail(self, run: _Invocation, reason: Failure, detail: str) -> None:
         self._running.pop(run.number, None)
         self._deliver(
-            AgentFailed(run.number, reason, detail, run.progress.files, run.progress.usage)
+            AgentFailed(run.number, reason, legible(detail), run.progress.files, run.progress.usage)
         )
 
 
