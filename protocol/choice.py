@@ -89,7 +89,9 @@ class Choice:
         unit: Unit,
         own: Collection[Unit],
     ) -> bool:
-        if slot.answer or self._wishes.has("abandon", unit[:2]) or self._wishes.has("claim", unit):
+        if slot.answer or unit in own:
+            return False
+        if self._wishes.has("abandon", unit[:2]) or self._wishes.has("claim", unit):
             return False
         others = [
             (job.job.id, unit[1], number) for number in range(len(task.slots)) if number != unit[2]

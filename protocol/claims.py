@@ -5,8 +5,8 @@ same first choice for every idle node, so that claims seldom collide and collisi
 themselves without another message.
 
 A claim is a value of the key `claim/JOB/TASK/SLOT`. Of concurrent claims (siblings) the higher
-token wins, then the higher score, a hash of slot and node (rendezvous hashing, Thaler and
-Ravishankar 1998).
+token wins, then whoever has not given up, then the higher score, a hash of slot and node
+(rendezvous hashing, Thaler and Ravishankar 1998).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from protocol import codec, graph
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
-from protocol.jobs import Job
-from protocol.ledger import Unit
+from protocol.jobs import NO_USAGE, Job, Usage
+from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version
 
 
@@ -57,13 +57,14 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class FailNote:
-    """The value of `note/JOB/TASK/NODE/NUMBER`: why an attempt gave no result."""
+    """The value of `note/JOB/TASK/NODE/NUMBER`: why an attempt gave no result, and its cost."""
 
     node: NodeId
     slot: int
     token: int
     reason: str
     detail: str
+    usage: Usage = NO_USAGE
 
 
 def claim_key(unit: Unit) -> str:
@@ -83,7 +84,8 @@ def unit_of(key: str) -> Unit | None:
     parts = key.split("/")
     if len(parts) != 4 or parts[0] != "claim" or not parts[3].isdecimal():
         return None
-    return (parts[1], parts[2], int(parts[3]))
+    unit = (parts[1], parts[2], int(parts[3]))
+    return unit if claim_key(unit) == key else None  # one key a unit: "00" is no slot
 
 
 @lru_cache(maxsize=65_536)
@@ -115,8 +117,8 @@ class ClaimBook:
                 claim = codec.unpack_value(Claim, version.value)
             except RemoteProtocolError:
                 continue  # a peer's mistake: its claim does not count
-            if claim.node != version.author:
-                continue  # nobody claims for another
+            if claim.node != version.author or claim.token > TOKEN_MAX:
+                continue  # nobody claims for another, or beyond what can be counted
             if best is None or _rank(unit, claim) > _rank(unit, best[0]):
                 best = (claim, version.sequence)
         if best is None:
@@ -136,8 +138,9 @@ class ClaimBook:
             del self._held[unit]
 
 
-def _rank(unit: Unit, claim: Claim) -> tuple[int, bytes]:
-    return (claim.token, score(unit, claim.node))
+def _rank(unit: Unit, claim: Claim) -> tuple[int, bool, bytes]:
+    """Of equal tokens, whoever is still at it goes before whoever gave up."""
+    return (claim.token, claim.phase is not Phase.RELEASED, score(unit, claim.node))
 
 
 def idle_order(nodes: Sequence[NodeId], job: str) -> list[NodeId]:

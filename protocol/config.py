@@ -67,7 +67,8 @@ class TeamConfig:
         500 * MILLISECOND
     )  # a proposal without visible effect is repeated
     submit_timeout_ns: Nanoseconds = 10 * SECOND  # then the client is told TimedOut
-    pending_max: int = 1_000  # results and requests waiting for a majority
+    pending_max: int = 1_000  # wishes of this node, beyond which clients are told Busy
+    handed_in_max: int = 64  # own results that wait for a majority; then nothing new is begun
     notes_max: int = 8  # FAIL notes that reach a prompt
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
-from protocol.facts import Fact, LeaderElected, MemberFailed, MemberJoined, VotersChanged
+from protocol.facts import Fact, LeaderElected, MemberJoined, MemberRefuted, VotersChanged
 from protocol.identity import NodeId
 from protocol.raft import Raft, Role
 from protocol.turn import Turn
@@ -34,26 +34,27 @@ class Council:
             case MemberJoined():
                 self._joined_at = turn.now
                 self._due_at = turn.now
-            case MemberFailed() | LeaderElected() | VotersChanged():
+            case MemberRefuted() | LeaderElected() | VotersChanged():
                 self._due_at = turn.now
             case _:
                 pass
 
-    def decide(self, turn: Turn, raft: Raft, alive: Sequence[NodeId]) -> None:
-        """Propose a larger council if this node leads and there are members for it."""
+    def decide(self, turn: Turn, raft: Raft, healthy: Sequence[NodeId]) -> None:
+        """Propose a larger council if this node leads and there are members for it. A suspect is
+        none: a change that needs the vote of somebody who is gone may never end."""
         if self._due_at is None or turn.now < self._due_at:
             return
         self._due_at = None
         if raft.role is not Role.LEADER:
             return
         voters = raft.log.configuration.voters
-        candidates = [node for node in sorted(alive) if node not in voters]
+        candidates = [node for node in sorted(healthy) if node not in voters]
         size = min(self.config.council_size, len(voters) + len(candidates))
         size -= 1 - size % 2
         if size <= len(voters):
             return
         settled_at = self._joined_at + self.config.settle_ns
-        if len(alive) + 1 < self.expected and turn.now < settled_at:
+        if len(healthy) + 1 < self.expected and turn.now < settled_at:
             self._due_at = settled_at
             return
         chosen = (*voters, *candidates[: size - len(voters)])

@@ -21,10 +21,10 @@ from protocol.clocks import HybridClock, Nanoseconds
 from protocol.config import GossipConfig
 from protocol.effects import KeepBatch
 from protocol.errors import RemoteProtocolError
-from protocol.facts import BatchMerged, BatchRefused, SiblingsFound
+from protocol.facts import BatchMerged, BatchRefused, RequestRefused, SiblingsFound
 from protocol.identity import NodeId
 from protocol.messages import Delta, Digest, Push, Summary
-from protocol.store import Gap, Store
+from protocol.store import ENTRIES_PER_BATCH_MAX, Gap, QuotaReached, Store
 from protocol.turn import Turn
 
 
@@ -47,11 +47,19 @@ class Gossip:
         return self._tick_at
 
     def write(self, turn: Turn, writes: Sequence[tuple[str, bytes]]) -> None:
-        """Write values as this node; they go out when they are durable."""
-        encoded, merged = self.store.write(writes, self.clock.stamp(turn.wall))
-        turn.persist(KeepBatch(merged.author, merged.first, merged.last, encoded))
-        turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
-        self._own.append(encoded)
+        """Write values as this node; they go out when they are durable. Beyond the quota they are
+        refused, and nobody hears of them: a lost claim or partial result costs time, no more."""
+        for at in range(0, len(writes), ENTRIES_PER_BATCH_MAX):
+            some = writes[at : at + ENTRIES_PER_BATCH_MAX]
+            try:
+                encoded, merged = self.store.write(some, self.clock.stamp(turn.wall))
+            except QuotaReached:
+                quota = self.store.entries_per_author_max
+                turn.report(RequestRefused(f"{len(writes) - at} writes beyond {quota} entries"))
+                return
+            turn.persist(KeepBatch(merged.author, merged.first, merged.last, encoded))
+            turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
+            self._own.append(encoded)
 
     def receive(self, turn: Turn, sender: NodeId, message: Push | Summary | Digest | Delta) -> None:
         """Take a message from another node."""
@@ -60,8 +68,9 @@ class Gossip:
                 if not self._merge(turn, sender, message.batches):
                     turn.send(sender, Digest(self.store.vector(), wants_answer=False))
             case Delta():
+                held = self.store.fingerprint()
                 self._merge(turn, sender, message.batches)
-                if message.more:
+                if message.more and self.store.fingerprint() != held:  # else it would never end
                     turn.send(sender, Digest(self.store.vector(), wants_answer=False))
             case Summary():
                 if message.fingerprint != self.store.fingerprint():

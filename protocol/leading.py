@@ -1,54 +1,56 @@
 """What the leader does for the jobs whose claims live in the log: take tasks from the lost, give
 out what is free, and keep the budget.
 
-Leading carries no state: a new leader goes on from the ledger alone.
+Leading carries no state: a new leader goes on from the ledger and the store alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from protocol import claims
 from protocol.choice import View
 from protocol.claims import ClaimBook
-from protocol.clocks import SECOND, Alarm, Nanoseconds
+from protocol.clocks import SECOND, Alarm
 from protocol.config import TeamConfig
 from protocol.facts import LeaseExpired
 from protocol.identity import NodeId
-from protocol.jobs import ClaimMode
+from protocol.jobs import ClaimMode, Usage
 from protocol.ledger import JobState, Slot, Unit
 from protocol.turn import Turn
 from protocol.wishes import Wishes
 
 
 class Leading:
-    """The duties of the leader. `began` notes when this node first saw a job."""
+    """The duties of the leader."""
 
     def __init__(self, config: TeamConfig, book: ClaimBook, wishes: Wishes, alarm: Alarm) -> None:
         self.config = config
         self._book = book
         self._wishes = wishes
         self._alarm = alarm
-        self._began: dict[str, Nanoseconds] = {}
 
-    def begin(self, job: str, now: Nanoseconds) -> None:
-        """The job is in the ledger, as of now."""
-        self._began[job] = now
-
-    def forget(self, job: str) -> None:
-        self._began.pop(job, None)
-
-    def lead(self, turn: Turn, view: View, job: JobState) -> None:
-        """Do for this job what a leader has to do now."""
-        if job.job.claims is not ClaimMode.LEASE:
-            free, load = self._take_stock(turn, view, job)
-            self._give_out(turn, job, free, load)
-        self._enforce_budget(turn, job)
+    def lead(
+        self, turn: Turn, view: View, jobs: Sequence[JobState], failed: Callable[[str], Usage]
+    ) -> None:
+        """Do for the jobs that are going on what a leader has to do now. `failed` tells what a
+        job's failed attempts consumed."""
+        load = dict.fromkeys(sorted(view.alive), 0)
+        by_log = [job for job in jobs if job.job.claims is not ClaimMode.LEASE]
+        free = [self._take_stock(turn, view, job, load) for job in by_log]
+        for claim in self._wishes.claims():
+            if claim.node in load:
+                load[claim.node] += 1
+        for job, units in zip(by_log, free, strict=True):
+            self._give_out(turn, job, units, load)
+        for job in jobs:
+            self._enforce_budget(turn, job, failed(job.job.id))
 
     def _take_stock(
-        self, turn: Turn, view: View, job: JobState
-    ) -> tuple[list[Unit], dict[NodeId, int]]:
-        """Units to give out, longest chain first, and how much each living node has. What the lost
-        hold is fenced on the way, and becomes free when that is in the ledger."""
-        load = dict.fromkeys(sorted(view.alive), 0)
+        self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
+    ) -> list[Unit]:
+        """Units to give out, longest chain first; what the living hold is added to their load. What
+        the lost hold is fenced on the way, and becomes free when that is in the ledger."""
         free: list[Unit] = []
         by_plan = job.job.claims is ClaimMode.ASSIGNED
         handed_out = by_plan or job.job.claims is ClaimMode.LEADER
@@ -62,12 +64,10 @@ class Leading:
                         turn.report(LeaseExpired(*unit, slot.holder, slot.token))
                         self._wishes.fence(turn.now, unit, slot.token + 1)
                 elif slot.holder:
-                    load[slot.holder] = load.get(slot.holder, 0) + 1
+                    load[slot.holder] += 1
                 elif handed_out and (by_plan or job.is_ready(task)):
                     free.append(unit)
-        for claim in self._wishes.claims():
-            load[claim.node] = load.get(claim.node, 0) + 1
-        return free, load
+        return free
 
     def _give_out(
         self, turn: Turn, job: JobState, free: list[Unit], load: dict[NodeId, int]
@@ -94,22 +94,22 @@ class Leading:
             return False
         return True
 
-    def _enforce_budget(self, turn: Turn, job: JobState) -> None:
-        """Give up what is open once the accepted results have used the tokens up, or the time is
-        over. Time counts from when this leader first saw the job: a change of leader may grant a
-        little more, never less."""
+    def _enforce_budget(self, turn: Turn, job: JobState, failed: Usage) -> None:
+        """Give up what is open once all that was tried, with or without success, has used the
+        tokens up, or the time since the submission is over. Time is the wall clock's, so that
+        neither a restart nor another leader grants more; clocks that differ do, by as much."""
         budget = job.job.budget
         reason = ""
         if budget.tokens:
-            usage = job.usage()
+            usage = job.spent().plus(failed)
             if usage.tokens_in + usage.tokens_out >= budget.tokens:
                 reason = f"the budget of {budget.tokens} tokens is used up"
         if budget.wall_s:
-            ends_at = self._began.get(job.job.id, turn.now) + int(budget.wall_s * SECOND)
-            if turn.now >= ends_at:
+            left = job.submitted_at + int(budget.wall_s * SECOND) - turn.wall
+            if left <= 0:
                 reason = f"the budget of {budget.wall_s:g} s is used up"
             else:
-                self._alarm.ask(ends_at)
+                self._alarm.ask(turn.now + left)
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -44,6 +44,7 @@ from protocol.messages import EntryKind, LogEntry
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
 ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a text
+TOKEN_MAX = 2**62  # above it nobody could count on
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
 JOBS_MAX = 1_000
 
@@ -52,10 +53,12 @@ JOBS_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
-    """`assignment` (task, slot, node) is for jobs whose claims are ASSIGNED, else empty."""
+    """`assignment` (task, slot, node) is for jobs whose claims are ASSIGNED, else empty.
+    `submitted_at` is what the wall clock of the node that took the job said, in nanoseconds."""
 
     job: Job
     assignment: tuple[tuple[str, int, NodeId], ...]
+    submitted_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +128,9 @@ def decode_command(data: bytes) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A result in the log, accepted or late."""
+    """A result in the log, accepted or late. (slot, node, token) names the attempt."""
 
+    slot: int
     node: NodeId
     token: int
     digest: str
@@ -134,6 +138,10 @@ class Answer:
     files: tuple[File, ...] = ()
     text: str = ""
     usage: Usage = NO_USAGE
+
+    @property
+    def attempt(self) -> tuple[int, NodeId, int]:
+        return self.slot, self.node, self.token
 
 
 @dataclass(slots=True)
@@ -159,13 +167,29 @@ class TaskState:
     def is_open(self) -> bool:
         return self.accepted is None and not self.abandoned
 
+    def knows(self, attempt: tuple[int, NodeId, int]) -> bool:
+        """Whether the result of this attempt is in the log already, as an answer or as late."""
+        answer = self.slots[attempt[0]].answer
+        return (answer is not None and answer.attempt == attempt) or any(
+            late.attempt == attempt for late in self.late
+        )
+
+    def takes(self, slot: int, token: int) -> bool:
+        """Whether a result for this slot could still count. If not, it is evidence at most."""
+        place = self.slots[slot]
+        return self.is_open and place.answer is None and token >= place.fence
+
 
 @dataclass(slots=True)
 class JobState:
+    """A job as the log has it. `order` is a topological order of its tasks."""
+
     job: Job
     index: int
+    submitted_at: int  # by the wall clock of the node that took it, nanoseconds
     tasks: dict[str, TaskState]
     levels: dict[str, float]
+    order: tuple[str, ...]
     outcome: str = ""
     succeeded: bool = False
     finished_index: int = 0
@@ -190,12 +214,22 @@ class JobState:
         ]
         return sorted(units, key=lambda found: -self.levels[found[0].task.id])
 
+    def units_of(self, node: NodeId) -> set[Unit]:
+        """The slots that the log has given to this node and that have no answer yet."""
+        return {
+            (self.job.id, state.task.id, number)
+            for state in self.tasks.values()
+            if state.is_open
+            for number, slot in enumerate(state.slots)
+            if slot.holder == node and slot.answer is None
+        }
+
     def is_exhausted(self) -> bool:
         """Nothing is left to do: what is still open needs something that was abandoned."""
         if not any(state.abandoned for state in self.tasks.values()):
             return not any(state.is_open for state in self.tasks.values())
         blocked: set[str] = set()
-        for task_id in graph.topological_order(self.job.needs):
+        for task_id in self.order:
             state = self.tasks[task_id]
             if state.abandoned or not blocked.isdisjoint(state.task.needs):
                 blocked.add(task_id)
@@ -209,11 +243,28 @@ class JobState:
                 total = total.plus(state.accepted.usage)
         return total
 
+    def spent(self) -> Usage:
+        """What all results in the log consumed, accepted or not."""
+        total = Usage()
+        for state in self.tasks.values():
+            answers = [slot.answer for slot in state.slots if slot.answer]
+            for answer in (*answers, *state.late):
+                total = total.plus(answer.usage)
+        return total
+
     def files(self) -> list[File]:
         """The accepted files by path; where two tasks wrote one path, the later in graph order
         stands."""
+        return self._files_of(self.order)
+
+    def inputs_of(self, task: Task) -> list[File]:
+        """The accepted files of everything the task needs, by the same rule."""
+        needed = graph.ancestors_of(self.job.needs, task.id)
+        return self._files_of([task_id for task_id in self.order if task_id in needed])
+
+    def _files_of(self, task_ids: Iterable[str]) -> list[File]:
         found: dict[str, File] = {}
-        for task_id in graph.topological_order(self.job.needs):
+        for task_id in task_ids:
             accepted = self.tasks[task_id].accepted
             for file in accepted.files if accepted else ():
                 found[file.path] = file
@@ -251,6 +302,8 @@ class Ledger:
             command = decode_command(entry.data)
         except RemoteProtocolError as fault:
             return [RequestRefused(f"log entry {entry.index}: {fault}")]
+        if isinstance(command, ClaimTask | FenceTask | AcceptResult) and command.token > TOKEN_MAX:
+            return [RequestRefused(f"log entry {entry.index}: a token of {command.token}")]
         match command:
             case SubmitJob():
                 return self._submit(command, entry.index)
@@ -290,7 +343,14 @@ class Ledger:
         tasks = {
             task.id: TaskState(task, [Slot() for _ in range(task.quorum.of)]) for task in job.tasks
         }
-        state = JobState(job, index, tasks, graph.bottom_levels(job.needs))
+        state = JobState(
+            job,
+            index,
+            command.submitted_at,
+            tasks,
+            graph.bottom_levels(job.needs),
+            tuple(graph.topological_order(job.needs)),
+        )
         self.jobs[job.id] = state
         facts: list[Fact] = [JobSubmitted(job.id, index, len(job.tasks))]
         if job.claims is ClaimMode.ASSIGNED:
@@ -339,6 +399,7 @@ class Ledger:
         if fault:
             return [RequestRefused(f"result of {command.task} by {command.node}: {fault}")]
         answer = Answer(
+            command.slot,
             command.node,
             command.token,
             digest_of(command.files, command.text),
@@ -350,9 +411,9 @@ class Ledger:
         own_claim = job.job.claims is ClaimMode.LEASE or (
             slot.holder == command.node and slot.token == command.token
         )
-        if slot.answer and (slot.answer.node, slot.answer.token) == (answer.node, answer.token):
+        if task.knows(answer.attempt):
             return []  # the same result, proposed again
-        if not task.is_open or slot.answer or command.token < slot.fence or not own_claim:
+        if not task.takes(command.slot, command.token) or not own_claim:
             return self._keep_late(job, task, answer)
         slot.answer = answer
         return self._count_answers(job, task, index)
@@ -363,8 +424,6 @@ class Ledger:
         return fault_of_result(task.task, command.files, command.text)
 
     def _keep_late(self, job: JobState, task: TaskState, answer: Answer) -> list[Fact]:
-        if any((old.node, old.token) == (answer.node, answer.token) for old in task.late):
-            return []
         if len(task.late) < LATE_MAX:
             task.late.append(answer)
         return [

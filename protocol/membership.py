@@ -22,6 +22,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import chain
 from math import ceil, log, log10
 from random import Random
 
@@ -52,6 +53,9 @@ from protocol.turn import Turn
 
 ENDPOINTS_MAX = 8
 NAME_LENGTH_MAX = 64
+RECORD_TEXT_MAX = 4_000  # characters of endpoints and metadata together
+VERSION_MAX = 2**62  # of epoch and incarnation: nobody could count on from more
+PAGE_RECORDS_MAX = 1_000  # of one MemberSync: the largest records must fit into a frame
 METADATA_MAX = 16
 FIRST_REDIAL_NS = 50 * MILLISECOND  # doubled up to the redial interval: a team starts all at once
 SEED_REPORT_EVERY = 20  # failed dials of a seed between two facts about it
@@ -112,6 +116,24 @@ def _statement(cluster: str, record: MemberRecord) -> bytes:
     return b"quorate member\0" + cluster.encode() + b"\0" + unsigned
 
 
+def fault_of_record(record: MemberRecord) -> str:
+    """Why a record is malformed, whoever signed it; empty if it is not."""
+    if len(record.public_key) != KEY_SIZE:
+        return f"a public key has {KEY_SIZE} bytes"
+    if len(record.name) > NAME_LENGTH_MAX:
+        return f"the name is over {NAME_LENGTH_MAX} characters"
+    if len(record.endpoints) > ENDPOINTS_MAX:
+        return f"there are over {ENDPOINTS_MAX} endpoints"
+    if len(record.metadata) > METADATA_MAX:
+        return f"there are over {METADATA_MAX} items of metadata"
+    size = sum(map(len, record.endpoints)) + sum(map(len, chain(*record.metadata)))
+    if size > RECORD_TEXT_MAX:
+        return f"endpoints and metadata are over {RECORD_TEXT_MAX} characters together"
+    if max(record.epoch, record.incarnation) > VERSION_MAX:
+        return f"epoch and incarnation end at {VERSION_MAX}"
+    return ""
+
+
 class Membership:
     """See the module's text."""
 
@@ -131,6 +153,9 @@ class Membership:
         self.cluster = cluster
         self.config = config
         self.random = random
+        fault = fault_of_record(record)
+        if fault:
+            raise ValueError(f"nobody would take this node's record: {fault}")
         self.own = sign_record(identity, cluster, record)
         self.seeds = tuple(seed for seed in seeds if seed not in record.endpoints)
         self._members: dict[NodeId, Member] = {}
@@ -139,6 +164,7 @@ class Membership:
         self._sequence = 0
         self._news: dict[NodeId, _News] = {}
         self._hot: list[MemberRecord | Rumor] = []  # first seen in this step: told at once
+        self._outbids_at = now
         self._redial_turn = 0
         self._redial_wait = FIRST_REDIAL_NS
         self._seed_faults: dict[str, int] = {}
@@ -189,6 +215,10 @@ class Membership:
         member = self._members.get(node)
         return member.state if member else None
 
+    def healthy(self) -> list[NodeId]:
+        """Those of `alive` that nobody suspects."""
+        return [node for node, member in self._members.items() if member.state is State.ALIVE]
+
     def endpoints_of(self, node: NodeId) -> tuple[str, ...]:
         member = self._members.get(node)
         return member.record.endpoints if member else ()
@@ -218,12 +248,13 @@ class Membership:
                 self._take_news(turn, message.records, message.rumors)
                 self._probe(turn, message.target, sender, message.sequence)
             case ProbeNack():
-                pass  # the helper lives; local health will use this
+                pass  # the helper lives, and that is all: there is no local health to raise yet
             case MemberSync():
                 self._take_news(turn, message.records, message.rumors)
-                self._tell_accused(turn, sender)
                 if message.wants_answer:
-                    turn.send(sender, self._everything(wants_answer=False))
+                    self._tell_everything(turn, sender, wants_answer=False)
+                elif self.state_of(sender) is not None:  # else two strangers would go on for ever
+                    self._tell_accused(turn, sender)
 
     def tick(self, turn: Turn) -> None:
         """Serve the timers that are due."""
@@ -268,7 +299,7 @@ class Membership:
 
     def leave(self, turn: Turn) -> None:
         """Say goodbye in a signed record, to everybody at once."""
-        self._renew_own(turn, left=True)
+        self._renew_own(left=True)
         for node in self.alive():
             turn.send(node, MemberSync((self.own,), (), wants_answer=False))
 
@@ -384,15 +415,20 @@ class Membership:
         return Rumor(node, epoch, incarnation, member.accuser, member.state is State.FAILED)
 
     def _tell_accused(self, turn: Turn, sender: NodeId) -> None:
-        """Whoever is held to be suspect or failed and yet speaks shall hear of it and refute."""
+        """Whoever is not held to be alive and yet speaks shall hear of it and refute; a stranger
+        shall introduce itself. The accused also gets its own record: one that lost its journal
+        does not know how far it had counted."""
         member = self._members.get(sender)
-        if member is None or member.state is State.REMEMBERED:
-            turn.send(sender, self._everything(wants_answer=True))
-        elif member.state in (State.SUSPECT, State.FAILED):
-            rumor = self._rumor_of(sender, member)
-            turn.send(sender, MemberSync((self.own,), (rumor,), wants_answer=False))
+        if member is None:
+            self._tell_everything(turn, sender, wants_answer=True)
+        elif member.state is State.REMEMBERED:
+            turn.send(sender, MemberSync((self.own, member.record), (), wants_answer=True))
+        elif member.state is not State.ALIVE:
+            failing = member.state in (State.SUSPECT, State.FAILED)
+            rumors = (self._rumor_of(sender, member),) if failing else ()
+            turn.send(sender, MemberSync((self.own, member.record), rumors, wants_answer=False))
 
-    def _renew_own(self, turn: Turn, left: bool) -> None:
+    def _renew_own(self, left: bool) -> None:
         record = replace(self.own, incarnation=self.own.incarnation + 1, left=left)
         self.own = sign_record(self.identity, self.cluster, record)
         self._spread(self.own)
@@ -424,7 +460,13 @@ class Membership:
             rumors.append(self._rumor_of(receiver, member))
         return tuple(records), tuple(rumors)
 
-    def _everything(self, wants_answer: bool) -> MemberSync:
+    def _tell_everything(self, turn: Turn, receiver: NodeId, wants_answer: bool) -> None:
+        for page in self._everything(wants_answer):
+            turn.send(receiver, page)
+
+    def _everything(self, wants_answer: bool) -> list[MemberSync]:
+        """All records and rumors, in pages that fit into a frame; the last one asks for those of
+        the receiver."""
         records = [self.own]
         records += [
             member.record
@@ -436,7 +478,14 @@ class Membership:
             for node, member in self._members.items()
             if member.state in (State.SUSPECT, State.FAILED)
         ]
-        return MemberSync(tuple(records), tuple(rumors), wants_answer)
+        return [
+            MemberSync(
+                tuple(records[at : at + PAGE_RECORDS_MAX]),
+                tuple(rumors[at : at + PAGE_RECORDS_MAX]),
+                wants_answer and at + PAGE_RECORDS_MAX >= len(records),
+            )
+            for at in range(0, len(records), PAGE_RECORDS_MAX)
+        ]
 
     def _take_news(
         self, turn: Turn, records: Sequence[MemberRecord], rumors: Sequence[Rumor]
@@ -447,7 +496,10 @@ class Membership:
             self._take_rumor(turn, rumor)
 
     def _take_record(self, turn: Turn, record: MemberRecord) -> None:
-        if not self._is_valid(record) or record.node == self.node:
+        if not self._is_valid(record):
+            return
+        if record.node == self.node:
+            self._hear_of_self(turn, record)
             return
         node = record.node
         member = self._members.get(node)
@@ -469,23 +521,33 @@ class Membership:
             endpoint = record.endpoints[0] if record.endpoints else ""
             turn.report(MemberJoined(node, record.name, endpoint))
 
+    def _hear_of_self(self, turn: Turn, record: MemberRecord) -> None:
+        """What this very node once said: if that was more than it now knows of, its journal is lost
+        or old, and it counts on from there. Seldom: if two processes run with one key, by mistake,
+        each of them outbids the other."""
+        if self.own.left or record.version < self.own.version or record == self.own:
+            return
+        if turn.now < self._outbids_at:
+            return
+        self._outbids_at = turn.now + self.config.redial_interval_ns
+        self.own = replace(self.own, epoch=record.epoch, incarnation=record.incarnation)
+        self._renew_own(left=False)
+
     def _is_valid(self, record: MemberRecord) -> bool:
         """Well formed and signed by its owner. A forged record is dropped without a word: its
         bearer may only be passing it on."""
-        return (
-            len(record.public_key) == KEY_SIZE
-            and len(record.endpoints) <= ENDPOINTS_MAX
-            and len(record.name) <= NAME_LENGTH_MAX
-            and len(record.metadata) <= METADATA_MAX
-            and (record.node in self._members or len(self._members) < self.config.members_max)
-            and verify(record.public_key, record.signature, _statement(self.cluster, record))
-        )
+        if fault_of_record(record):
+            return False
+        known = record.node in self._members or record.node == self.node
+        if not known and len(self._members) >= self.config.members_max:
+            return False
+        return verify(record.public_key, record.signature, _statement(self.cluster, record))
 
     def _take_rumor(self, turn: Turn, rumor: Rumor) -> None:
         version = (rumor.epoch, rumor.incarnation)
         if rumor.node == self.node:
             if version == self.own.version and not self.own.left:
-                self._renew_own(turn, left=False)
+                self._renew_own(left=False)
                 turn.report(MemberRefuted(self.node, self.own.incarnation))
             return
         member = self._members.get(rumor.node)
@@ -525,8 +587,8 @@ class Membership:
 
     def _call(self, turn: Turn, target: str) -> None:
         """Exchange everything with a member, or with whoever listens at a seed's address."""
-        sync = self._everything(wants_answer=True)
-        if target in self._members:
-            turn.send(NodeId(target), sync)
-        else:
-            turn.send_to_endpoint(target, sync)
+        for page in self._everything(wants_answer=True):
+            if target in self._members:
+                turn.send(NodeId(target), page)
+            else:
+                turn.send_to_endpoint(target, page)

@@ -34,7 +34,7 @@ from protocol.events import (
     TimerFired,
     Undeliverable,
 )
-from protocol.facts import Fact, MemberFailed, MemberLeft, RequestRefused
+from protocol.facts import Fact, MemberFailed, MemberLeft, RequestRefused, RoleChanged
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.ledger import Ledger
@@ -60,6 +60,7 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Raft, RaftStatus, Role
+from protocol.raft_log import ENTRY_SIZE_MAX
 from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Turn
@@ -125,6 +126,7 @@ class Peer:
         )
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
+        self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
         self._found = settings.found and not restored.entries
         self._persist_sequence = 0
         self._persisted = 0
@@ -225,6 +227,8 @@ class Peer:
             case LearnRequest() | Learned():
                 self.raft.receive(turn, sender, message)
             case Propose():
+                if len(message.command) > ENTRY_SIZE_MAX:
+                    raise RemoteProtocolError(f"a command of {len(message.command)} bytes")
                 self._propose(turn, message.command, message.hops)
 
     def _settle(self, turn: Turn) -> None:
@@ -237,6 +241,7 @@ class Peer:
                 carried += 1
                 self._carry(turn, fact)
             elif applied < len(turn.committed):
+                self._uncommitted.discard(turn.committed[applied].data)
                 for fact in self.ledger.apply(turn.committed[applied]):
                     turn.report(fact)
                 applied += 1
@@ -250,7 +255,7 @@ class Peer:
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
             elif self._is_due(self.council.deadline(), turn.now):
-                self.council.decide(turn, self.raft, self.membership.alive())
+                self.council.decide(turn, self.raft, self.membership.healthy())
             else:
                 break
         if turn.committed:
@@ -265,6 +270,8 @@ class Peer:
         self.council.learn(turn, fact)
         if isinstance(fact, MemberFailed | MemberLeft):
             self.raft.lose_leader(turn, fact.node)
+        elif isinstance(fact, RoleChanged):
+            self._uncommitted.clear()
 
     def _view(self) -> View:
         alive = frozenset({self.node, *self.membership.alive()})
@@ -273,7 +280,8 @@ class Peer:
     def _propose(self, turn: Turn, command: bytes, hops: int) -> None:
         """Append the command here, or pass it on towards the leader; it may be lost."""
         if self.raft.role is Role.LEADER:
-            self.raft.propose(turn, command)
+            if command not in self._uncommitted and self.raft.propose(turn, command) is not None:
+                self._uncommitted.add(command)
             return
         alive = set(self.membership.alive())
         target = self.raft.leader

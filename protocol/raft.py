@@ -51,8 +51,10 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
-from protocol.raft_log import Configuration, RaftLog
+from protocol.raft_log import ENTRY_SIZE_MAX, Configuration, RaftLog
 from protocol.turn import Turn
+
+TERM_MAX = 2**62
 
 
 class Role(Enum):
@@ -167,7 +169,9 @@ class Raft:
         sender: NodeId,
         message: VoteRequest | VoteReply | Append | AppendReply | LearnRequest | Learned,
     ) -> None:
-        """Take a message from another node."""
+        """Take a message from another node. RemoteProtocolError if it breaks the protocol."""
+        if isinstance(message, VoteRequest | VoteReply | Append | AppendReply):
+            check_term(message.term)
         match message:
             case VoteRequest():
                 self._receive_vote_request(turn, sender, message)
@@ -203,6 +207,7 @@ class Raft:
         """Append a command if this node leads and has room: its index, else None."""
         if self.role is not Role.LEADER:
             return None
+        assert len(command) <= ENTRY_SIZE_MAX, "an entry that fits no Append is never replicated"
         if self.log.last_index - self.commit >= self.config.uncommitted_max:
             return None
         return self._append_own(turn, EntryKind.COMMAND, command)
@@ -240,8 +245,8 @@ class Raft:
 
         The pre-vote still protects a living leader: others refuse while they hear from it.
         """
-        if node != self.leader or self.role is Role.LEADER:
-            return
+        if not node or node != self.leader or self.role is Role.LEADER:
+            return  # also when a seed, which has no name yet, refuses a node without a leader
         self._set_leader(turn, NOBODY)
         self._heard_leader_at = None
         soon = turn.now + self.random.randrange(self.config.election_timeout_ns // 8)
@@ -451,6 +456,8 @@ class Raft:
         progress = self._progress.get(sender)
         if self.role is not Role.LEADER or message.term < self.term or progress is None:
             return
+        if message.request > progress.request:
+            return  # the answer to a request from before this voter was removed and came back
         progress.heard_at = turn.now
         progress.answered = max(progress.answered, message.request)
         if message.success:
@@ -565,6 +572,7 @@ class Raft:
     def hear_of_leader(self, turn: Turn, term: int, leader: NodeId) -> None:
         """Hearsay, for a node that is no voter and gets nothing from the leader itself. It helps to
         find the leader, and counts for nothing else."""
+        check_term(term)
         if self.is_voter or term < self.term or not leader:
             return
         if term > self.term:
@@ -597,10 +605,17 @@ class Raft:
             turn.send(sender, LearnRequest(self.commit + 1))
 
 
+def check_term(term: int) -> None:
+    """Raise RemoteProtocolError for a term that nobody could count on from."""
+    if term > TERM_MAX:
+        raise RemoteProtocolError(f"term {term} is over {TERM_MAX}")
+
+
 def check_run(
     entries: Sequence[LogEntry], previous_index: int, previous_term: int, term_max: int
 ) -> None:
     """Raise RemoteProtocolError unless the entries may follow (previous_index, previous_term)."""
+    check_term(term_max)
     for entry in entries:
         if entry.index != previous_index + 1 or not previous_term <= entry.term <= term_max:
             raise RemoteProtocolError(f"entry {entry.index} of term {entry.term} is out of line")

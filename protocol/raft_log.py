@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from protocol import codec
+from protocol.codec import FRAME_SIZE_MAX
 from protocol.identity import NodeId
 from protocol.messages import EntryKind, LogEntry
 
+ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes of data: an Append must fit into a frame
 ENTRY_OVERHEAD = 24  # bytes that an entry costs on the wire beside its data
 
 

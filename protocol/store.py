@@ -81,6 +81,10 @@ class Gap(Exception):
     """Entries between what is held and what arrived are missing."""
 
 
+class QuotaReached(Exception):
+    """This node has written as many entries as others take from one author."""
+
+
 @dataclass(slots=True)
 class _Author:
     """What is held of one author. `batches[i]` begins at sequence `firsts[i]`."""
@@ -128,7 +132,8 @@ class Store:
         return {author: held.last for author, held in self._authors.items()}
 
     def fingerprint(self) -> bytes:
-        """16 bytes that are equal when two digests are, kept up to date entry by entry."""
+        """16 bytes that are equal when two stores hold the same entries, kept up to date batch by
+        batch."""
         return self._fingerprint.to_bytes(FINGERPRINT_SIZE, "big")
 
     def last_of(self, author: NodeId) -> int:
@@ -161,8 +166,10 @@ class Store:
     def write(self, writes: Sequence[tuple[str, bytes]], stamp: int) -> tuple[bytes, Merged]:
         """Write values as this node, each replacing what is now seen of its key. Returns the
         signed batch, encoded: it must be durable before anybody else sees it, or a crash would
-        let this author use a sequence twice."""
+        let this author use a sequence twice. QuotaReached if that would be one entry too many."""
         assert 0 < len(writes) <= ENTRIES_PER_BATCH_MAX
+        if self.last_of(self.identity.node) + len(writes) > self.entries_per_author_max:
+            raise QuotaReached
         entries = []
         own = self.identity.node
         first = self.last_of(own) + 1
@@ -183,6 +190,9 @@ class Store:
     def merge(self, encoded: bytes) -> Merged | None:
         """Take a batch from elsewhere: what was new, or None if nothing. Gap if earlier entries
         are missing; RemoteProtocolError if the batch is malformed, forged or over a quota."""
+        return self._merge(encoded, self.entries_per_author_max)
+
+    def _merge(self, encoded: bytes, quota: int | None) -> Merged | None:
         batch = codec.unpack_value(Batch, encoded)
         if len(batch.public_key) != KEY_SIZE:
             raise RemoteProtocolError("a public key has 32 bytes")
@@ -193,7 +203,7 @@ class Store:
         if batch.first != held + 1:
             raise Gap
         entries = _entries_of(batch)
-        if held + len(entries) > self.entries_per_author_max:
+        if quota is not None and held + len(entries) > quota:
             raise RemoteProtocolError(f"{author} is over its quota of entries")
         link = self._next_link(author, batch.first, batch.body)
         if not verify(batch.public_key, batch.signature, self._statement(link)):
@@ -203,7 +213,7 @@ class Store:
     def restore(self, batches: Iterable[bytes]) -> None:
         """Take back batches that this node itself had made durable."""
         for encoded in batches:
-            self.merge(encoded)
+            self._merge(encoded, None)
 
     def _statement(self, link: bytes) -> bytes:
         """What is signed. The cluster is part of it: entries cannot be carried into another."""
@@ -219,12 +229,12 @@ class Store:
     ) -> Merged:
         held = self._authors.setdefault(author, _Author(0, b"", [], []))
         assert first == held.last + 1, "a gap in an author's sequence"
-        self._fingerprint -= _mark(author, held.last)
+        self._fingerprint -= _mark(author, held)
         held.last += len(entries)
         held.link = link
         held.firsts.append(first)
         held.batches.append(encoded)
-        self._fingerprint = (self._fingerprint + _mark(author, held.last)) % _FINGERPRINT_MODULUS
+        self._fingerprint = (self._fingerprint + _mark(author, held)) % _FINGERPRINT_MODULUS
         for at, entry in enumerate(entries):
             self._apply(author, first + at, entry)
         return Merged(author, first, held.last, tuple(dict.fromkeys(e.key for e in entries)))
@@ -254,9 +264,10 @@ def _entries_of(batch: Batch) -> tuple[Entry, ...]:
     return entries
 
 
-def _mark(author: NodeId, last: int) -> int:
-    """An author's share of the fingerprint; a sum of hashes can be updated in place."""
-    if last == 0:
+def _mark(author: NodeId, held: _Author) -> int:
+    """An author's share of the fingerprint; a sum of hashes can be updated in place. The link tells
+    two histories of one author apart."""
+    if held.last == 0:
         return 0
-    digest = hashlib.sha256(f"{author}:{last}".encode()).digest()
+    digest = hashlib.sha256(f"{author}:{held.last}:".encode() + held.link).digest()
     return int.from_bytes(digest[:FINGERPRINT_SIZE], "big")

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from protocol import claims, codec, graph
+from protocol import claims, codec
 from protocol.choice import Choice, View
 from protocol.claims import Claim, ClaimBook, FailNote, Partial, Phase
 from protocol.clocks import Alarm, Nanoseconds
@@ -50,7 +50,16 @@ from protocol.facts import (
     TaskStarted,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import FILE_SIZE_MAX, ClaimMode, File, Job, digest_of, validate
+from protocol.jobs import (
+    FILE_SIZE_MAX,
+    NO_USAGE,
+    ClaimMode,
+    File,
+    Job,
+    Usage,
+    digest_of,
+    validate,
+)
 from protocol.leading import Leading
 from protocol.ledger import (
     AcceptResult,
@@ -77,6 +86,7 @@ class Attempt:
     token: int
     renewed_at: Nanoseconds
     lapsed: bool = False
+    lapsed_at: Nanoseconds = 0
     aborted: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
 
@@ -139,12 +149,11 @@ class Team:
         if self._wishes.are_too_many:
             turn.perform(Reply(request, "Busy", "too many requests wait here; try again"))
             return
-        if job.id in self.ledger.jobs:
-            turn.perform(Reply(request, "InvalidJob", f"there is a job {job.id!r} already"))
-            return
         by_plan = job.claims is ClaimMode.ASSIGNED
         assignment = claims.spread(job, sorted(view.alive)) if by_plan else ()
-        self._wishes.submit(turn.now, SubmitJob(job, assignment), request)
+        self._wishes.submit(turn, SubmitJob(job, assignment, turn.wall), request)
+        if job.id in self.ledger.jobs:  # asked again, perhaps: a repeated request is answered alike
+            self._wishes.submitted(turn, job.id)
         self.dirty = True
 
     def progressed(self, turn: Turn, event: Progressed) -> None:
@@ -190,7 +199,9 @@ class Team:
             return
         detail = event.detail[:DETAIL_LENGTH_MAX]
         turn.report(AttemptFailed(job, task, slot, attempt.token, event.reason.value, detail))
-        note = FailNote(self.node, slot, attempt.token, event.reason.value, detail)
+        self._write_parts(turn, attempt, event.files)
+        usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
+        note = FailNote(self.node, slot, attempt.token, event.reason.value, detail, usage)
         number = sum(old.node == self.node for old in self._notes_of(job, task).values())
         key = claims.note_key(job, task, self.node, number)
         turn.write(key, codec.pack_value(note))
@@ -205,7 +216,6 @@ class Team:
                 for key in fact.keys:
                     self._learn_key(turn, key, turn.now)
             case JobSubmitted():
-                self._leading.begin(fact.job, turn.now)
                 self._wishes.submitted(turn, fact.job)
                 self.dirty = True
             case JobRefused():
@@ -213,7 +223,10 @@ class Team:
             case JobFinished():
                 self._finished.add(fact.job)
                 self.dirty = True
-            case TaskClaimed() | TaskFenced() | TaskAccepted() | TaskAbandoned() | LeaderElected():
+            case LeaderElected():
+                self._wishes.hasten(turn.now)
+                self.dirty = True
+            case TaskClaimed() | TaskFenced() | TaskAccepted() | TaskAbandoned():
                 self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True
@@ -246,6 +259,9 @@ class Team:
         versions = self.store.read(key)
         if len(parts) != 5 or not versions or versions[0].author != parts[3]:
             return
+        job = self.ledger.jobs.get(parts[1])
+        if job and job.is_finished:
+            return  # nobody asks any more
         try:
             note = codec.unpack_value(FailNote, versions[0].value)
         except RemoteProtocolError:
@@ -262,15 +278,16 @@ class Team:
         self._forget_finished()
         self._check_attempts(turn)
         self._renew_claims(turn)
-        for job in self.ledger.active():
+        jobs = self.ledger.active()
+        for job in jobs:
             if job.job.claims is ClaimMode.LEASE:
                 self._claim_by_lease(turn, view, job)
             else:
                 self._start_granted(turn, job)
                 if job.job.claims is ClaimMode.RAFT:
-                    self._claim_by_log(turn, view, job)
-            if view.leader == self.node:
-                self._leading.lead(turn, view, job)
+                    self._claim_by_log(turn, view, job, jobs)
+        if view.leader == self.node:
+            self._leading.lead(turn, view, jobs, self._failed_usage)
         if self._wishes.pursue(turn):
             self.dirty = True
 
@@ -278,7 +295,6 @@ class Team:
         for job in self._finished:
             self._book.forget(job)
             self._choice.forget(job)
-            self._leading.forget(job)
             for unit in [unit for unit in self._done if unit[0] == job]:
                 del self._done[unit]
             for noted in [noted for noted in self._notes if noted[0] == job]:
@@ -290,15 +306,25 @@ class Team:
     def _check_attempts(self, turn: Turn) -> None:
         """Stop agents whose task is done or held by somebody else."""
         for invocation, attempt in self.attempts.items():
-            if turn.now - attempt.renewed_at > self.config.lease_ns:
+            if turn.now - attempt.renewed_at > self.config.lease_ns and not attempt.lapsed:
                 attempt.lapsed = True
+                attempt.lapsed_at = turn.now
+            if attempt.aborted:
+                continue
             reason = self._reason_to_stop(turn, attempt)
-            if reason and not attempt.aborted and not attempt.lapsed:
+            if reason:
                 attempt.aborted = True
                 turn.perform(Abort(invocation, reason))
 
     def _reason_to_stop(self, turn: Turn, attempt: Attempt) -> str:
         found = self.ledger.slot(*attempt.unit)
+        if attempt.lapsed:  # a result that is nearly there is worth having, as evidence at least
+            ends_at = attempt.lapsed_at + self.config.lease_ns
+            if turn.now < ends_at:
+                self._alarm.ask(ends_at)
+                return ""
+            counts = found is not None and found[1].takes(attempt.unit[2], attempt.token)
+            return "" if counts else "the task is settled, and the lease long over"
         if found is None or found[0].is_finished:
             return "the job is finished"
         job, task, slot = found
@@ -307,8 +333,7 @@ class Team:
         if job.job.claims is ClaimMode.LEASE:
             held = self._book.get(attempt.unit)
             if held and (held.claim.node, held.claim.token) != (self.node, attempt.token):
-                if not attempt.aborted and not attempt.lapsed:
-                    turn.report(ClaimLost(*attempt.unit, held.claim.node))
+                turn.report(ClaimLost(*attempt.unit, held.claim.node))
                 return f"{held.claim.node} holds the task"
             return ""
         if (slot.holder, slot.token) != (self.node, attempt.token):
@@ -331,8 +356,7 @@ class Team:
             self._alarm.ask(attempt.renewed_at + self.config.renew_ns)
         for unit, (token, renewed_at) in list(self._done.items()):
             found = self.ledger.slot(*unit)
-            settled = found is None or not found[1].is_open or found[2].answer is not None
-            if settled or found is None or token < found[2].fence:  # accepted, or given up on
+            if found is None or not found[1].takes(unit[2], token):  # accepted, or given up on
                 del self._done[unit]
                 continue
             if turn.now - renewed_at >= self.config.renew_ns:
@@ -353,37 +377,34 @@ class Team:
         turn.perform(Invoke(self._invocation, self._assignment(found[0], found[1], unit, token)))
 
     def _assignment(self, job: JobState, task: TaskState, unit: Unit, token: int) -> Assignment:
-        inputs: dict[str, bytes] = {}
-        needed = graph.ancestors_of(job.job.needs, task.task.id)
-        for other in job.job.tasks:
-            accepted = job.tasks[other.id].accepted
-            if other.id in needed and accepted:
-                inputs.update((file.path, file.content) for file in accepted.files)
         notes = self._notes_of(unit[0], unit[1]).values()
         return Assignment(
             job=unit[0],
             task=task.task,
             slot=unit[2],
             token=token,
-            inputs=tuple(File(path, content) for path, content in sorted(inputs.items())),
+            inputs=tuple(job.inputs_of(task.task)),
             fixtures=job.job.files,
-            partial=self._partial_of(unit[0], task),
+            partial=self._partial_of(unit, task),
             notes=tuple(f"{n.reason}: {n.detail}" for n in notes)[-self.config.notes_max :],
             description=job.job.description,
         )
 
-    def _partial_of(self, job: str, task: TaskState) -> tuple[File, ...]:
-        """What earlier attempts left, the latest version of each file."""
+    def _partial_of(self, unit: Unit, task: TaskState) -> tuple[File, ...]:
+        """What earlier attempts at this very slot left, the latest version of each file. Answers in
+        other slots are independent: they must not be seen."""
+        job, _, slot = unit
         files = []
         for path in task.task.writes:
             versions = self.store.read(claims.part_key(job, path))
-            if versions:
-                latest = max(versions, key=lambda version: (version.stamp, version.author))
+            for version in sorted(versions, key=lambda v: (v.stamp, v.author), reverse=True):
                 try:
-                    part = codec.unpack_value(Partial, latest.value)
+                    part = codec.unpack_value(Partial, version.value)
                 except RemoteProtocolError:
                     continue  # illegible: as if it were not there
-                files.append(File(path, part.content))
+                if (part.task, part.slot) == (task.task.id, slot):
+                    files.append(File(path, part.content))
+                    break
         return tuple(files)
 
     def _let_go(self, turn: Turn, attempt: Attempt, reason: Failure, detail: str) -> None:
@@ -405,7 +426,7 @@ class Team:
 
     def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
         """Claim in the store and start at once."""
-        while len(self.attempts) < self.config.slots:
+        while self._has_room(len(self.attempts)):
             unit = self._choice.choose(turn.now, view, job, self._units())
             if unit is None:
                 return
@@ -421,25 +442,44 @@ class Team:
                 )  # the old holder may still be at work somewhere
             self._start(turn, unit, token)
 
-    def _claim_by_log(self, turn: Turn, view: View, job: JobState) -> None:
-        """Propose a claim; the ledger will say who got it."""
-        proposed = sum(claim.node == self.node for claim in self._wishes.claims())
-        granted = sum(
-            slot.holder == self.node and slot.answer is None and state.is_open
-            for state in job.tasks.values()
-            for slot in state.slots
+    def _claim_by_log(
+        self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
+    ) -> None:
+        """Propose claims; the ledger will say who got what."""
+        own = self._units()
+        taken = {attempt.unit for attempt in self.attempts.values()}
+        taken.update(
+            unit for other in jobs for unit in other.units_of(self.node) - self._done.keys()
         )
-        if granted + proposed + len(self.attempts) >= self.config.slots:
-            return
-        unit = self._choice.choose(turn.now, view, job, self._units())
-        if unit is not None:
+        for claim in self._wishes.claims():
+            if claim.node == self.node:
+                taken.add((claim.job, claim.task, claim.slot))
+        while self._has_room(len(taken)):
+            unit = self._choice.choose(turn.now, view, job, own | taken)
+            if unit is None:
+                return
             self._wishes.claim(turn.now, unit, self.node)
+            taken.add(unit)
+
+    def _has_room(self, taken: int) -> bool:
+        """Whether to take one more unit, beside so many. A node that cannot get its results
+        accepted does not pile up more of them."""
+        return taken < self.config.slots and len(self._done) < self.config.handed_in_max
+
+    def _failed_usage(self, job: str) -> Usage:
+        """What failed attempts at the job consumed, as far as their notes have come here."""
+        total = Usage()
+        for noted, notes in self._notes.items():
+            if noted[0] == job:
+                for note in notes.values():
+                    total = total.plus(note.usage)
+        return total
 
     def _start_granted(self, turn: Turn, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""
         running = {attempt.unit for attempt in self.attempts.values()}
         for _task, slot, unit in job.ready_units():
-            if len(self.attempts) >= self.config.slots:
+            if not self._has_room(len(self.attempts)):
                 return
             mine = slot.holder == self.node and slot.answer is None
             if mine and unit not in running and unit not in self._done:
@@ -471,11 +511,11 @@ class Team:
         return self._notes.get((job, task), {})
 
 
-def _fault_of_packing(result: AcceptResult) -> str:
-    """Why the result cannot travel; empty if it can. Agents are not of our making, and what they
+def _fault_of_packing(made: AcceptResult | Usage) -> str:
+    """Why something cannot travel; empty if it can. Agents are not of our making, and what they
     return is not always what its type says."""
     try:
-        codec.pack_value(result)
+        codec.pack_value(made)
     except ValueError as fault:
         return f"it cannot be encoded: {fault}"
     return ""

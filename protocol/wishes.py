@@ -1,22 +1,27 @@
 """Commands on their way into the log: proposed, and proposed again until their effect shows.
 
 A proposal may get lost on any hop, and nobody answers it. Instead the proposer looks at the ledger
-and repeats; every command is idempotent, so repeating does no harm. Only a client's submission
-gives up after a while: the client is told that it may still happen.
+and repeats, ever more seldom until there is a new leader; every command is idempotent, so repeating
+does no harm. Only a client's submission gives up after a while: the client is told that it may
+still happen.
 
 Invariant: for each kind and subject there is at most one wish at a time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import Reply
 from protocol.identity import NodeId
+from protocol.jobs import Job
 from protocol.ledger import (
+    LATE_MAX,
     AbandonTask,
     AcceptResult,
     ClaimTask,
@@ -29,7 +34,13 @@ from protocol.ledger import (
     Unit,
     encode_command,
 )
+from protocol.raft_log import ENTRY_SIZE_MAX
 from protocol.turn import Turn
+
+_Key: TypeAlias = tuple[str, object, int]  # kind, subject, token
+
+
+RETRY_DOUBLINGS_MAX = 4  # 0.5 s, 1 s, 2 s, 4 s, then every 8 s
 
 
 @dataclass(slots=True)
@@ -37,7 +48,8 @@ class _Wish:
     command: Command
     encoded: bytes
     again_at: Nanoseconds
-    request: int | None = None  # a client waits for it
+    tries: int = 0
+    requests: list[int] = field(default_factory=list)  # clients that wait for it
     gives_up_at: Nanoseconds | None = None
 
 
@@ -48,7 +60,8 @@ class Wishes:
         self.config = config
         self.ledger = ledger
         self._alarm = alarm
-        self._wishes: dict[tuple[object, ...], _Wish] = {}
+        self._wishes: dict[_Key, _Wish] = {}
+        self._subjects: Counter[tuple[str, object]] = Counter()
 
     def __len__(self) -> int:
         return len(self._wishes)
@@ -60,7 +73,7 @@ class Wishes:
 
     def has(self, kind: str, subject: object) -> bool:
         """Whether there is a wish of this kind ("claim", "fence", ...) about this subject."""
-        return any(key[0] == kind and key[1] == subject for key in self._wishes)
+        return self._subjects[kind, subject] > 0
 
     def claims(self) -> Iterator[ClaimTask]:
         """The claims that are under way."""
@@ -70,37 +83,68 @@ class Wishes:
 
     # -- wishing -------------------------------------------------------------------------------
 
-    def submit(self, now: Nanoseconds, command: SubmitJob, request: int) -> None:
-        """A client's job; the client is answered when it is in the ledger, or after a while."""
-        wish = _Wish(command, encode_command(command), now, request)
-        wish.gives_up_at = now + self.config.submit_timeout_ns
-        self._wishes[("submit", command.job.id)] = wish
+    def submit(self, turn: Turn, command: SubmitJob, request: int) -> None:
+        """A client's job; the client is answered when it is in the ledger, or after a while. A
+        client that asks again for the same job is answered together with itself."""
+        encoded = encode_command(command)
+        if len(encoded) > ENTRY_SIZE_MAX:
+            detail = f"the job is {len(encoded)} bytes as a log entry, the limit is "
+            detail += f"{ENTRY_SIZE_MAX}: split it"
+            turn.perform(Reply(request, "InvalidJob", detail))
+            return
+        key = ("submit", command.job.id, 0)
+        wish = self._wishes.get(key)
+        if wish is None:
+            wish = self._add(key, _Wish(command, encoded, turn.now))
+            wish.gives_up_at = turn.now + self.config.submit_timeout_ns
+        elif _job_of(wish.command) != command.job:
+            turn.perform(Reply(request, "InvalidJob", _other_job(command.job.id)))
+            return
+        wish.requests.append(request)
 
     def claim(self, now: Nanoseconds, unit: Unit, node: NodeId) -> None:
         """That `node` shall hold the unit, under the next token."""
         found = self.ledger.slot(*unit)
         assert found is not None
         token = max(found[2].token + 1, found[2].fence)
-        self._add(now, ("claim", unit, token), ClaimTask(*unit, node, token))
+        self._want(now, ("claim", unit, token), ClaimTask(*unit, node, token))
 
     def fence(self, now: Nanoseconds, unit: Unit, token: int) -> None:
         """That results below `token` are refused."""
-        self._add(now, ("fence", unit, token), FenceTask(*unit, token))
+        self._want(now, ("fence", unit, token), FenceTask(*unit, token))
 
     def accept(self, now: Nanoseconds, unit: Unit, result: AcceptResult) -> None:
         """That this node's verified result is accepted."""
-        self._add(now, ("accept", unit, result.token), result)
+        self._want(now, ("accept", unit, result.token), result)
 
     def abandon(self, now: Nanoseconds, job: JobState, task: TaskState, reason: str) -> None:
         """That nobody tries the task any more."""
         command = AbandonTask(job.job.id, task.task.id, reason)
-        self._add(now, ("abandon", (job.job.id, task.task.id)), command)
+        self._want(now, ("abandon", (job.job.id, task.task.id), 0), command)
 
-    def _add(self, now: Nanoseconds, key: tuple[object, ...], command: Command) -> None:
+    def _want(self, now: Nanoseconds, key: _Key, command: Command) -> None:
         if key not in self._wishes:
-            self._wishes[key] = _Wish(command, encode_command(command), now)
+            self._add(key, _Wish(command, encode_command(command), now))
+
+    def _add(self, key: _Key, wish: _Wish) -> _Wish:
+        self._wishes[key] = wish
+        self._subjects[key[:2]] += 1
+        return wish
+
+    def _drop(self, key: _Key) -> _Wish | None:
+        wish = self._wishes.pop(key, None)
+        if wish is not None:
+            self._subjects[key[:2]] -= 1
+            if not self._subjects[key[:2]]:
+                del self._subjects[key[:2]]
+        return wish
 
     # -- pursuing ------------------------------------------------------------------------------
+
+    def hasten(self, now: Nanoseconds) -> None:
+        """There is a new leader, to whom nothing has been proposed yet."""
+        for wish in self._wishes.values():
+            wish.again_at, wish.tries = now, 0
 
     def pursue(self, turn: Turn) -> bool:
         """Drop what has come true or cannot any more, propose what is due; whether any was
@@ -108,30 +152,35 @@ class Wishes:
         before = len(self._wishes)
         for key, wish in list(self._wishes.items()):
             if self._is_settled(wish.command):
-                del self._wishes[key]
+                self._drop(key)
             elif wish.gives_up_at is not None and turn.now >= wish.gives_up_at:
-                del self._wishes[key]
-                assert wish.request is not None
+                self._drop(key)
                 detail = "no majority confirmed it in time; it may still happen"
-                turn.perform(Reply(wish.request, "TimedOut", detail))
+                for request in wish.requests:
+                    turn.perform(Reply(request, "TimedOut", detail))
             else:
                 if turn.now >= wish.again_at:
                     turn.propose(wish.encoded)
-                    wish.again_at = turn.now + self.config.propose_retry_ns
+                    doublings = min(wish.tries, RETRY_DOUBLINGS_MAX)
+                    wish.again_at = turn.now + (self.config.propose_retry_ns << doublings)
+                    wish.tries += 1
                 self._alarm.ask(min(wish.again_at, wish.gives_up_at or wish.again_at))
         return len(self._wishes) < before
 
     def submitted(self, turn: Turn, job: str, refusal: str = "") -> None:
-        """The job is in the ledger, or refused: answer the client that waits, if it is ours."""
-        wish = self._wishes.pop(("submit", job), None)
-        if wish and wish.request is not None:
-            error = "InvalidJob" if refusal else ""
-            turn.perform(Reply(wish.request, error, refusal or job))
+        """A job of this id is in the ledger, or refused: answer the clients that wait for it."""
+        wish = self._drop(("submit", job, 0))
+        if wish is None:
+            return
+        if not refusal and self.ledger.jobs[job].job != _job_of(wish.command):
+            refusal = _other_job(job)  # somebody else was faster
+        for request in wish.requests:
+            turn.perform(Reply(request, "InvalidJob" if refusal else "", refusal or job))
 
     def _is_settled(self, command: Command) -> bool:
         """Whether the ledger shows the command's effect, or that it can have none any more."""
         if isinstance(command, SubmitJob):
-            return command.job.id in self.ledger.jobs
+            return False  # `submitted` settles it
         if isinstance(command, AbandonTask):
             found = self.ledger.slot(command.job, command.task, 0)
             return found is None or not found[1].is_open
@@ -146,8 +195,18 @@ class Wishes:
             case FenceTask():
                 return slot.fence >= command.token or not task.is_open
             case AcceptResult():
-                known = any(
-                    answer and (answer.node, answer.token) == (command.node, command.token)
-                    for answer in (slot.answer, *task.late)
-                )
-                return known or (job.is_finished and not task.accepted)
+                if task.knows((command.slot, command.node, command.token)):
+                    return True
+                if task.takes(command.slot, command.token):
+                    return False
+                # It is evidence at most, and there may be enough of that.
+                return len(task.late) >= LATE_MAX or (job.is_finished and not task.accepted)
+
+
+def _job_of(command: Command) -> Job:
+    assert isinstance(command, SubmitJob)
+    return command.job
+
+
+def _other_job(job: str) -> str:
+    return f"there is another job {job!r} already: change its name"

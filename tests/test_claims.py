@@ -11,6 +11,7 @@ from protocol import claims, codec
 from protocol.claims import Claim, ClaimBook, Phase
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, Quorum
+from protocol.ledger import TOKEN_MAX
 from protocol.store import Version
 
 UNIT = ("job", "a", 0)
@@ -102,3 +103,29 @@ def test_the_slots_of_one_task_go_to_different_nodes() -> None:
 def test_a_spread_over_one_node_gives_it_everything() -> None:
     given = claims.spread(job(task("a", quorum=Quorum(3, 2)), task("b", "a")), [ADA])
     assert [node for _, _, node in given] == [ADA] * 4
+
+
+def test_whoever_is_still_at_work_goes_before_whoever_gave_up() -> None:
+    """Else good work is aborted for a claim that nobody holds."""
+    for working, released in permutations([ADA, BOB, CAT], 2):
+        book = ClaimBook()
+        held = book.learn(
+            UNIT,
+            [
+                version(Claim(working, 1, Phase.WORKING)),
+                version(Claim(released, 1, Phase.RELEASED)),
+            ],
+            0,
+        )
+        assert held is not None
+        assert held.claim.node == working
+
+
+def test_a_unit_has_one_key() -> None:
+    for key in ("claim/job/a/00", "claim/job/a/\u0660", "claim/job/a/+0"):
+        assert claims.unit_of(key) is None
+
+
+def test_a_token_beyond_counting_is_no_claim() -> None:
+    book = ClaimBook()
+    assert book.learn(UNIT, [version(Claim(ADA, TOKEN_MAX + 1, Phase.WORKING))], 0) is None

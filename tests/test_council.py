@@ -10,7 +10,7 @@ from small_world import SmallWorld
 
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.council import Council
-from protocol.facts import MemberFailed, MemberJoined
+from protocol.facts import MemberJoined, MemberRefuted
 from protocol.identity import NodeId
 
 JOINED = MemberJoined(NodeId("x"), "x", "x:1")
@@ -77,11 +77,11 @@ def test_a_change_that_cannot_be_made_yet_is_tried_again_soon() -> None:
     assert council.deadline() == play.now + CONFIG.heartbeat_ns
 
 
-def test_a_failure_is_a_reason_to_look_again() -> None:
+def test_a_suspect_that_refutes_is_a_reason_to_look_again() -> None:
     play, council = founded(1, "bc")
     decide(play, council, "bc")
     assert council.deadline() is None
-    play.act("a", lambda turn: council.learn(turn, MemberFailed(NodeId("c"), NodeId("a"))))
+    play.act("a", lambda turn: council.learn(turn, MemberRefuted(NodeId("c"), 1)))
     assert council.deadline() == play.now
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,7 +12,7 @@ from protocol import codec
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import GossipConfig
 from protocol.effects import KeepBatch
-from protocol.facts import BatchMerged, BatchRefused, Fact, SiblingsFound
+from protocol.facts import BatchMerged, BatchRefused, Fact, RequestRefused, SiblingsFound
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.messages import Delta, Digest, Message, Push, Summary
@@ -251,3 +252,83 @@ def test_random_comparisons_make_all_stores_equal() -> None:
         circle.compare(*random.sample(range(8), 2))
     assert len({gossip.store.fingerprint() for gossip in circle.gossips}) == 1
     assert all(len(circle.values(who, "k0")) == 8 for who in range(8)), "all siblings, everywhere"
+
+
+# -- quotas ----------------------------------------------------------------------------------------
+
+
+FEW = replace(CONFIG, entries_per_author_max=5)
+
+
+def limited(identity: Identity) -> Gossip:
+    store = Store(identity, "team", FEW.entries_per_author_max)
+    return Gossip(store, FEW, Random(1), 0)
+
+
+def fill(gossip: Gossip, count: int, store_max: int) -> list[KeepBatch]:
+    """Write one value a step, whatever the others will take: what was persisted."""
+    gossip.store.entries_per_author_max = store_max
+    kept = []
+    for number in range(count):
+        turn = Turn(number, number, 1)
+        gossip.write(turn, [(f"k{number}", bytes(200_000))])
+        kept += [record for record in turn.records if isinstance(record, KeepBatch)]
+    return kept
+
+
+def test_writes_beyond_the_quota_are_refused_with_a_fact() -> None:
+    gossip = limited(Identity(b"a" * 32))
+    assert len(fill(gossip, 5, 5)) == 5
+    turn = Turn(9, 9, 1)
+    gossip.write(turn, [("k", b"")])
+    assert [type(fact) for fact in turn.facts] == [RequestRefused]
+    assert not turn.records
+
+
+def test_a_node_that_wrote_beyond_the_quota_can_start_again() -> None:
+    kept = fill(limited(Identity(b"a" * 32)), 8, 100)
+    again = limited(Identity(b"a" * 32))
+    again.store.restore([record.encoded for record in kept])
+    assert again.store.last_of(Identity(b"a" * 32).node) == 8
+
+
+def test_a_delta_that_brings_nothing_is_not_asked_to_go_on() -> None:
+    ada, bob = Identity(b"a" * 32), Identity(b"b" * 32)
+    rich, poor = limited(ada), limited(bob)
+    fill(rich, 12, 100)
+    wire: deque[tuple[Gossip, NodeId, Message]] = deque(
+        [(rich, bob.node, Digest(poor.store.vector(), wants_answer=False))]
+    )
+    exchanged = 0
+    while wire:
+        receiver, sender, message = wire.popleft()
+        turn = Turn(0, 0, 1)
+        assert isinstance(message, Push | Summary | Digest | Delta)
+        receiver.receive(turn, sender, message)
+        other, own = (poor, ada.node) if receiver is rich else (rich, bob.node)
+        for item in [*turn.before, *turn.after]:
+            assert isinstance(item, tuple)
+            wire.append((other, own, item[2]))
+        exchanged += 1
+        assert exchanged < 20, "the exchange does not end"
+    assert poor.store.last_of(ada.node) == FEW.entries_per_author_max
+
+
+def test_many_writes_of_one_step_become_several_batches() -> None:
+    gossip = Gossip(Store(Identity(b"a" * 32), "team", 10_000), CONFIG, Random(1), 0)
+    turn = Turn(0, 0, 1)
+    gossip.write(turn, [(f"k{number}", b"") for number in range(2_500)])
+    assert [(record.first, record.last) for record in turn.records] == [  # type: ignore[union-attr]
+        (1, 1_000),
+        (1_001, 2_000),
+        (2_001, 2_500),
+    ]
+
+
+def test_two_histories_of_one_author_have_different_fingerprints() -> None:
+    """A journal restored from an old backup: equal counts, different entries."""
+    one, two = (Store(Identity(b"a" * 32), "team", 100) for _ in range(2))
+    one.write([("k", b"1")], 1)
+    two.write([("k", b"2")], 1)
+    assert one.vector() == two.vector()
+    assert one.fingerprint() != two.fingerprint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from member_hand import CLUSTER, CONFIG, Town
@@ -19,7 +20,18 @@ from protocol.facts import (
     SeedUnreachable,
 )
 from protocol.identity import KEY_SIZE, NOBODY, Identity
-from protocol.membership import ENDPOINTS_MAX, METADATA_MAX, NAME_LENGTH_MAX, State, sign_record
+from protocol.membership import (
+    ENDPOINTS_MAX,
+    METADATA_MAX,
+    NAME_LENGTH_MAX,
+    PAGE_RECORDS_MAX,
+    RECORD_TEXT_MAX,
+    VERSION_MAX,
+    Member,
+    Membership,
+    State,
+    sign_record,
+)
 from protocol.messages import MemberRecord, MemberSync, Probe, ProbeAck, ProbeRequest, Rumor
 
 STRANGER = Identity(b"s" * KEY_SIZE)
@@ -391,3 +403,83 @@ def test_a_machine_shows_itself_in_one_line() -> None:
     town = Town(3)
     town.settle_in()
     assert repr(town.machine(0)) == f"<Membership {town.nodes[0][:6]} alive=2>"
+
+
+# -- what must not go on for ever ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wants_answer", [False, True])
+def test_a_stranger_that_cannot_be_taken_is_answered_once(wants_answer: bool) -> None:
+    full = Town(2, replace(CONFIG, members_max=0))
+    records = full.machine(1).own
+    full.run(5 * SECOND)
+    full.sent.clear()
+    full.receive(0, full.nodes[1], MemberSync((records,), (), wants_answer))
+    answers = [message for sender, to, message in full.sent if (sender, to) == (0, 1)]
+    assert len(answers) == (1 if wants_answer else 0)
+    assert not any(isinstance(m, MemberSync) and m.wants_answer for m in answers)
+
+
+def test_a_node_that_lost_its_journal_but_not_its_key_comes_back() -> None:
+    """It counts its starts from one again, and the others know of more."""
+    town = Town(3)
+    for _ in range(3):
+        town.run(10 * SECOND)
+        town.stop(2)
+        town.run(20 * SECOND)
+        assert town.state(0, 2) is State.FAILED
+        town.start(2)
+    town.run(20 * SECOND)
+    town.stop(2)
+    town.run(20 * SECOND)
+    town.epochs[2] = 0
+    town.start(2)
+    town.run(20 * SECOND)
+    assert [town.state(number, 2) for number in range(3)] == [State.ALIVE] * 3
+
+
+def test_two_processes_with_one_key_outbid_each_other_seldom() -> None:
+    town = Town(2)
+    town.run(5 * SECOND)
+    twin = replace(town.machine(1).own, endpoints=("twin:1",), epoch=9)
+    before = town.machine(1).own.incarnation
+    for _ in range(100):
+        twin = sign_record(
+            town.identities[1], CLUSTER, replace(twin, incarnation=twin.incarnation + 2)
+        )
+        town.receive(1, town.nodes[0], news(twin))
+    assert town.machine(1).own.epoch == 9
+    assert town.machine(1).own.incarnation - before <= 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"endpoints": ("x" * RECORD_TEXT_MAX, "y")},
+        {"metadata": (("k" * RECORD_TEXT_MAX, "v"),)},
+        {"epoch": VERSION_MAX + 1},
+        {"incarnation": VERSION_MAX + 1},
+    ],
+)
+def test_a_record_out_of_bounds_is_not_taken(changes: dict[str, object]) -> None:
+    town = Town(2)
+    town.receive(0, town.nodes[1], news(stranger_record(**changes)))
+    assert STRANGER.node not in town.machine(0).members()
+
+
+def test_a_node_whose_record_nobody_would_take_does_not_start() -> None:
+    record = stranger_record(name="n" * (NAME_LENGTH_MAX + 1))
+    with pytest.raises(ValueError, match="name is over 64 characters"):
+        Membership(STRANGER, CLUSTER, record, (), (), CONFIG, Random(1), 0)
+
+
+def test_all_that_is_known_travels_in_pages() -> None:
+    town = Town(2)
+    machine = town.machine(0)
+    for number in range(PAGE_RECORDS_MAX + 5):
+        identity = Identity(number.to_bytes(4, "big") * 8)
+        record = MemberRecord(identity.public_key, "m", ("m:1",), 1, 0, False, (), b"")
+        machine._members[identity.node] = Member(record, State.ALIVE, 0)
+    pages = machine._everything(wants_answer=True)
+    assert [len(page.records) for page in pages] == [PAGE_RECORDS_MAX, 6]
+    assert [page.wants_answer for page in pages] == [False, True]

@@ -8,7 +8,7 @@ import pytest
 from raft_hand import Play, entry, log_of, voters_entry
 
 from protocol.errors import RemoteProtocolError
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Append,
     AppendReply,
@@ -20,6 +20,7 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
+from protocol.raft import TERM_MAX
 
 # -- nodes that are no voters ------------------------------------------------------------------
 
@@ -190,3 +191,45 @@ def _random_message(random: Random) -> Message:
             return LearnRequest(small())
         case _:
             return Learned(entries, small())
+
+
+def test_a_seed_that_refuses_is_not_the_leader_that_is_gone() -> None:
+    """Neither has a name: a node without a leader must not campaign for each refused call."""
+    play = Play("abc")
+    play.elect("a")
+    play.isolate("b")
+    play.wait(2 * play.config.election_timeout_ns)
+    play.tick("b")
+    due = play["b"].deadline()
+    play.act("b", lambda turn: play["b"].lose_leader(turn, NOBODY))
+    assert play["b"].deadline() == due
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        VoteRequest(TERM_MAX + 1, 1, 1, True),
+        VoteReply(TERM_MAX + 1, 1, False, False),
+        Append(TERM_MAX + 1, 1, 0, 0, (), 0),
+        AppendReply(TERM_MAX + 1, 1, False, 0),
+    ],
+)
+def test_a_term_beyond_counting_is_refused(message: Message) -> None:
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    term = play["b"].term
+    with pytest.raises(RemoteProtocolError):
+        play.receive("b", "c", message)
+    assert play["b"].term == term
+
+
+def test_an_answer_from_before_a_voter_came_back_counts_for_nothing() -> None:
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    progress = play["a"]._progress[NodeId("b")]
+    heard, answered = progress.heard_at, progress.answered
+    play.wait(1)
+    play.receive("a", "b", AppendReply(play["a"].term, progress.request + 1, True, 0))
+    assert (progress.heard_at, progress.answered) == (heard, answered)

@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 from ledger_hand import job, task
 from small_world import EAGER, SmallWorld, done, failed
+from team_hand import CONFIG, SELF, Desk, finished, invoked, replies
 
 from protocol import codec
-from protocol.choice import View
 from protocol.claims import Claim, Phase, claim_key
 from protocol.clocks import SECOND, Nanoseconds
-from protocol.config import TeamConfig
-from protocol.effects import Abort, Assignment, Invoke, Reply
+from protocol.effects import Abort, Assignment, Reply
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.facts import (
     AttemptAborted,
@@ -26,92 +25,17 @@ from protocol.facts import (
     TaskClaimed,
     TaskStarted,
 )
-from protocol.identity import Identity
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, Budget, ClaimMode, File, Quorum, Usage
 from protocol.ledger import (
     AbandonTask,
     AcceptResult,
-    Ledger,
     SubmitJob,
     decode_command,
     encode_command,
 )
-from protocol.messages import EntryKind, LogEntry
-from protocol.store import Store
-from protocol.team import Team
-from protocol.turn import Turn
 
 ALL_MODES = list(ClaimMode)
-CONFIG = TeamConfig()
-SELF = Identity(b"t" * 32)
 DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
-
-
-class Desk:
-    """One node's team machine: the test is its log, its store and its clock."""
-
-    def __init__(self, config: TeamConfig = CONFIG) -> None:
-        self.now: Nanoseconds = 0
-        self.ledger = Ledger()
-        self.store = Store(SELF, "team", 10_000)
-        self.team = Team(SELF.node, config, self.ledger, self.store)
-        self.view = View(frozenset({SELF.node}), frozenset(), SELF.node)
-
-    def turn(self) -> Turn:
-        return Turn(self.now, self.now, 1)
-
-    def settle(self, turn: Turn) -> Turn:
-        """What `Peer` does at the end of a step, as far as this machine is concerned."""
-        carried = 0
-        while True:
-            for fact in turn.facts[carried:]:
-                self.team.learn(turn, fact)
-            carried = len(turn.facts)
-            if turn.writes:
-                writes, turn.writes = turn.writes, []
-                _, merged = self.store.write(writes, self.now)
-                for key in merged.keys:
-                    self.team._learn_key(turn, key, self.now)
-            deadline = self.team.deadline()
-            if self.team.dirty or (deadline is not None and deadline <= self.now):
-                self.team.decide(turn, self.view)
-            elif carried == len(turn.facts):
-                return turn
-
-    def commit(self, data: bytes) -> Turn:
-        """A command comes out of the log."""
-        turn = self.turn()
-        entry = LogEntry(self.ledger.applied + 1, 1, EntryKind.COMMAND, data)
-        for fact in self.ledger.apply(entry):
-            turn.report(fact)
-        return self.settle(turn)
-
-    def wait(self, duration: Nanoseconds) -> Turn:
-        self.now += duration
-        return self.settle(self.turn())
-
-    def submit(self, job: object) -> Turn:
-        turn = self.turn()
-        self.team.submit(turn, self.view, 7, job)  # type: ignore[arg-type]
-        return self.settle(turn)
-
-    def begin(self, *tasks: object, **options: object) -> Invoke:
-        """Submit a job and see its first task started."""
-        turn = self.submit(job(*tasks, **options))  # type: ignore[arg-type]
-        (command,) = turn.proposals
-        return invoked(self.commit(command))[0]
-
-
-def invoked(turn: Turn) -> list[Invoke]:
-    return [item for item in turn.before if isinstance(item, Invoke)]
-
-
-def replies(turn: Turn) -> list[Reply]:
-    return [item for item in turn.before if isinstance(item, Reply)]
-
-
-def finished(invocation: int, *files: File) -> Completed:
-    return Completed(invocation, files, "done", Usage())
 
 
 # -- one machine, by hand -----------------------------------------------------------------------
@@ -121,8 +45,9 @@ def test_a_wish_is_repeated_until_it_shows() -> None:
     desk = Desk()
     (command,) = desk.submit(job(task("a"))).proposals
     assert isinstance(decode_command(command), SubmitJob)
-    for _ in range(3):
-        assert desk.wait(CONFIG.propose_retry_ns).proposals == [command]
+    for tries in range(3):  # ever more seldom
+        assert desk.wait((CONFIG.propose_retry_ns << tries) - 1).proposals == []
+        assert desk.wait(1).proposals == [command]
     assert replies(desk.commit(command)) == [Reply(7, "", "job")]
     assert desk.wait(CONFIG.propose_retry_ns).proposals == []
 

@@ -121,10 +121,10 @@ class Transport:
         if correspondent is None:
             self._report_overflow(destination, endpoints, "too many nodes at once")
             return
-        frame = codec.encode(message)
-        if len(frame) > codec.FRAME_SIZE_MAX:
-            detail = f"message of {len(frame)} bytes, the limit is {codec.FRAME_SIZE_MAX}"
-            self._report_overflow(destination, endpoints, detail)
+        try:
+            frame = codec.encode(message)
+        except ValueError as fault:  # a message may be lost; a node that stops for one may not
+            self._report_overflow(destination, endpoints, str(fault))
             return
         is_cut = correspondent.node in self._draw.faults.drop_to
         if is_cut and correspondent.link is not None:

@@ -130,7 +130,8 @@ class Host:
         self.disk_delay_ns: Nanoseconds = MILLISECOND // 2
         self._life = 0  # events of an earlier life are void
         self._timer: Nanoseconds | None = None
-        self._writes: deque[tuple[Persist, list[Effect]]] = deque()
+        self._writes: list[tuple[Persist, list[Effect]]] = []  # for the next transaction
+        self._disk_is_busy = False
         self._agents: dict[int, bool] = {}  # invocation -> aborted
 
     @property
@@ -163,13 +164,14 @@ class Host:
         self._step(TimerFired())
 
     def crash(self) -> None:
-        """Stop between two effects: what was not durable is lost, and the others notice."""
+        """Stop between two events: what was not durable is lost, and the others notice."""
         assert self.peer is not None
         self.world.note(self, "# crashed")
         self.peer = None
         self._timer = None
         self._life += 1
         self._writes.clear()
+        self._disk_is_busy = False
         self._agents.clear()
         for other in self.world.hosts:
             if other.is_up and (self.number, other.number) not in self.world.network.blocked:
@@ -245,25 +247,30 @@ class Host:
                         watcher.see(self.world.now, self, effect.fact)
 
     def _write(self, persist: Persist, rest: list[Effect]) -> None:
-        """Writes complete in order, each some time after the one before."""
+        """Whatever comes while the disk is busy becomes the next transaction, as in the journal of
+        a real process."""
         self._writes.append((persist, rest))
-        if len(self._writes) == 1:
-            self._schedule_write()
+        if not self._disk_is_busy:
+            self._begin_transaction()
 
-    def _schedule_write(self) -> None:
+    def _begin_transaction(self) -> None:
+        self._disk_is_busy = True
+        transaction, self._writes = self._writes, []
         delay = int(self.random.expovariate(1.0) * self.disk_delay_ns) + 1
         life = self._life
-        self.world.at(self.world.now + delay, lambda: self._written(life))
+        self.world.at(self.world.now + delay, lambda: self._written(life, transaction))
 
-    def _written(self, life: int) -> None:
+    def _written(self, life: int, transaction: list[tuple[Persist, list[Effect]]]) -> None:
         if life != self._life:
             return
-        persist, rest = self._writes.popleft()
-        self.disk.write(persist.records)
+        for persist, _ in transaction:
+            self.disk.write(persist.records)
+        self._disk_is_busy = False
         if self._writes:
-            self._schedule_write()
-        self._perform(rest)
-        self._step(Persisted(persist.sequence))
+            self._begin_transaction()
+        for _, rest in transaction:
+            self._perform(rest)
+        self._step(Persisted(transaction[-1][0].sequence))
 
     def _send(self, effect: Send) -> None:
         world = self.world
