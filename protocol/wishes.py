@@ -98,7 +98,9 @@ class Wishes:
             wish = self._add(key, _Wish(command, encoded, turn.now))
             wish.gives_up_at = turn.now + self.config.submit_timeout_ns
         elif _job_of(wish.command) != command.job:
-            turn.perform(Reply(request, "InvalidJob", _other_job(command.job.id)))
+            # Which of the two there will be is not decided yet, so this is no refusal for good.
+            detail = f"somebody submits another job {command.job.id!r} right now; try again"
+            turn.perform(Reply(request, "Busy", detail))
             return
         wish.requests.append(request)
 

@@ -148,7 +148,7 @@ def test_a_rule_is_missed(
 # -- let loose in the simulator -------------------------------------------------------------------
 
 FIRST_SEED = 1
-SEEDS_MAX = 60  # within so many seeds a checker must have named the fault
+SEEDS_MAX = 100  # within so many seeds a checker must have named the fault
 
 LOOSE: list[tuple[str, type, str]] = [
     ("Raft", mutants.VotesTwice, "one_vote_per_term"),

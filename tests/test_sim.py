@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from random import Random
 
 import pytest
@@ -24,7 +25,8 @@ from protocol.messages import AppendReply, EntryKind, LogEntry, VoteReply
 from protocol.sim.checkers import Checkers, InvariantBroken
 from protocol.sim.disk import Disk
 from protocol.sim.network import Network
-from protocol.sim.scenario import Outcome, Verdict, draw, random_job, simulate
+from protocol.sim.scenario import Outcome, Verdict, draw, simulate
+from protocol.sim.workload import WorkloadOptions, random_job
 
 SEEDS = 200
 CHUNKS = 10
@@ -61,16 +63,17 @@ def test_the_number_of_nodes_can_be_chosen(nodes: int) -> None:
 
 def test_seeds_draw_every_kind_of_trouble_and_none() -> None:
     drawn = [draw(seed) for seed in range(100)]
-    for trouble in ("loss", "duplication", "crashes", "cuts", "agent_failures"):
+    for trouble in ("loss", "duplication", "crashes", "cuts"):
         amounts = {getattr(each, trouble) for each in drawn}
         assert 0 in amounts, f"{trouble} is absent in some seeds"
         assert len(amounts) > 2
-    assert len({each.claims for each in drawn}) == 4
+    for option in fields(WorkloadOptions):
+        assert len({getattr(each.work, option.name) for each in drawn}) > 1, option.name
 
 
 def test_a_drawn_job_can_be_run() -> None:
     for seed in range(50):
-        validate(random_job(Random(seed), draw(seed)))
+        validate(random_job(Random(seed), draw(seed).work))
 
 
 def test_a_verdict_is_an_exit_code() -> None:
@@ -243,6 +246,19 @@ def test_stores_with_equal_digests_and_other_values_are_found() -> None:
     peers[1].store._keys[peers[1].store.scan()[0]].versions = ()
     with pytest.raises(InvariantBroken, match="equal_values"):
         Checkers().check_stores(small.hosts)
+
+
+def test_an_answer_that_is_not_so_is_found() -> None:
+    small = SmallWorld(2)
+    mine, other = job(task("t")), job(task("other"))
+    small.do(mine)
+    Checkers().check_answer(small.hosts, mine, "")
+    Checkers().check_answer(small.hosts, other, "there is another")
+    Checkers().check_answer(small.hosts, other, None)
+    with pytest.raises(InvariantBroken, match="acknowledged_job"):
+        Checkers().check_answer(small.hosts, other, "")
+    with pytest.raises(InvariantBroken, match="refused_job"):
+        Checkers().check_answer(small.hosts, mine, "there is another")
 
 
 def test_a_node_s_vote_is_remembered_across_its_crash() -> None:

@@ -108,7 +108,7 @@ def test_a_client_that_repeats_its_request_is_answered_twice() -> None:
     wishes.submit(turn, SubmitJob(job(task("a")), (), 10), 7)
     wishes.submit(turn, SubmitJob(job(task("a")), (), 99), 8)
     wishes.submit(turn, SubmitJob(job(task("other")), ()), 9)
-    assert replies(turn) == [(9, "InvalidJob")]
+    assert replies(turn) == [(9, "Busy")]
     assert len(wishes) == 1
     assert pursue(wishes, book, 0) == 1
     turn = Turn(0, 0, 1)

@@ -21,6 +21,7 @@ from protocol.facts import (
     VoteGranted,
 )
 from protocol.identity import NodeId
+from protocol.jobs import Job
 from protocol.messages import AppendReply, Message, VoteReply
 from protocol.raft_log import Configuration
 from protocol.sim.world import Host
@@ -145,6 +146,17 @@ class Checkers:
         for fence in self._fences.get((fact.job, fact.task), ()) if len(slots) == 1 else ():
             if fence.index < fact.index and fact.token < fence.token:
                 raise InvariantBroken("fencing", f"{fence} and yet {fact}")
+
+    def check_answer(self, hosts: list[Host], job: Job, answer: str | None) -> None:
+        """What a client was told of its submission is so: success means that this very job is in
+        the ledgers, a refusal that it is not."""
+        for host in hosts:
+            state = host.peer.ledger.jobs.get(job.id) if host.peer else None
+            is_there = state is not None and state.job == job
+            if answer == "" and state is not None and not is_there:
+                raise InvariantBroken("acknowledged_job", f"n{host.number} has another {job.id}")
+            if answer and is_there:
+                raise InvariantBroken("refused_job", f"n{host.number} has {job.id}: {answer}")
 
     def check_stores(self, hosts: list[Host]) -> None:
         """Strong eventual consistency (Shapiro et al. 2011): who has received the same entries is

@@ -15,11 +15,14 @@ from random import Random
 
 from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
-from protocol.effects import Assignment
-from protocol.events import AgentFailed, Completed, Failure, Submitted
-from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Quorum, Task
 from protocol.sim.checkers import Checkers, InvariantBroken
 from protocol.sim.network import Network
+from protocol.sim.workload import (
+    SimulatedAgents,
+    WorkloadOptions,
+    clients_of,
+    draw_workload,
+)
 from protocol.sim.world import Host, World
 
 FAULTS_FROM = 2 * SECOND
@@ -47,18 +50,13 @@ class Drawn:
     disk_ms: float
     crashes: int
     cuts: int
-    tasks: int
-    claims: ClaimMode
-    agent_failures: float
-    quorum: int
+    work: WorkloadOptions
 
     def __str__(self) -> str:
         return (
             f"nodes={self.nodes} faults={self.faults_s:.0f}s loss={self.loss:.2f} "
             f"duplication={self.duplication:.2f} delay={self.delay_ms:.1f}ms "
-            f"disk={self.disk_ms:.1f}ms crashes={self.crashes} cuts={self.cuts} "
-            f"tasks={self.tasks} claims={self.claims.value} "
-            f"agent_failures={self.agent_failures:.2f} quorum={self.quorum}"
+            f"disk={self.disk_ms:.1f}ms crashes={self.crashes} cuts={self.cuts} {self.work}"
         )
 
 
@@ -75,10 +73,7 @@ def draw(seed: int, nodes: int | None = None) -> Drawn:
         disk_ms=random.choice((0.1, 1.0, 10.0, 60.0)),
         crashes=random.choice((0, 0, 1, 3, 8)),
         cuts=random.choice((0, 0, 1, 2, 5)),
-        tasks=random.randint(1, 14),
-        claims=random.choice(tuple(ClaimMode)),
-        agent_failures=random.choice((0.0, 0.0, 0.1, 0.3)),
-        quorum=random.choice((1, 1, 1, 3)),
+        work=draw_workload(random),
     )
     return replace(drawn, nodes=nodes) if nodes is not None else drawn
 
@@ -108,49 +103,6 @@ class Outcome:
         return f"{line}\n  {self.detail}\n  drawn: {self.drawn}\n  repeat: {command} --trace"
 
 
-class SimulatedAgents:
-    """Agents that take a drawn time, fail at a drawn rate, and answer differently on each node
-    unless the task is answered by quorum."""
-
-    def __init__(self, random: Random, failures: float) -> None:
-        self.random = random
-        self.failures = failures
-
-    def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
-        seconds = self.random.lognormvariate(-0.5, 0.6)
-        duration = int(seconds * SECOND)
-        if self.random.random() < self.failures:
-            failed = AgentFailed(0, Failure.VERIFY, "a drawn failure", (), NO_USAGE)
-            return duration, failed
-        task = assignment.task
-        mark = "" if task.quorum.of > 1 else f" {self.random.getrandbits(32)}"
-        text = f"{assignment.job}/{task.id}{mark}"
-        files = tuple(File(path, text.encode()) for path in task.writes)
-        return duration, Completed(0, files, text, NO_USAGE)
-
-
-def random_job(random: Random, drawn: Drawn) -> Job:
-    """A job whose tasks each need a few of the earlier ones."""
-    tasks: list[Task] = []
-    for number in range(drawn.tasks):
-        names = [task.id for task in tasks]
-        needs = random.sample(names, min(len(names), random.choice((0, 0, 1, 1, 2))))
-        quorum = Quorum(drawn.quorum, 1 + drawn.quorum // 2)
-        if number % 3:
-            quorum = Quorum()
-        tasks.append(
-            Task(
-                id=f"t{number}",
-                prompt="simulated",
-                needs=tuple(sorted(needs)),
-                writes=(f"t{number}.txt",),
-                quorum=quorum,
-                attempts_max=50,
-            )
-        )
-    return Job(id="job", name="job", tasks=tuple(tasks), claims=drawn.claims)
-
-
 class Run:
     """One seed being run."""
 
@@ -164,11 +116,13 @@ class Run:
             loss=drawn.loss,
             duplication=drawn.duplication,
         )
-        agents = SimulatedAgents(Random(f"{seed}/agents"), drawn.agent_failures)
-        self.world = World(seed, presets.local(), network, agents)
+        agents = SimulatedAgents(Random(f"{seed}/agents"), drawn.work)
+        base = presets.local()
+        config = replace(base, team=replace(base.team, slots=drawn.work.slots))
+        self.world = World(seed, config, network, agents)
         self.checkers = Checkers()
         self.world.watchers.append(self.checkers)
-        self.job = random_job(self.random, drawn)
+        self.clients = clients_of(self.world, self.random, drawn.work)
         self._healed = False
 
     def execute(self) -> Outcome:
@@ -199,13 +153,16 @@ class Run:
             world.at(self.random.randrange(SECOND // 2), host.start)
         faults_end = FAULTS_FROM + int(drawn.faults_s * SECOND)
         self._schedule_faults(faults_end)
-        world.at(FAULTS_FROM, self._submit)
+        for client in self.clients:
+            world.at(FAULTS_FROM + self.random.randrange(SECOND), client.ask)
         world.run(faults_end)
         self.checkers.check_logs(world.hosts)
         self._heal()
         converged = world.run(faults_end + LIVENESS_MAX, self._is_converged)
         self.checkers.check_logs(world.hosts)
         self.checkers.check_stores(world.hosts)
+        for client in self.clients:
+            self.checkers.check_answer(world.hosts, client.job, client.answer)
         if not converged:
             return Verdict.NO_CONVERGENCE, "; ".join(repr(host.peer) for host in world.hosts)
         return Verdict.HELD, ""
@@ -239,15 +196,6 @@ class Run:
         if not self._healed:
             self.world.network.cut(order[:size], order[size:], both_ways)
 
-    def _submit(self) -> None:
-        """Ask one node after another until the job is in some ledger: a client that repeats."""
-        if any(host.peer and self.job.id in host.peer.ledger.jobs for host in self.world.hosts):
-            return
-        up = [host for host in self.world.hosts if host.is_up]
-        if up:
-            self.random.choice(up).submit(Submitted(1, self.job))
-        self.world.at(self.world.now + 3 * SECOND, self._submit)
-
     def _heal(self) -> None:
         self._healed = True
         self.world.network.heal()
@@ -260,17 +208,20 @@ class Run:
     def _is_converged(self) -> bool:
         peers = [host.peer for host in self.world.hosts if host.peer]
         first = peers[0]
-        job = first.ledger.jobs.get(self.job.id)
-        if len(peers) < len(self.world.hosts) or job is None or not job.is_finished:
+        if len(peers) < len(self.world.hosts):
+            return False
+        if any(client.answer is None for client in self.clients):
+            return False
+        outcomes = [(job, state.outcome) for job, state in first.ledger.jobs.items()]
+        if len(outcomes) < self.drawn.work.jobs or not all(outcome for _, outcome in outcomes):
             return False
         return all(
-            peer.ledger.applied == first.ledger.applied
-            and peer.ledger.jobs[self.job.id].outcome == job.outcome
+            [(job, state.outcome) for job, state in peer.ledger.jobs.items()] == outcomes
+            and peer.ledger.applied == first.ledger.applied
             and peer.store.fingerprint() == first.store.fingerprint()
             and len(peer.membership.alive()) == len(peers) - 1
             for peer in peers
-            if self.job.id in peer.ledger.jobs
-        ) and all(self.job.id in peer.ledger.jobs for peer in peers)
+        )
 
 
 def simulate(seed: int, nodes: int | None = None) -> Outcome:

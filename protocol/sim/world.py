@@ -25,6 +25,7 @@ from protocol.events import (
     Failure,
     LinkFault,
     Persisted,
+    Progressed,
     Received,
     TimerFired,
     Undeliverable,
@@ -299,6 +300,9 @@ class Host:
         delay, end = self.world.agents.perform(effect.assignment)
         life = self._life
         number = effect.invocation
+        if isinstance(end, Completed) and end.files:  # the first file is there half-way
+            progressed = Progressed(number, end.files[:1])
+            self.later(delay // 2, progressed)
         self.world.at(self.world.now + delay, lambda: self._agent_ended(life, number, end))
 
     def _abort(self, effect: Abort) -> None:

@@ -1,0 +1,133 @@
+"""What a simulated team is asked to do: drawn jobs, agents that take a drawn time and may fail, and
+clients that insist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from protocol.clocks import SECOND, Nanoseconds
+from protocol.effects import Assignment
+from protocol.events import AgentFailed, Completed, Failure, Submitted
+from protocol.jobs import Budget, ClaimMode, File, Job, Quorum, Task, Usage
+from protocol.sim.world import World
+
+CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
+TOKENS_PER_ATTEMPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadOptions:
+    """The sizes of a workload. `rival`: a second client asks for another job under the first one's
+    id. `tokens` is each job's budget, 0 for none."""
+
+    jobs: int
+    tasks: int
+    claims: ClaimMode
+    quorum: int
+    slots: int
+    agent_failures: float
+    result_size: int
+    tokens: int
+    rival: bool
+
+    def __str__(self) -> str:
+        return (
+            f"jobs={self.jobs} tasks={self.tasks} claims={self.claims.value} "
+            f"quorum={self.quorum} slots={self.slots} agent_failures={self.agent_failures:.2f} "
+            f"result_size={self.result_size} tokens={self.tokens} rival={self.rival}"
+        )
+
+
+def draw_workload(random: Random) -> WorkloadOptions:
+    """Mostly plain, sometimes odd."""
+    return WorkloadOptions(
+        jobs=random.choice((1, 1, 1, 2, 3)),
+        tasks=random.randint(1, 14),
+        claims=random.choice(tuple(ClaimMode)),
+        quorum=random.choice((1, 1, 1, 3)),
+        slots=random.choice((1, 1, 1, 2, 4)),
+        agent_failures=random.choice((0.0, 0.0, 0.1, 0.3)),
+        result_size=random.choice((20, 20, 20, 50_000)),
+        tokens=random.choice((0, 0, 0, 5 * TOKENS_PER_ATTEMPT)),
+        rival=random.choice((False, False, True)),
+    )
+
+
+class SimulatedAgents:
+    """Agents that answer differently each time, unless the task is answered by quorum."""
+
+    def __init__(self, random: Random, options: WorkloadOptions) -> None:
+        self.random = random
+        self.options = options
+
+    def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        duration = int(self.random.lognormvariate(-0.5, 0.6) * SECOND)
+        usage = Usage(1, 0, TOKENS_PER_ATTEMPT, simulated=True)
+        if self.random.random() < self.options.agent_failures:
+            return duration, AgentFailed(0, Failure.VERIFY, "a drawn failure", (), usage)
+        task = assignment.task
+        mark = "" if task.quorum.of > 1 else f" {self.random.getrandbits(32)}"
+        text = f"{assignment.job}/{task.id}{mark}"
+        content = text.encode().ljust(self.options.result_size)
+        files = tuple(File(path, content) for path in task.writes)
+        return duration, Completed(0, files, text, usage)
+
+
+def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> Job:
+    """A job whose tasks each need a few of the earlier ones."""
+    tasks: list[Task] = []
+    for number in range(options.tasks):
+        names = [task.id for task in tasks]
+        needs = random.sample(names, min(len(names), random.choice((0, 0, 1, 1, 2))))
+        quorum = Quorum(options.quorum, 1 + options.quorum // 2)
+        if number % 3:
+            quorum = Quorum()
+        tasks.append(
+            Task(
+                id=f"t{number}",
+                prompt="simulated",
+                needs=tuple(sorted(needs)),
+                writes=(f"t{number}.txt",),
+                quorum=quorum,
+                attempts_max=50,
+            )
+        )
+    budget = Budget(tokens=options.tokens)
+    return Job(id=name, name=name, tasks=tuple(tasks), claims=options.claims, budget=budget)
+
+
+class Client:
+    """Asks one node after another for its job until one gives a definite answer.
+
+    `answer` is None until then, "" for success, and the reason for a refusal.
+    """
+
+    def __init__(self, world: World, random: Random, request: int, job: Job) -> None:
+        self.world = world
+        self.random = random
+        self.request = request
+        self.job = job
+        self.answer: str | None = None
+
+    def ask(self) -> None:
+        """Look for an answer, else ask the next node."""
+        for host in self.world.hosts:
+            reply = host.replies.pop(self.request, None)
+            if reply is not None and reply.error in ("", "InvalidJob"):
+                self.answer = reply.detail if reply.error else ""
+        if self.answer is not None:
+            return
+        up = [host for host in self.world.hosts if host.is_up]
+        if up:
+            self.random.choice(up).submit(Submitted(self.request, self.job))
+        self.world.at(self.world.now + CLIENT_RETRY_NS, self.ask)
+
+
+def clients_of(world: World, random: Random, options: WorkloadOptions) -> list[Client]:
+    """One client a job, and perhaps a rival of the first."""
+    jobs = [random_job(random, options, f"job{number}") for number in range(options.jobs)]
+    if options.rival:
+        jobs.append(Job(jobs[0].id, "rival", (Task("other", "simulated"),)))
+    return [Client(world, random, request, job) for request, job in enumerate(jobs, start=1)]
