@@ -30,7 +30,11 @@ from protocol.sim.workload import WorkloadOptions, random_job
 
 SEEDS = 200
 CHUNKS = 10
-STALLED_ONCE = 2108  # a follower's hint below the match index was taken for stale
+FAILED_ONCE = [
+    2108,  # a follower's hint below the match index was taken for stale
+    265,  # a client was refused for good while it was open which of two jobs would be taken
+    1024,  # the same, with claims in the log
+]
 
 
 # -- seeds --------------------------------------------------------------------------------------
@@ -43,8 +47,9 @@ def test_two_hundred_seeds_hold(chunk: int) -> None:
         assert outcome.verdict is Verdict.HELD, outcome.summary()
 
 
-def test_a_seed_that_stalled_once_holds() -> None:
-    outcome = simulate(STALLED_ONCE)
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_a_seed_that_failed_once_holds(seed: int) -> None:
+    outcome = simulate(seed)
     assert outcome.verdict is Verdict.HELD, outcome.summary()
 
 
