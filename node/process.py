@@ -15,7 +15,6 @@ import contextlib
 import gc
 import os
 import secrets
-import shutil
 import signal
 import socket
 import sys
@@ -29,6 +28,8 @@ import uvloop
 
 from node import settings as node_settings
 from node.agents.invocation import Invocations
+from node.agents.process import hide_from_programs
+from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
 from node.database import JournalError
 from node.doors.client import ClientDoor
@@ -68,13 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def run(settings: NodeSettings) -> int:
     """A node's life."""
+    hide_from_programs()  # what agents and checks run must not read our secrets from memory
     seed = load_or_create_seed(settings.data_dir)
     identity = Identity(seed)
     trust = ClusterTrust(settings.cluster, settings.secret, seed)
     journal = Journal.open(settings.data_dir, settings.cluster, identity.node)
     code = EXIT_FAILED
     try:
-        code = await _run_with_journal(settings, identity, trust, journal)
+        with scratch_root(settings.data_dir) as scratch:
+            code = await _run_with_journal(settings, identity, trust, journal, scratch)
     finally:
         try:
             journal.close()
@@ -86,7 +89,11 @@ async def run(settings: NodeSettings) -> int:
 
 
 async def _run_with_journal(
-    settings: NodeSettings, identity: Identity, trust: ClusterTrust, journal: Journal
+    settings: NodeSettings,
+    identity: Identity,
+    trust: ClusterTrust,
+    journal: Journal,
+    scratch: Path,
 ) -> int:
     peer_socket = _listener(settings.listen, settings.listen_fd)
     door_socket = _listener(settings.door, settings.door_fd)
@@ -112,7 +119,7 @@ async def _run_with_journal(
     )
     inbox = _Inbox()
     transport = Transport(trust, inbox.deliver, allow_faults=settings.allow_faults)
-    workers = Invocations(_agent_settings(settings), inbox.deliver)
+    workers = Invocations(_agent_settings(settings, scratch), inbox.deliver)
     runtime = Runtime(peer, transport, journal, workers, telemetry)
     inbox.runtime = runtime
     journal.on_failure = runtime.stop
@@ -173,10 +180,7 @@ def _config(settings: NodeSettings) -> Config:
     return replace(config, team=replace(config.team, slots=settings.slots))
 
 
-def _agent_settings(settings: NodeSettings) -> AgentSettings:
-    scratch = settings.data_dir / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)  # what an earlier life left when it was killed
-    scratch.mkdir()
+def _agent_settings(settings: NodeSettings, scratch: Path) -> AgentSettings:
     agents = AgentSettings.from_environment(os.environ, scratch)
     return replace(
         agents,

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from node.agents.answer import Answer, AnswerReader
 from node.agents.invocation import Invocations
 from node.agents.settings import AgentSettings
 from protocol.effects import Assignment
@@ -107,3 +108,10 @@ def assigned(agent: str, **changes: object) -> Assignment:
 
 def text_file(path: str, text: str) -> File:
     return File(path, text.encode())
+
+
+def read_answer(text: str, wanted: tuple[str, ...]) -> Answer:
+    """What is found in an answer that comes in one piece."""
+    reader = AnswerReader(wanted)
+    reader.feed(text)
+    return reader.close()

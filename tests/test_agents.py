@@ -4,16 +4,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from agent_setup import ADD, Watched, assigned, quick, text_file
 
+from node.agents import Progress
+from node.agents.backends import check_backends
+from node.agents.command_agent import TALK_SIZE_MAX, CommandAgent
 from node.agents.invocation import WAITING_MAX
+from node.agents.python_agent import PythonAgent
+from node.agents.scratch import ROOT_PREFIX, ROOT_RECORD, scratch_folder, scratch_root
+from node.agents.settings import AgentSettings
+from node.agents.verify import Verifier
+from node.lists import load
 from protocol.effects import Assignment
+from protocol.errors import InvalidJob
 from protocol.events import AgentFailed, Completed, Failure
-from protocol.jobs import FILE_SIZE_MAX, Usage
+from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Job, Task, Usage
+from protocol.ledger import fault_of_result
 
 PASSES = "{python} -c 'from add import add; assert add(2, 3) == 5'"
 
@@ -175,6 +186,120 @@ async def test_a_program_over_time_is_killed_and_reported(node: Watched, tmp_pat
     assert await gone(await started_pid(pid))
 
 
+async def test_a_path_that_is_file_and_folder_is_an_output_failure(node: Watched) -> None:
+    for number, changes in enumerate(
+        (
+            {"program": "mkdir add.py"},
+            {"program": "echo 1 > x; echo", "writes": ("x", "x/y")},
+            {"program": "echo", "inputs": (text_file("x", "1"), text_file("x/y", "2"))},
+        )
+    ):
+        node.invocations.start(number, assigned("command", **changes))
+        end = await node.wait_end(number)
+        assert isinstance(end, AgentFailed)
+        assert end.reason is Failure.OUTPUT
+        assert any(
+            words in end.detail
+            for words in ("not a regular file", "did not write x/y", "both a file and a folder")
+        ), end.detail
+
+
+async def test_an_endless_talk_beside_files_is_cut_to_its_end(node: Watched) -> None:
+    line = "echo 1 > add.py; head -c 900000 /dev/zero | tr '\\0' x; echo the end"
+    end = await node.run(assigned("command", program=line))
+    assert isinstance(end, Completed)
+    assert end.text.startswith("... x")
+    assert end.text.endswith("the end")
+    assert len(end.text) == TALK_SIZE_MAX
+
+
+@pytest.mark.parametrize("letter", ["x", "\\377"])
+async def test_files_up_to_the_limit_leave_no_room_for_talk(node: Watched, letter: str) -> None:
+    task = assigned(
+        "command",
+        program=f"for f in a b c d; do head -c {FILE_SIZE_MAX} /dev/zero > $f; done; "
+        f"rm d; head -c {FILE_SIZE_MAX - 100} /dev/zero > d; "
+        f"head -c 1000 /dev/zero | tr '\\0' '{letter}'",
+        writes=("a", "b", "c", "d"),
+    )
+    end = await node.run(task)
+    assert isinstance(end, Completed)
+    assert fault_of_result(task.task, end.files, end.text) == ""
+    assert 90 <= len(end.text.encode()) <= 100
+    assert sum(len(file.content) for file in end.files) == RESULT_SIZE_MAX - 100
+
+
+async def test_an_answer_that_cannot_travel_is_refused(node: Watched) -> None:
+    end = await node.run(assigned("command", program="head -c 300000 /dev/zero", writes=()))
+    assert isinstance(end, AgentFailed)
+    assert (end.reason, end.detail) == (
+        Failure.OUTPUT,
+        "the answer is over the limit of 262144 bytes: let the task write a file",
+    )
+
+
+async def test_output_that_is_no_text_is_kept_as_a_file_and_replaced_in_texts(
+    node: Watched,
+) -> None:
+    for number, (writes, line) in enumerate(
+        ((("add.py",), ""), ((), ""), (("add.py",), "; echo 1 > add.py"), ((), "; exit 1"))
+    ):
+        program = f"printf 'a\\355\\240\\200\\377b'{line}"  # half a character, and no character
+        node.invocations.start(number, assigned("command", program=program, writes=writes))
+    file, answer, talk, failed = [await node.wait_end(number) for number in range(4)]
+    assert isinstance(file, Completed)
+    assert file.files == (File("add.py", b"a\xed\xa0\x80\xffb"),)
+    replaced = "a\ufffd\ufffd\ufffd\ufffdb"
+    assert isinstance(answer, Completed)
+    assert isinstance(talk, Completed)
+    assert isinstance(failed, AgentFailed)
+    assert (answer.text, talk.text) == (replaced, replaced)
+    assert failed.detail == f"the program ended with status 1: {replaced}"
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's environment."""
+    for name in ("QUORATE_SECRET", "QUORATE_TOKEN", "OPENAI_API_KEY", "JAVA_HOME"):
+        monkeypatch.setenv(name, f"value of {name}")
+    monkeypatch.setenv("LC_TIME", "C")
+
+
+ENVIRONMENT = """
+def environment(prompt, workspace):
+    import os
+    return "\\n".join(f"{name}={value}" for name, value in os.environ.items())
+"""
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_programs_get_no_secrets_but_those_that_the_settings_name(tmp_path: Path) -> None:
+    environment = {"QUORATE_PROGRAM_ENV": "OPENAI_API_KEY, JAVA_HOME"}
+    named = AgentSettings.from_environment(environment, tmp_path).program_variables
+    fixtures = (text_file("my_module.py", ENVIRONMENT),)
+    for make, program in ((CommandAgent, "env"), (PythonAgent, "my_module:environment")):
+        for variables in ((), named):
+            async with scratch_folder(tmp_path) as workspace:
+                assignment = assigned("any", program=program, writes=(), fixtures=fixtures)
+                result = await make(variables).run(assignment, workspace, Progress(lambda _: None))
+            lines = result.text.splitlines()
+            assert {"LC_TIME=C", "QUORATE_TASK=add"} <= set(lines)
+            assert [line for line in lines if "value of" in line] == [
+                f"{name}=value of {name}" for name in os.environ if name in variables
+            ]
+
+
+@pytest.mark.usefixtures("secrets")
+async def test_checks_get_no_secrets_whatever_the_settings_name(tmp_path: Path) -> None:
+    verify = "env | sort | grep 'value of'; exit 1"
+    assignment = assigned("any", verify=verify, writes=())
+    for variables, seen in (
+        ((), f"the check said no without a word (exit 1): {verify}"),
+        (("JAVA_HOME", "OPENAI_API_KEY"), "JAVA_HOME=value of JAVA_HOME"),
+    ):
+        assert await Verifier(tmp_path, variables=variables).check(assignment, ()) == seen
+
+
 # -- python --------------------------------------------------------------------------------------
 
 MODULE = """
@@ -193,6 +318,12 @@ def fails(prompt, workspace):
     raise ValueError("no such luck")
 def leaves(prompt, workspace):
     raise SystemExit(0)
+def half(prompt, workspace):
+    return "a\\ud800b"
+def half_file(prompt, workspace):
+    return {"add.py": "a\\ud800b"}
+def half_fault(prompt, workspace):
+    raise ValueError("a\\ud800b")
 def number(prompt, workspace):
     return 42
 def dies(prompt, workspace):
@@ -237,6 +368,20 @@ async def test_a_function_that_fails_gives_its_last_line(
     assert isinstance(end, AgentFailed)
     assert end.reason is reason
     assert words in end.detail
+
+
+async def test_half_characters_of_a_function_do_not_come_out(node: Watched) -> None:
+    for number, (function, writes) in enumerate(
+        (("half", ()), ("half_file", ("add.py",)), ("half_fault", ()))
+    ):
+        node.invocations.start(number, called(function, writes=writes))
+    text, file, failed = [await node.wait_end(number) for number in range(3)]
+    assert isinstance(text, Completed)
+    assert text.text == "a\ufffdb"
+    assert isinstance(file, Completed)
+    assert file.files == (text_file("add.py", "a\ufffdb"),)
+    assert isinstance(failed, AgentFailed)
+    assert failed.detail.endswith("ValueError: a\ufffdb")
 
 
 async def test_abort_kills_the_worker(node: Watched, tmp_path: Path) -> None:
@@ -302,12 +447,12 @@ async def test_an_invocation_beyond_the_waiting_room_is_refused(tmp_path: Path) 
 async def test_an_exception_in_an_agent_ends_only_its_attempt(
     node: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clash = (text_file("a", "file"), text_file("a/b", "below a file"))
-    end = await node.run(assigned("command", program="echo", fixtures=clash))
+    unplain = (text_file("a//b", ""),)  # no job that was validated has such a path
+    end = await node.run(assigned("command", program="echo", fixtures=unplain))
     assert isinstance(end, AgentFailed)
     assert end.reason is Failure.AGENT
     assert "\n" not in end.detail
-    assert "Error" in end.detail
+    assert "InvalidJob: path 'a//b'" in end.detail
     assert "invocation 1 failed" in caplog.text
 
 
@@ -350,14 +495,6 @@ async def test_the_check_of_a_question_reads_the_text(node: Watched) -> None:
     assert isinstance(end, Completed)
 
 
-async def test_the_check_gets_no_credentials(
-    node: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    end = await node.run(assigned("command", program="echo x", verify='test -z "$OPENAI_API_KEY"'))
-    assert isinstance(end, Completed)
-
-
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -393,3 +530,110 @@ async def test_abort_kills_a_check_under_way(node: Watched, tmp_path: Path) -> N
 async def test_a_folder_made_read_only_is_removed_all_the_same(node: Watched) -> None:
     line = "mkdir -p d/e; echo > d/e/f; chmod 500 d/e d; echo x"
     assert isinstance(await node.run(assigned("command", program=line)), Completed)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "import os\nos._exit(0)\n",
+        "import sys\nsys.exit(0)\n",
+        "import atexit, os\natexit.register(os._exit, 0)\ndef double(x):\n    return 3\n",
+        "import os\ndef double(x):\n    os._exit(0)\n",
+        "import os, signal\ndef double(x):\n    os.kill(os.getpid(), signal.SIGKILL)\n",
+        "import os\nfor fd in range(3, 20):\n    try:\n        os.write(fd, bytes(17))\n"
+        "    except OSError:\n        pass\nos._exit(0)\n",
+    ],
+)
+async def test_a_file_that_ends_the_process_does_not_pass_a_packaged_check(
+    node: Watched, content: str
+) -> None:
+    job = load("mathutils_p09")
+    task = job.task("double")
+    written = File("double.py", content.encode())
+    end = await node.run(
+        assigned(
+            "command",
+            program="cat wrong.py",
+            writes=task.writes,
+            verify=task.verify,
+            fixtures=(*job.files, File("wrong.py", written.content)),
+        )
+    )
+    assert isinstance(end, AgentFailed), content
+    assert end.reason is Failure.VERIFY
+    assert end.files == (written,)
+
+
+# -- before anything starts ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "fault"),
+    [
+        ({}, "task 'add' has no model to ask: set OPENAI_BASE_URL"),
+        ({"OPENAI_BASE_URL": "http://h/v1"}, "has no model chosen: set OPENAI_MODEL to one that"),
+        ({"OPENAI_API_KEY": "sk-x"}, "set OPENAI_MODEL to one that https://api.openai.com/v1 has"),
+        ({"OPENAI_BASE_URL": "http://h/v1", "OPENAI_MODEL": " "}, "set OPENAI_MODEL"),
+        (
+            {"OPENAI_BASE_URL": "https://api.openai.com/v1", "OPENAI_MODEL": "m"},
+            "set OPENAI_API_KEY",
+        ),
+        ({"OPENAI_BASE_URL": "h:8000/v1", "OPENAI_MODEL": "m"}, "OPENAI_BASE_URL must be like"),
+        ({"OPENAI_BASE_URL": "http://[h", "OPENAI_MODEL": "m"}, "OPENAI_BASE_URL must be like"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_asked_is_named_before_the_start(
+    environment: dict[str, str], fault: str
+) -> None:
+    job = Job(id="j", name="j", tasks=(Task(id="add", prompt="?", agent="openai"),))
+    with pytest.raises(InvalidJob) as refusal:
+        check_backends(job, environment)
+    assert fault in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_server_of_ones_own_needs_no_key() -> None:
+    job = Job(id="j", name="j", tasks=(Task(id="add", prompt="?", agent="openai"),))
+    check_backends(job, {"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1", "OPENAI_MODEL": "m"})
+
+
+# -- the folder of the folders -------------------------------------------------------------------
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A temporary folder for this test alone."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_working_folders_lie_outside_of_the_data_directory(temporary: Path, tmp_path: Path) -> None:
+    with scratch_root(tmp_path) as root:
+        assert root.parent == temporary
+        assert root.stat().st_mode & 0o777 == 0o700
+        (root / "work").mkdir()
+    assert not list(temporary.iterdir())
+    assert not (tmp_path / ROOT_RECORD).exists()
+
+
+def test_what_a_killed_life_left_is_removed_by_the_next(temporary: Path, tmp_path: Path) -> None:
+    left = temporary / f"{ROOT_PREFIX}left"
+    (left / "work" / "deep").mkdir(parents=True)
+    (tmp_path / ROOT_RECORD).write_text(str(left))
+    with scratch_root(tmp_path) as root:
+        assert list(temporary.iterdir()) == [root]
+
+
+def test_a_record_of_something_else_removes_nothing(temporary: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    link = temporary / f"{ROOT_PREFIX}link"
+    link.symlink_to(precious)
+    for record in (str(precious), str(link), "", "a\0b", f"{ROOT_PREFIX}x", "/" + "x" * 5000):
+        (tmp_path / ROOT_RECORD).write_text(record)
+        with scratch_root(tmp_path):
+            pass
+        assert precious.is_dir()
+        assert link.is_symlink()

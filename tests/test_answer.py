@@ -1,9 +1,10 @@
 """Reading what models write."""
 
+from agent_setup import read_answer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.agents.answer import AnswerReader, read_answer
+from node.agents.answer import AnswerReader
 from protocol.jobs import FILE_SIZE_MAX, File
 
 BODY = "x = 1\n"

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from agent_setup import ADD, SmallBook, assigned
+from agent_setup import ADD, SmallBook, assigned, read_answer
 
-from node.agents.answer import read_answer
 from node.model.faults import RateLimit, draw_faults, garbage
 from node.model.knobs import RATES, ModelKnobs
 from node.model.latency import key_of, latency_s, tokens_of

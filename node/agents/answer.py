@@ -58,13 +58,6 @@ class _Block:
     nested: int = 0
 
 
-def read_answer(text: str, wanted: tuple[str, ...]) -> Answer:
-    """Read a whole answer."""
-    reader = AnswerReader(wanted)
-    reader.feed(text)
-    return reader.close()
-
-
 class AnswerReader:
     """Reads an answer as it streams in: `feed` gives the files that each piece completes."""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
+from node.agents.settings import OPENAI_URL
 from node.model import book
 from protocol.errors import InvalidJob
-from protocol.jobs import Job
+from protocol.jobs import Job, Task
 
 REAL_MODEL = "set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL and use agent: openai"
 
@@ -21,15 +23,46 @@ def default_agent(environment: Mapping[str, str] = os.environ) -> str:
 def check_backends(job: Job, environment: Mapping[str, str] = os.environ) -> None:
     """Raise InvalidJob for the first task that nobody could do."""
     for task in job.tasks:
+        fault = ""
         if task.agent == "simulated":
-            known = all(book.knows(path) for path in task.writes)
-            if not task.writes:
-                known = book.answer_question(task.prompt) is not None
-            if not known:
-                raise InvalidJob(
-                    f"task {task.id!r} is outside the simulated model's answer book: {REAL_MODEL}"
-                )
-        elif task.agent == "openai" and not (
-            environment.get("OPENAI_BASE_URL") or environment.get("OPENAI_API_KEY")
-        ):
-            raise InvalidJob(f"task {task.id!r} has no model to ask: {REAL_MODEL}")
+            fault = _fault_of_simulated(task)
+        elif task.agent == "openai":
+            fault = _fault_of_endpoint(environment)
+        if fault:
+            raise InvalidJob(f"task {task.id!r} {fault}")
+
+
+def _fault_of_simulated(task: Task) -> str:
+    if task.writes:
+        known = all(book.knows(path) for path in task.writes)
+    else:
+        known = book.answer_question(task.prompt) is not None
+    return "" if known else f"is outside the simulated model's answer book: {REAL_MODEL}"
+
+
+def _fault_of_endpoint(environment: Mapping[str, str]) -> str:
+    """What is missing for a request. A server of one's own may want no key; OpenAI's does."""
+    url, key, model = (
+        environment.get(name, "").strip()
+        for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL")
+    )
+    if not url and not key:
+        return f"has no model to ask: {REAL_MODEL}"
+    url = url or OPENAI_URL
+    host = _host_of(url)
+    if not host:
+        return f"has no model at {url!r}: OPENAI_BASE_URL must be like {OPENAI_URL}"
+    if not key and host == _host_of(OPENAI_URL):
+        return f"has no key to ask {url} with: set OPENAI_API_KEY"
+    if not model:
+        return f"has no model chosen: set OPENAI_MODEL to one that {url} has"
+    return ""
+
+
+def _host_of(url: str) -> str:
+    """Empty if this is no address that can be asked."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
+    except ValueError:  # such as brackets around what is no IPv6 address
+        return ""

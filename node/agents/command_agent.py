@@ -7,50 +7,48 @@ changed; when the attempt ends in whatever way, the program's whole process grou
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
-from node.agents.process import Ended, run_process
+from node.agents.process import Ended, environment_for_programs, run_process
 from node.agents.scratch import collect, in_thread, lay_out
 from node.agents.verify import COMMAND_NOT_FOUND
 from node.prompt import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
-from protocol.jobs import FILE_SIZE_MAX, File, Usage
+from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Usage
 
 OUTPUT_SIZE_MAX = 1024 * 1024
+ANSWER_SIZE_MAX = 256 * 1024  # bytes of a text that is the result: it travels as one string
+TALK_SIZE_MAX = 64 * 1024  # bytes of what a program says beside the files it writes
+_CUT = "... "  # before the end of an output whose beginning was left out
 _SAID_SIZE_MAX = 1_500  # bytes of a program's last words in a detail
 
 
 class CommandAgent:
-    """Runs `task.program` as a shell line in the workspace."""
+    """Runs `task.program` as a shell line in the workspace. `variables` names what programs get
+    of the node's environment beyond the usual: a model's command line needs its key."""
+
+    def __init__(self, variables: Collection[str] = ()) -> None:
+        self._variables = variables
 
     async def prepare(self) -> None:
         """Nothing to do: each attempt starts a process of its own."""
 
     async def run(self, assignment: Assignment, workspace: Path, progress: Progress) -> AgentResult:
         """Run the program; its exit status must be 0."""
-        given = given_files(assignment)
-        await in_thread(lay_out, workspace, given)
-        progress.spend(Usage(calls=1))
-        try:
-            ended = await run_process(
-                assignment.task.program,
-                workspace,
-                program_environment(assignment),
-                program_prompt(assignment).encode(),
-                OUTPUT_SIZE_MAX,
-            )
-        except asyncio.CancelledError:
-            progress.finish(written_files(assignment, workspace, given)[0])
-            raise
-        files, faults = await in_thread(written_files, assignment, workspace, given)
-        progress.finish(files)
+        ended, files, faults = await run_in_workspace(
+            assignment.task.program,
+            assignment,
+            workspace,
+            progress,
+            program_environment(assignment, self._variables),
+            program_prompt(assignment).encode(errors="replace"),
+            OUTPUT_SIZE_MAX,
+        )
         self._check_end(ended)
-        return assemble(assignment, files, faults, ended.output.decode(errors="replace"))
+        return assemble(assignment, files, faults, ended.output)
 
     async def close(self) -> None:
         """Nothing is kept between invocations."""
@@ -76,51 +74,84 @@ class CommandAgent:
             raise AgentError(Failure.AGENT, f"the program ended with status {ended.code}: {said}")
 
 
-def given_files(assignment: Assignment) -> tuple[File, ...]:
-    """What lies in a program's workspace when it starts: the job's files and the inputs."""
-    laid = {file.path: file for file in (*assignment.fixtures, *assignment.inputs)}
-    return tuple(laid.values())
+async def run_in_workspace(
+    command: str | Sequence[str],
+    assignment: Assignment,
+    workspace: Path,
+    progress: Progress,
+    environment: Mapping[str, str],
+    stdin: bytes,
+    output_size_max: int,
+) -> tuple[Ended, tuple[File, ...], tuple[str, ...]]:
+    """(its end, files, faults): run a program among the job's files and the inputs, and see which
+    of the task's files it made or changed, and what is wrong with others. Progress gets them also
+    when we are cancelled."""
+    given = {file.path: file for file in (*assignment.fixtures, *assignment.inputs)}
+    await in_thread(lay_out, workspace, given.values())
+    progress.spend(Usage(calls=1))
+    try:
+        ended = await run_process(command, workspace, environment, stdin, output_size_max)
+    finally:
+        found, faults = await in_thread(collect, workspace, assignment.task.writes)
+        files = tuple(file for file in found if given.get(file.path) != file)
+        progress.finish(files)
+    return ended, files, faults
 
 
-def program_environment(assignment: Assignment) -> dict[str, str]:
-    """The node's own environment (a model's command line needs its key) and the task's names."""
+def program_environment(assignment: Assignment, variables: Collection[str]) -> dict[str, str]:
+    """What every program gets, the variables that the settings name, and the task's names."""
     return {
-        **os.environ,
+        **environment_for_programs(variables),
         "QUORATE_JOB": assignment.job,
         "QUORATE_TASK": assignment.task.id,
         "QUORATE_ATTEMPT": str(assignment.token),
     }
 
 
-def written_files(
-    assignment: Assignment, workspace: Path, given: Iterable[File]
-) -> tuple[tuple[File, ...], tuple[str, ...]]:
-    """(files, faults): the task's files that the program made or changed."""
-    files, faults = collect(workspace, assignment.task.writes)
-    unchanged = set(given)
-    return tuple(file for file in files if file not in unchanged), faults
-
-
 def assemble(
-    assignment: Assignment, files: tuple[File, ...], faults: tuple[str, ...], text: str
+    assignment: Assignment, files: tuple[File, ...], faults: tuple[str, ...], output: bytes
 ) -> AgentResult:
-    """The result: all files the task writes; one that was not written is the text itself."""
+    """The result: all files the task writes; one that was not written is the output itself."""
     writes = assignment.task.writes
     written = {file.path for file in files}
     missing = [path for path in writes if path not in written]
     if faults:
         raise AgentError(Failure.OUTPUT, "; ".join(faults))
     if not writes:
-        if not text.strip():
-            raise AgentError(Failure.OUTPUT, "no answer: print it to standard output")
-        return AgentResult((), text.strip())
-    if len(writes) == 1 and missing and text.strip():
-        content = text.encode()
-        if len(content) > FILE_SIZE_MAX:
+        return AgentResult((), _answer_of(output))
+    if len(writes) == 1 and missing and output.strip():
+        if len(output) > FILE_SIZE_MAX:
             raise AgentError(
                 Failure.OUTPUT, f"{missing[0]} would be over the limit of {FILE_SIZE_MAX} bytes"
             )
-        return AgentResult((File(missing[0], content),), text)
+        return AgentResult((File(missing[0], output),), _talk_of(output, len(output)))
     if missing:
         raise AgentError(Failure.OUTPUT, f"the program did not write {', '.join(missing)}")
-    return AgentResult(files, text.strip())
+    return AgentResult(files, _talk_of(output, sum(len(file.content) for file in files)))
+
+
+def _answer_of(output: bytes) -> str:
+    """The output as the result of a question."""
+    text = output.decode(errors="replace").strip()
+    if not text:
+        raise AgentError(Failure.OUTPUT, "no answer: print it to standard output")
+    if len(output) > ANSWER_SIZE_MAX:
+        raise AgentError(
+            Failure.OUTPUT,
+            f"the answer is over the limit of {ANSWER_SIZE_MAX} bytes: let the task write a file",
+        )
+    return text
+
+
+def _talk_of(output: bytes, files_size: int) -> str:
+    """The output beside files: its end, and not more than the whole result has room for."""
+    said = output.strip()
+    size_max = min(TALK_SIZE_MAX, RESULT_SIZE_MAX - files_size)
+    if len(said) <= size_max:
+        text = said.decode(errors="replace")
+        if len(text.encode()) <= size_max:
+            return text
+    # U+FFFD takes three bytes in the place of one: hence the second cut, after decoding.
+    room = max(0, size_max - len(_CUT))
+    tail = said[-room:].decode(errors="replace").encode()[-room:] if room else b""
+    return _CUT + tail.decode(errors="ignore") if tail else ""

@@ -51,7 +51,9 @@ class Invocations:
         self._bound = settings.invocations_max + WAITING_MAX
         self._scratch = settings.scratch
         self._agents = Agents(settings)
-        self._verifier = Verifier(settings.scratch, settings.verify_timeout_s)
+        self._verifier = Verifier(
+            settings.scratch, settings.verify_timeout_s, settings.program_variables
+        )
         self._turns = asyncio.Semaphore(settings.invocations_max)
         self._running: dict[int, _Invocation] = {}
         self._closed = False

@@ -29,13 +29,13 @@ def _make_simulated(settings: AgentSettings) -> Agent:
 def _make_command(settings: AgentSettings) -> Agent:
     from node.agents.command_agent import CommandAgent
 
-    return CommandAgent()
+    return CommandAgent(settings.program_variables)
 
 
 def _make_python(settings: AgentSettings) -> Agent:
     from node.agents.python_agent import PythonAgent
 
-    return PythonAgent()
+    return PythonAgent(settings.program_variables)
 
 
 KINDS: dict[str, Callable[[AgentSettings], Agent]] = {

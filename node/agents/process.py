@@ -1,27 +1,58 @@
 """Running a program: in a session of its own, with bounded output, and never left behind.
 
 Invariant: when `run_process` returns, raises or is cancelled, every process of the program's group
-has been killed, and not more than the stated amounts of its output were ever held in memory.
+has been killed, no file descriptor is left, and not more than the stated amounts of its output were
+ever held in memory. When this process dies itself, were it by SIGKILL, the group is killed too.
 
-Standard output and error are pipes of our own rather than of asyncio: `wait()` of some Python
-versions waits for asyncio's pipes to close too, which a background child can put off for ever
-(python/cpython#119710). Standard input is a file, so that a program may leave it unread.
+Two things are done here without asyncio's subprocesses. Starting: `create_subprocess_exec` waits in
+the middle, and a cancellation there loses pipes and programs; a start without any `await` cannot be
+cancelled. Ending: asyncio reaps a program before we hear of it, and from then on the number of its
+group may belong to somebody else; `waitid` with WNOWAIT lets us kill first and reap afterwards.
+
+Out of reach are programs that leave the group (setsid) or become another user (sudo).
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import ctypes
+import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+log = logging.getLogger(__name__)
 
 TAIL_SIZE_MAX = 8 * 1024  # bytes of standard error that are kept: its end tells most
 DRAIN_TIMEOUT_S = 1.0  # a process that left the group may hold a pipe open: then its loss
+DEATH_TIMEOUT_S = 10.0  # from SIGKILL to the end; longer only if the kernel cannot or may not
 _READ_SIZE = 64 * 1024
-_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+_PR_SET_DUMPABLE = 4  # linux/prctl.h
+
+# What a program learns of this process's environment. No list of names that look like a secret can
+# be complete, so this is a list of names that are none.
+PASSED_VARIABLES = frozenset(
+    ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "USER", "LOGNAME", "SHELL", "TERM")
+)
+PASSED_PREFIX = "LC_"
+
+# The program becomes the leader of its group, as if started directly. The guard beside it reads
+# from a pipe whose other end only we hold: it ends when we do, and then the guard kills the group.
+# The guard is an orphan, so that a program that waits for all its children does not wait for it.
+# The pipe is opened by path because `sh` knows no descriptor above 9.
+_GUARDED = """\
+leash=$1; shift
+( { trap '' HUP INT TERM; read -r _; kill -KILL 0; } 2>/dev/null >&2 <"/dev/fd/$leash" & )
+exec "$@"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +69,7 @@ class Ended:
         """The end of what it said: of standard error, or if that is empty, of standard output."""
         said = self.error_tail.strip() or self.output.strip()
         text = said[-size_max:].decode(errors="replace")
-        return "".join(letter for letter in text if letter >= " " or letter in "\n\t").strip()
+        return "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
 
 
 async def run_process(
@@ -50,43 +81,73 @@ async def run_process(
 ) -> Ended:
     """Run a shell line (a string) or a program with arguments (a sequence) in `folder`.
 
-    OSError if it cannot be started at all. There is no time limit here: cancel it.
+    OSError if nothing can be started there; a program that does not exist ends with status 127.
+    There is no time limit here: cancel it.
     """
-    with tempfile.TemporaryFile() as given:
+    # Standard input is a file, so that a program may leave it unread.
+    with tempfile.TemporaryFile() as given, _Pipe() as output, _Pipe() as error, _Pipe() as leash:
         given.write(stdin)
         given.seek(0)
-        output, error = await _Pipe.open(), await _Pipe.open()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *(("/bin/sh", "-c", command) if isinstance(command, str) else command),
-                cwd=folder,
-                env=dict(environment),
-                stdin=given,
-                stdout=output.writing_end,
-                stderr=error.writing_end,
-                start_new_session=True,
-            )
-            output.started()
-            error.started()
-            return await _attend(process, output, error, output_size_max)
-        finally:
-            output.close()
-            error.close()
+        # No await between this and the one in `_attend`, which is ready to be cancelled.
+        program = _start(command, folder, environment, given, output, error, leash)
+        # The program has its copies: close ours, so that its end shows.
+        output.close_writing_end()
+        error.close_writing_end()
+        return await _attend(program, output, error, output_size_max)
 
 
-def environment_without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for code that nobody has read: no variable that looks like a credential."""
+def environment_for_programs(named: Collection[str] = ()) -> dict[str, str]:
+    """What programs get of our environment: what is listed above, and the variables in `named`."""
     return {
         name: value
-        for name, value in environment.items()
-        if not any(word in name.upper() for word in _SECRET_WORDS)
+        for name, value in os.environ.items()
+        if name in PASSED_VARIABLES or name.startswith(PASSED_PREFIX) or name in named
     }
 
 
-async def _attend(
-    process: asyncio.subprocess.Process, output: _Pipe, error: _Pipe, output_size_max: int
-) -> Ended:
-    """Read and wait until the program ends; kill its whole group in any case."""
+def hide_from_programs() -> bool:
+    """Close this process's memory and first environment (/proc/PID/mem, /proc/PID/environ) to
+    other processes of the same user; whether that worked. Linux only.
+
+    An environment stays readable there as it was at exec, whatever is deleted later. The price:
+    no core dumps, and only root can attach a debugger or profiler. What it cannot do: programs
+    still run as our user, so they can read whatever files that user can (the node's key, its
+    journal) and our command line; and nothing is hidden from programs that run as root.
+    """
+    if sys.platform != "linux":
+        return False
+    nothing = ctypes.c_ulong(0)
+    prctl = ctypes.CDLL(None).prctl
+    return bool(prctl(_PR_SET_DUMPABLE, nothing, nothing, nothing, nothing) == 0)
+
+
+def _start(
+    command: str | Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    given: IO[bytes],
+    output: _Pipe,
+    error: _Pipe,
+    leash: _Pipe,
+) -> _Program:
+    """Start it with its guard. This blocks for the millisecond that it takes."""
+    program = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
+    return _Program(
+        subprocess.Popen(
+            ("/bin/sh", "-c", _GUARDED, "quorate", str(leash.reading_end), *program),
+            cwd=folder,
+            env=dict(environment),
+            stdin=given,
+            stdout=output.writing_end,
+            stderr=error.writing_end,
+            start_new_session=True,
+            pass_fds=(leash.reading_end,),
+        )
+    )
+
+
+async def _attend(program: _Program, output: _Pipe, error: _Pipe, output_size_max: int) -> Ended:
+    """Read and wait until the program has ended; end it if we are cancelled."""
     kept = bytearray()
     tail = bytearray()
     overflowed = False
@@ -95,70 +156,135 @@ async def _attend(
         nonlocal overflowed
         if len(kept) + len(data) > output_size_max and not overflowed:
             overflowed = True
-            _kill_group(process.pid)
+            program.kill()
         kept.extend(data[: max(0, output_size_max - len(kept))])
 
     def keep_tail(data: bytes) -> None:
         tail.extend(data)
         del tail[:-TAIL_SIZE_MAX]
 
-    readers = [
-        asyncio.ensure_future(output.drain(keep)),
-        asyncio.ensure_future(error.drain(keep_tail)),
-    ]
+    ended = asyncio.wrap_future(program.ended)
     try:
-        code = await process.wait()
+        said = [output.listen(keep), error.listen(keep_tail)]
+        code = await asyncio.shield(ended)
     finally:
-        # The group may outlive its leader, which `wait` has reaped. Its number cannot belong to
-        # another group meanwhile, unless it is empty and the system went through all its numbers.
-        _kill_group(process.pid)
-        try:
-            await asyncio.shield(process.wait())
-            await asyncio.wait(readers, timeout=DRAIN_TIMEOUT_S)
-        finally:
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
+        if not ended.done():
+            program.kill()
+            await _wait_in_any_case(ended)
+    await asyncio.wait(said, timeout=DRAIN_TIMEOUT_S)
     return Ended(code, bytes(kept), bytes(tail), overflowed)
+
+
+async def _wait_in_any_case(ended: asyncio.Future[int]) -> None:
+    """Wait for a program that was killed, for DEATH_TIMEOUT_S at most; being cancelled once more
+    changes nothing, the first cancellation is on its way up already."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + DEATH_TIMEOUT_S
+    while not ended.done() and (left_s := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait([ended], timeout=left_s)
+        except asyncio.CancelledError:
+            continue
+    if not ended.done():
+        log.warning("! a program has not ended %g s after SIGKILL: left alone", DEATH_TIMEOUT_S)
+
+
+class _Program:
+    """A program that runs, and the thread that waits for its end.
+
+    A thread, because it works under every event loop and kernel; there are no more of them than
+    agents and checks at work.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._lock = threading.Lock()  # between killing and reaping
+        self.ended: concurrent.futures.Future[int] = concurrent.futures.Future()
+        self.ended.set_running_or_notify_cancel()
+        try:
+            threading.Thread(target=self._wait, name=f"program-{process.pid}", daemon=True).start()
+        except BaseException:
+            self.kill()
+            process.wait()
+            raise
+
+    def kill(self) -> None:
+        """Kill the whole group, unless it has ended."""
+        with self._lock:
+            if self._process.returncode is None:
+                _kill_group(self._process.pid)
+
+    def _wait(self) -> None:
+        """Wait for the leader, kill what it left behind, reap it, tell its exit code."""
+        group = self._process.pid
+        try:
+            os.waitid(os.P_PID, group, os.WEXITED | os.WNOWAIT)
+            with self._lock:
+                _kill_group(group)
+                code = self._process.wait()
+            _reap_orphans(group)
+        except OSError as fault:
+            self.ended.set_exception(fault)
+        else:
+            self.ended.set_result(code)
 
 
 def _kill_group(group: int) -> None:
     try:
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # all gone already
+    except (ProcessLookupError, PermissionError):
+        return  # all gone already, or all of another user
+
+
+def _reap_orphans(group: int) -> None:
+    """As process 1 of a container we inherit whoever loses its parent; nobody else reaps them."""
+    try:
+        while True:
+            os.waitpid(-group, 0)
+    except ChildProcessError:
+        return
 
 
 class _Pipe:
-    """A pipe whose writing end goes to a program, and whose reading end is ours."""
+    """A pipe whose ends are closed when its `with` block ends. One end goes to a program, which
+    gets a copy of it; neither is inherited by any other."""
 
-    def __init__(self, writing_end: int, reader: asyncio.StreamReader) -> None:
-        self.writing_end = writing_end
-        self._reader = reader
-        self._transport: asyncio.ReadTransport | None = None
+    def __init__(self) -> None:
+        self.reading_end, self.writing_end = os.pipe()
+        self._ended: asyncio.Future[None] | None = None
 
-    @classmethod
-    async def open(cls) -> _Pipe:
-        reading_end, writing_end = os.pipe()
-        reader = asyncio.StreamReader(limit=_READ_SIZE)
-        pipe = cls(writing_end, reader)
-        pipe._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(reading_end, "rb", 0)
-        )
-        return pipe
+    def __enter__(self) -> _Pipe:
+        return self
 
-    def started(self) -> None:
-        """The program has its copy of the writing end: close ours, so that its end shows."""
+    def __exit__(self, *fault: object) -> None:
+        self._stop()
+        os.close(self.reading_end)
+        self.close_writing_end()
+
+    def close_writing_end(self) -> None:
         if self.writing_end >= 0:
             os.close(self.writing_end)
             self.writing_end = -1
 
-    async def drain(self, keep: Callable[[bytes], None]) -> None:
-        """Read to the end, piece by piece."""
-        while data := await self._reader.read(_READ_SIZE):
-            keep(data)
+    def listen(self, keep: Callable[[bytes], None]) -> asyncio.Future[None]:
+        """Give everything that comes to `keep`, piece by piece; the future ends with the pipe."""
+        loop = asyncio.get_running_loop()
+        os.set_blocking(self.reading_end, False)
+        self._ended = loop.create_future()
+        loop.add_reader(self.reading_end, self._read, keep)
+        return self._ended
 
-    def close(self) -> None:
-        self.started()
-        if self._transport is not None:
-            self._transport.close()
+    def _read(self, keep: Callable[[bytes], None]) -> None:
+        try:
+            data = os.read(self.reading_end, _READ_SIZE)
+        except BlockingIOError:
+            return
+        if data:
+            keep(data)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            asyncio.get_running_loop().remove_reader(self.reading_end)
+            self._ended.set_result(None)

@@ -6,19 +6,19 @@ killed with its attempt, and speaks to the node in one JSON object only (`worker
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
-from node.agents.command_agent import assemble, given_files, program_environment, written_files
-from node.agents.process import Ended, run_process
-from node.agents.scratch import in_thread, lay_out
+from node.agents.command_agent import assemble, program_environment, run_in_workspace
+from node.agents.process import Ended
+from node.legible import legible
 from node.prompt import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
-from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Usage
+from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
 OUTPUT_SIZE_MAX = 8 * RESULT_SIZE_MAX  # JSON may write one byte as six
 _SAID_SIZE_MAX = 1_500
@@ -26,39 +26,36 @@ _WORKER = Path(__file__).with_name("worker.py")
 
 
 class PythonAgent:
-    """Calls `task.program` with the prompt and the workspace."""
+    """Calls `task.program` with the prompt and the workspace. `variables` names what the process
+    gets of the node's environment beyond the usual."""
+
+    def __init__(self, variables: Collection[str] = ()) -> None:
+        self._variables = variables
 
     async def prepare(self) -> None:
         """Nothing to do: each attempt starts a process of its own."""
 
     async def run(self, assignment: Assignment, workspace: Path, progress: Progress) -> AgentResult:
         """Call the function; its files are those it returns and those it wrote."""
-        given = given_files(assignment)
-        await in_thread(lay_out, workspace, given)
-        progress.spend(Usage(calls=1))
         call = {
             "function": assignment.task.program,
             "prompt": program_prompt(assignment),
             "workspace": str(workspace),
         }
-        try:
-            ended = await run_process(
-                (sys.executable, "-P", str(_WORKER)),
-                workspace,
-                program_environment(assignment),
-                json.dumps(call).encode(),
-                OUTPUT_SIZE_MAX,
-            )
-        except asyncio.CancelledError:
-            progress.finish(written_files(assignment, workspace, given)[0])
-            raise
-        written, faults = await in_thread(written_files, assignment, workspace, given)
-        progress.finish(written)
+        ended, written, faults = await run_in_workspace(
+            (sys.executable, "-P", str(_WORKER)),
+            assignment,
+            workspace,
+            progress,
+            program_environment(assignment, self._variables),
+            json.dumps(call).encode(),
+            OUTPUT_SIZE_MAX,
+        )
         returned = _read_end(ended)
         if isinstance(returned, dict):
             files = _returned_files(assignment, returned, written)
-            return assemble(assignment, files, faults, "")
-        return assemble(assignment, written, faults, returned)
+            return assemble(assignment, files, faults, b"")
+        return assemble(assignment, written, faults, returned.encode())
 
     async def close(self) -> None:
         """Nothing is kept between invocations."""
@@ -81,11 +78,11 @@ def _read_end(ended: Ended) -> str | dict[str, str]:
     if not isinstance(answer, dict):
         raise AgentError(Failure.AGENT, f"the worker gave no answer: {said}")
     if "error" in answer:
-        raise AgentError(Failure.AGENT, str(answer["error"]))
+        raise AgentError(Failure.AGENT, legible(str(answer["error"])))
     returned = answer.get("returned")
     if isinstance(returned, dict):
-        return {str(path): str(content) for path, content in returned.items()}
-    return str(returned or "")
+        return {legible(str(path)): legible(str(content)) for path, content in returned.items()}
+    return legible(str(returned or ""))
 
 
 def _returned_files(
@@ -101,7 +98,7 @@ def _returned_files(
         )
     files = {file.path: file for file in written}
     for path, content in returned.items():
-        encoded = content.encode(errors="replace")
+        encoded = content.encode()
         if len(encoded) > FILE_SIZE_MAX:
             raise AgentError(Failure.OUTPUT, f"{path} is over the limit of {FILE_SIZE_MAX} bytes")
         files[path] = File(path, encoded)

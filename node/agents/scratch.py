@@ -2,23 +2,37 @@
 
 Invariant: nothing outside the folder is read or written, whatever a program leaves in it (links,
 pipes, devices, huge files), and the folder is gone when its `with` block ends.
+
+The folders lie under the system's temporary folder, not in the node's data directory: what a
+program finds or spoils with `..` is then never the node's key or journal. That is a fence against
+accidents and no barrier: programs run as the node's user and may open any file of that user.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from node.agents import AgentError
+from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, check_path
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+ROOT_PREFIX = "quorate-scratch-"
+ROOT_RECORD = "scratch-root"  # the file in the data directory that says where our folders lie
+_RECORD_SIZE_MAX = 4096
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not make us wait
@@ -37,6 +51,50 @@ async def in_thread(function: Callable[..., T], *arguments: object) -> T:
         raise
 
 
+@contextmanager
+def scratch_root(data_dir: Path) -> Iterator[Path]:
+    """A folder of this process's own, for all its working folders.
+
+    The data directory remembers where it is, so that the next life on it removes what was left by
+    one that was killed. Blocking: for the start and the end of a node.
+    """
+    record = data_dir / ROOT_RECORD
+    _remove_recorded(record)
+    root = Path(tempfile.gettempdir()).absolute() / f"{ROOT_PREFIX}{secrets.token_hex(8)}"
+    record.write_bytes(os.fsencode(root))  # first, so that no folder exists that nobody knows of
+    root.mkdir(mode=0o700)
+    try:
+        yield root
+    finally:
+        if _is_removed(root):
+            record.unlink(missing_ok=True)
+
+
+def _remove_recorded(record: Path) -> None:
+    """Remove an earlier life's folder, if that is what the record names: the temporary folder is
+    open to all, so somebody else may have taken the name meanwhile."""
+    try:
+        with open(record, "rb") as file:
+            left = Path(os.fsdecode(file.read(_RECORD_SIZE_MAX)))
+        status = left.lstat()
+    except (OSError, ValueError):
+        return  # there is no record, or nothing where it points to
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if ours and left.is_absolute() and left.name.startswith(ROOT_PREFIX):
+        _is_removed(left)
+
+
+def _is_removed(root: Path) -> bool:
+    """Remove it; a program with other rights than ours may have left what we cannot remove, which
+    must not keep a node from starting."""
+    try:
+        _remove(root)
+    except OSError as fault:
+        log.warning("! %s cannot be removed (%s): remove it by hand", root, fault.strerror or fault)
+        return False
+    return True
+
+
 @asynccontextmanager
 async def scratch_folder(root: Path, files: Iterable[File] = ()) -> AsyncIterator[Path]:
     """A fresh folder below `root` that holds `files`; of two with one path the later wins."""
@@ -50,17 +108,29 @@ async def scratch_folder(root: Path, files: Iterable[File] = ()) -> AsyncIterato
 
 
 def lay_out(folder: Path, files: Iterable[File]) -> None:
-    """Write the files into a folder that no program has touched yet."""
+    """Write the files into a folder that no program has touched yet; AgentError if they cannot
+    be there together."""
     for file in files:
         check_path(file.path)
         target = folder / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(file.content)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.content)
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            raise AgentError(
+                Failure.OUTPUT,
+                f"{file.path} cannot be laid out: a part of its path is both a file and a folder",
+            ) from None
+        except OSError as fault:
+            raise AgentError(
+                Failure.OUTPUT, f"{file.path} cannot be laid out: {fault.strerror or fault}"
+            ) from fault
 
 
 def collect(folder: Path, paths: Iterable[str]) -> tuple[tuple[File, ...], tuple[str, ...]]:
-    """(files, faults): those of `paths` that exist as regular files inside the folder, and what
-    is wrong with the others that exist. What is missing is in neither."""
+    """(files, faults): those of `paths` that exist as regular files inside the folder, and what is
+    wrong with the others that exist. What is missing is in neither, nor is what comes after the
+    limit for all."""
     files: list[File] = []
     faults: list[str] = []
     size = 0
@@ -82,6 +152,8 @@ def collect(folder: Path, paths: Iterable[str]) -> tuple[tuple[File, ...], tuple
                 f"{path} is too large: the limits are {FILE_SIZE_MAX} bytes for a file and "
                 f"{RESULT_SIZE_MAX} for all"
             )
+            if size > RESULT_SIZE_MAX:
+                break  # it is no result any more, whatever the others hold
             continue
         files.append(File(path, content))
     return tuple(files), tuple(faults)

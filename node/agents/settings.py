@@ -12,6 +12,8 @@ from pathlib import Path
 from node.model.knobs import ModelKnobs
 
 OPENAI_URL = "https://api.openai.com/v1"
+VERIFY_TIMEOUT_S = 60.0
+PROGRAM_VARIABLES = "QUORATE_PROGRAM_ENV"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,10 @@ class AgentSettings:
     `base_url`, `api_key` and `model` are those of the `openai` agent. `simulated_url` points the
     `simulated` agent at a model server that runs already; empty starts one inside this process
     when it is first needed, set up by `simulated`.
+
+    `program_variables` names the environment variables that `command` and `python` agents get
+    beyond the harmless ones every program gets (`process.PASSED_VARIABLES`). Checks get them too,
+    except those that look like credentials.
     """
 
     scratch: Path
@@ -33,7 +39,8 @@ class AgentSettings:
     backoff_first_s: float = 0.5
     backoff_max_s: float = 20.0
     invocations_max: int = 8  # agents at work at once; more wait for their turn
-    verify_timeout_s: float = 60.0
+    verify_timeout_s: float = VERIFY_TIMEOUT_S
+    program_variables: tuple[str, ...] = ()
     simulated_url: str = ""
     simulated: ModelKnobs = field(default_factory=ModelKnobs)
 
@@ -50,11 +57,15 @@ class AgentSettings:
     def from_environment(
         cls, environment: Mapping[str, str], scratch: Path, simulated: ModelKnobs | None = None
     ) -> AgentSettings:
-        """Settings with the endpoint that OPENAI_BASE_URL, _API_KEY and _MODEL name."""
+        """Settings with the endpoint that OPENAI_BASE_URL, _API_KEY and _MODEL name, and for
+        programs the variables that QUORATE_PROGRAM_ENV lists (by commas or blanks)."""
         return cls(
             scratch=scratch,
             base_url=environment.get("OPENAI_BASE_URL", "").strip(),
             api_key=environment.get("OPENAI_API_KEY", "").strip(),
             model=environment.get("OPENAI_MODEL", "").strip(),
+            program_variables=tuple(
+                environment.get(PROGRAM_VARIABLES, "").replace(",", " ").split()
+            ),
             simulated=simulated or ModelKnobs(),
         )

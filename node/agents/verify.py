@@ -3,34 +3,43 @@
 Invariant: the folder holds exactly the job's files, the accepted inputs and the result, whatever
 the agent left elsewhere; the exit status alone decides; the check ends within its time limit, and
 nothing of it is left afterwards.
+
+What is checked may be code that nobody has read, and it may run in the very process whose exit
+status decides: `import add` of a file that calls `os._exit(0)` is such a status. A check that must
+not be fooled so runs the code in a child process, as the packaged checks do.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
-from node.agents.process import Ended, environment_without_secrets, run_process
+from node.agents.process import Ended, environment_for_programs, run_process
 from node.agents.scratch import scratch_folder
+from node.agents.settings import VERIFY_TIMEOUT_S
 from node.prompt import DETAIL_SIZE_MAX
 from protocol.effects import Assignment
 from protocol.jobs import File
 
-VERIFY_TIMEOUT_S = 60.0
 VERIFICATIONS_MAX = 2  # at once: checks use the processor, agents mostly wait
 OUTPUT_SIZE_MAX = 1024 * 1024
 COMMAND_NOT_FOUND = 127  # POSIX shell, section 2.8.2
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
 class Verifier:
-    """Runs checks in folders below `scratch`, a few at a time."""
+    """Runs checks in folders below `scratch`, a few at a time. `variables` names what they get of
+    the node's environment beyond the usual."""
 
-    def __init__(self, scratch: Path, timeout_s: float = VERIFY_TIMEOUT_S) -> None:
+    def __init__(
+        self, scratch: Path, timeout_s: float = VERIFY_TIMEOUT_S, variables: Collection[str] = ()
+    ) -> None:
         self._scratch = scratch
         self._timeout_s = timeout_s
+        self._variables = without_secrets(variables)
         self._turns = asyncio.Semaphore(VERIFICATIONS_MAX)
 
     async def check(self, assignment: Assignment, files: tuple[File, ...], text: str = "") -> str:
@@ -43,11 +52,26 @@ class Verifier:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     ended = await run_process(
-                        command, folder, _environment(), text.encode(), OUTPUT_SIZE_MAX
+                        command,
+                        folder,
+                        {
+                            **environment_for_programs(self._variables),
+                            "PYTHONDONTWRITEBYTECODE": "1",  # only files of the result in there
+                        },
+                        text.encode(errors="replace"),
+                        OUTPUT_SIZE_MAX,
                     )
             except TimeoutError:
                 return f"the check did not end within {self._timeout_s:g} s: {command}"
         return _verdict(command, ended)
+
+
+def without_secrets(names: Collection[str]) -> frozenset[str]:
+    """Those that do not look like credentials: what is meant for an agent, a program that somebody
+    chose, is not meant for code that a model wrote."""
+    return frozenset(
+        name for name in names if not any(word in name.upper() for word in _SECRET_WORDS)
+    )
 
 
 def command_of(assignment: Assignment) -> str:
@@ -69,10 +93,3 @@ def _verdict(command: str, ended: Ended) -> str:
     if not said:
         return f"the check said no without a word (exit {ended.code}): {command}"
     return said
-
-
-def _environment() -> dict[str, str]:
-    """Model-written code runs here, so no credentials; and nothing but files of the result."""
-    environment = environment_without_secrets(os.environ)
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    return environment

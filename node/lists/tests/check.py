@@ -3,7 +3,14 @@
     python tests/check.py tests/test_add.py [more test files]
 
 Every `test_` function of the files is called; each failure is one line that quotes the assertion
-and what came instead. Exit status: 0 all passed, 1 a test failed, 2 there was nothing to run.
+and what came instead. Exit status: 0 all passed, 1 a test failed or the tests did not come to
+their end, 2 there was nothing to run.
+
+The tests run in a child process, and its exit status proves nothing: the code under test can leave
+with status 0 at any moment (`os._exit`, `atexit`, a signal). What counts is a verdict with a number
+drawn for this run, written to a pipe after the last test. This holds against code that ends the
+process; it does not hold against code that searches this interpreter for that number, or returns
+objects that equal everything: no test can, that runs in one process with what it tests.
 
 Modules are looked for in the working folder first, then in `doubles` beside this file (references
 for what a tested module imports while its own file is still being written), then here. The tests
@@ -18,7 +25,33 @@ PASSED, FAILED, NOTHING_TO_RUN = 0, 1, 2
 
 
 def main(paths):
-    """Run the test files; print the failures; the exit status."""
+    """Run the test files in a child process; the exit status."""
+    reading_end, writing_end = os.pipe()
+    proof = os.urandom(16)
+    child = os.fork()
+    if not child:
+        os.close(reading_end)
+        status = run_files(paths)
+        sys.stdout.flush()
+        os.write(writing_end, proof + bytes([status]))
+        os._exit(status)  # whatever the tested code wants to do at exit comes too late
+    os.close(writing_end)
+    _, ended = os.waitpid(child, 0)
+    os.set_blocking(reading_end, False)  # somebody the tested code left behind may hold the other
+    try:
+        verdict = os.read(reading_end, 1024)
+    except BlockingIOError:
+        verdict = b""
+    if verdict[:-1] != proof:
+        code = os.waitstatus_to_exitcode(ended)
+        how = f"with status {code}" if code >= 0 else f"by signal {-code}"
+        print(f"the tested code ended the process before the last test was through, {how}")
+        return FAILED
+    return verdict[-1]
+
+
+def run_files(paths):
+    """Run the test files; print the failures; the status."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:0] = [os.getcwd(), os.path.join(here, "doubles"), here]
     sys.dont_write_bytecode = True
