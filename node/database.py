@@ -54,6 +54,10 @@ class JournalForeign(JournalError):
     """The directory belongs to another cluster or another node."""
 
 
+class JournalMissing(JournalError):
+    """A node that has been in a team, and has forgotten everything."""
+
+
 class JournalDamaged(JournalError):
     """The file is not what was written."""
 

@@ -31,12 +31,13 @@ from node.agents.invocation import Invocations
 from node.agents.process import hide_from_programs
 from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
-from node.database import JournalError
+from node.database import FILE as JOURNAL_FILE
+from node.database import JournalError, JournalMissing
 from node.doors.client import ClientDoor
 from node.journal import Journal
 from node.links.listening import endpoint_of, listen_on
 from node.links.transport import Transport
-from node.links.trust import ClusterTrust, load_or_create_seed
+from node.links.trust import SEED_FILE, ClusterTrust, load_or_create_seed
 from node.model.knobs import ModelKnobs
 from node.parent import watch_parent
 from node.runtime import Runtime
@@ -70,7 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def run(settings: NodeSettings) -> int:
     """A node's life."""
     hide_from_programs()  # what agents and checks run must not read our secrets from memory
+    is_known = (settings.data_dir / SEED_FILE).exists()
     seed = load_or_create_seed(settings.data_dir)
+    if is_known and not (settings.data_dir / JOURNAL_FILE).exists():
+        raise JournalMissing(
+            f"{settings.data_dir} has a key but no journal: what this node has promised is lost, "
+            f"so it must not come back under its name: move the directory away and join again"
+        )
     identity = Identity(seed)
     trust = ClusterTrust(settings.cluster, settings.secret, seed)
     journal = Journal.open(settings.data_dir, settings.cluster, identity.node)

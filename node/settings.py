@@ -1,7 +1,10 @@
 """What a node process is told: command line and environment, checked before anything starts.
 
 Secrets and keys come from the environment or files, never from the command line, where any user
-of the machine could read them.
+of the machine could read them; they stay out of messages and reprs too.
+
+Invariant: settings that exist are valid, as far as this process alone can tell. What is not is one
+line that names the option or the variable, and what it may be.
 """
 
 from __future__ import annotations
@@ -9,16 +12,33 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
 
+from node.model.knobs import SPEED_MAX
 from protocol import config as presets
 from protocol.errors import QuorateError
+from protocol.jobs import shown
 
 DEFAULT_PORT = 7400
 DEFAULT_CLUSTER = "quorate"
+PORT_MAX = 65_535
+NAME_LENGTH_MAX = 64
+SLOTS_MAX = 64  # agents at a time: each may be a program of its own
+EXPECTED_MAX = presets.MembershipConfig().members_max
+SEED_LENGTH_MAX = 200
+SECRET_LENGTH_MIN = 16
+SECRET_SIZE_MAX = 4096  # bytes
+TOKEN_LENGTH_MAX = 256  # it travels in a header
+DESCRIPTOR_MAX = 2**20
+SECRET_VARIABLE = "QUORATE_SECRET"
+TOKEN_VARIABLE = "QUORATE_TOKEN"
+_HOST_NAME = re.compile(r"[\w]([\w.-]{0,252})")
 
 
 class SettingsError(QuorateError):
@@ -36,18 +56,26 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
-    def parse(cls, text: str, default_port: int) -> Address:
-        """'host', 'host:port' or '[v6]:port'; SettingsError otherwise."""
-        if text.startswith("["):
-            host, _, rest = text[1:].partition("]")
-            port = rest.removeprefix(":")
-        else:
-            host, _, port = text.partition(":")
-        if not port:
-            return cls(host, default_port)
-        if not host or not port.isdecimal() or int(port) > 65_535:
-            raise SettingsError(f"{text!r} is no address: write host:port, e.g. 127.0.0.1:7400")
-        return cls(host, int(port))
+    def parse(cls, text: str, default_port: int, port_min: int = 0) -> Address:
+        """'host', 'host:port', '[v6]' or '[v6]:port'; SettingsError otherwise."""
+        bracketed = re.fullmatch(r"\[(.*)\](?::(.*))?", text)
+        plain = re.fullmatch(r"([^:]*)(?::([^:]*))?", text)
+        found = bracketed or plain
+        if found is None:
+            remedy = "write host:port, or [host]:port for IPv6, e.g. 127.0.0.1:7400"
+            raise SettingsError(f"{shown(text)} is no address: {remedy}")
+        host, port = found[1], found[2]
+        if not (_is_ipv6(host) if bracketed else _HOST_NAME.fullmatch(host)):
+            what = "an IPv6 address, as in [::1]:7400" if bracketed else "a host name or address"
+            raise SettingsError(f"{shown(text)} is no address: {shown(host)} is not {what}")
+        number = default_port
+        if port is not None:
+            number = int(port) if re.fullmatch("[0-9]{1,5}", port) else -1
+        if not port_min <= number <= PORT_MAX:
+            raise SettingsError(
+                f"{shown(text)} is no address: the port must be {port_min} to {PORT_MAX}"
+            )
+        return cls(host, number)
 
     @property
     def is_loopback(self) -> bool:
@@ -62,7 +90,10 @@ class Address:
     @property
     def is_everywhere(self) -> bool:
         """Whether it stands for all addresses of the machine, and so names none."""
-        return self.host in ("", "0.0.0.0", "::")
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +103,11 @@ class NodeSettings:
     name: str
     data_dir: Path
     cluster: str
-    secret: str
+    secret: str = field(repr=False)
     listen: Address
     advertise: str
     door: Address
-    token: str
+    token: str = field(repr=False)
     seeds: tuple[str, ...]
     found: bool
     expected: int
@@ -91,68 +122,74 @@ class NodeSettings:
     stop_with_parent: bool = False
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        line = " ".join(message.removeprefix("argument ").split())
+        raise SettingsError(f"{line}; see quorate node --help")
+
+
 def parser() -> argparse.ArgumentParser:
-    """The options of `quorate node`."""
-    p = argparse.ArgumentParser(
+    """The options of `quorate node`; it raises SettingsError for what it cannot take."""
+    p = _Parser(
         prog="quorate node",
         description="Run one node of a team in the foreground.",
-        epilog="The cluster's secret is read from QUORATE_SECRET or --secret-file; the client "
-        "door's token from QUORATE_TOKEN. A model is chosen by OPENAI_BASE_URL, OPENAI_API_KEY "
-        "and OPENAI_MODEL.",
+        epilog="The team's secret, 16 characters or more and best drawn at random, is read from "
+        "QUORATE_SECRET or --secret-file; the client door's token from QUORATE_TOKEN. A model is "
+        "chosen by OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL.",
     )
-    p.add_argument("--name", default=socket.gethostname()[:64], help="how people call this node")
-    p.add_argument("--data-dir", type=Path, required=True, help="journal, key and logs")
-    p.add_argument("--cluster", default=DEFAULT_CLUSTER, help="the team's name")
-    p.add_argument("--secret-file", type=Path, help="a file with the team's secret")
-    p.add_argument("--listen", default=f"127.0.0.1:{DEFAULT_PORT}", help="for the other nodes")
-    p.add_argument("--advertise", default="", help="host:port that others shall dial")
-    p.add_argument("--door", default="127.0.0.1:0", help="for clients; loopback unless a token")
-    p.add_argument("--join", action="append", default=[], metavar="HOST:PORT", help="a seed")
-    p.add_argument("--found", action="store_true", help="be the first node of a new team")
-    p.add_argument("--expect", type=int, default=1, help="how many nodes will come")
-    p.add_argument("--preset", choices=sorted(presets.PRESETS), default="lan")
-    p.add_argument("--slots", type=int, default=1, help="agents that run at a time")
-    p.add_argument("--seed", default="", help="feeds the node's random choices; for studies")
-    p.add_argument("--allow-faults", action="store_true", help="let clients cut this node's links")
-    p.add_argument("--simulated-url", default="", help="a running simulated model to use")
-    p.add_argument("--speed", type=float, default=4.0, help="of a simulated model of its own")
-    p.add_argument("--listen-fd", type=int, default=-1, help=argparse.SUPPRESS)
-    p.add_argument("--door-fd", type=int, default=-1, help=argparse.SUPPRESS)
-    p.add_argument("--stop-with-parent", action="store_true", help=argparse.SUPPRESS)
+    add = p.add_argument
+    add("--name", type=_label, default=_host_name(), help="how people call this node")
+    add("--data-dir", type=_folder, required=True, help="journal, key and logs")
+    add("--cluster", type=_label, default=DEFAULT_CLUSTER, help="the team's name")
+    add("--secret-file", type=Path, help="a file with the team's secret")
+    add("--listen", type=_address(DEFAULT_PORT), default="127.0.0.1", help="for the other nodes")
+    add("--advertise", default="", help="host:port that others shall dial")
+    add(
+        "--door", type=_address(0), default="127.0.0.1", help="for clients; loopback unless a token"
+    )
+    add(
+        "--join",
+        type=_address(DEFAULT_PORT, 1),
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a seed: any node of the team; may be given several times",
+    )
+    add("--found", action="store_true", help="be the first node of a new team")
+    add("--expect", type=_whole(1, EXPECTED_MAX), default=1, help="how many nodes will come")
+    add("--preset", choices=sorted(presets.PRESETS), default="lan")
+    add("--slots", type=_whole(1, SLOTS_MAX), default=1, help="agents that run at a time")
+    add("--seed", type=_seed, default="", help="feeds the node's random choices; for studies")
+    add("--allow-faults", action="store_true", help="let clients cut this node's links")
+    add("--simulated-url", type=_url, default="", help="a running simulated model to use")
+    add("--speed", type=_speed, default=4.0, help="of a simulated model of its own")
+    add("--listen-fd", type=_whole(-1, DESCRIPTOR_MAX), default=-1, help=argparse.SUPPRESS)
+    add("--door-fd", type=_whole(-1, DESCRIPTOR_MAX), default=-1, help=argparse.SUPPRESS)
+    add("--stop-with-parent", action="store_true", help=argparse.SUPPRESS)
     return p
 
 
 def from_arguments(arguments: Sequence[str]) -> NodeSettings:
     """Settings from a command line and the environment; SettingsError names what is wrong."""
     given = parser().parse_args(arguments)
-    listen = Address.parse(given.listen, DEFAULT_PORT)
-    door = Address.parse(given.door, 0)
-    token = os.environ.get("QUORATE_TOKEN", "")
-    if not door.is_loopback and not token:
+    token = _token()
+    if not given.door.is_loopback and not token:
         raise SettingsError(
-            f"the client door would listen on {door} without a token: "
-            "set QUORATE_TOKEN, or use a loopback address"
+            f"--door: clients would reach {given.door} from other machines without a token: "
+            f"set {TOKEN_VARIABLE}, or use a loopback address"
         )
-    if not given.found and not given.join and not (given.data_dir / "journal.db").exists():
+    if not given.found and not given.join and not os.path.exists(given.data_dir / "journal.db"):
         raise SettingsError("nobody to join: give --join HOST:PORT, or --found for the first node")
-    if listen.is_everywhere and not given.advertise:
-        raise SettingsError(f"other nodes cannot dial {listen}: give --advertise HOST:PORT")
-    if given.slots < 1 or given.expect < 1:
-        raise SettingsError("--slots and --expect must be at least 1")
-    if not 0.0 < given.speed <= 1_000_000.0:
-        raise SettingsError("--speed must be above 0 and at most 1000000")
-    if len(given.name) > 64 or not given.name.isprintable() or not given.name:
-        raise SettingsError("--name must be 1 to 64 printable characters")
     return NodeSettings(
         name=given.name,
         data_dir=given.data_dir,
         cluster=given.cluster,
         secret=_secret(given.secret_file),
-        listen=listen,
-        advertise=given.advertise,
-        door=door,
+        listen=given.listen,
+        advertise=_advertised(given.advertise, given.listen),
+        door=given.door,
         token=token,
-        seeds=tuple(str(Address.parse(seed, DEFAULT_PORT)) for seed in given.join),
+        seeds=tuple(str(seed) for seed in given.join),
         found=given.found,
         expected=given.expect,
         preset=given.preset,
@@ -167,17 +204,146 @@ def from_arguments(arguments: Sequence[str]) -> NodeSettings:
     )
 
 
+# -- one option each: a value, or argparse's error, which argparse prefixes with the option -------
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        value = int(text) if re.fullmatch("[-+]?[0-9]{1,9}", text) else low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {low} to {high}, not {shown(text)}"
+            )
+        return value
+
+    return whole
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value <= SPEED_MAX:
+        raise argparse.ArgumentTypeError(
+            f"must be a number above 0 and at most {SPEED_MAX:.0f}, not {shown(text)}"
+        )
+    return value
+
+
+def _address(default_port: int, port_min: int = 0) -> Callable[[str], Address]:
+    def address(text: str) -> Address:
+        try:
+            return Address.parse(text, default_port, port_min)
+        except SettingsError as fault:
+            raise argparse.ArgumentTypeError(str(fault)) from None
+
+    return address
+
+
+def _label(text: str) -> str:
+    if not 0 < len(text) <= NAME_LENGTH_MAX or not text.isprintable() or not text.strip():
+        raise argparse.ArgumentTypeError(
+            f"must be 1 to {NAME_LENGTH_MAX} printable characters, not {shown(text)}"
+        )
+    return text
+
+
+def _seed(text: str) -> str:
+    if len(text) > SEED_LENGTH_MAX or not text.isprintable():
+        raise argparse.ArgumentTypeError(
+            f"must be at most {SEED_LENGTH_MAX} printable characters, not {shown(text)}"
+        )
+    return text
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be a folder's path, not empty")
+    return Path(text)
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that cannot be
+        is_url = False
+    if text and not (is_url and text.isprintable() and " " not in text):
+        raise argparse.ArgumentTypeError(
+            f"must be like http://127.0.0.1:8000/v1, not {shown(text)}"
+        )
+    return text
+
+
+def _advertised(text: str, listen: Address) -> str:
+    """What others shall dial: the port may be left out if it is that of `listen`."""
+    if not text:
+        if listen.is_everywhere:
+            raise SettingsError(f"other nodes cannot dial {listen}: give --advertise HOST:PORT")
+        return ""
+    try:
+        address = Address.parse(text, listen.port, port_min=1)
+    except SettingsError as fault:
+        raise SettingsError(f"--advertise: {fault}") from None
+    if address.is_everywhere:
+        raise SettingsError(f"--advertise: other nodes cannot dial {address}: name one address")
+    return str(address)
+
+
+def _host_name() -> str:
+    """This machine's name as far as it may name a node."""
+    letters = [letter for letter in socket.gethostname() if letter.isprintable()]
+    return "".join(letters)[:NAME_LENGTH_MAX].strip() or "node"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# -- secrets ---------------------------------------------------------------------------------------
+
+
 def _secret(path: Path | None) -> str:
     if path is None:
-        secret = os.environ.get("QUORATE_SECRET", "")
+        source = SECRET_VARIABLE
+        secret = os.environ.get(SECRET_VARIABLE, "").strip()
+        if not secret:
+            raise SettingsError(
+                f"the team's secret is missing: set {SECRET_VARIABLE} or give --secret-file"
+            )
     else:
-        try:
-            secret = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as fault:
-            raise SettingsError(f"--secret-file {path} cannot be read: {fault}") from None
-    if len(secret) < 16:
+        source = f"--secret-file {path}"
+        secret = _text_of(path)
+    is_text = all(letter.isprintable() for letter in secret)
+    if not is_text or len(secret) < SECRET_LENGTH_MIN or len(secret) > SECRET_SIZE_MAX:
         raise SettingsError(
-            "the team's secret is missing or shorter than 16 characters: "
-            "set QUORATE_SECRET or give --secret-file"
+            f"{source}: the team's secret must be {SECRET_LENGTH_MIN} to {SECRET_SIZE_MAX} "
+            f"printable characters, not {len(secret)}{'' if is_text else ' with others among them'}"
+            ": draw one with python3 -c 'import secrets; print(secrets.token_hex(32))'"
         )
     return secret
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(SECRET_SIZE_MAX + 2).decode().strip()
+    except OSError as fault:
+        raise SettingsError(f"--secret-file {path} cannot be read: {fault.strerror}") from None
+    except ValueError:  # not UTF-8
+        raise SettingsError(f"--secret-file {path} cannot be read: it is not text") from None
+
+
+def _token() -> str:
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if len(token) > TOKEN_LENGTH_MAX or not token.isascii() or not token.isprintable():
+        raise SettingsError(
+            f"{TOKEN_VARIABLE} must be at most {TOKEN_LENGTH_MAX} printable ASCII characters: "
+            "it travels in a header"
+        )
+    return token

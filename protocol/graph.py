@@ -83,6 +83,22 @@ def ancestors_of(needs: Needs, task: str) -> set[str]:
     return found
 
 
+def ancestor_sets(needs: Needs) -> dict[str, int]:
+    """For each task, everything that it needs: bit i stands for task i of `topological_order`.
+
+    As bits, because the sets of a long chain have as many members as the chain has pairs.
+    """
+    order = topological_order(needs)
+    place = {task: at for at, task in enumerate(order)}
+    found: dict[str, int] = {}
+    for task in order:
+        bits = 0
+        for dependency in needs[task]:
+            bits |= found[dependency] | 1 << place[dependency]
+        found[task] = bits
+    return found
+
+
 def bottom_levels(needs: Needs, lengths: Mapping[str, float] | None = None) -> dict[str, float]:
     """For each task, the length of the longest chain that starts with it (its own included).
 

@@ -1,15 +1,18 @@
 """What a job is: a graph of tasks, each with an agent, files to write and a check.
 
 Invariant: a `Job` that passed `validate` can be run: ids are unique, every dependency exists,
-there is no cycle, no path leaves the output folder, and every bound below holds.
+there is no cycle, all its files can lie in one folder on any file system and none leaves it, its
+text is Unicode, and every bound below holds.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from protocol import graph
@@ -20,12 +23,21 @@ FILE_SIZE_MAX = 256 * 1024  # one file of a result, bytes
 RESULT_SIZE_MAX = 1024 * 1024  # all files of a result
 FIXTURES_SIZE_MAX = 4 * 1024 * 1024  # all files that travel with a job
 FIXTURES_MAX = 2_000
-JOB_SIZE_MAX = 6 * 1024 * 1024  # the whole job: it must fit into one frame
+JOB_SIZE_MAX = 6 * 1024 * 1024  # the whole job as it travels: it must fit into one frame
 WRITES_MAX = 500  # files of one task: they fit into one batch of the store
-PATH_LENGTH_MAX = 200  # so that a path is part of a key of the store
+PATH_LENGTH_MAX = 200  # characters, so that a path is part of a key of the store
+NAME_SIZE_MAX = 255  # bytes of a file's or folder's own name: what file systems take
+ID_LENGTH_MAX = 100
 TEXT_SIZE_MAX = 64 * 1024  # a prompt, a command, a verify line
 ATTEMPTS_MAX = 100
 SLOTS_MAX = 16  # independent answers to one task
+TIMEOUT_MAX_S = 86_400.0
+TOKENS_MAX = 10**15
+USD_MAX = 10**9
+WALL_MAX_S = 10**8  # three years
+WARNINGS_MAX = 20
+SHOWN_LENGTH_MAX = 80  # of somebody's text in a message
+RESERVED_PATH = "manifest.json"  # what the output folder calls its list of files
 AGENT_KINDS = ("simulated", "openai", "command", "python")
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
@@ -57,7 +69,11 @@ class Quorum:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits of a job; 0 means none. `usd` counts what the endpoint's price table says."""
+    """Limits of a job; 0 means none.
+
+    `usd` is carried but not enforced: nothing counts money yet. The reader of job files refuses it
+    for tasks of a real model.
+    """
 
     tokens: int = 0
     usd: float = 0.0
@@ -149,6 +165,12 @@ def digest_of(files: Iterable[File], text: str = "") -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
+def shown(value: object) -> str:
+    """Somebody's text as it stands in a message: quoted, on one line, and of bounded length."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_LENGTH_MAX else f"{text[:SHOWN_LENGTH_MAX]}..."
+
+
 def check_path(path: str) -> None:
     """Raise InvalidJob unless `path` is relative and stays inside the folder it is put in."""
     pure = PurePosixPath(path)
@@ -159,17 +181,24 @@ def check_path(path: str) -> None:
         fault = f"is longer than {PATH_LENGTH_MAX} characters"
     elif pure.is_absolute() or ".." in pure.parts:
         fault = "leaves the output folder"
-    elif str(pure) != path or path == "." or any(ord(letter) < 32 for letter in path):
+    elif str(pure) != path or path == ".":
         fault = "is not in its plain form"
+    elif not path.isprintable():
+        fault = "holds a control character or an invisible one"
+    elif any(len(part.encode()) > NAME_SIZE_MAX for part in pure.parts):
+        fault = f"has a name of over {NAME_SIZE_MAX} bytes"
     if fault:
-        raise InvalidJob(f"path {path!r} {fault}: use a plain relative path such as 'src/add.py'")
+        raise InvalidJob(f"path {shown(path)} {fault}: use a plain relative path like 'src/add.py'")
 
 
 def validate(job: Job) -> None:
     """Raise InvalidJob with one line for the first thing that makes `job` impossible to run."""
     _check_id(job.id, "job id")
+    _check_text(job.name, "the job's name")
+    _check_text(job.description, "the job's description")
+    _check_budget(job.budget)
     if not job.tasks:
-        raise InvalidJob(f"job {job.name!r} has no tasks: give at least one under 'tasks:'")
+        raise InvalidJob(f"job {shown(job.name)} has no tasks: give at least one under 'tasks:'")
     if len(job.tasks) > TASKS_MAX:
         raise InvalidJob(f"job has {len(job.tasks)} tasks, the limit is {TASKS_MAX}: split it")
     known: set[str] = set()
@@ -179,72 +208,123 @@ def validate(job: Job) -> None:
             raise InvalidJob(f"task id {task.id!r} is used twice: give each task its own id")
         known.add(task.id)
     for task in job.tasks:
-        _check_task(task, known)
+        _check_needs(task, known)
+        _check_writes(task)
+        _check_limits(task)
+        _check_agent(task)
     cycle = graph.find_cycle(job.needs)
     if cycle is not None:
-        raise InvalidJob(f"tasks need each other in a cycle: {' -> '.join(cycle)}; remove one need")
+        raise InvalidJob(f"tasks need each other in a cycle: {_chain(cycle)}; remove one need")
     _check_fixtures(job)
     _check_size(job)
+    _check_tree(job)
 
 
 def warnings_of(job: Job) -> list[str]:
     """Things that run but probably are not meant: one file written by two unordered tasks."""
-    needs = job.needs
     writers: dict[str, list[str]] = {}
     for task in job.tasks:
         for path in task.writes:
             writers.setdefault(path, []).append(task.id)
-    found = []
-    for path, tasks in writers.items():
-        for at, first in enumerate(tasks):
-            for second in tasks[at + 1 :]:
-                ordered = first in graph.ancestors_of(needs, second) or (
-                    second in graph.ancestors_of(needs, first)
-                )
-                if not ordered:
-                    found.append(
-                        f"tasks {first!r} and {second!r} both write {path!r} without an order "
-                        f"between them: their versions will be siblings; add a need"
-                    )
+    shared = {path: tasks for path, tasks in writers.items() if len(tasks) > 1}
+    if not shared:
+        return []
+    order = graph.topological_order(job.needs)
+    place = {task: at for at, task in enumerate(order)}
+    ancestors = graph.ancestor_sets(job.needs)
+    found = [
+        f"tasks {first!r} and {second!r} both write {path!r} without an order "
+        f"between them: their versions will be siblings; add a need"
+        for path, tasks in shared.items()
+        # In a chain each must come before the next; to compare neighbours is enough.
+        for first, second in pairwise(sorted(tasks, key=place.__getitem__))
+        if not ancestors[second] >> place[first] & 1
+    ]
+    if len(found) > WARNINGS_MAX:
+        return [*found[:WARNINGS_MAX], f"and {len(found) - WARNINGS_MAX} more of this kind"]
     return found
 
 
+def _chain(tasks: list[str]) -> str:
+    if len(tasks) > 12:
+        tasks = [*tasks[:10], f"... {len(tasks) - 11} more ...", tasks[-1]]
+    return " -> ".join(tasks)
+
+
 def _check_id(text: str, what: str) -> None:
-    if not text or len(text) > 100 or not set(text) <= _ID_CHARACTERS:
-        raise InvalidJob(f"{what} {text!r} must be 1 to 100 letters, digits or any of '_-.'")
+    if not 0 < len(text) <= ID_LENGTH_MAX or not set(text) <= _ID_CHARACTERS or text[0] in "-.":
+        raise InvalidJob(
+            f"{what} {shown(text)} must be 1 to {ID_LENGTH_MAX} letters, digits or any of '_-.', "
+            "and not begin with '-' or '.': rename it"
+        )
 
 
-def _check_task(task: Task, known: set[str]) -> None:
+def _check_needs(task: Task, known: set[str]) -> None:
+    seen: set[str] = set()
     for dependency in task.needs:
         if dependency not in known:
-            raise InvalidJob(f"task {task.id!r} needs {dependency!r}, which is not a task here")
+            raise InvalidJob(
+                f"task {task.id!r} needs {shown(dependency)}, which is not a task here: "
+                "add it or correct its spelling"
+            )
+        if dependency in seen:
+            raise InvalidJob(f"task {task.id!r} needs {dependency!r} twice: name it once")
+        seen.add(dependency)
+
+
+def _check_writes(task: Task) -> None:
+    if len(task.writes) > WRITES_MAX:
+        raise InvalidJob(f"task {task.id!r} writes over {WRITES_MAX} files: split it")
+    seen: set[str] = set()
     for path in task.writes:
         try:
             check_path(path)
         except InvalidJob as fault:
             raise InvalidJob(f"task {task.id!r}: {fault}") from None
-    if len(task.writes) > WRITES_MAX:
-        raise InvalidJob(f"task {task.id!r} writes over {WRITES_MAX} files: split it")
+        if path in seen:
+            raise InvalidJob(f"task {task.id!r} writes {path!r} twice: name it once")
+        seen.add(path)
+        if _folded(path).split("/")[0] == RESERVED_PATH:
+            raise InvalidJob(
+                f"task {task.id!r} writes {path!r}, but {RESERVED_PATH!r} is the manifest's name "
+                "in the output folder: rename it"
+            )
+
+
+def _check_limits(task: Task) -> None:
     for name in ("prompt", "title", "program", "verify"):
         _check_text(getattr(task, name), f"task {task.id!r}: {name}")
     if not 1 <= task.attempts_max <= ATTEMPTS_MAX:
         raise InvalidJob(f"task {task.id!r}: attempts must be 1 to {ATTEMPTS_MAX}")
-    if not 0.0 < task.timeout_s <= 86_400.0:
+    if not 0.0 < task.timeout_s <= TIMEOUT_MAX_S:
         raise InvalidJob(f"task {task.id!r}: timeout must be above 0 s and at most a day")
     if not 1 <= task.quorum.agree <= task.quorum.of <= SLOTS_MAX:
         raise InvalidJob(f"task {task.id!r}: quorum must hold 1 <= agree <= of <= {SLOTS_MAX}")
-    if task.agent in ("command", "python") and not task.program:
+
+
+def _check_agent(task: Task) -> None:
+    if task.agent not in AGENT_KINDS:
+        raise InvalidJob(
+            f"task {task.id!r}: there is no agent {shown(task.agent)}: "
+            f"use one of {', '.join(AGENT_KINDS)}"
+        )
+    if task.agent in ("command", "python") and not task.program.strip():
         example = (
             "run: 'wc -w *.txt'" if task.agent == "command" else "run: 'my_module:my_function'"
         )
         raise InvalidJob(
             f"task {task.id!r}: a {task.agent!r} agent needs a program, e.g. {example}"
         )
-    if task.agent not in AGENT_KINDS:
-        raise InvalidJob(
-            f"task {task.id!r}: there is no agent {task.agent!r}: "
-            f"use one of {', '.join(AGENT_KINDS)}"
-        )
+
+
+def _check_budget(budget: Budget) -> None:
+    for value, value_max, name in (
+        (budget.tokens, TOKENS_MAX, "tokens"),
+        (budget.usd, USD_MAX, "usd"),
+        (budget.wall_s, WALL_MAX_S, "wall"),
+    ):
+        if not 0 <= value <= value_max:  # no number that is not a number is
+            raise InvalidJob(f"budget.{name} must be 0 (no limit) to {value_max}: correct it")
 
 
 def _is_text(text: str) -> bool:
@@ -258,33 +338,79 @@ def _is_text(text: str) -> bool:
 
 def _check_text(text: str, what: str) -> None:
     if not _is_text(text):
-        raise InvalidJob(f"{what} is not Unicode text: it holds half of a character")
+        raise InvalidJob(f"{what} is not Unicode text: it holds half of a character: remove it")
     if len(text.encode()) > TEXT_SIZE_MAX:
         raise InvalidJob(f"{what} is over {TEXT_SIZE_MAX} bytes: shorten it")
 
 
-def _check_size(job: Job) -> None:
-    _check_text(job.description, "the job's description")
-    _check_text(job.name, "the job's name")
-    size = sum(len(file.content) + len(file.path) + 16 for file in job.files)
-    for task in job.tasks:
-        texts = (task.id, task.prompt, task.title, task.program, task.verify)
-        size += sum(len(text.encode()) for text in (*texts, *task.needs, *task.writes)) + 128
-    if size > JOB_SIZE_MAX:
-        raise InvalidJob(
-            f"the job is {size} bytes as a whole, the limit is {JOB_SIZE_MAX}: split it"
-        )
-
-
 def _check_fixtures(job: Job) -> None:
     if len(job.files) > FIXTURES_MAX:
-        raise InvalidJob(f"{len(job.files)} files travel with the job, the limit is {FIXTURES_MAX}")
+        raise InvalidJob(
+            f"{len(job.files)} files travel with the job, the limit is {FIXTURES_MAX}: "
+            "list fewer under 'files:'"
+        )
     size = 0
+    seen: set[str] = set()
     for file in job.files:
-        check_path(file.path)
+        try:
+            check_path(file.path)
+        except InvalidJob as fault:
+            raise InvalidJob(f"files: {fault}") from None
+        if file.path in seen:
+            raise InvalidJob(f"files: {file.path!r} travels twice: give it once")
+        seen.add(file.path)
         size += len(file.content)
     if size > FIXTURES_SIZE_MAX:
         raise InvalidJob(
             f"the job's files are {size} bytes together, the limit is {FIXTURES_SIZE_MAX}: "
             "list fewer under 'files:'"
         )
+
+
+def _check_size(job: Job) -> None:
+    """The wire adds at most three bytes to a text, five to a file, and a task has few numbers."""
+    size = len(job.description.encode()) + len(job.name.encode()) + 500
+    size += sum(len(file.content) + len(file.path.encode()) + 16 for file in job.files)
+    for task in job.tasks:
+        texts = (task.id, task.prompt, task.title, task.program, task.verify)
+        size += sum(len(text.encode()) + 3 for text in (*texts, *task.needs, *task.writes)) + 64
+    if size > JOB_SIZE_MAX:
+        raise InvalidJob(
+            f"the job is {size} bytes as a whole, the limit is {JOB_SIZE_MAX}: split it"
+        )
+
+
+def _check_tree(job: Job) -> None:
+    """All files can lie in one folder: no name is a file here and a folder there, and none differs
+    from another only in what some file systems fold (case, the form of accents)."""
+    origin: dict[str, tuple[str, str]] = {}
+    for path, owner in _paths_of(job):
+        other, other_owner = origin.setdefault(_folded(path), (path, owner))
+        if other != path:
+            raise InvalidJob(
+                f"{owner} {path!r} and {other_owner} {other!r}: some machines take these names "
+                "for one file; rename one"
+            )
+    for folded, (path, owner) in origin.items():
+        at = folded.find("/")
+        while at >= 0:
+            if folded[:at] in origin:
+                other, other_owner = origin[folded[:at]]
+                raise InvalidJob(
+                    f"{owner} {path!r} and {other_owner} {other!r}: one name cannot be both a file "
+                    "and a folder; rename one"
+                )
+            at = folded.find("/", at + 1)
+
+
+def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
+    """Every path with who has it there."""
+    for task in job.tasks:
+        for path in task.writes:
+            yield path, f"task {task.id!r} writes"
+    for file in job.files:
+        yield file.path, "files has"
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -31,6 +31,15 @@ def test_every_task_comes_after_what_it_needs() -> None:
         assert all(place[need] < place[task] for task in needs for need in needs[task])
 
 
+def test_ancestor_sets_hold_what_is_needed_directly_or_not() -> None:
+    for seed in range(20):
+        needs = random_graph(seed, 30)
+        order = graph.topological_order(needs)
+        for task, bits in graph.ancestor_sets(needs).items():
+            found = {each for place, each in enumerate(order) if bits >> place & 1}
+            assert found == graph.ancestors_of(needs, task)
+
+
 def test_a_cycle_is_told_from_its_beginning_to_its_beginning() -> None:
     cycle = graph.find_cycle({"x": ["a"], "a": ["b"], "b": ["c"], "c": ["a"]})
     assert cycle == ["a", "b", "c", "a"]

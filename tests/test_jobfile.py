@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from properties import bounded
 
 from node import jobfile
+from node.jobfile import document
 from protocol.errors import InvalidJob
-from protocol.jobs import ClaimMode, Quorum
+from protocol.jobs import FIXTURES_MAX, ID_LENGTH_MAX, ClaimMode, Quorum, validate
 
 WHOLE = """
 job: sums
@@ -62,13 +71,110 @@ def test_listed_files_travel_with_the_job(tmp_path: Path) -> None:
     ]
 
 
-def test_a_link_out_of_the_folder_does_not_travel(tmp_path: Path) -> None:
-    inside = tmp_path / "inside"
-    inside.mkdir()
+def files_of(folder: Path, listed: str = "[]", line: str = "") -> list[str]:
+    """The files that travel with a job in `folder`."""
+    text = f"job: a\nfiles: {listed}\ntasks: [{{id: t, writes: [made.txt], verify: {line!r}}}]"
+    return [file.path for file in jobfile.parse(text, "job.yaml", folder, "simulated").files]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A job file's folder with tests, hidden things, and something to hide beside it."""
     (tmp_path / "secret.txt").write_text("secret")
-    (inside / "link.txt").symlink_to(tmp_path / "secret.txt")
-    text = "job: a\nfiles: ['*.txt']\ntasks: [{id: t}]"
-    assert jobfile.parse(text, "job.yaml", inside, "simulated").files == ()
+    inside = tmp_path / "inside"
+    for name in ("a.txt", "made.txt", ".env", "tests/one.py", "tests/.key", "tests/deep/two.py"):
+        (inside / name).parent.mkdir(parents=True, exist_ok=True)
+        (inside / name).write_text(name)
+    (inside / "tests" / "__pycache__").mkdir()
+    (inside / "tests" / "__pycache__" / "one.pyc").touch()
+    return inside
+
+
+@pytest.mark.parametrize("listed", ["[tests]", "['tests/']", "['tests/**/*']", "['./tests']"])
+def test_a_listed_folder_travels_without_what_it_hides(folder: Path, listed: str) -> None:
+    assert files_of(folder, listed) == ["tests/deep/two.py", "tests/one.py"]
+
+
+def test_hidden_files_travel_when_they_are_named(folder: Path) -> None:
+    assert files_of(folder, "['*.txt', .env]") == [".env", "a.txt", "made.txt"]
+    assert files_of(folder, "['.e*']") == [".env"]
+
+
+def test_a_command_line_takes_along_what_it_names_but_not_the_whole_folder(folder: Path) -> None:
+    assert files_of(folder, line="cat ./a.txt && pytest . tests/deep && cd ..") == [
+        "a.txt",
+        "tests/deep/two.py",
+    ]
+
+
+def test_what_a_task_makes_is_not_brought_along_for_its_check(folder: Path) -> None:
+    """Else a result of yesterday, beside the job file, would pass the check of today's."""
+    assert files_of(folder, line="test -s made.txt") == []
+
+
+@pytest.mark.parametrize("line", ["x" * 5_000 + ".txt", "a." + "/b" * 300, "'a\0.txt'", "a\nb.txt"])
+def test_a_word_that_can_be_no_file_is_none(folder: Path, line: str) -> None:
+    job = f"job: a\ntasks: [{{id: t, verify: {json.dumps(line)}}}]"
+    assert jobfile.parse(job, "job.yaml", folder, "simulated").files == ()
+
+
+@pytest.mark.parametrize(
+    ("listed", "fault"),
+    [
+        ("['']", "names no file"),
+        ("['.']", "names no file"),
+        ("['./']", "names no file"),
+        ("['../secret.txt']", "outside of the job file's folder: copy it"),
+        ("['tests/../../secret.txt']", "outside of the job file's folder: copy it"),
+        ("['/etc/passwd']", "outside of the job file's folder: copy it"),
+        ("['none*']", "nothing beside the job file matches"),
+        ("['**x']", "cannot be looked up"),
+        ("['" + "x" * 5_000 + "']", "over 200 characters: shorten it"),
+        ("['[']", "nothing beside the job file matches"),
+        ('["a\\0b"]', "nothing beside the job file matches"),
+        ("[link.txt]", "'link.txt' is a link out of the job file's folder"),
+        ("['*.txt', 'link*']", "'link.txt' is a link out of the job file's folder"),
+        ("[linked]", "is a link out of the job file's folder"),
+        ("[pipe]", "it is not a regular file"),
+        ("[circle]", "circle"),
+    ],
+)
+def test_a_listed_file_that_cannot_travel_is_named(folder: Path, listed: str, fault: str) -> None:
+    (folder / "link.txt").symlink_to(folder.parent / "secret.txt")
+    (folder / "linked").symlink_to(folder.parent)
+    (folder / "circle").symlink_to("circle")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(InvalidJob) as caught:
+        files_of(folder, listed)
+    assert fault in str(caught.value)
+    assert str(caught.value).startswith("job.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_link_deep_in_a_listed_folder_is_named(folder: Path) -> None:
+    (folder / "tests" / "deep" / "up").symlink_to(folder.parent)
+    with pytest.raises(InvalidJob, match=r"'tests/deep/up' is a link out"):
+        files_of(folder, "[tests]")
+
+
+def test_a_link_inside_the_folder_travels_under_its_own_name(folder: Path) -> None:
+    (folder / "tests" / "same.txt").symlink_to("../a.txt")
+    assert files_of(folder, "['tests/*.txt']") == ["tests/same.txt"]
+
+
+def test_a_folder_of_too_many_files_is_refused_before_they_are_read(folder: Path) -> None:
+    (folder / "many").mkdir()
+    for number in range(FIXTURES_MAX + 1):
+        (folder / "many" / str(number)).touch()
+    with pytest.raises(InvalidJob, match=f"over {FIXTURES_MAX} files"):
+        files_of(folder, "[many]")
+
+
+def test_files_too_large_to_travel_are_refused(folder: Path) -> None:
+    with open(folder / "large", "wb") as file:
+        file.truncate(2**40)  # sparse: reading all of it would take for ever
+    with pytest.raises(InvalidJob, match="list fewer"):
+        files_of(folder, "[large]")
 
 
 def test_the_papers_form_is_read_unchanged() -> None:
@@ -90,6 +196,10 @@ def test_the_papers_form_is_read_unchanged() -> None:
     [
         ("job: a\ntasks:\n  - {id: t\n", "job.yaml, line"),
         ("job: a\n\ttasks: []", "job.yaml, line 2: not YAML"),
+        ("", "job.yaml is empty"),
+        (" \n", "job.yaml is empty"),
+        ("# only a comment", "expected a mapping"),
+        ("3", "expected a mapping"),
         ("- a", "expected a mapping with 'job:' and 'tasks:'"),
         ("job: a\ntasks: []", "has no tasks"),
         ("tasks: [{id: t}]", "job is missing: add it"),
@@ -109,7 +219,38 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\ntasks: [{id: t, agent: command}]", "needs a program"),
         ("job: a\ntasks: [{id: t, quorum: {of: 2, agree: 3}}]", "1 <= agree <= of"),
         ("job: a\nclaims: fast\ntasks: [{id: t}]", "claims:"),
-        ("job: a\nfiles: ['none/*']\ntasks: [{id: t}]", "nothing beside the job file matches"),
+        ("job: a\ntasks:\n  - id: t\n    prompt: x\n    id: u", "line 5: key 'id' is given twice"),
+        ("job: a\njob: b\ntasks: [{id: t}]", "line 2: key 'job' is given twice"),
+        ("job: a\ntasks: &all [*all]", "line 2: an alias stands for what it is part of"),
+        ("job: &a {x: *a}", "line 1: an alias stands for what it is part of"),
+        ("job: *a", "line 1: not YAML: found undefined alias"),
+        ("job: !!int abc", "line 1: tags such as !!int mean nothing here"),
+        ("!!python/object/apply:os.getcwd []", "line 1: tags such as"),
+        ("job: !!timestamp x", "line 1: tags such as"),
+        ("[" * 100_000, "line 1: too deeply nested"),
+        ("job: a\n? [x]\n: y", "line 2: not YAML: found unhashable key"),
+        ("job: a\n---\njob: b", "line 2: not YAML: but found another document"),
+        ("job: a\n\0", "line 2: not YAML: character 0 is not text: remove it"),
+        ('job: "\\UFFFFFFFF"', "line 1: not YAML: the number there is too large"),
+        ("%YAML " + "1" * 5_000 + ".1\n---\njob: a", "the number there is too large"),
+        ("job: 12\ntasks: [{id: t}]", "job: must be text: put it in quotes"),
+        ("job: " + "9" * 5_000 + "\ntasks: [{id: t}]", "job: must be text: put it in quotes"),
+        ("job: true\ntasks: [{id: t}]", "job: must be text: put it in quotes"),
+        ("job: a\n1: 2\ntasks: [{id: t}]", "unknown key 1 at the top"),
+        ("job: a\n'b\\n': 2\ntasks: [{id: t}]", "unknown key"),
+        ('job: a\n"b\\n": 2\ntasks: [{id: t}]', "unknown key 'b\\n' at the top"),
+        ("job: a\ntasks: {id: t}", "tasks: it should be a valid list"),
+        ("job: a\ntasks: [t]", "task number 1: it should be a mapping"),
+        ("job: a\ntasks: [{id: [t]}]", "task number 1, id: must be text"),
+        ("job: a\ntasks: [{id: t, attempts: true}]", "attempts: it should be a valid integer"),
+        ("job: a\ntasks: [{id: t, attempts: '5'}]", "attempts: it should be a valid integer"),
+        ("job: a\ntasks: [{id: t, timeout: 1e999}]", "timeout: it should be a finite number"),
+        ("job: a\ntasks: [{id: t, timeout: .nan}]", "'.nan' is no duration"),
+        ("job: a\ntasks: [{id: t, timeout: 0}]", "timeout must be above 0 s"),
+        ("job: a\ntasks: [{id: t, quorum: {of: 3}}]", "quorum, agree is missing"),
+        ("job: a\ntasks: [{id: t, quorum: many}]", "quorum: it should be a mapping"),
+        ("job: a\nbudget: {tokens: -1}\ntasks: [{id: t}]", "budget.tokens must be 0"),
+        ("job: a\nbudget: {wall: -1}\ntasks: [{id: t}]", "budget.wall must be 0"),
         ("job: a\nspeculate: {clones: 1}\ntasks: [{id: t}]", "speculate.clones is not available"),
         (
             "job: a\nbudget: {usd: 2}\ntasks: [{id: t, agent: openai}]",
@@ -122,7 +263,71 @@ def test_each_mistake_is_one_line_that_names_it(text: str, line: str) -> None:
         parse(text)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert "job.yaml" in str(caught.value) or "files:" in str(caught.value)
+    assert "job.yaml" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("{", "line 1: not JSON"),
+        ('{"job": "a",\n "tasks": [],\n "job": "b"}', "line 3: key 'job' is given twice"),
+        ('{"a": {"x": "}\\"{"}, "b": [{"x": 1}], "a": 1}', "key 'a' is given twice"),
+        ('{"a": 1, "\\u0061": 1}', "key 'a' is given twice"),
+        ('{"a": NaN}', "not JSON: a number is infinite"),
+        ('{"a": ' + "1" * 5_000 + "}", "not JSON: a number is infinite, too long"),
+        ("[" * 100_000, "too deeply nested"),
+        ('{"project": "p", "tasks": [{"id": "\\ud800", "description": ""}]}', "task id"),
+        ('{"\\ud800": 1, "job": "a", "tasks": []}', "unicode"),
+        ('{"project": 1, "tasks": []}', "project: must be text"),
+        ('{"project": "p", "tasks": []}', "has no tasks"),
+    ],
+)
+def test_each_mistake_in_json_is_one_line_too(text: str, line: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        jobfile.parse(text, "job.json", Path("/nonexistent"), "simulated")
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "job.json" in str(caught.value)
+
+
+def test_text_stays_text_and_numbers_stay_numbers() -> None:
+    """YAML 1.1 would make a date, a boolean, an octal 8 and a sum of these."""
+    for word in ("2024-13-45", "2024-01-01", "on", "no", "010", "0x1F", "1_000.x"):
+        job = jobfile.parse(f"job: a\ntasks: [{{id: {word}}}]", "j.yaml", Path("."), "simulated")
+        assert job.tasks[0].id == word
+    job = jobfile.parse(
+        "job: a\ntasks: [{id: t, prompt: 12:30, timeout: 1_5e1}]", "j.yaml", Path("."), "simulated"
+    )
+    assert (job.tasks[0].prompt, job.tasks[0].timeout_s) == ("12:30", 150.0)
+
+
+def test_aliases_and_merges_may_be_used_within_reason() -> None:
+    text = """
+job: a
+tasks:
+  - &first {id: t, agent: command, run: "true", timeout: 5}
+  - {<<: *first, id: u, timeout: 6}
+"""
+    job = jobfile.parse(text, "job.yaml", Path("."), "simulated")
+    assert [(task.id, task.program, task.timeout_s) for task in job.tasks] == [
+        ("t", "true", 5.0),
+        ("u", "true", 6.0),
+    ]
+
+
+def test_aliases_that_multiply_are_refused_before_they_do() -> None:
+    lines = [
+        "job: &l0 [" + "lol, " * 10 + "]",
+        *(f"x{level}: &l{level} [" + f"*l{level - 1}, " * 10 + "]" for level in range(1, 10)),
+    ]
+    with pytest.raises(InvalidJob, match=r"job\.yaml, line \d: aliases make it over"):
+        parse("\n".join(lines))
+
+
+def test_a_text_beyond_the_limit_is_not_even_looked_at() -> None:
+    with pytest.raises(InvalidJob, match="split the job"):
+        parse("[" * (document.TEXT_SIZE_MAX + 1))
 
 
 def test_a_missing_file_is_named() -> None:
@@ -131,8 +336,55 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_an_unknown_list_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(InvalidJob, match=r"lists are .*mathutils_p05"):
-        jobfile.read("mathutils_p06", "simulated")
+    for name in ("mathutils_p06", "", " "):
+        with pytest.raises(InvalidJob, match=r"lists are .*mathutils_p05"):
+            jobfile.read(name, "simulated")
+
+
+def test_what_is_no_readable_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, or a device without end, must not be waited for."""
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "circle.yaml").symlink_to("circle.yaml")
+    (tmp_path / "latin.yaml").write_bytes("job: a\n# für".encode("latin-1"))
+    (tmp_path / "wide.json").write_bytes("{}".encode("utf-16"))
+    with open(tmp_path / "large.yaml", "wb") as file:
+        file.truncate(2**40)
+    for source, fault in (
+        (str(tmp_path), "is a folder: give the job file in it"),
+        (str(tmp_path / "pipe.yaml"), "not a regular file"),
+        (str(tmp_path / "circle.yaml"), "symbolic links"),
+        ("/dev/zero", "not a regular file"),
+        (str(tmp_path / "latin.yaml"), "line 2: not UTF-8 text: save it as UTF-8"),
+        (str(tmp_path / "wide.json"), "line 1: not UTF-8 text"),
+        (str(tmp_path / "large.yaml"), "split the job"),
+        (str(tmp_path / "latin.yaml" / "x.yaml"), "there is no job file"),
+        ("x" * 5_000 + ".yaml", "name too long"),
+        ("a\0b.yaml", "cannot be read"),
+        ("a\nb.yaml", "there is no job file"),
+    ):
+        with pytest.raises(InvalidJob) as caught:
+            jobfile.read(source, "simulated")
+        assert fault in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
+def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").touch(mode=0o000)
+    with pytest.raises(InvalidJob, match="Permission denied"):
+        jobfile.read(str(tmp_path / "job.yaml"), "simulated")
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    for name, text in (("a.yaml", WHOLE), ("a.json", json.dumps(PAPER))):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert jobfile.read(str(tmp_path / name), "simulated").tasks
+
+
+def test_a_papers_file_may_have_any_name() -> None:
+    text = json.dumps(PAPER)
+    for name, job_id in (("my list (1).json", "my-list-1-"), ("...json", "job"), ("ä.JSON", "job")):
+        assert jobfile.parse(text, name, Path("."), "simulated").id == job_id
 
 
 def test_every_submission_has_an_id_of_its_own() -> None:
@@ -140,3 +392,99 @@ def test_every_submission_has_an_id_of_its_own() -> None:
     ids = {jobfile.with_fresh_id(job).id for _ in range(20)}
     assert len(ids) == 20
     assert all(job_id.startswith("a-") for job_id in ids)
+
+
+def test_the_longest_name_still_makes_an_id() -> None:
+    name = "x" * ID_LENGTH_MAX
+    job = jobfile.parse(f"job: {name}\ntasks: [{{id: t}}]", "job.yaml", Path("."), "simulated")
+    validate(jobfile.with_fresh_id(job))
+
+
+# -- whatever is in the file -----------------------------------------------------------------------
+
+PAPER: dict[str, Any] = {
+    "project": "P",
+    "description": "D",
+    "tasks": [
+        {"id": "task-1", "title": "T", "description": "Do it.", "files": ["add.py"]},
+        {"id": "task-2", "description": "Then.", "dependencies": ["task-1"], "files": ["b.py"]},
+    ],
+}
+_ODD_TEXT = [
+    *"\t\n\r\0{}[]:,-&*!|>%@`'\"#?\\~",
+    *("&a ", "*a", "<<: *a", "!!int ", "!!binary ", "? ", "---\n", "...\n", "%YAML 9.9\n"),
+    *("2024-13-45", "0x", "08", "1e999", ".nan", "NaN", "-Infinity", "12:30:45", "9" * 5_000),
+    *("\ud800", "\\ud800", "\\UFFFFFFFF", "\u2028", "\x85", "\ufeff", "[" * 3_000, "../x", "/"),
+]
+_ODD_VALUES: list[Any] = [
+    *(None, True, 0, -1, 2**80, 1.5, float("inf"), "", ".", "..", "/", "\0", "a\nb", "\u202e"),
+    *([], {}, [[]], [None], {"a": 1}, [{"id": 3}], "x" * 300, "\ud800", "a/b", "manifest.json"),
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, text: str) -> str:
+    """`text` with some of it cut out, said again, or replaced by what is seldom written."""
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 12)))
+        odd = draw(st.sampled_from(["", text[start:end] * 2, *_ODD_TEXT]) | st.text(max_size=4))
+        text = text[:start] + odd + text[end:]
+    return text
+
+
+@st.composite
+def distorted(draw: st.DrawFn, content: dict[str, Any]) -> dict[str, Any]:
+    """`content` with some value, at any depth, replaced by another kind of value."""
+    content = copy.deepcopy(content)
+    for _ in range(draw(st.integers(1, 3))):
+        at: Any = content
+        while True:
+            key = draw(st.sampled_from(sorted(at) if isinstance(at, dict) else range(len(at))))
+            if not (isinstance(at[key], dict | list) and at[key]) or draw(st.booleans()):
+                at[key] = copy.deepcopy(draw(st.sampled_from(_ODD_VALUES)))
+                break
+            at = at[key]
+    return content
+
+
+def must_be_a_job_or_invalid(text: str, name: str) -> None:
+    complaint = ""
+    try:
+        job = jobfile.parse(text, name, Path("/nonexistent"), "simulated")
+    except InvalidJob as fault:
+        complaint = str(fault)
+    else:
+        validate(jobfile.with_fresh_id(job))
+    if complaint:
+        assert complaint.startswith(name)
+        assert len(complaint.splitlines()) == 1
+        assert len(complaint) < 1_000
+
+
+many = settings(bounded, max_examples=400)
+
+
+@many
+@given(damaged(WHOLE))
+@example("a: 'b\x85")
+def test_damaged_yaml_is_a_job_or_invalid(text: str) -> None:
+    must_be_a_job_or_invalid(text, "job.yaml")
+
+
+@many
+@given(damaged(json.dumps(PAPER, indent=1)))
+def test_damaged_json_is_a_job_or_invalid(text: str) -> None:
+    must_be_a_job_or_invalid(text, "job.json")
+
+
+@many
+@given(distorted(yaml.safe_load(WHOLE)))
+def test_ours_with_odd_values_is_a_job_or_invalid(content: dict[str, Any]) -> None:
+    must_be_a_job_or_invalid(json.dumps(content), "job.json")
+
+
+@many
+@given(distorted(PAPER))
+def test_the_papers_with_odd_values_is_a_job_or_invalid(content: dict[str, Any]) -> None:
+    must_be_a_job_or_invalid(json.dumps(content), "job.json")

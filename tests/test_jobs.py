@@ -14,6 +14,10 @@ from protocol.jobs import (
     SLOTS_MAX,
     TASKS_MAX,
     TEXT_SIZE_MAX,
+    TOKENS_MAX,
+    WALL_MAX_S,
+    WARNINGS_MAX,
+    Budget,
     File,
     Job,
     Quorum,
@@ -33,6 +37,12 @@ B = Task("b", "make b", needs=("a",), writes=("b.txt",))
 GOOD = Job("job", "a job", (A, B))
 
 
+def writing(*paths: str) -> Job:
+    """A job whose tasks t0, t1, ... write one path each."""
+    tasks = tuple(Task(f"t{number}", "", writes=(path,)) for number, path in enumerate(paths))
+    return replace(GOOD, tasks=tasks)
+
+
 def test_a_good_job_passes() -> None:
     validate(GOOD)
     assert warnings_of(GOOD) == []
@@ -46,6 +56,34 @@ FAULTS: list[tuple[Job, str]] = [
     (replace(GOOD, id="no/slash"), "job id 'no/slash' must be"),
     (replace(GOOD, id=""), "job id '' must be"),
     (replace(GOOD, id="x" * 101), "must be 1 to 100"),
+    (replace(GOOD, id=".."), "not begin with '-' or '.'"),
+    (replace(GOOD, id="-rf"), "not begin with '-' or '.'"),
+    (replace(GOOD, tasks=(replace(A, id="."),)), "not begin with '-' or '.'"),
+    (replace(GOOD, budget=Budget(tokens=-1)), "budget.tokens must be 0"),
+    (replace(GOOD, budget=Budget(tokens=TOKENS_MAX + 1)), "budget.tokens must be 0"),
+    (replace(GOOD, budget=Budget(usd=float("nan"))), "budget.usd must be 0"),
+    (replace(GOOD, budget=Budget(usd=float("inf"))), "budget.usd must be 0"),
+    (replace(GOOD, budget=Budget(wall_s=-0.5)), "budget.wall must be 0"),
+    (replace(GOOD, budget=Budget(wall_s=float("nan"))), "budget.wall must be 0"),
+    (replace(GOOD, budget=Budget(wall_s=WALL_MAX_S * 2)), "budget.wall must be 0"),
+    (replace(GOOD, tasks=(A, replace(B, needs=("a", "a")))), "task 'b' needs 'a' twice"),
+    (replace(GOOD, tasks=(replace(A, writes=("a", "a")),)), "task 'a' writes 'a' twice"),
+    (writing("manifest.json"), "is the manifest's name"),
+    (writing("Manifest.JSON"), "is the manifest's name"),
+    (writing("manifest.json/a"), "is the manifest's name"),
+    (writing("x", "x/y"), "one name cannot be both a file and a folder"),
+    (writing("x/y/z", "x"), "task 't0' writes 'x/y/z' and task 't1' writes 'x': one name"),
+    (writing("X", "x/y"), "one name cannot be both a file and a folder"),
+    (writing("a", "A"), "some machines take these names for one file"),
+    (writing("caf\u00e9", "cafe\u0301"), "some machines take these names for one file"),
+    (writing("d/Straße", "D/STRASSE"), "some machines take these names for one file"),
+    (replace(GOOD, files=(File("a.txt/x", b""),)), "one name cannot be both a file and a folder"),
+    (replace(GOOD, files=(File("x", b""), File("x", b""))), "'x' travels twice"),
+    (replace(GOOD, tasks=(replace(A, timeout_s=float("inf")),)), "timeout must be"),
+    (replace(GOOD, tasks=(replace(A, timeout_s=-1.0),)), "timeout must be"),
+    (replace(GOOD, tasks=(replace(A, quorum=Quorum(1, 0)),)), "quorum must hold"),
+    (replace(GOOD, tasks=(replace(A, agent="python", program=" "),)), "needs a program"),
+    (replace(GOOD, description="x" * (TEXT_SIZE_MAX + 1)), "description is over"),
     (replace(GOOD, tasks=()), "has no tasks"),
     (replace(GOOD, tasks=(A, A)), "task id 'a' is used twice"),
     (replace(GOOD, tasks=(B,)), "needs 'a', which is not a task here"),
@@ -66,12 +104,37 @@ FAULTS: list[tuple[Job, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("job", "fault"), FAULTS, ids=[fault for _, fault in FAULTS])
+@pytest.mark.parametrize(("job", "fault"), FAULTS)
 def test_a_fault_is_named_in_one_line(job: Job, fault: str) -> None:
     with pytest.raises(InvalidJob) as caught:
         validate(job)
     assert fault in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_message_does_not_repeat_all_of_what_is_too_long() -> None:
+    for job in (
+        replace(GOOD, id="x" * 10_000),
+        writing("x" * 10_000),
+        replace(GOOD, tasks=(replace(A, needs=("y" * 10_000,)),)),
+        replace(GOOD, tasks=(replace(A, agent="z" * 10_000),)),
+        replace(GOOD, name="\n" * 10_000, tasks=()),
+        replace(GOOD, tasks=tuple(Task(f"t{n}", "", needs=(f"t{n - 1}",)) for n in range(1, 500))),
+        replace(
+            GOOD, tasks=tuple(Task(f"t{n}", "", needs=(f"t{(n + 1) % 500}",)) for n in range(500))
+        ),
+    ):
+        with pytest.raises(InvalidJob) as caught:
+            validate(job)
+        assert len(str(caught.value)) < 500
+        assert "\n" not in str(caught.value)
+
+
+def test_a_task_may_write_what_came_with_the_job_and_several_one_file() -> None:
+    validate(replace(GOOD, files=(File("a.txt", b"to be edited"), File("a.txt.orig", b""))))
+    validate(replace(GOOD, tasks=(A, replace(B, writes=("a.txt",)))))
+    validate(writing("d/manifest.json", "a/b", "a/c", "ab", "a.b"))
 
 
 def test_too_many_tasks_are_refused() -> None:
@@ -80,13 +143,19 @@ def test_too_many_tasks_are_refused() -> None:
         validate(replace(GOOD, tasks=tasks))
 
 
-@pytest.mark.parametrize("path", ["a.py", "src/a.py", ".hidden", "a b", "ä/ö.txt"])
+@pytest.mark.parametrize(
+    "path", ["a.py", "src/a.py", ".hidden", "a b", "ä/ö.txt", "日本/本.md", "x" * 200]
+)
 def test_plain_relative_paths_pass(path: str) -> None:
     check_path(path)
 
 
 @pytest.mark.parametrize(
-    "path", ["", ".", "..", "/a", "a/../b", "a//b", "./a", "a/", "a\0b", "a\\b", "a\nb"]
+    "path",
+    [
+        *("", ".", "..", "/a", "a/../b", "a//b", "./a", "a/", "a\0b", "a\\b", "a\nb", "a/.", "//a"),
+        *("a\x7f", "a\x85", "a\u2028b", "a\u202eb", "a\ud800", "x" * 201, "ä" * 128),
+    ],
 )
 def test_other_paths_do_not(path: str) -> None:
     with pytest.raises(InvalidJob, match="use a plain relative path"):
@@ -112,13 +181,26 @@ def test_a_job_that_fits_no_frame_is_refused() -> None:
         validate(job)
 
 
+HALF = "\ud800"
+
+
 @pytest.mark.parametrize(
-    "task", [replace(A, prompt="\ud800"), replace(A, title="\ud800")], ids=["prompt", "title"]
+    "job",
+    [
+        *(
+            replace(GOOD, tasks=(replace(A, **{name: HALF}),))
+            for name in ("id", "prompt", "title", "agent", "program", "verify")
+        ),
+        *(replace(GOOD, tasks=(replace(A, **{name: (HALF,)}),)) for name in ("needs", "writes")),
+        *(replace(GOOD, **{name: HALF}) for name in ("id", "name", "description")),
+        replace(GOOD, files=(File(HALF, b""),)),
+    ],
 )
-def test_text_that_no_frame_can_carry_is_refused(task: Task) -> None:
+def test_text_that_no_frame_can_carry_is_refused(job: Job) -> None:
     """JSON can spell half a surrogate pair, and UTF-8 cannot."""
-    with pytest.raises(InvalidJob):
-        validate(replace(GOOD, tasks=(task,)))
+    with pytest.raises(InvalidJob) as caught:
+        validate(job)
+    assert str(caught.value).isascii()
 
 
 def test_two_unordered_writers_of_one_file_are_warned_of() -> None:
@@ -127,6 +209,22 @@ def test_two_unordered_writers_of_one_file_are_warned_of() -> None:
     assert "'a' and 'c' both write 'a.txt'" in warning
     ordered = (A, replace(A, id="c", needs=("a",)))
     assert warnings_of(replace(GOOD, tasks=ordered)) == []
+
+
+def test_of_a_chain_of_writers_no_pair_is_warned_of() -> None:
+    """Also where the order goes by way of tasks that do not write the file."""
+    chain = [Task("t0", "", writes=("x",))]
+    for number in range(1, 400):
+        writes = ("x",) if number % 2 == 0 else ()
+        chain.append(Task(f"t{number}", "", needs=(f"t{number - 1}",), writes=writes))
+    assert warnings_of(replace(GOOD, tasks=tuple(reversed(chain)))) == []
+
+
+def test_warnings_are_few_however_many_write_one_file() -> None:
+    tasks = tuple(Task(f"t{number}", "", writes=("x",)) for number in range(TASKS_MAX))
+    found = warnings_of(replace(GOOD, tasks=tasks))
+    assert len(found) == WARNINGS_MAX + 1
+    assert found[-1] == f"and {TASKS_MAX - 1 - WARNINGS_MAX} more of this kind"
 
 
 def test_a_manifest_is_sorted_by_path() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import socket
 import ssl
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +18,6 @@ from node.links.trust import (
     BadIdentity,
     ClusterTrust,
     load_or_create_seed,
-    node_of,
     proven_by,
 )
 from protocol.errors import RemoteProtocolError
@@ -53,8 +55,8 @@ def handshake(server: ClusterTrust, client: ClusterTrust) -> tuple[bytes, bytes,
 def test_both_ends_learn_the_other_by_its_key_under_tls_1_3() -> None:
     a, b = ClusterTrust("c", "s", bytes([1]) * 32), ClusterTrust("c", "s", bytes([2]) * 32)
     at_server, at_client, version = handshake(server=a, client=b)
-    assert node_of(at_server) == b.node == Identity(bytes([2]) * 32).node
-    assert node_of(at_client) == a.node
+    assert proven_by(at_server)[0] == b.node == Identity(bytes([2]) * 32).node
+    assert proven_by(at_client)[0] == a.node
     assert version == "TLSv1.3"
 
 
@@ -113,7 +115,7 @@ def test_contexts_leave_no_key_on_disk(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_bytes_that_are_no_certificate_are_a_protocol_error() -> None:
     with pytest.raises(RemoteProtocolError):
-        node_of(b"\x30\x03abc")
+        proven_by(b"\x30\x03abc")
 
 
 def test_a_seed_is_made_once_and_then_read(tmp_path: Path) -> None:
@@ -123,13 +125,37 @@ def test_a_seed_is_made_once_and_then_read(tmp_path: Path) -> None:
     assert load_or_create_seed(folder) == seed
     assert load_or_create_seed(tmp_path / "another") != seed
     assert (folder / SEED_FILE).stat().st_mode & 0o777 == 0o600
+    assert folder.stat().st_mode & 0o777 == 0o700
     assert [each.name for each in folder.iterdir()] == [SEED_FILE]
 
 
-def test_a_seed_of_the_wrong_size_is_refused_with_a_remedy(tmp_path: Path) -> None:
+def test_guessing_a_secret_costs_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody who reaches the port is given something to test guesses against."""
+    asked: list[dict[str, Any]] = []
+    scrypt = hashlib.scrypt
+
+    def noted(password: bytes, **parameters: Any) -> bytes:
+        asked.append(parameters)
+        return scrypt(password, **parameters)
+
+    monkeypatch.setattr(hashlib, "scrypt", noted)
+    for node in range(3):
+        ClusterTrust("a team of this test only", "a secret", bytes([node]) * 32)
+    (parameters,) = asked  # once, however many nodes
+    assert parameters["n"] * parameters["r"] * 128 >= 16 * 1024 * 1024
+
+
+def test_an_existing_data_directory_keeps_its_permissions(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir(mode=0o750)
+    load_or_create_seed(tmp_path / "volume")
+    assert (tmp_path / "volume").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 1_000_000])
+def test_a_seed_of_the_wrong_size_is_refused_with_a_remedy(tmp_path: Path, size: int) -> None:
     (tmp_path / SEED_FILE).touch(mode=0o600)
-    (tmp_path / SEED_FILE).write_bytes(bytes(31))
-    with pytest.raises(BadIdentity, match=r"31 bytes, a key has 32; restore"):
+    (tmp_path / SEED_FILE).write_bytes(bytes(size))
+    with pytest.raises(BadIdentity, match=r"damaged: a key has 32 bytes, this has .*; restore"):
         load_or_create_seed(tmp_path)
 
 
@@ -142,5 +168,31 @@ def test_a_seed_that_others_may_read_is_refused_with_a_remedy(tmp_path: Path) ->
 
 def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadIdentity, match="data directory"):
-        load_or_create_seed(tmp_path / "file")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(BadIdentity, match=r"data directory .* file: give a directory"):
+            load_or_create_seed(folder)
+
+
+def test_a_key_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A pipe to which nobody writes must not hold up the start."""
+    for name in ("pipe", "folder", "dangling"):
+        (tmp_path / name).mkdir()
+    os.mkfifo(tmp_path / "pipe" / SEED_FILE)
+    (tmp_path / "folder" / SEED_FILE).mkdir()
+    (tmp_path / "dangling" / SEED_FILE).symlink_to("nowhere")
+    for name in ("pipe", "folder", "dangling"):
+        with pytest.raises(BadIdentity, match="give a data directory"):
+            load_or_create_seed(tmp_path / name)
+
+
+def test_the_draft_of_a_life_that_was_killed_does_not_matter(tmp_path: Path) -> None:
+    """In a container every life has the same process id."""
+    (tmp_path / f"{SEED_FILE}.{os.getpid()}").touch()
+    assert len(load_or_create_seed(tmp_path)) == 32
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(BadIdentity, match="Permission denied; give a data directory"):
+        load_or_create_seed(tmp_path)

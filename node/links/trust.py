@@ -7,6 +7,10 @@ both ends: the chain, that the other knows the secret; the key, which node it is
 Invariant: the id of the other end is computed from the key that it proved to hold, never from
 anything it says. Knowing the secret lets one in, but not be somebody else.
 
+Whoever reaches a node's port is shown a certificate that the authority signed, and can try secrets
+against it at home. So the authority's key is derived by scrypt (RFC 7914): a guess costs 16 MiB and
+some 50 ms. That helps a secret which a human chose; a random one needs no help.
+
 Names and dates in the certificates are fixed: neither addresses nor clocks decide about trust.
 Only the serial number of a node's certificate is drawn anew by each process: it tells one run of
 the node from the next.
@@ -14,17 +18,20 @@ the node from the next.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
+import secrets
 import ssl
+import stat
 import tempfile
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -37,7 +44,9 @@ from protocol.errors import QuorateError, RemoteProtocolError
 from protocol.identity import KEY_SIZE, NodeId, node_id_of
 
 SEED_FILE = "identity.key"
-_AUTHORITY_PURPOSE = b"quorate certificate authority 1"
+_AUTHORITY_PURPOSE = b"quorate certificate authority 2\0"
+_SCRYPT_COST = 2**14  # with blocks of 8 and one lane: 16 MiB
+_SCRYPT_BLOCK = 8
 _AUTHORITY_NAME = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "quorate cluster")])
 _AUTHORITY_SERIAL = 1
 _VALID_FROM = datetime(2000, 1, 1, tzinfo=UTC)
@@ -99,11 +108,6 @@ class ClusterTrust:
         return context
 
 
-def node_of(certificate_der: bytes) -> NodeId:
-    """The node that holds the key in a certificate which TLS has verified."""
-    return proven_by(certificate_der)[0]
-
-
 def proven_by(certificate_der: bytes) -> tuple[NodeId, int]:
     """The node that holds the key in a verified certificate, and the number of its run."""
     try:
@@ -117,14 +121,18 @@ def proven_by(certificate_der: bytes) -> tuple[NodeId, int]:
 
 
 def load_or_create_seed(data_dir: Path) -> bytes:
-    """The seed of this node's identity: read from the data directory, or made there once."""
+    """The seed of this node's identity: read from the data directory, or made there once. A
+    directory that this makes is for its owner only."""
     path = data_dir / SEED_FILE
     try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.lexists(path):
             _create_seed(path)
-        exposed = path.stat().st_mode & 0o077
-        seed = path.read_bytes()
+        seed, exposed = _read_seed(path)
+    except (FileExistsError, NotADirectoryError):
+        raise BadIdentity(
+            f"data directory {data_dir} is or lies below a file: give a directory with --data-dir"
+        ) from None
     except OSError as fault:
         raise BadIdentity(
             f"{path}: {fault.strerror}; give a data directory that this user may read and write"
@@ -133,16 +141,28 @@ def load_or_create_seed(data_dir: Path) -> bytes:
         raise BadIdentity(f"{path}: others may access this private key; run: chmod 600 {path}")
     if len(seed) != KEY_SIZE:
         raise BadIdentity(
-            f"{path}: {len(seed)} bytes, a key has {KEY_SIZE}; restore it from a copy, or move the "
-            f"data directory away and join as a new node"
+            f"{path} is damaged: a key has {KEY_SIZE} bytes, this has {len(seed)}; restore it from "
+            f"a copy, or move the data directory away and join as a new node"
         )
     return seed
+
+
+def _read_seed(path: Path) -> tuple[bytes, int]:
+    """What is in the file, bounded, and the permissions that others have."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # so that a pipe is not waited for
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return os.read(handle, 16 * KEY_SIZE), status.st_mode & 0o077
+    finally:
+        os.close(handle)
 
 
 def _create_seed(path: Path) -> None:
     """Write a new seed under another name and link it into place: whoever else looks sees either
     nothing or all of it, and of two that create at once one wins."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -154,11 +174,28 @@ def _create_seed(path: Path) -> None:
         return  # the other one's seed is as good, and it is read next
     finally:
         draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)  # a journal must not outlive the key that it belongs to
+    finally:
+        os.close(directory)
+
+
+@lru_cache(maxsize=8)
+def _authority_seed(cluster: str, secret: str) -> bytes:
+    """Slow on purpose, so derived once for each team that this process knows."""
+    return hashlib.scrypt(
+        secret.encode(),
+        salt=_AUTHORITY_PURPOSE + cluster.encode(),
+        n=_SCRYPT_COST,
+        r=_SCRYPT_BLOCK,
+        p=1,
+        dklen=KEY_SIZE,
+    )
 
 
 def _authority_key(cluster: str, secret: str) -> Ed25519PrivateKey:
-    derivation = HKDF(hashes.SHA256(), KEY_SIZE, salt=cluster.encode(), info=_AUTHORITY_PURPOSE)
-    return Ed25519PrivateKey.from_private_bytes(derivation.derive(secret.encode()))
+    return Ed25519PrivateKey.from_private_bytes(_authority_seed(cluster, secret))
 
 
 def _authority_certificate(authority: Ed25519PrivateKey) -> x509.Certificate:

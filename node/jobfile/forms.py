@@ -1,0 +1,229 @@
+"""What the two kinds of job file may say: ours, and the paper's (arXiv 2603.12229, public code).
+
+The paper's is an object with `project`, `description` and `tasks`, each with `id`, `title`,
+`description`, `dependencies` and `files`. Keys beyond these are its own business and passed over;
+in ours an unknown key is a mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from node import lists
+from protocol.errors import InvalidJob
+from protocol.jobs import ID_LENGTH_MAX, Budget, ClaimMode, Job, Quorum, Task, shown
+
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(ms|s|m|h)?")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+_ATTEMPTS = 5
+_TIMEOUT_S = 300.0
+
+
+def _seconds(value: object) -> object:
+    """'90s', '10m', '1.5h' or a number of seconds."""
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{shown(value)} is no duration: write for instance 90s, 10m or 1h")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+class _Form(BaseModel):
+    """Text is text and a number a number: nothing is turned into the other."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Ours(_Form):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Quorum(_Ours):
+    of: int
+    agree: int
+
+
+def _quorum(value: object) -> object:
+    """A number means a majority of so many."""
+    if type(value) is int:
+        return _Quorum(of=value, agree=value // 2 + 1)
+    return value
+
+
+class _Budget(_Ours):
+    usd: float = 0.0
+    tokens: int = 0
+    wall: Seconds = 0.0
+
+
+class _Speculate(_Ours):
+    clones: int = Field(default=0, ge=0)
+    after: str = "p90"
+
+
+class _TaskOptions(_Ours):
+    agent: str | None = None
+    run: str | None = None
+    verify: str | None = None
+    quorum: Annotated[_Quorum | None, BeforeValidator(_quorum)] = None
+    timeout: Seconds | None = None
+    attempts: int | None = None
+
+
+class _Task(_TaskOptions):
+    id: str
+    prompt: str = ""
+    title: str = ""
+    needs: list[str] = Field(default_factory=list)
+    writes: list[str] = Field(default_factory=list)
+
+
+class _Job(_Ours):
+    job: str
+    description: str = ""
+    claims: Literal["lease", "raft", "assigned", "leader"] = "lease"
+    budget: _Budget = Field(default_factory=_Budget)
+    speculate: _Speculate = Field(default_factory=_Speculate)
+    defaults: _TaskOptions = Field(default_factory=_TaskOptions)
+    files: list[str] = Field(default_factory=list)
+    tasks: list[_Task]
+
+
+class _PaperTask(_Form):
+    id: str
+    title: str = ""
+    description: str
+    dependencies: list[str] = Field(default_factory=list)
+    files: list[str] = Field(default_factory=list)
+
+
+class _PaperJob(_Form):
+    project: str
+    description: str = ""
+    tasks: list[_PaperTask]
+
+
+Form = TypeVar("Form", bound=_Form)
+
+
+def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
+    """The job without its files, and what its `files:` lists; `agent` does tasks that name none."""
+    form = _filled(_Job, content)
+    tasks = tuple(_task(task, form.defaults, agent) for task in form.tasks)
+    if form.budget.usd and any(task.agent == "openai" for task in tasks):
+        raise InvalidJob(
+            "budget.usd cannot be kept yet for a real model: give budget.tokens instead"
+        )
+    if form.speculate.clones:
+        raise InvalidJob("speculate.clones is not available yet: set it to 0 or drop it")
+    job = Job(
+        id=form.job,
+        name=form.job,
+        description=form.description,
+        claims=ClaimMode(form.claims),
+        tasks=tasks,
+        budget=Budget(form.budget.tokens, form.budget.usd, form.budget.wall),
+    )
+    return job, form.files
+
+
+def from_paper(content: Mapping[str, Any], name: str) -> Job:
+    """The job of a file called `name`, with our checks for the functions that we know."""
+    form = _filled(_PaperJob, content)
+    needs = {task.id: tuple(task.dependencies) for task in form.tasks}
+    writes = {task.id: tuple(task.files) for task in form.tasks}
+    checked = {
+        task.id
+        for task in form.tasks
+        if all(lists.asks_for(path, task.description) for path in task.files)
+    }
+    check = lists.checks_for(needs, writes, checked)
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(name).stem)[:ID_LENGTH_MAX].lstrip("-.") or "job"
+    return Job(
+        id=stem,
+        name=stem,
+        description=form.description,
+        tasks=tuple(
+            Task(
+                id=task.id,
+                title=task.title,
+                prompt=task.description,
+                needs=needs[task.id],
+                writes=writes[task.id],
+                verify=check.verify.get(task.id, ""),
+            )
+            for task in form.tasks
+        ),
+        files=check.files,
+    )
+
+
+def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
+    def option(name: str, otherwise: Any) -> Any:
+        own = getattr(form, name)
+        shared = getattr(defaults, name)
+        return own if own is not None else shared if shared is not None else otherwise
+
+    quorum = option("quorum", _Quorum(of=1, agree=1))
+    return Task(
+        id=form.id,
+        title=form.title,
+        prompt=form.prompt,
+        needs=tuple(form.needs),
+        writes=tuple(form.writes),
+        agent=option("agent", agent),
+        program=option("run", "").replace("{id}", form.id),
+        verify=option("verify", "").replace("{id}", form.id),
+        attempts_max=option("attempts", _ATTEMPTS),
+        timeout_s=option("timeout", _TIMEOUT_S),
+        quorum=Quorum(quorum.of, quorum.agree),
+    )
+
+
+# -- what is wrong with a form ---------------------------------------------------------------------
+
+
+def _filled(form: type[Form], content: Mapping[str, Any]) -> Form:
+    try:
+        return form.model_validate(content)
+    except ValidationError as fault:
+        raise InvalidJob(_first_fault(fault, content)) from None
+
+
+def _first_fault(fault: ValidationError, content: Mapping[str, Any]) -> str:
+    """One line for the first error, with the task's id where it lies in one."""
+    error = fault.errors(include_url=False, include_input=False)[0]
+    where = error["loc"]
+    match error["type"]:
+        case "extra_forbidden" | "invalid_key":
+            key, place = shown(where[-1]), _place(where[:-1], content)
+            return f"unknown key {key} at {place}: remove it or correct its spelling"
+        case "missing":
+            return f"{_place(where, content)} is missing: add it"
+        case "string_type":
+            return f"{_place(where, content)}: must be text: put it in quotes"
+        case "model_type":
+            return f"{_place(where, content)}: it should be a mapping, written {{key: value}}"
+        case _:
+            message = error["msg"].removeprefix("Value error, ")
+            return f"{_place(where, content)}: {message.replace('Input should', 'it should')}"
+
+
+def _place(where: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
+    """Where in the file: 'task 'add', timeout' rather than 'tasks.3.timeout'."""
+    names = [str(part) for part in where]
+    if len(where) < 2 or where[0] != "tasks" or not isinstance(where[1], int):
+        return ".".join(names) or "the top"
+    task = content["tasks"][where[1]]
+    is_named = isinstance(task, dict) and isinstance(task.get("id"), str)
+    label = shown(task["id"]) if is_named else f"number {where[1] + 1}"
+    return ", ".join((f"task {label}", *names[2:]))
