@@ -33,7 +33,6 @@ from pathlib import Path
 
 from node import jobfile
 from node.lab.cluster import Cluster, ModelOptions
-from node.lab.door import Door, await_ready
 from node.lab.outcome import Outcome
 from node.lab.run_job import RunOptions, run_job
 from protocol.jobs import Job, Task
@@ -151,9 +150,8 @@ def measure_memory(trials: int) -> Figures:
 
 async def _do_job(cluster: Cluster) -> None:
     job = jobfile.with_fresh_id(jobfile.read("mathutils_p05", "simulated"))
-    doors = [node.door for node in cluster.nodes]
-    assert await await_ready(doors, 20.0)
-    async with Door(doors[0]) as door:
+    assert await cluster.doors().await_ready(20.0)
+    async with cluster.door(cluster.nodes[0]) as door:
         await door.submit(job)  # takes seconds: its end is not missed
         async for fact in door.facts():
             if fact["type"] == "JobFinished":

@@ -19,8 +19,8 @@ import pytest
 from command_line import quorate
 
 from node import jobfile
-from node.lab.cluster import Cluster, ModelOptions
-from node.lab.door import Door, DoorError, gather_all
+from node.lab.cluster import PYTHON, Cluster, ModelOptions
+from node.lab.door import Door, DoorError, Doors
 from node.lab.outcome import Outcome
 from node.lab.run_job import RunOptions, run_job
 from node.lab.schedule import Fault
@@ -76,24 +76,18 @@ def slow_job(job_id: str) -> Job:
     return Job(job_id, job_id, (task,))
 
 
-async def until_finished(door: str, job_id: str) -> dict[str, object]:
+async def until_finished(door: Door, job_id: str) -> dict[str, object]:
     async with asyncio.timeout(60):
-        while True:
-            with contextlib.suppress(DoorError):
-                async with Door(door) as opened:
-                    view: dict[str, object] = await opened.get(f"/v1/jobs/{job_id}")
-                    if view["finished"]:
-                        return view
-            await asyncio.sleep(0.05)
+        return await Doors([door.address], door.token).await_end(job_id)
 
 
 async def test_a_minority_answers_that_it_may_have_happened_and_accepts_nothing(
     team: Cluster,
 ) -> None:
-    doors = [node.door for node in team.nodes]
+    doors = [team.door(node) for node in team.nodes]
     async with asyncio.timeout(30):
         while True:
-            statuses = await gather_all(doors, "/v1/status")
+            statuses = await team.doors().gather("/v1/status")
             if all(s and s["leader"] and len(s["voters"]) == 3 for s in statuses):
                 break
             await asyncio.sleep(0.05)
@@ -101,22 +95,22 @@ async def test_a_minority_answers_that_it_may_have_happened_and_accepts_nothing(
     ids = [status["node"] for status in statuses]
     for at, door in enumerate(doors):
         others = [node for other, node in enumerate(ids) if (other == apart) != (at == apart)]
-        async with Door(door) as opened:
+        async with door as opened:
             await opened.post("/v1/faults", {"drop": others})
-    async with Door(doors[apart]) as opened:
+    async with doors[apart] as opened:
         with pytest.raises(DoorError) as caught:
             await opened.submit(slow_job("minority"))
     assert caught.value.kind == "TimedOut"
     assert "may still happen" in str(caught.value)
     majority = doors[1 if apart == 0 else 0]
-    async with Door(majority) as opened:
+    async with majority as opened:
         await opened.submit(slow_job("majority"))
     await until_finished(majority, "majority")
-    async with Door(doors[apart]) as opened:
+    async with doors[apart] as opened:
         with pytest.raises(DoorError, match="knows no job 'majority'"):
             await opened.get("/v1/jobs/majority")
     for door in doors:
-        async with Door(door) as opened:
+        async with door as opened:
             await opened.post("/v1/faults", {})
     there = await until_finished(majority, "majority")
     here = await until_finished(doors[apart], "majority")
@@ -133,7 +127,7 @@ async def test_garbage_at_the_doors_is_refused_and_harms_nobody(team: Cluster) -
             await writer.drain()
             await asyncio.wait_for(reader.read(), timeout=10)
         writer.close()
-    async with Door(node.door) as opened:
+    async with team.door(node) as opened:
         for content in ([], {"drop": 7}, {"loss": "much"}):
             with pytest.raises(DoorError) as caught:
                 await opened.post("/v1/faults", content)
@@ -164,10 +158,10 @@ def test_up_outlives_its_terminal_and_down_stops_exactly_what_it_started(tmp_pat
         tasks = json.loads(quorate("tasks", "--json", folder=tmp_path).stdout)
         assert tasks["finished"], "what was accepted is still accepted"
         assert "running" in quorate("ps", folder=tmp_path).stdout
-    finally:
-        done = quorate("down", folder=tmp_path)
-        assert "stopped n1, n2, n3" in done.stdout
+        assert "stopped n1, n2, n3" in quorate("down", folder=tmp_path).stdout
         assert bystander.poll() is None, "a stranger's process is left alone"
+    finally:
+        quorate("down", folder=tmp_path)
         bystander.kill()
         bystander.wait()
 
@@ -177,7 +171,7 @@ def test_up_outlives_its_terminal_and_down_stops_exactly_what_it_started(tmp_pat
 
 def start_node(folder: Path, *arguments: str, cluster: str = "test") -> subprocess.Popen[str]:
     """A node in the foreground, as `quorate node` runs it."""
-    command = [sys.executable, "-m", "node.process", "--data-dir", str(folder)]
+    command = [*PYTHON, "node.process", "--data-dir", str(folder)]
     command += ["--cluster", cluster, "--preset", "local", "--listen", "127.0.0.1:0", *arguments]
     environment = {**os.environ, "QUORATE_SECRET": "a secret of enough length"}
     return subprocess.Popen(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+PR_SET_CHILD_SUBREAPER = 36
 REAL_URL = "https://api.openai.com/v1"
 
 
@@ -26,8 +30,8 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
 @pytest.fixture
 def real_model(tmp_path: Path) -> Iterator[str]:
     """Stands in for the endpoint that a user would pay for."""
-    command = [sys.executable, "-m", "node.model", "--speed", "50", "--port", "0"]
-    model = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    command = [sys.executable, "-P", "-m", "node.model", "--speed", "50", "--port", "0"]
+    model = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert model.stdout is not None
     line = model.stdout.readline()
     assert line.startswith("listening ")
@@ -36,8 +40,46 @@ def real_model(tmp_path: Path) -> Iterator[str]:
     model.communicate(timeout=20)
 
 
+@pytest.fixture
+def orphans() -> Iterator[Callable[[], list[str]]]:
+    """What outlives its parents becomes this process's child: the command lines of such, apart from
+    zombies. Whatever is still there at the end is killed."""
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    before = set(_children())
+    yield lambda: [
+        Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        for pid, state in _children().items()
+        if pid not in before and state != "Z"
+    ]
+    for pid in set(_children()) - before:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+
+
+def _children() -> dict[int, str]:
+    """Process id -> state of the children of this process."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == os.getpid():
+                found[int(path.parent.name)] = state
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for orphans in /proc")
+def test_orphans_are_found(orphans: Callable[[], list[str]]) -> None:
+    subprocess.run(["bash", "-c", "setsid sleep 300 < /dev/null &"], check=True)
+    (left,) = orphans()
+    assert "sleep 300" in left
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:40])
-def test_the_commands_of_a_block_work(block: str, tmp_path: Path, real_model: str) -> None:
+def test_the_commands_of_a_block_work(
+    block: str, tmp_path: Path, real_model: str, orphans: Callable[[], list[str]]
+) -> None:
     script = block.replace("scripts/run", str(ROOT / "scripts" / "run"))
     script = script.replace("source .venv/bin/activate", "")
     script = script.replace(REAL_URL, real_model).replace("gpt-4o-mini", "simulated")
@@ -56,18 +98,6 @@ def test_the_commands_of_a_block_work(block: str, tmp_path: Path, real_model: st
         check=False,
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-    assert not _left_running(tmp_path), "a README block leaves nothing running"
+    assert orphans() == [], "a README block leaves nothing running"
     if "words/both.txt" in block:
         assert "\n42\n" in done.stdout, "40 lines and 2 lines"
-
-
-def _left_running(folder: Path) -> list[str]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in command and "node.process" in command:
-            found.append(command)
-    return found

@@ -1,13 +1,14 @@
 """The command line: `quorate VERB`.
 
-Every verb takes `--json`; exit codes are 0 ok, 1 a negative result, 2 usage, 3 could not run
-(and for `sim` 3 crash, 4 no convergence, 5 invariant broken). What a verb needs is imported when
-it runs: `--help` must be quick.
+Every verb but `node` takes `--json`; exit codes are 0 ok, 1 a negative result, 2 usage, 3 could not
+run (and for `sim` 3 crash, 4 no convergence, 5 invariant broken). What a verb needs is imported
+when it runs: `--help` must be quick.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
 
@@ -40,15 +41,26 @@ app.command(
 app.command()(sim_verb.sim)
 
 
+# typer has a click of its own or takes the installed one, depending on its version.
+_Complaint: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
 def main() -> None:
     """The console script. Errors on purpose are one line on standard error."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except QuorateError as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(exit_code_of(fault))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except _Complaint as fault:
+        said = fault.format_message()
+        if type(fault).__name__ == "NoArgsIsHelpError":  # no verb: `said` is the help
+            print(said)
+        else:
+            print(f"error: {said.removesuffix('.')}; see quorate --help", file=sys.stderr)
+        sys.exit(2)
 
 
 def exit_code_of(fault: QuorateError) -> int:

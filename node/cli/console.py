@@ -7,9 +7,14 @@ import json
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from node.model.knobs import SPEED_MAX
+
+if TYPE_CHECKING:
+    from node.lab.door import Doors
 
 DEFAULT_DIR = ".quorate"
 
@@ -23,25 +28,40 @@ NodeOption = Annotated[
         "--node", help="Ask the client door at this host:port instead.", envvar="QUORATE_NODE"
     ),
 ]
+SpeedOption = Annotated[
+    float,
+    typer.Option(min=0.01, max=SPEED_MAX, help="How much faster the simulated model is."),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="What the simulated model draws from.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 T = TypeVar("T")
 
 
-def token() -> str:
-    """The client door's token, from the environment."""
-    return os.environ.get("QUORATE_TOKEN", "")
-
-
-def doors_of(folder: Path, node: str) -> list[str]:
+def doors_of(folder: Path, node: str) -> Doors:
     """The doors to ask: the given one, else those of the team's running nodes."""
-    if node:
-        return [node]
     from node.lab.cluster import Cluster, first_running
+    from node.lab.door import Doors
 
+    if node:
+        return Doors([node], _token(folder))
     cluster = Cluster.load(folder)
     first_running(cluster.nodes)
-    return [entry.door for entry in cluster.running()]
+    return cluster.doors()
+
+
+def _token(folder: Path) -> str:
+    """For a node that is named by its address: QUORATE_TOKEN, or what is in the file that
+    QUORATE_TOKEN_FILE names, or the token of the folder's team."""
+    from node.lab.cluster import TOKEN_FILE
+
+    if token := os.environ.get("QUORATE_TOKEN", ""):
+        return token
+    path = Path(os.environ.get("QUORATE_TOKEN_FILE", "") or folder / TOKEN_FILE)
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""  # the node will say that it wants one
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:

@@ -14,13 +14,15 @@ from node.cli.console import (
     DirOption,
     JsonOption,
     NodeOption,
+    SeedOption,
+    SpeedOption,
     doors_of,
     execute,
     print_json,
-    token,
 )
 
 if TYPE_CHECKING:
+    from node.lab.door import Doors
     from protocol.jobs import ClaimMode, Job
 
 DEFAULT_JOB = "mathutils_p05"
@@ -64,12 +66,14 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="Where the files go; output/JOB by default.")
     ] = None,
-    speed: Annotated[float, typer.Option(help="How much faster the simulated model is.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="What the simulated model draws from.")] = 1,
+    speed: SpeedOption = 4.0,
+    seed: SeedOption = 1,
     model: Annotated[
         str, typer.Option(help="Whose latencies it has: gpt, claude or gemini.")
     ] = "gpt",
-    wrong: Annotated[float, typer.Option(help="Share of its answers that are wrong.")] = 0.0,
+    wrong: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of its answers that are wrong.")
+    ] = 0.0,
     keep: Annotated[Path | None, typer.Option(help="Keep the team's folder (logs) here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -106,12 +110,10 @@ def prepare(source: str, claims: Claims | None, agent: str) -> Job:
     """Read and check a job, say what should be known of it, and give it an id of its own."""
     from node import jobfile
     from node.agents.backends import check_backends, default_agent
-    from node.lab.output import check_names
     from protocol.jobs import ClaimMode, warnings_of
 
     found = jobfile.read(source, agent or default_agent())
     check_backends(found)
-    check_names(found)
     mode: ClaimMode | None = ClaimMode(claims.value) if claims else None
     prepared = jobfile.with_fresh_id(found, mode)
     for warning in (*warnings_of(prepared), *jobfile.notes_on(prepared)):
@@ -132,47 +134,15 @@ def submit(
 ) -> None:
     """Give a job to a running team."""
     prepared = prepare(job, claims, agent)
-    job_id = execute(_submit(doors_of(folder, node), prepared))
-    view = execute(_wait_for(doors_of(folder, node), job_id)) if wait else None
+    doors = doors_of(folder, node)
+    job_id = execute(doors.submit(prepared))
+    view = execute(doors.await_end(job_id)) if wait else None
     if as_json:
         print_json(view or {"job": job_id})
     else:
         print(job_id if view is None else _job_line(view))
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
-
-
-async def _submit(doors: list[str], job: Job) -> str:
-    from node.lab.door import Door, DoorError
-
-    fault = DoorError("Unreachable", "there is no node to ask")
-    for address in doors:
-        try:
-            async with Door(address, token()) as door:
-                return await door.submit(job)
-        except DoorError as error:
-            if error.kind not in ("Unreachable", "Busy", "NotLeader"):
-                raise
-            fault = error  # it did not happen there: another node may take it
-    raise fault
-
-
-async def _wait_for(doors: list[str], job_id: str) -> dict[str, Any]:
-    """The job's view once it is finished."""
-    import asyncio
-
-    from node.lab.door import DoorError, ask_first
-
-    while True:
-        try:
-            view: dict[str, Any] = await ask_first(doors, f"/v1/jobs/{job_id}", token())
-        except DoorError as fault:
-            if fault.kind not in ("NotFound", "Unreachable"):
-                raise
-        else:
-            if view["finished"]:
-                return view
-        await asyncio.sleep(0.2)
 
 
 def tasks(
@@ -202,19 +172,19 @@ def tasks(
         print(f"  siblings of {sibling['path']}: {names}")
 
 
-def _view_of(doors: list[str], job: str, with_files: bool = False) -> dict[str, Any]:
+def _view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:
     """The job's view; without an id that of the latest job, or the latest that writes files."""
-    from node.lab.door import DoorError, ask_first
+    from node.lab.door import DoorError, route
 
     if not job:
-        jobs = execute(ask_first(doors, "/v1/jobs", token()))
+        jobs = execute(doors.get("/v1/jobs"))
         jobs = [row for row in jobs if row["files"] or not with_files]
         if not jobs:
             raise DoorError(
                 "NotFound", "this team has no job yet: give it one with 'quorate submit'"
             )
         job = jobs[-1]["id"]
-    view: dict[str, Any] = execute(ask_first(doors, f"/v1/jobs/{job}", token()))
+    view: dict[str, Any] = execute(doors.get(route("jobs", job)))
     return view
 
 
@@ -247,7 +217,7 @@ def get(
 
     output = out if out is not None else Path("output") / view["id"]
     check_output_folder(output)
-    files = execute(_fetch(doors, view["id"]))
+    files = execute(doors.files(view["id"]))
     write_output(output, files, view)
     if as_json:
         print_json({"job": view["id"], "output": str(output), "files": [f.path for f in files]})
@@ -257,21 +227,10 @@ def get(
         print("the job is still running: these are the files accepted so far", file=sys.stderr)
 
 
-async def _fetch(doors: list[str], job_id: str) -> list[Any]:
-    from node.lab.door import Door, ask_first
-    from protocol.jobs import File
+def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) -> None:
+    from node.lab.door import DoorError, route
 
-    paths = await ask_first(doors, f"/v1/jobs/{job_id}/files", token())
-    async with Door(doors[0], token()) as door:
-        return [
-            File(path, await door.get_bytes(f"/v1/jobs/{job_id}/files/{path}")) for path in paths
-        ]
-
-
-def _print_file(doors: list[str], view: dict[str, Any], path: str, as_json: bool) -> None:
-    from node.lab.door import DoorError, ask_first
-
-    versions = execute(ask_first(doors, f"/v1/jobs/{view['id']}/partials/{path}", token()))
+    versions = execute(doors.get(route("jobs", view["id"], "partials", path)))
     accepted = next(
         (task["accepted"] for task in view["tasks"] if path in task["writes"] and task["accepted"]),
         None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -83,7 +84,7 @@ def _table(run: Run) -> Group:
         end = task.accepted_at or time.time()
         seconds = f"{end - task.started_at:.1f}" if task.started_at else ""
         name = run.progress.name(node) if node else ""
-        table.add_row(task.task, Text(state, style=style), name, seconds)
+        table.add_row(Text(task.task), Text(state, style=style), Text(name), seconds)
     return Group(Text(_headline(run), style="bold"), table)
 
 
@@ -104,10 +105,10 @@ def print_outcome(outcome: Outcome) -> None:
     console.print(f"\n[bold]{outcome.job} {verdict}[/bold]: outcome {outcome.outcome}")
     same = "all equal" if outcome.agreed else "[red]NOT EQUAL[/red]"
     told = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(outcome.digests.items()))
-    console.print(f"as each living node reports it ({same}): {told}")
+    console.print(f"as each living node reports it ({same}): {escape(told)}")
     _print_tasks(console, outcome)
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
-    console.print(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
+    _print_plain(console, f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
     console.print(_times(outcome))
     mark = " (simulated)" if outcome.simulated else ""
     console.print(
@@ -117,17 +118,22 @@ def print_outcome(outcome: Outcome) -> None:
     )
     for sibling in outcome.siblings:
         names = ", ".join(version["name"] for version in sibling["versions"])
-        console.print(f"  siblings of {sibling['path']}: {names}")
+        _print_plain(console, f"  siblings of {sibling['path']}: {names}")
     for struck in outcome.faults:
-        console.print(f"fault: {struck}")
+        _print_plain(console, f"fault: {struck}")
     failed = {task: why for task, why in outcome.checks.items() if why}
     if outcome.checks:
         console.print(f"checks on the whole output: {_count(len(outcome.checks), failed)}")
     for task, why in failed.items():
-        console.print(f"  [red]{task}[/red]: {why.strip().splitlines()[-1]}", markup=True)
-    console.print(f"files: {outcome.output}")
+        console.print(f"  [red]{escape(task)}[/red]: {escape(why.strip().splitlines()[-1])}")
+    _print_plain(console, f"files: {outcome.output}")
     if not outcome.agreed:
         print("the nodes do not agree: this is a bug, please keep the folder", file=sys.stderr)
+
+
+def _print_plain(console: Console, text: str) -> None:
+    """Text that is not ours to interpret: brackets in it are brackets."""
+    console.print(text, markup=False)
 
 
 def _count(checks: int, failed: dict[str, str]) -> str:
@@ -137,9 +143,11 @@ def _count(checks: int, failed: dict[str, str]) -> str:
 def _print_tasks(console: Console, outcome: Outcome) -> None:
     for task in outcome.tasks:
         if task["abandoned"]:
-            console.print(f"  [red]{task['id']}[/red] abandoned: {task['abandoned']}")
+            console.print(
+                f"  [red]{escape(task['id'])}[/red] abandoned: {escape(task['abandoned'])}"
+            )
         elif not task["accepted"]:
-            console.print(f"  {task['id']} out of reach: something it needs was abandoned")
+            _print_plain(console, f"  {task['id']} out of reach: something it needs was abandoned")
 
 
 def _times(outcome: Outcome) -> str:

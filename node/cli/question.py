@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from typing import Any
 
 from node.agents.backends import check_backends, default_agent
-from node.cli.console import token
-from node.lab.door import Door, DoorError, ask_first
+from node.lab.door import DoorError, Doors
 from protocol.errors import InvalidJob
 from protocol.jobs import SLOTS_MAX, Job, Quorum, Task, validate
 
 ANSWER_TIMEOUT_S = 600.0
-_LOOK_S = 0.1
 
 
 def question_job(question: str, answers: int, agent: str) -> Job:
@@ -36,22 +33,16 @@ def question_job(question: str, answers: int, agent: str) -> Job:
     return job
 
 
-async def ask_running_team(doors: list[str], job: Job) -> dict[str, Any]:
+async def ask_running_team(doors: Doors, job: Job) -> dict[str, Any]:
     """Submit to a team that runs, and wait."""
-    async with Door(doors[0], token()) as door:
-        await door.submit(job)
-    deadline = time.monotonic() + ANSWER_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            view: dict[str, Any] = await ask_first(doors, f"/v1/jobs/{job.id}", token())
-        except DoorError as fault:
-            if fault.kind != "NotFound":
-                raise
-        else:
-            if view["finished"]:
-                return view
-        await asyncio.sleep(_LOOK_S)
-    raise DoorError("TimedOut", f"no answer within {ANSWER_TIMEOUT_S:.0f} s; the team goes on")
+    await doors.submit(job)
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            return await doors.await_end(job.id)
+    except TimeoutError:
+        raise DoorError(
+            "TimedOut", f"no answer within {ANSWER_TIMEOUT_S:.0f} s; the team goes on"
+        ) from None
 
 
 async def ask_team_of_its_own(job: Job, nodes: int) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from node.cli.console import JsonOption, print_json
 
 
 def sim(
-    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
-    nodes: Annotated[int, typer.Option(help="Team size; 0 lets the seed draw it.")] = 0,
-    seeds: Annotated[int, typer.Option(help="How many seeds, one after the other.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    nodes: Annotated[
+        int, typer.Option(min=0, max=64, help="Team size; 0 lets the seed draw it.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
     trace: Annotated[bool, typer.Option("--trace", help="Print every fact of the run.")] = False,
     as_json: JsonOption = False,
 ) -> None:

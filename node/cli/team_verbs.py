@@ -13,32 +13,46 @@ from node.cli.console import (
     DirOption,
     JsonOption,
     NodeOption,
+    SeedOption,
+    SpeedOption,
+    doors_of,
     execute,
     plural,
     print_json,
-    token,
 )
 
+NODES = 5
 READY_TIMEOUT_S = 20.0
 
 
 def up(
-    nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many, for a new team.")] = 5,
+    nodes: Annotated[
+        int | None, typer.Option("-n", "--nodes", help="How many, for a new team; 5 by default.")
+    ] = None,
     folder: DirOption = Path(DEFAULT_DIR),
-    speed: Annotated[float, typer.Option(help="How much faster the simulated model is.")] = 4.0,
-    seed: Annotated[int, typer.Option(help="What the simulated model draws from.")] = 1,
+    speed: SpeedOption = 4.0,
+    seed: SeedOption = 1,
     allow_faults: Annotated[bool, typer.Option(help="Let clients cut links, for studies.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start a team that outlives this terminal, or start a stopped one again on its data."""
-    from node.lab.cluster import STATE_FILE, Cluster, ModelOptions
-    from node.lab.door import await_ready
+    from node.lab.cluster import STATE_FILE, Cluster, ClusterError, ModelOptions
 
     fresh = not (folder / STATE_FILE).exists()
-    cluster = Cluster.create(folder, nodes, allow_faults) if fresh else Cluster.load(folder)
+    size = NODES if nodes is None else nodes
+    cluster = Cluster.create(folder, size, allow_faults) if fresh else Cluster.load(folder)
+    if nodes not in (None, len(cluster.nodes)):
+        raise ClusterError(
+            f"the team in {folder} has {len(cluster.nodes)} nodes, and keeps them: leave -n out, "
+            f"or start another team with --dir"
+        )
+    if allow_faults and not cluster.allow_faults:
+        raise ClusterError(
+            f"the team in {folder} was made without --allow-faults: start another with --dir"
+        )
     already = len(cluster.running())
     cluster.start(ModelOptions(speed=speed, seed=seed))
-    ready = execute(await_ready([n.door for n in cluster.nodes], READY_TIMEOUT_S, token()))
+    ready = execute(cluster.doors().await_ready(READY_TIMEOUT_S))
     if not ready:
         print("warning: no leader yet: look at 'quorate ps' and 'quorate logs'", file=sys.stderr)
     if as_json:
@@ -64,7 +78,7 @@ def down(folder: DirOption = Path(DEFAULT_DIR), as_json: JsonOption = False) -> 
     if as_json:
         print_json({"stopped": running, "killed": killed})
         return
-    print(f"stopped {', '.join(running) or 'nothing: no node was running'}")
+    print(f"stopped {', '.join(running)}" if running else f"no node of {folder} was running")
     if killed:
         print(f"had to be killed: {', '.join(killed)}")
 
@@ -74,17 +88,19 @@ def ps(
 ) -> None:
     """Who is in the team, who leads, and what each node does."""
     from node.lab.cluster import Cluster
-    from node.lab.door import ask_first, gather_all
+    from node.lab.door import Doors
 
     rows: list[dict[str, Any]] = []
     if node:
-        members = execute(ask_first([node], "/v1/members", token()))
-        status = execute(ask_first([node], "/v1/status", token()))
+        doors = doors_of(folder, node)
+        members = execute(doors.get("/v1/members"))
+        status = execute(doors.get("/v1/status"))
         rows = [{**row, "leads": row["node"] == status["leader"]} for row in members]
     else:
         cluster = Cluster.load(folder)
         entries = cluster.nodes
-        found = execute(gather_all([entry.door for entry in entries], "/v1/status", token()))
+        everybody = Doors([entry.door for entry in entries], cluster.token)
+        found = execute(everybody.gather("/v1/status"))
         for entry, status in zip(entries, found, strict=True):
             alive = entry.process.is_alive
             row = {"name": entry.name, "pid": entry.pid, "door": entry.door}
@@ -112,7 +128,7 @@ def _row_line(row: dict[str, Any]) -> str:
 def logs(
     name: Annotated[str, typer.Argument(help="A node's name; all nodes if left out.")] = "",
     folder: DirOption = Path(DEFAULT_DIR),
-    lines: Annotated[int, typer.Option("--lines", help="How many, from the end.")] = 50,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="How many, from the end.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """What the nodes report, oldest first: one line a fact."""

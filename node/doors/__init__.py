@@ -1,1 +1,3 @@
-"""How the outside reaches a node: clients over HTTP, on loopback."""
+"""The ways into a node for clients."""
+
+PACKED = "application/x-quorate-job"  # a job as the codec packs it

@@ -5,7 +5,7 @@
     GET  /v1/status                    this node, its role, term, leader
     GET  /v1/members                   everybody it knows
     GET  /v1/jobs                      all jobs, briefly
-    POST /v1/jobs                      submit: a job as YAML, or packed by the codec
+    POST /v1/jobs                      submit: a job as YAML, JSON, or packed by the codec
     GET  /v1/jobs/JOB                  one job with its tasks, late results and siblings
     GET  /v1/jobs/JOB/files            manifest of the accepted files: path -> SHA-256
     GET  /v1/jobs/JOB/files/PATH       one accepted file
@@ -15,8 +15,14 @@
     POST /v1/faults                    cut links, if the node was started with --allow-faults
     POST /v1/leave                     leave the team and stop
 
-Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 409 if the job exists,
-503 if it did not happen (try again), 504 if it may have happened.
+Every request but the first two shows the node's token: `Authorization: Bearer TOKEN`. Other users
+of the machine do not have it, and neither has a page in a browser; what comes from one (it says so
+in `Origin`) is refused in any case.
+
+A job that is there already is answered as when it was new, so a client may repeat a submission.
+Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 401 and 403 for who
+asks, 409 if the id belongs to another job, 413 if it is too large, 500 for a bug, 503 if it did not
+happen (try again), 504 if it may have happened.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from socket import socket
@@ -32,6 +39,7 @@ from typing import Any
 from aiohttp import web
 
 from node.agents.invocation import Invocations
+from node.doors import PACKED
 from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
 from node.links.transport import LinkFaults, Transport
 from node.runtime import Runtime
@@ -48,17 +56,19 @@ from protocol.identity import NodeId
 from protocol.jobs import AGENT_KINDS, Job, manifest
 from protocol.ledger import JobState
 
+log = logging.getLogger(__name__)
+
 BODY_SIZE_MAX = 8 * 1024 * 1024
 STREAMS_MAX = 64  # event streams at a time
 KEEPALIVE_S = 10.0
 NO_FOLDER = Path("/nonexistent")  # a job sent as text brings no files
-PACKED = "application/x-quorate-job"
+OPEN = ("/healthz", "/readyz")  # for health checks: they tell who leads, no more
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ClientDoor:
-    """See the module's text. `token` is asked for in `Authorization: Bearer` if it is not empty."""
+    """See the module's text."""
 
     def __init__(
         self,
@@ -66,14 +76,15 @@ class ClientDoor:
         transport: Transport,
         workers: Invocations,
         telemetry: Telemetry,
-        token: str = "",
+        token: str,
     ) -> None:
+        assert token, "a door without a lock"
         self.runtime = runtime
         self.peer = runtime.peer
         self.transport = transport
         self.workers = workers
         self.telemetry = telemetry
-        self.token = token
+        self._authorization = f"Bearer {token}".encode()
         self._streams = 0
         self._runner: web.AppRunner | None = None
 
@@ -110,13 +121,20 @@ class ClientDoor:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Ask for the token, and turn errors into their status."""
-        if self.token and request.path != "/healthz":
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self.token.encode()):
-                return _error(401, "Unauthorized", "give the token as 'Authorization: Bearer ...'")
+        """Look who asks, and turn errors into their status."""
+        if "Origin" in request.headers:
+            return _error(403, "Forbidden", "pages in a browser are not served")
+        if request.path not in OPEN:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, self._authorization):
+                detail = "show the node's token: 'Authorization: Bearer TOKEN' (QUORATE_TOKEN)"
+                return _error(401, "Unauthorized", detail)
         try:
             return await handler(request)
+        except web.HTTPException as fault:
+            if fault.content_type == "application/json":
+                raise
+            return _error(fault.status, fault.reason.replace(" ", ""), _remedy(request, fault))
         except InvalidJob as fault:
             return _error(400, "InvalidJob", str(fault))
         except RemoteProtocolError as fault:
@@ -127,6 +145,13 @@ class ClientDoor:
             return _error(504, type(fault).__name__, str(fault))
         except QuorateError as fault:
             return _error(500, type(fault).__name__, str(fault))
+        except ConnectionError:
+            raise  # the client has gone
+        except Exception as fault:
+            log.exception("! %s %s", request.method, request.path)
+            self.telemetry.say(f"! {request.method} {request.path}: {fault!r}")
+            detail = f"a bug in this node ({type(fault).__name__}): its log has more"
+            return _error(500, "Unexpected", detail)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"ok": True})
@@ -143,6 +168,7 @@ class ClientDoor:
         view = status_view(self.peer)
         view["transport"] = self.transport.statistics()
         view["facts"] = dict(self.telemetry.counts)
+        view["log_lines_lost"] = self.telemetry.lost
         view["steps"] = self.runtime.steps
         view["inbox_dropped"] = self.runtime.dropped
         return web.json_response(view, dumps=_dumps)
@@ -200,9 +226,11 @@ class ClientDoor:
         if request.content_type == PACKED:
             job = codec.unpack_value(Job, body)
         else:
-            job = await asyncio.to_thread(_parse_job, body)
-        if job.id in self.peer.ledger.jobs:
-            return _error(409, "InvalidJob", f"there is a job {job.id!r} already: change its name")
+            name = "job.json" if request.content_type == "application/json" else "job.yaml"
+            job = await asyncio.to_thread(_parse_job, body, name)
+        known = self.peer.ledger.jobs.get(job.id)
+        if known is not None and known.job != job:
+            return _error(409, "InvalidJob", f"there is another job {job.id!r}: change its name")
         return web.json_response({"job": await self.runtime.submit(job)}, status=201)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -267,12 +295,26 @@ async def _next_event(facts: asyncio.Queue[dict[str, object]]) -> bytes:
     return f"event: {record['type']}\ndata: {_dumps(record)}\n\n".encode()
 
 
-def _parse_job(body: bytes) -> Job:
+def _parse_job(body: bytes, name: str) -> Job:
     from node import jobfile  # heavy: only where a job comes as text
-    from node.agents.backends import default_agent
+    from node.agents.backends import check_backends, default_agent
 
     text = body.decode("utf-8", "replace")
-    return jobfile.with_fresh_id(jobfile.parse(text, "job", NO_FOLDER, default_agent()))
+    job = jobfile.with_fresh_id(jobfile.parse(text, name, NO_FOLDER, default_agent()))
+    check_backends(job)
+    return job
+
+
+def _remedy(request: web.Request, fault: web.HTTPException) -> str:
+    match fault.status:
+        case 404:
+            return f"there is nothing at {request.path}"
+        case 405:
+            return f"{request.path} does not take {request.method}"
+        case 413:
+            return f"the body is over {BODY_SIZE_MAX} bytes: send less"
+        case _:
+            return fault.reason
 
 
 def _dumps(value: Any) -> str:

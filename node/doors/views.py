@@ -9,7 +9,7 @@ from protocol.claims import Partial
 from protocol.clocks import HybridClock
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
-from protocol.jobs import ClaimMode, manifest
+from protocol.jobs import manifest
 from protocol.ledger import Answer, JobState, TaskState
 from protocol.peer import Peer
 
@@ -153,11 +153,11 @@ def siblings_view(peer: Peer, job: str) -> list[dict[str, Any]]:
         versions = peer.store.read(key)
         if len(versions) > 1:
             path = key.removeprefix(f"part/{job}/")
-            found.append({"path": path, "versions": parts_view(peer, job, path)})
+            found.append({"path": path, "versions": parts_view(peer, job, path, contents=False)})
     return found
 
 
-def parts_view(peer: Peer, job: str, path: str) -> list[dict[str, Any]]:
+def parts_view(peer: Peer, job: str, path: str, *, contents: bool = True) -> list[dict[str, Any]]:
     """Every current version of a partial result, with who wrote it and when by their clock."""
     rows = []
     for version in peer.store.read(claims.part_key(job, path)):
@@ -173,9 +173,11 @@ def parts_view(peer: Peer, job: str, path: str) -> list[dict[str, Any]]:
                 "wall_ms": HybridClock.milliseconds(version.stamp),
                 "task": part.task,
                 "token": part.token,
-                "content": part.content.decode("utf-8", "replace"),
+                "size": len(part.content),
             }
         )
+        if contents:
+            rows[-1]["content"] = part.content.decode("utf-8", "replace")
     return rows
 
 
@@ -190,4 +192,4 @@ def bounds_view(job: JobState, agents: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["ClaimMode", "bounds_view", "job_view", "members_view", "parts_view", "status_view"]
+__all__ = ["bounds_view", "job_view", "members_view", "parts_view", "status_view"]

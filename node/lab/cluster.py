@@ -1,8 +1,9 @@
 """A team of processes on this machine: its folder, its processes, its addresses.
 
-The folder holds all there is to know: `cluster.json` (names, addresses, process ids), `secret`,
-and a data folder for each node. `start` on a folder that was used before starts the same nodes on
-the same data; a node keeps its address, so the others find it again.
+The folder holds all there is to know: `cluster.json` (names, addresses, process ids), the team's
+`secret`, the `token` of its client doors, and a data folder for each node. `start` on a folder that
+was used before starts the same nodes on the same data; a node keeps its address, so the others find
+it again.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from node.lab.door import Door, Doors
 from node.lab.processes import ProcessId, spawn, stop_all
 from node.links.listening import endpoint_of, listen_on
+from node.settings import TOKEN_VARIABLE
 from protocol.errors import QuorateError
 
 HOST = "127.0.0.1"
 NODES_MAX = 64
 READY_TIMEOUT_S = 30.0
 STATE_FILE = "cluster.json"
+TOKEN_FILE = "token"
+PYTHON = (sys.executable, "-P", "-m")  # -P: a file in the user's folder is no module of ours
 _POLL_S = 0.01
 
 
@@ -95,6 +100,7 @@ class Cluster:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ".gitignore").write_text("*\n")
             _write_private(folder / "secret", secrets.token_hex(32))
+            _write_private(folder / TOKEN_FILE, secrets.token_urlsafe(24))
         except OSError as fault:
             raise ClusterError(f"{folder} cannot be written: {fault.strerror}") from None
         nodes = [NodeEntry(f"n{number + 1}", "", "") for number in range(size)]
@@ -138,6 +144,22 @@ class Cluster:
     def data_dir(self, node: NodeEntry) -> Path:
         return self.folder / node.name
 
+    @property
+    def token(self) -> str:
+        """What the team's client doors ask for."""
+        path = self.folder / TOKEN_FILE
+        try:
+            return path.read_text().strip()
+        except OSError as fault:
+            raise ClusterError(f"{path}: {fault.strerror}: only its owner may use a team") from None
+
+    def doors(self) -> Doors:
+        """The doors of the nodes that run."""
+        return Doors([node.door for node in self.running()], self.token)
+
+    def door(self, node: NodeEntry) -> Door:
+        return Door(node.door, self.token)
+
     def running(self) -> list[NodeEntry]:
         """Nodes whose process is alive."""
         return [node for node in self.nodes if node.process.is_alive]
@@ -151,8 +173,10 @@ class Cluster:
         environment: dict[str, str] | None = None,
     ) -> None:
         """Start the model and all nodes that do not run, and wait until their doors answer.
-        Attached processes end with this one."""
-        environment = {**os.environ, **(environment or {})}
+        Attached processes end with this one. If anything fails, what this call has started is
+        stopped again, and nothing else."""
+        environment = {**os.environ, **(environment or {}), TOKEN_VARIABLE: self.token}
+        before = {process for process in self._processes() if process.is_alive}
         try:
             if not self.model.process.is_alive:
                 self._start_model(options, attached, environment)
@@ -164,14 +188,17 @@ class Cluster:
                 self._await_door(node)
             self._await_model()
         except BaseException:
-            self.stop()
+            stop_all([process for process in self._processes() if process not in before])
             raise
+
+    def _processes(self) -> dict[ProcessId, str]:
+        return {self.model.process: "model"} | {node.process: node.name for node in self.nodes}
 
     def _start_model(
         self, options: ModelOptions, attached: bool, environment: dict[str, str]
     ) -> None:
         bound = _bind(self.model.url.removeprefix("http://").removesuffix("/v1"))
-        command = [sys.executable, "-m", "node.model", "--listen-fd", str(bound.fileno())]
+        command = [*PYTHON, "node.model", "--listen-fd", str(bound.fileno())]
         command += ["--speed", str(options.speed), "--seed", str(options.seed)]
         command += ["--model", options.model, *options.extra]
         command += ["--stop-with-parent"] if attached else []
@@ -191,16 +218,17 @@ class Cluster:
         peer = _bind(node.peer)
         door = _bind(node.door)
         node.peer, node.door = endpoint_of(peer), endpoint_of(door)
-        command = [sys.executable, "-m", "node.process", "--name", node.name]
-        command += ["--data-dir", str(self.data_dir(node)), "--cluster", self.name]
-        command += ["--secret-file", str(self.folder / "secret"), "--preset", "local"]
+        command = [*PYTHON, "node.process", "--name", node.name]
+        folder = self.folder.absolute()  # so that a list of processes tells whose they are
+        command += ["--data-dir", str(folder / node.name), "--cluster", self.name]
+        command += ["--secret-file", str(folder / "secret"), "--preset", "local"]
         command += ["--listen", node.peer, "--door", node.door]
         command += ["--listen-fd", str(peer.fileno()), "--door-fd", str(door.fileno())]
         command += ["--expect", str(len(self.nodes)), "--simulated-url", self.model.url]
         command += ["--found"] if node is first else ["--join", first.peer]
         command += ["--allow-faults"] if self.allow_faults else []
         command += ["--stop-with-parent"] if attached else []
-        self.data_dir(node).mkdir(exist_ok=True)
+        self.data_dir(node).mkdir(mode=0o700, exist_ok=True)
         with peer, door:
             child = spawn(
                 command,
@@ -239,8 +267,7 @@ class Cluster:
 
     def stop(self) -> list[str]:
         """Stop exactly what was started: the names of those that had to be killed."""
-        known = {node.process: node.name for node in self.nodes}
-        known[self.model.process] = "model"
+        known = self._processes()
         killed = [known[process] for process in stop_all(known)]
         for child in self.children:
             if child.stdin:

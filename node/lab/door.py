@@ -1,47 +1,67 @@
-"""Talking to a node's client door from outside."""
+"""Talking to client doors from outside: to one node's, or to whichever of a team's answers.
+
+Invariant: an error says whether the request may have happened. 'Unreachable' and 'Busy' mean that
+it did not; 'TimedOut' that it may have: a submission may be repeated then, since a job that is
+there already is answered alike.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
+from node.doors import PACKED
 from protocol import codec
 from protocol.errors import QuorateError
-from protocol.jobs import Job
+from protocol.jobs import File, Job
 
-PACKED = "application/x-quorate-job"
-READY_LOOK_S = 0.05
+CONNECT_TIMEOUT_S = 3.0
 REQUEST_TIMEOUT_S = 35.0  # above the node's own limit for an answer
+SUBMIT_TIMEOUT_S = 40.0  # over all doors and repetitions
+GONE_TIMEOUT_S = 30.0  # who waits for a job gives up when no node has answered for so long
+LOOK_S = 0.05
+_REPEATED = ("Unreachable", "Busy", "NotLeader", "TimedOut")
 
 
 class DoorError(QuorateError):
-    """The node answered with an error, or not at all. `kind` is the error's name; 'Unreachable'
-    if there was no answer."""
+    """The node answered with an error, or not at all. `kind` is the error's name."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
 
 
+def route(*parts: str) -> str:
+    """A path on a door, from parts that may hold anything; a slash in one separates."""
+    return "/v1/" + "/".join(quote(part) for part in parts)
+
+
 class Door:
     """One node's client door. Use as an async context."""
 
-    def __init__(self, address: str, token: str = "") -> None:
+    def __init__(self, address: str, token: str) -> None:
         self.address = address
+        self.token = token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Door:
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=3.0)
-        self._session = aiohttp.ClientSession(
-            f"http://{self.address}", headers=self._headers, timeout=timeout
-        )
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        try:
+            self._session = aiohttp.ClientSession(
+                f"http://{self.address}", headers=self._headers, timeout=timeout
+            )
+        except ValueError as fault:
+            raise DoorError("BadAddress", f"{self.address!r} is no host:port: {fault}") from None
         return self
 
     async def __aexit__(
@@ -55,7 +75,7 @@ class Door:
 
     async def get(self, path: str) -> Any:
         """A JSON document."""
-        return json.loads(await self._request("GET", path))
+        return json.loads(await self.get_bytes(path))
 
     async def get_bytes(self, path: str) -> bytes:
         return await self._request("GET", path)
@@ -72,13 +92,17 @@ class Door:
     async def facts(self) -> AsyncIterator[dict[str, Any]]:
         """Live facts, until the node ends."""
         assert self._session is not None
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=3.0, sock_read=30.0)
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=REQUEST_TIMEOUT_S
+        )
         try:
             async with self._session.get("/v1/events", timeout=timeout) as response:
+                if response.status >= 400:
+                    raise _error_of(response.status, await response.read())
                 async for line in response.content:
                     if line.startswith(b"data: "):
                         yield json.loads(line[6:])
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
+        except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError) as fault:
             raise DoorError("Unreachable", f"{self.address}: {fault!r}") from None
 
     async def _request(
@@ -86,58 +110,126 @@ class Door:
     ) -> bytes:
         assert self._session is not None
         headers = {"Content-Type": kind} if kind else {}
+        url = URL(path, encoded=True)
+        data = io.BytesIO(body) if body is not None else None  # a large one is sent in pieces
         try:
-            async with self._session.request(method, path, data=body, headers=headers) as response:
+            async with self._session.request(method, url, data=data, headers=headers) as response:
                 answer = await response.read()
-        except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
-            detail = f"the node at {self.address} does not answer ({type(fault).__name__})"
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
+            detail = f"the node at {self.address} cannot be reached ({type(fault).__name__})"
             raise DoorError("Unreachable", detail) from None
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
+            detail = f"the node at {self.address} broke off ({type(fault).__name__})"
+            if method == "GET":
+                raise DoorError("Unreachable", detail) from None
+            raise DoorError("TimedOut", f"{detail}: it may have happened") from None
         if response.status >= 400:
             raise _error_of(response.status, answer)
         return answer
 
 
+class Doors:
+    """The doors of a team: whatever is asked, any node that answers will do."""
+
+    def __init__(self, addresses: Sequence[str], token: str) -> None:
+        self.addresses = tuple(addresses)
+        self.token = token
+
+    def door(self, address: str) -> Door:
+        return Door(address, self.token)
+
+    async def get(self, path: str) -> Any:
+        """The document from the first of the doors that answers."""
+        return json.loads(await self.get_bytes(path))
+
+    async def get_bytes(self, path: str) -> bytes:
+        fault = DoorError("Unreachable", "there is no node to ask")
+        for address in self.addresses:
+            try:
+                async with self.door(address) as door:
+                    return await door.get_bytes(path)
+            except DoorError as error:
+                if error.kind != "Unreachable":
+                    raise
+                fault = error
+        raise fault
+
+    async def gather(self, path: str) -> list[Any]:
+        """The document from each door; None where there was no answer, or an error."""
+
+        async def one(address: str) -> Any:
+            try:
+                async with self.door(address) as door:
+                    return await door.get(path)
+            except DoorError:
+                return None
+
+        return list(await asyncio.gather(*(one(address) for address in self.addresses)))
+
+    async def submit(self, job: Job, timeout_s: float = SUBMIT_TIMEOUT_S) -> str:
+        """Submit a job at one door after another until one takes it: its id. The error is the last
+        one: TimedOut if the job may have been taken."""
+        deadline = time.monotonic() + timeout_s
+        fault = DoorError("Unreachable", "there is no node to ask")
+        indefinite: DoorError | None = None
+        while self.addresses:
+            for address in self.addresses:
+                try:
+                    async with self.door(address) as door:
+                        return await door.submit(job)
+                except DoorError as error:
+                    if error.kind not in _REPEATED:
+                        raise
+                    fault = error
+                    indefinite = error if error.kind == "TimedOut" else indefinite
+            if time.monotonic() > deadline or fault.kind == "Unreachable":
+                break
+            await asyncio.sleep(LOOK_S)
+        raise indefinite or fault
+
+    async def await_ready(self, timeout_s: float) -> bool:
+        """Wait until every node follows a leader's log: whether that happened in time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            answers = await self.gather("/readyz")
+            if all(answer and answer["ready"] for answer in answers):
+                return True
+            await asyncio.sleep(LOOK_S)
+        return False
+
+    async def await_end(self, job_id: str, look_s: float = LOOK_S) -> dict[str, Any]:
+        """A job's view once it is finished, however long that takes; but not while nobody answers,
+        or nobody knows the job, for GONE_TIMEOUT_S."""
+        heard_at = time.monotonic()
+        while True:
+            try:
+                view: dict[str, Any] = await self.get(route("jobs", job_id))
+            except DoorError as fault:
+                if fault.kind not in ("NotFound", "Unreachable"):
+                    raise
+                if time.monotonic() - heard_at > GONE_TIMEOUT_S:
+                    raise DoorError(
+                        "TimedOut",
+                        f"nothing heard of {job_id} for {GONE_TIMEOUT_S:.0f} s ({fault}); it may "
+                        f"go on: look with 'quorate ps', start stopped nodes with 'quorate up'",
+                    ) from None
+            else:
+                heard_at = time.monotonic()
+                if view["finished"]:
+                    return view
+            await asyncio.sleep(look_s)
+
+    async def files(self, job_id: str) -> list[File]:
+        """A job's accepted files."""
+        paths = await self.get(route("jobs", job_id, "files"))
+        return [
+            File(path, await self.get_bytes(route("jobs", job_id, "files", path))) for path in paths
+        ]
+
+
 def _error_of(status: int, answer: bytes) -> DoorError:
     try:
         content = json.loads(answer)
-        return DoorError(content["error"], content["detail"])
+        return DoorError(str(content["error"]), str(content["detail"]))
     except (ValueError, KeyError, TypeError):
         return DoorError("Unexpected", f"status {status}: {answer[:200]!r}")
-
-
-async def ask_first(addresses: list[str], path: str, token: str = "") -> Any:
-    """The document from the first of the doors that answers."""
-    fault = DoorError("Unreachable", "there is no node to ask")
-    for address in addresses:
-        try:
-            async with Door(address, token) as door:
-                return await door.get(path)
-        except DoorError as error:
-            if error.kind != "Unreachable":
-                raise
-            fault = error
-    raise fault
-
-
-async def gather_all(addresses: list[str], path: str, token: str = "") -> list[Any]:
-    """The document from each door; None where there was no answer."""
-
-    async def one(address: str) -> Any:
-        try:
-            async with Door(address, token) as door:
-                return await door.get(path)
-        except DoorError:
-            return None
-
-    return list(await asyncio.gather(*(one(address) for address in addresses)))
-
-
-async def await_ready(addresses: list[str], timeout_s: float, token: str = "") -> bool:
-    """Wait until every node follows a leader's log: whether that happened in time."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        answers = await gather_all(addresses, "/readyz", token)  # an error is no answer
-        if all(answer and answer["ready"] for answer in answers):
-            return True
-        await asyncio.sleep(READY_LOOK_S)
-    return False

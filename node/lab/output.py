@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from protocol.errors import QuorateError
-from protocol.jobs import File, Job, check_path, manifest
+from protocol.jobs import RESERVED_PATH, File, check_path, manifest
 
-MANIFEST = "manifest.json"
+MANIFEST = RESERVED_PATH
 
 
 class OutputError(QuorateError):
@@ -33,14 +33,18 @@ def check_output_folder(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be made in {existing}: name another with --out")
 
 
-def check_names(job: Job) -> None:
-    """Raise OutputError if a task writes what is the manifest's name."""
-    if any(MANIFEST in task.writes for task in job.tasks):
-        raise OutputError(f"a task writes {MANIFEST!r}, which is the manifest's name: rename it")
-
-
 def write_output(folder: Path, files: list[File], view: dict[str, Any]) -> None:
     """Write the accepted files and the manifest; `view` is the job as a node shows it."""
+    try:
+        _write_files(folder, files, view)
+    except OSError as fault:
+        raise OutputError(
+            f"{fault.filename or folder}: {fault.strerror}; the results are not lost while the "
+            f"team lives: name another folder with --out"
+        ) from None
+
+
+def _write_files(folder: Path, files: list[File], view: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         check_path(file.path)

@@ -22,7 +22,7 @@ from typing import Any
 
 from node.agents.verify import Verifier
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
-from node.lab.door import Door, DoorError, gather_all
+from node.lab.door import DoorError, Doors, route
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
@@ -35,10 +35,10 @@ from node.lab.watch import Progress, TaskProgress, follow
 from protocol import graph
 from protocol.effects import Assignment
 from protocol.errors import QuorateError
-from protocol.jobs import ClaimMode, File, Job, warnings_of
+from protocol.jobs import File, Job, warnings_of
 
 ELECTION_TIMEOUT_S = 30.0
-SUBMIT_TIMEOUT_S = 30.0
+ASK_EVERY_S = 2.0  # for the job's state, should its end not be heard of
 SETTLE_TIMEOUT_S = 60.0  # after the job is finished: until every living node says so
 RESTART_AFTER_S = 1.0  # kill-all: how long everybody is dead
 CHECKS = "checks"  # the folder for the last check of the output
@@ -54,7 +54,6 @@ class RunOptions:
     """How to run. `folder` keeps the team's folder there instead of a temporary one."""
 
     nodes: int = 5
-    claims: ClaimMode | None = None
     faults: tuple[Fault, ...] = ()
     output: Path | None = None
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -85,11 +84,12 @@ class Run:
         self.elected_s = time.monotonic() - begun
         await self._prepare()
         followers = [
-            asyncio.create_task(follow(self.progress, node.door)) for node in self.cluster.nodes
+            asyncio.create_task(follow(self.progress, self.cluster.door(node)))
+            for node in self.cluster.nodes
         ]
         try:
             async with asyncio.timeout(self.options.timeout_s):
-                await self._submit()
+                await self.cluster.doors().submit(self.job)
                 await self._watch(look)
                 views = await self._await_agreement()
         except TimeoutError:
@@ -106,12 +106,13 @@ class Run:
 
     async def _await_leader(self) -> None:
         """Everybody knows everybody, and who leads."""
-        doors = [node.door for node in self.cluster.nodes]
+        doors = self.cluster.doors()
+        size = len(self.cluster.nodes)
         deadline = time.monotonic() + ELECTION_TIMEOUT_S
         while time.monotonic() < deadline:
-            statuses = await gather_all(doors, "/v1/status")
-            if all(
-                status and status["leader"] and status["alive"] == len(doors) for status in statuses
+            statuses = await doors.gather("/v1/status")
+            if len(statuses) == size and all(
+                status and status["leader"] and status["alive"] == size for status in statuses
             ):
                 self.progress.leader = statuses[0]["leader"]
                 self.progress.term = statuses[0]["term"]
@@ -125,28 +126,26 @@ class Run:
         kinds = sorted({task.agent for task in self.job.tasks})
 
         async def one(node: NodeEntry) -> None:
-            async with Door(node.door) as door:
+            async with self.cluster.door(node) as door:
                 await door.post("/v1/prepare", {"agents": kinds})
 
         await asyncio.gather(*(one(node) for node in self.cluster.nodes))
 
-    async def _submit(self) -> None:
-        deadline = time.monotonic() + SUBMIT_TIMEOUT_S
-        while True:
-            try:
-                async with Door(self.cluster.nodes[-1].door) as door:
-                    await door.submit(self.job)
-                return
-            except DoorError as fault:
-                retry = fault.kind in ("NotLeader", "Busy", "TimedOut", "Unreachable")
-                if not retry or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(_LOOK_S)
-
     async def _watch(self, look: Callable[[], None]) -> None:
         """Until the job is finished and every fault has run its course."""
-        due = sorted(self.options.faults, key=lambda fault: fault.at)
         striking: set[asyncio.Task[None]] = set()
+        try:
+            await self._watch_and_strike(look, striking)
+        finally:
+            for task in striking:
+                task.cancel()
+            await asyncio.gather(*striking, return_exceptions=True)
+
+    async def _watch_and_strike(
+        self, look: Callable[[], None], striking: set[asyncio.Task[None]]
+    ) -> None:
+        due = sorted(self.options.faults, key=lambda fault: fault.at)
+        look_at = time.monotonic() + ASK_EVERY_S
         while not self.progress.finished_at or any(not task.done() for task in striking):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
@@ -158,6 +157,11 @@ class Run:
             share = self.progress.accepted / len(self.progress.tasks)
             while due and share >= due[0].at and not self.progress.finished_at:
                 striking.add(asyncio.create_task(self._strike(due.pop(0))))
+            if time.monotonic() >= look_at:  # whoever had it to tell may be dead
+                look_at = time.monotonic() + ASK_EVERY_S
+                with contextlib.suppress(DoorError):
+                    doors = self.cluster.doors()
+                    self.progress.take_end(await doors.get(route("jobs", self.job.id)))
             if not self.cluster.running() and not striking:
                 raise RunFailed("every node has ended: see their logs with --keep")
             look()
@@ -168,9 +172,9 @@ class Run:
         views: dict[str, dict[str, Any]] = {}
         while time.monotonic() < deadline:
             nodes = self.cluster.running()
-            doors = [node.door for node in nodes]
-            statuses = await gather_all(doors, "/v1/status")
-            found = await gather_all(doors, f"/v1/jobs/{self.job.id}")
+            doors = Doors([node.door for node in nodes], self.cluster.token)
+            statuses = await doors.gather("/v1/status")
+            found = await doors.gather(route("jobs", self.job.id))
             views = {node.name: view for node, view in zip(nodes, found, strict=True) if view}
             settled = all(
                 view and view["finished"] and status and not status["running"]
@@ -240,7 +244,7 @@ class Run:
                 for other in running
                 if apart and (other.name in apart) != (node.name in apart)
             ]
-            async with Door(node.door) as door:
+            async with self.cluster.door(node) as door:
                 await door.post("/v1/faults", {"drop": others})
 
     # -- the end -----------------------------------------------------------------------------------
@@ -249,8 +253,8 @@ class Run:
         if not views:
             raise RunFailed("no node is left to tell the outcome")
         first_name, view = next(iter(views.items()))
-        door_address = next(n.door for n in self.cluster.nodes if n.name == first_name)
-        files = await self._fetch(door_address)
+        first = next(node for node in self.cluster.nodes if node.name == first_name)
+        files = await Doors([first.door], self.cluster.token).files(self.job.id)
         digests = {name: seen["outcome"] for name, seen in views.items()}
         progress, options = self.progress, self.options
         model = options.model
@@ -301,14 +305,6 @@ class Run:
             return None
         needs, nodes = self.job.needs, self.options.nodes
         return round(graph.list_schedule(needs, lengths, nodes, clairvoyant), 3)
-
-    async def _fetch(self, address: str) -> list[File]:
-        async with Door(address) as door:
-            paths = await door.get(f"/v1/jobs/{self.job.id}/files")
-            return [
-                File(path, await door.get_bytes(f"/v1/jobs/{self.job.id}/files/{path}"))
-                for path in paths
-            ]
 
 
 async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +51,13 @@ class Progress:
     def accepted(self) -> int:
         return sum(task.accepted_at > 0 for task in self.tasks.values())
 
+    def take_end(self, view: dict[str, Any]) -> None:
+        """The job as a node shows it: its end is known, also if nobody was heard telling it."""
+        if view["finished"] and not self.finished_at:
+            self.finished_at = time.time()
+            self.succeeded = view["succeeded"]
+            self.changed.set()
+
     def name(self, node: str) -> str:
         return self.names.get(node, node[:6])
 
@@ -89,11 +97,11 @@ class Progress:
             task.abandoned = True
 
 
-async def follow(progress: Progress, address: str) -> None:
+async def follow(progress: Progress, node: Door) -> None:
     """Take a node's facts until cancelled; a node that is away is called again."""
     while True:
         with contextlib.suppress(DoorError):
-            async with Door(address) as door:
+            async with node as door:
                 async for record in door.facts():
                     progress.take(record)
         await asyncio.sleep(RECONNECT_S)

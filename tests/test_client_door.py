@@ -1,0 +1,266 @@
+"""The client door: who may ask, what errors look like, and what may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+from agent_setup import quick
+from aiohttp import web
+from ledger_hand import job, task
+
+from node.agents.invocation import Invocations
+from node.doors import PACKED
+from node.doors.client import BODY_SIZE_MAX, ClientDoor
+from node.lab.door import Door, DoorError, Doors, route
+from node.links.listening import endpoint_of, listen_on
+from node.links.transport import Transport
+from node.links.trust import ClusterTrust
+from node.runtime import Runtime
+from node.telemetry import Telemetry
+from protocol import codec
+from protocol import config as presets
+from protocol.effects import Record, Restored
+from protocol.identity import Identity
+from protocol.jobs import Job
+from protocol.peer import Peer, PeerSettings
+
+TOKEN = "a token that nobody guesses"
+
+
+class Memory:
+    """A disk that never fails and never waits."""
+
+    def write(
+        self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
+    ) -> None:
+        asyncio.get_running_loop().call_soon(done, sequence)
+
+
+@pytest.fixture
+async def address(tmp_path: Path) -> AsyncIterator[str]:
+    """A whole node but for its links: a team of one."""
+    seed = b"d" * 32
+    identity = Identity(seed)
+    settings = PeerSettings("doors", "n1", ("127.0.0.1:1",), found=True, seed="1")
+    peer = Peer(identity, settings, presets.local(), Restored(), 0)
+    telemetry = Telemetry(identity.node, "n1", tmp_path)
+    transport = Transport(ClusterTrust("doors", "s" * 16, seed), lambda event: None)
+    workers = Invocations(quick(tmp_path), lambda event: runtime.deliver(event))
+    runtime = Runtime(peer, transport, Memory(), workers, telemetry)
+    door = ClientDoor(runtime, transport, workers, telemetry, TOKEN)
+    listening = listen_on("127.0.0.1", 0)
+    await door.start(listening)
+    runtime.start()
+    yield endpoint_of(listening)
+    runtime.stop()
+    await workers.close()
+    await door.close()
+    telemetry.close()
+
+
+async def ask(
+    address: str, method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[int, dict[str, object]]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(
+            method, f"http://{address}{path}", data=io.BytesIO(body), headers=named
+        ) as response,
+    ):
+        return response.status, await response.json()
+
+
+ALLOWED = {"Authorization": f"Bearer {TOKEN}"}
+
+
+# -- who may ask --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shown", [{}, {"Authorization": TOKEN}, {"Authorization": "Bearer wrong"}, {"X": "y"}]
+)
+@pytest.mark.parametrize("path", ["/v1/status", "/v1/jobs", "/nowhere"])
+async def test_nothing_is_told_without_the_token(
+    address: str, path: str, shown: dict[str, str]
+) -> None:
+    status, answer = await ask(address, "GET", path, **shown)
+    assert (status, answer["error"]) == (401, "Unauthorized")
+    assert "QUORATE_TOKEN" in str(answer["detail"])
+
+
+async def test_a_header_that_is_no_text_is_refused_like_any_other(address: str) -> None:
+    host, _, port = address.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /v1/status HTTP/1.0\r\nAuthorization: Bearer \xff\xe9\r\n\r\n")
+    assert (await reader.readline()).split()[1] in (b"400", b"401")
+    writer.close()
+
+
+async def test_health_is_told_to_everybody(address: str) -> None:
+    assert (await ask(address, "GET", "/healthz"))[0] == 200
+    assert await Doors([address], "").await_ready(10.0)
+
+
+@pytest.mark.parametrize("path", ["/v1/status", "/healthz"])
+async def test_a_page_in_a_browser_is_refused(address: str, path: str) -> None:
+    status, answer = await ask(address, "GET", path, Origin="http://evil.example", **ALLOWED)
+    assert (status, answer["error"]) == (403, "Forbidden")
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+async def test_every_error_is_json_and_says_what_is_wrong(address: str) -> None:
+    for method, path, status, words in (
+        ("GET", "/nowhere", 404, "there is nothing at /nowhere"),
+        ("DELETE", "/v1/jobs", 405, "does not take DELETE"),
+        ("GET", "/v1/jobs/none", 404, "knows no job 'none'"),
+        ("POST", "/v1/jobs", 400, "empty"),
+        ("POST", "/v1/prepare", 400, "expected"),
+    ):
+        found, answer = await ask(address, method, path, **ALLOWED)
+        assert found == status, answer
+        assert words in str(answer["detail"])
+    found, answer = await ask(address, "POST", "/v1/jobs", bytes(BODY_SIZE_MAX + 1), **ALLOWED)
+    assert (found, answer["detail"]) == (413, f"the body is over {BODY_SIZE_MAX} bytes: send less")
+
+
+async def test_a_bug_is_an_answer_too(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("node.doors.client.status_view", broken)
+    status, answer = await ask(address, "GET", "/v1/status", **ALLOWED)
+    assert (status, answer["error"]) == (500, "Unexpected")
+    assert "ZeroDivisionError" in str(answer["detail"])
+
+
+# -- submitting --------------------------------------------------------------------------------
+
+
+def simple(name: str = "job", *names: str) -> Job:
+    return job(*(task(each) for each in names or ("a",)), name=name)
+
+
+async def submit(address: str, job: Job) -> tuple[int, dict[str, object]]:
+    return await ask(
+        address, "POST", "/v1/jobs", codec.pack_value(job), Content_Type=PACKED, **ALLOWED
+    )
+
+
+async def test_a_submission_may_be_repeated_but_an_id_not_be_used_twice(address: str) -> None:
+    assert await submit(address, simple()) == (201, {"job": "job"})
+    assert await submit(address, simple()) == (201, {"job": "job"})
+    status, answer = await submit(address, simple("job", "x", "y"))
+    assert (status, answer["error"]) == (409, "InvalidJob")
+    assert "another job 'job'" in str(answer["detail"])
+
+
+@pytest.mark.parametrize("kind", ["application/yaml", "application/json"])
+async def test_a_job_may_come_as_text(address: str, kind: str) -> None:
+    content = {
+        "job": "text",
+        "tasks": [{"id": "t", "prompt": "", "agent": "command", "run": "echo 42"}],
+    }
+    body = json.dumps(content).encode()
+    status, answer = await ask(address, "POST", "/v1/jobs", body, Content_Type=kind, **ALLOWED)
+    assert status == 201, answer
+    assert str(answer["job"]).startswith("text-")
+
+
+async def test_names_with_odd_characters_are_found(address: str) -> None:
+    """Whatever stands in an address has to be quoted in it."""
+    assert route("jobs", "j", "files", "a b#c?d%e.txt") == "/v1/jobs/j/files/a%20b%23c%3Fd%25e.txt"
+    odd = "a dir/b#c?d%41.txt"
+    async with Door(address, TOKEN) as door:
+        with pytest.raises(DoorError) as caught:
+            await door.get_bytes(route("jobs", "none", "files", odd))
+        assert "'none'" in str(caught.value)
+        await door.submit(simple())
+        with pytest.raises(DoorError) as caught:
+            await door.get_bytes(route("jobs", "job", "files", odd))
+        assert repr(odd) in str(caught.value)
+
+
+# -- a client that repeats --------------------------------------------------------------------
+
+
+@pytest.fixture
+async def bad_door() -> AsyncIterator[tuple[str, list[str]]]:
+    """Takes a request and breaks off; the paths that were asked for."""
+    asked: list[str] = []
+
+    async def break_off(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path)
+        await request.read()
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", break_off)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    listening = listen_on("127.0.0.1", 0)
+    await web.SockSite(runner, listening).start()
+    yield endpoint_of(listening), asked
+    await runner.cleanup()
+
+
+async def test_a_request_that_breaks_off_may_have_happened(
+    bad_door: tuple[str, list[str]],
+) -> None:
+    async with Door(bad_door[0], TOKEN) as door:
+        with pytest.raises(DoorError) as caught:
+            await door.submit(simple())
+        assert caught.value.kind == "TimedOut"
+        with pytest.raises(DoorError) as caught:
+            await door.get("/v1/status")
+        assert caught.value.kind == "Unreachable"
+
+
+def closed_address() -> str:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return endpoint_of(bound)
+
+
+async def test_a_refused_connection_is_definite() -> None:
+    async with Door(closed_address(), TOKEN) as door:
+        with pytest.raises(DoorError) as caught:
+            await door.submit(simple())
+    assert caught.value.kind == "Unreachable"
+
+
+async def test_any_door_of_the_team_will_do(address: str, bad_door: tuple[str, list[str]]) -> None:
+    doors = Doors([closed_address(), bad_door[0], address], TOKEN)
+    assert await doors.submit(simple()) == "job"
+    assert (await doors.get(route("jobs", "job")))["id"] == "job"
+    assert [answer is None for answer in await doors.gather("/v1/status")] == [True, True, False]
+
+
+async def test_what_may_have_happened_is_not_called_refused(
+    bad_door: tuple[str, list[str]],
+) -> None:
+    with pytest.raises(DoorError) as caught:
+        await Doors([bad_door[0], closed_address()], TOKEN).submit(simple(), timeout_s=0.2)
+    assert caught.value.kind == "TimedOut"
+
+
+async def test_waiting_for_a_team_that_is_gone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.lab.door.GONE_TIMEOUT_S", 0.1)
+    with pytest.raises(DoorError, match="nothing heard of job for"):
+        await Doors([closed_address()], TOKEN).await_end("job")
+
+
+async def test_an_address_that_is_none_is_named() -> None:
+    with pytest.raises(DoorError, match="is no host:port"):
+        await Doors(["http://x:y"], TOKEN).get("/v1/status")

@@ -1,0 +1,126 @@
+"""A team of processes on this machine: what starting and stopping leave alone."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command_line import quorate
+
+from node.lab.cluster import Cluster, ClusterError, ModelOptions
+from node.lab.door import DoorError, Doors
+from node.links.listening import CannotListen
+
+FAST = ModelOptions(speed=25.0)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster.create(tmp_path / "team", 2)
+    try:
+        cluster.start(FAST)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def test_a_failed_start_leaves_what_ran_before_running(pair: Cluster) -> None:
+    second = pair.nodes[1]
+    second.process.signal(signal.SIGKILL)
+    pair.children[-1].wait()
+    (pair.data_dir(second) / "identity.key").write_bytes(b"short")
+    with pytest.raises(ClusterError, match=r"node n2 ended: .* is damaged"):
+        pair.start(FAST)
+    assert [node.name for node in pair.running()] == ["n1"]
+    assert pair.model.process.is_alive
+
+
+def test_a_node_that_lost_its_journal_is_told_to_come_back_as_another(pair: Cluster) -> None:
+    second = pair.nodes[1]
+    second.process.signal(signal.SIGKILL)
+    pair.children[-1].wait()
+    for file in pair.data_dir(second).glob("journal.db*"):
+        file.unlink()
+    with pytest.raises(ClusterError, match="has a key but no journal"):
+        pair.start(FAST)
+
+
+def test_a_file_in_the_working_folder_is_no_module_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("asyncio.py", "node.py", "protocol.py", "msgpack.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong file was run')\n")
+    monkeypatch.chdir(tmp_path)
+    cluster = Cluster.create(tmp_path / "team", 1)
+    try:
+        cluster.start(FAST)
+        assert len(cluster.running()) == 1
+    finally:
+        cluster.stop()
+
+
+def test_only_the_owner_reads_secret_token_and_data(pair: Cluster) -> None:
+    for path in (pair.folder / "secret", pair.folder / "token"):
+        assert path.stat().st_mode & 0o077 == 0
+    for node in pair.nodes:
+        assert pair.data_dir(node).stat().st_mode & 0o077 == 0
+
+
+async def test_a_team_opens_its_doors_to_its_own_token_only(pair: Cluster) -> None:
+    assert await pair.doors().await_ready(20.0)
+    stranger = Doors([pair.nodes[0].door], "guessed")
+    with pytest.raises(DoorError) as caught:
+        await stranger.get("/v1/status")
+    assert caught.value.kind == "Unauthorized"
+    async with pair.door(pair.nodes[0]) as door:
+        assert (await door.get("/v1/status"))["name"] == "n1"
+
+
+async def test_a_node_that_is_asked_to_leave_ends_and_is_not_missed(pair: Cluster) -> None:
+    assert await pair.doors().await_ready(20.0)
+    leaver = pair.children[-1]
+    async with pair.door(pair.nodes[1]) as door:
+        await door.post("/v1/leave", {})
+    assert leaver.wait(timeout=10) == 0
+    async with pair.door(pair.nodes[0]) as door:
+        members = await door.get("/v1/members")
+    assert [row["state"] for row in members if row["name"] == "n2"] == ["left"]
+
+
+def test_an_existing_team_keeps_its_size_and_says_so(pair: Cluster) -> None:
+    folder = pair.folder.parent
+    for option, words in (
+        (("-n", "3"), "has 2 nodes, and keeps them"),
+        (("--allow-faults",), "was made without --allow-faults"),
+    ):
+        done = quorate("up", "--dir", "team", *option, folder=folder)
+        assert done.returncode == 2
+        assert words in done.stderr
+    assert len(pair.running()) == 2
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = quorate("up", "--dir", "file", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_down_says_when_nothing_ran(pair: Cluster) -> None:
+    pair.stop()
+    done = quorate("down", "--dir", "team", folder=pair.folder.parent)
+    assert done.returncode == 0
+    assert "no node of team was running" in done.stdout
+
+
+def test_a_port_that_is_taken_is_named(pair: Cluster) -> None:
+    first = pair.nodes[0]
+    other = Cluster.create(pair.folder.parent / "other", 1)
+    other.nodes[0].peer = first.peer
+    with pytest.raises(CannotListen, match=first.peer.rpartition(":")[2]) as caught:
+        other.start(FAST)
+    other.stop()
+    assert "in use" in str(caught.value)
