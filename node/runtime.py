@@ -27,7 +27,7 @@ from protocol.effects import (
     Report,
     Send,
 )
-from protocol.errors import Busy, InvalidJob, NotLeader, TimedOut
+from protocol.errors import Busy, InvalidJob, TimedOut
 from protocol.events import Event, Leaving, Persisted, Received, Submitted, TimerFired
 from protocol.identity import NodeId
 from protocol.jobs import Job
@@ -41,7 +41,7 @@ REPLY_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 1.0  # for the disk, before a goodbye goes out
 TIMER_RESOLUTION_S = 0.001
 
-_ERRORS = {"InvalidJob": InvalidJob, "Busy": Busy, "NotLeader": NotLeader, "TimedOut": TimedOut}
+_ERRORS = {"InvalidJob": InvalidJob, "Busy": Busy, "TimedOut": TimedOut}
 
 
 class Sender(Protocol):
@@ -123,8 +123,8 @@ class Runtime:
             self._loop.call_soon(self._drain)
 
     async def submit(self, job: Job) -> str:
-        """A client's job: its id once a majority keeps it. InvalidJob, Busy and NotLeader mean that
-        it did not happen; TimedOut that it may have."""
+        """A client's job: its id once a majority keeps it. InvalidJob and Busy mean that it did not
+        happen; TimedOut that it may have."""
         if len(self._requests) >= REQUESTS_MAX:
             raise Busy(f"{REQUESTS_MAX} requests wait here already; try again")
         number = next(self._request_numbers)

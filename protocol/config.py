@@ -48,7 +48,7 @@ class RaftConfig:
     election_timeout_ns: Nanoseconds = 800 * MILLISECOND  # drawn from [T, 2T)
     append_size_max: int = 512 * 1024  # bytes of entries in one Append
     inflight_max: int = 128  # unanswered Appends per follower
-    uncommitted_max: int = 10_000  # entries a leader keeps uncommitted before it is Busy
+    uncommitted_max: int = 10_000  # entries a leader keeps uncommitted before it takes no more
     council_size: int = 5  # voters; two may fail
     settle_ns: Nanoseconds = 2 * SECOND  # wait this long for expected members before choosing
 

@@ -121,8 +121,8 @@ class Abort:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer a client's request: `error` is empty on success, else 'Busy', 'NotLeader',
-    'InvalidJob' (did not happen) or 'TimedOut' (may have)."""
+    """Answer a client's request: `error` is empty on success, else 'Busy' or 'InvalidJob' (it did
+    not happen) or 'TimedOut' (it may have)."""
 
     request: int
     error: str

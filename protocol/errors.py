@@ -4,7 +4,6 @@
     ├── RemoteProtocolError     a peer sent something that is not the protocol: count it, drop it
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
     ├── DefiniteError           the request did not happen
-    │   ├── NotLeader           nobody leads here
     │   └── Busy                a bound was reached; try again later
     └── IndefiniteError         the request may have happened
         └── TimedOut
@@ -27,10 +26,6 @@ class InvalidJob(QuorateError):
 
 class DefiniteError(QuorateError):
     """The request did not happen and may be repeated safely."""
-
-
-class NotLeader(DefiniteError):
-    """No leader could be reached from here."""
 
 
 class Busy(DefiniteError):

@@ -66,4 +66,4 @@ def main() -> None:
 def exit_code_of(fault: QuorateError) -> int:
     """2 for what the user can correct in the command, 3 for what could not run."""
     kind = getattr(fault, "kind", type(fault).__name__)
-    return 3 if kind in ("RunFailed", "Unreachable", "TimedOut", "Busy", "NotLeader") else 2
+    return 3 if kind in ("RunFailed", "Unreachable", "TimedOut", "Busy") else 2

@@ -29,7 +29,7 @@ REQUEST_TIMEOUT_S = 35.0  # above the node's own limit for an answer
 SUBMIT_TIMEOUT_S = 40.0  # over all doors and repetitions
 GONE_TIMEOUT_S = 30.0  # who waits for a job gives up when no node has answered for so long
 LOOK_S = 0.05
-_REPEATED = ("Unreachable", "Busy", "NotLeader", "TimedOut")
+_REPEATED = ("Unreachable", "Busy", "TimedOut")
 
 
 class DoorError(QuorateError):
