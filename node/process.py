@@ -64,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except QuorateError as fault:
         print(f"error: {fault}", file=sys.stderr)
         return EXIT_USAGE
+    except OSError as fault:  # a full disk, a limit of the system: not this program's to repair
+        print(f"error: {fault.filename or 'system'}: {fault.strerror}", file=sys.stderr)
+        return EXIT_FAILED
     except KeyboardInterrupt:
         return 0
 
