@@ -145,7 +145,10 @@ def parser() -> argparse.ArgumentParser:
     add("--listen", type=_address(DEFAULT_PORT), default="127.0.0.1", help="for the other nodes")
     add("--advertise", default="", help="host:port that others shall dial")
     add(
-        "--door", type=_address(0), default="127.0.0.1", help="for clients; loopback unless a token"
+        "--door",
+        type=_address(0),
+        default="127.0.0.1",
+        help="for clients; beyond loopback only with QUORATE_TOKEN",
     )
     add(
         "--join",

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
-from command_line import quorate
+from command_line import QUORATE, quorate
+from rich.console import Console
+
+from node.cli.progress import print_outcome, table_of
+from node.lab.cluster import Cluster
+from node.lab.outcome import Outcome
+from node.lab.watch import Progress, TaskProgress
+
+if TYPE_CHECKING:
+    from node.lab.run_job import Run
 
 
 @pytest.mark.parametrize(
@@ -23,6 +36,15 @@ from command_line import quorate
         (["run", "--fault", "earthquake"], "is no fault"),
         (["run", "--kill-leader-at", "lots"], "is no percentage"),
         (["run", "--out", "full"], "is not empty"),
+        (["run", "--speed", "0"], "Invalid value for '--speed'"),
+        (["run", "--wrong", "3"], "Invalid value for '--wrong'"),
+        (["run", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["run", "--model", "parrot"], "use one of gpt, claude, gemini"),
+        (["up", "-n", "-3"], "1 to 64 nodes"),
+        (["up", "--dir", "broken.yaml"], "broken.yaml is a file: name a new folder"),
+        (["sim", "--seeds", "0"], "Invalid value for '--seeds'"),
+        (["logs", "--lines", "0"], "Invalid value for '--lines'"),
+        (["ps", "--node", "http://x"], "is no host:port"),
         (["run", "manifest.yaml"], "the manifest's name"),
         (["ps"], "there is no team in .quorate"),
         (["down"], "there is no team in .quorate"),
@@ -124,3 +146,68 @@ def test_a_task_that_always_fails_ends_the_job_with_exit_code_1(tmp_path: Path) 
     assert "no such luck" in done.stdout
     assert (tmp_path / "result" / "good.txt").read_text() == "fine\n", "the rest is kept"
     assert not (tmp_path / "result" / "after.txt").exists()
+
+
+def test_who_stops_reading_is_told_nothing_more(tmp_path: Path) -> None:
+    verb = [*QUORATE, "sim", "--seed", "11", "--nodes", "3", "--trace"]
+    with subprocess.Popen(
+        verb, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+# -- what a run shows ----------------------------------------------------------------------------
+
+ODD = "[/odd] [bold]:smile: \\\\\\"  # markup, an emoji's name, and an end that escapes what follows
+
+
+def odd_outcome() -> Outcome:
+    """One with text of users wherever there may be some."""
+    task = {"id": ODD, "abandoned": ODD, "accepted": None}
+    return Outcome(
+        **{field.name: 0 for field in fields(Outcome)}
+        | {
+            "job": ODD,
+            "digests": {ODD: "0"},
+            "tasks": [task, {**task, "abandoned": ""}],
+            "done_by": {ODD: 1},
+            "leader": ODD,
+            "outcome": "0",
+            "siblings": [{"path": ODD, "versions": [{"name": ODD}]}],
+            "checks": {ODD: f"said\n{ODD}\n", "blank": " \n"},
+            "faults": [ODD],
+            "output": ODD,
+            "work_s": None,
+            "warnings": [],
+        }
+    )
+
+
+def test_text_of_users_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcome(odd_outcome())
+    said = capsys.readouterr().out
+    for line in (
+        f"{ODD} FAILED: outcome 0",
+        f"  {ODD} abandoned: {ODD}",
+        f"  {ODD} out of reach",
+        f"  siblings of {ODD}: {ODD}",
+        f"fault: {ODD}",
+        f"  {ODD}: {ODD}",
+        "  blank: it said nothing",
+        f"files: {ODD}",
+    ):
+        assert line in said
+
+
+def test_the_table_of_a_run_shows_names_as_they_are() -> None:
+    progress = Progress("job", {ODD: TaskProgress(ODD, holder="x", started_at=1.0)}, {"x": ODD})
+    run = cast(
+        "Run", SimpleNamespace(progress=progress, cluster=Cluster(Path(), "", []), struck=[])
+    )
+    screen = io.StringIO()
+    Console(file=screen, width=200).print(table_of(run))
+    assert screen.getvalue().count(ODD) == 2, "as task and as node"

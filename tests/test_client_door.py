@@ -48,7 +48,7 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
     """A whole node but for its links: a team of one."""
     seed = b"d" * 32
     identity = Identity(seed)
-    settings = PeerSettings("doors", "n1", ("127.0.0.1:1",), found=True, seed="1")
+    settings = PeerSettings("doors", "n1", ("Box.example:1",), found=True, seed="1")
     peer = Peer(identity, settings, presets.local(), Restored(), 0)
     telemetry = Telemetry(identity.node, "n1", tmp_path)
     transport = Transport(ClusterTrust("doors", "s" * 16, seed), lambda event: None)
@@ -79,6 +79,7 @@ async def ask(
 
 
 ALLOWED = {"Authorization": f"Bearer {TOKEN}"}
+READ = {**ALLOWED, "Content_Type": "application/json"}
 
 
 # -- who may ask --------------------------------------------------------------------------------
@@ -115,6 +116,34 @@ async def test_a_page_in_a_browser_is_refused(address: str, path: str) -> None:
     assert (status, answer["error"]) == (403, "Forbidden")
 
 
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[x"]
+)
+@pytest.mark.parametrize("path", ["/v1/status", "/readyz"])
+async def test_a_name_that_somebody_else_gave_this_node_is_refused(
+    address: str, path: str, host: str
+) -> None:
+    """As a page does that had its own name resolve to this machine's address."""
+    status, answer = await ask(address, "GET", path, Host=host, **ALLOWED)
+    assert (status, answer["error"]) == (403, "Forbidden")
+    assert "is no name of this node" in str(answer["detail"])
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:80", "127.0.0.9", "[::1]:7", "box.example:7480", "10.0.0.1"]
+)
+async def test_a_node_is_asked_by_any_address_or_its_own_name(address: str, host: str) -> None:
+    assert (await ask(address, "GET", "/v1/status", Host=host, **ALLOWED))[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/prepare", "/v1/faults", "/v1/leave"])
+async def test_what_a_form_of_a_page_could_send_is_not_read(address: str, path: str) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        status, answer = await ask(address, "POST", path, b"{}", Content_Type=kind, **ALLOWED)
+        assert (status, answer["error"]) == (415, "UnsupportedMediaType")
+        assert "send Content-Type: application/" in str(answer["detail"])
+
+
 # -- errors ----------------------------------------------------------------------------------------
 
 
@@ -123,14 +152,21 @@ async def test_every_error_is_json_and_says_what_is_wrong(address: str) -> None:
         ("GET", "/nowhere", 404, "there is nothing at /nowhere"),
         ("DELETE", "/v1/jobs", 405, "does not take DELETE"),
         ("GET", "/v1/jobs/none", 404, "knows no job 'none'"),
+        ("POST", "/nowhere", 404, "there is nothing at /nowhere"),
         ("POST", "/v1/jobs", 400, "empty"),
         ("POST", "/v1/prepare", 400, "expected"),
     ):
-        found, answer = await ask(address, method, path, **ALLOWED)
+        found, answer = await ask(address, method, path, **READ)
         assert found == status, answer
         assert words in str(answer["detail"])
-    found, answer = await ask(address, "POST", "/v1/jobs", bytes(BODY_SIZE_MAX + 1), **ALLOWED)
+    found, answer = await ask(address, "POST", "/v1/jobs", bytes(BODY_SIZE_MAX + 1), **READ)
     assert (found, answer["detail"]) == (413, f"the body is over {BODY_SIZE_MAX} bytes: send less")
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/prepare", "/v1/faults"])
+async def test_a_body_that_is_nested_without_end_is_refused(address: str, path: str) -> None:
+    status, answer = await ask(address, "POST", path, b"[" * 60_000, **READ)
+    assert status in (400, 403), answer
 
 
 async def test_a_bug_is_an_answer_too(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,6 +295,26 @@ async def test_waiting_for_a_team_that_is_gone_ends(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("node.lab.door.GONE_TIMEOUT_S", 0.1)
     with pytest.raises(DoorError, match="nothing heard of job for"):
         await Doors([closed_address()], TOKEN).await_end("job")
+
+
+async def test_who_answers_but_is_no_node_is_named(address: str) -> None:
+    async def greet(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>hello</html>", content_type="text/html")
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", greet)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    listening = listen_on("127.0.0.1", 0)
+    await web.SockSite(runner, listening).start()
+    stranger = Doors([endpoint_of(listening)], TOKEN)
+    try:
+        with pytest.raises(DoorError, match="not as a node does"):
+            await stranger.get("/v1/status")
+        with pytest.raises(DoorError, match="not as a node does"):
+            await stranger.submit(simple())
+    finally:
+        await runner.cleanup()
 
 
 async def test_an_address_that_is_none_is_named() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command_line import quorate
+from ledger_hand import job, task
 
-from node.lab.cluster import Cluster, ClusterError, ModelOptions
-from node.lab.door import DoorError, Doors
-from node.links.listening import CannotListen
+from node.lab.cluster import Cluster, ClusterError, ModelOptions, StartFailed
+from node.lab.door import Door, DoorError, Doors
+from node.lab.run_job import Run, RunOptions
+from node.lab.schedule import Fault
+from node.lab.watch import Progress, ask_now_and_then
 
 FAST = ModelOptions(speed=25.0)
 
@@ -109,6 +113,17 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".gitignore").write_text("mine")
+    for arguments in (("up", "--dir", "mine"), ("run", "-n", "1", "--keep", "mine")):
+        done = quorate(*arguments, folder=tmp_path)
+        assert done.returncode == 2
+        assert "mine holds something else already: name a new folder" in done.stderr
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [".gitignore"]
+    assert (tmp_path / "mine" / ".gitignore").read_text() == "mine"
+
+
 def test_down_says_when_nothing_ran(pair: Cluster) -> None:
     pair.stop()
     done = quorate("down", "--dir", "team", folder=pair.folder.parent)
@@ -120,7 +135,59 @@ def test_a_port_that_is_taken_is_named(pair: Cluster) -> None:
     first = pair.nodes[0]
     other = Cluster.create(pair.folder.parent / "other", 1)
     other.nodes[0].peer = first.peer
-    with pytest.raises(CannotListen, match=first.peer.rpartition(":")[2]) as caught:
+    with pytest.raises(StartFailed, match=f"has taken {first.peer}, .* with another --dir"):
         other.start(FAST)
-    other.stop()
-    assert "in use" in str(caught.value)
+    assert not other.model.process.is_alive, "what was started with it is stopped"
+
+
+# -- a run that is broken off, or that nobody reports ----------------------------------------------
+
+
+async def test_who_breaks_off_a_start_knows_what_there_is_to_stop(tmp_path: Path) -> None:
+    cluster = Cluster.create(tmp_path / "team", 2)
+    starting = asyncio.create_task(Run(job(task("a")), RunOptions(model=FAST), cluster).start())
+    try:
+        await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert len(cluster.running()) == 2, "nothing is started behind its back any more"
+    finally:
+        cluster.stop()
+    assert cluster.running() == []
+
+
+async def test_a_fault_that_is_under_way_ends_with_the_run(tmp_path: Path) -> None:
+    options = RunOptions(faults=(Fault.parse("stop:600s@0%"),))
+    run = Run(job(task("a")), options, Cluster(tmp_path, "", []))
+
+    def look() -> None:
+        if run.struck:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await run.watch(look)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_an_end_that_nobody_told_is_found_by_asking(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mute(Door):
+        """Silent at first, and then it knows."""
+
+        asked = 0
+
+        async def get(self, path: str) -> dict[str, object]:
+            assert path == "/v1/jobs/job"
+            self.asked += 1
+            if self.asked == 1:
+                raise DoorError("Unreachable", "not yet")
+            return {"finished": self.asked == 3, "succeeded": True}
+
+    monkeypatch.setattr("node.lab.watch.ASK_EVERY_S", 0.01)
+    progress = Progress("job", {})
+    asking = asyncio.create_task(ask_now_and_then(progress, Mute("127.0.0.1:1", "")))
+    async with asyncio.timeout(10):
+        await progress.changed.wait()
+    asking.cancel()
+    assert progress.finished_at > 0
+    assert progress.succeeded

@@ -7,6 +7,7 @@ when it runs: `--help` must be quick.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -14,6 +15,8 @@ import typer
 
 from node.cli import job_verbs, sim_verb, team_verbs
 from protocol.errors import QuorateError
+
+COULD_NOT_RUN = ("RunFailed", "StartFailed", "Unreachable", "TimedOut", "Busy", "Unexpected")
 
 app = typer.Typer(
     name="quorate",
@@ -48,12 +51,22 @@ _Complaint: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "C
 def main() -> None:
     """The console script. Errors on purpose are one line on standard error."""
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code)
     except QuorateError as fault:
         print(f"error: {fault}", file=sys.stderr)
         sys.exit(exit_code_of(fault))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+    except BrokenPipeError:  # who reads has read enough; the interpreter shall not flush again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as fault:  # a full disk, a folder of somebody else's: not ours to repair
+        print(
+            f"error: {fault.filename or 'system'}: {fault.strerror or repr(fault)}", file=sys.stderr
+        )
+        sys.exit(3)
     except _Complaint as fault:
         said = fault.format_message()
         if type(fault).__name__ == "NoArgsIsHelpError":  # no verb: `said` is the help
@@ -66,4 +79,4 @@ def main() -> None:
 def exit_code_of(fault: QuorateError) -> int:
     """2 for what the user can correct in the command, 3 for what could not run."""
     kind = getattr(fault, "kind", type(fault).__name__)
-    return 3 if kind in ("RunFailed", "Unreachable", "TimedOut", "Busy") else 2
+    return 3 if kind in COULD_NOT_RUN else 2

@@ -44,24 +44,27 @@ def doors_of(folder: Path, node: str) -> Doors:
     from node.lab.door import Doors
 
     if node:
-        return Doors([node], _token(folder))
+        return Doors([node], _token(folder, node))
     cluster = Cluster.load(folder)
     first_running(cluster.nodes)
     return cluster.doors()
 
 
-def _token(folder: Path) -> str:
+def _token(folder: Path, node: str) -> str:
     """For a node that is named by its address: QUORATE_TOKEN, or what is in the file that
-    QUORATE_TOKEN_FILE names, or the token of the folder's team."""
-    from node.lab.cluster import TOKEN_FILE
+    QUORATE_TOKEN_FILE names, or the token of the folder's team if the node is of that team."""
+    from node.lab.cluster import STATE_FILE, Cluster
 
     if token := os.environ.get("QUORATE_TOKEN", ""):
         return token
-    path = Path(os.environ.get("QUORATE_TOKEN_FILE", "") or folder / TOKEN_FILE)
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""  # the node will say that it wants one
+    if file := os.environ.get("QUORATE_TOKEN_FILE", ""):
+        try:
+            return Path(file).read_text().strip()
+        except OSError:
+            return ""  # the node will say that it wants one
+    cluster = Cluster.load(folder) if (folder / STATE_FILE).exists() else None
+    is_ours = cluster is not None and any(entry.door == node for entry in cluster.nodes)
+    return cluster.token if cluster is not None and is_ours else ""
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:

@@ -20,6 +20,7 @@ from node.cli.console import (
     execute,
     print_json,
 )
+from node.model.knobs import ModelKnobs
 
 if TYPE_CHECKING:
     from node.lab.door import Doors
@@ -84,6 +85,10 @@ def run(
     from node.lab.run_job import RunOptions, run_job
     from node.lab.schedule import Fault, FaultKind, percentage
 
+    try:
+        ModelKnobs(model=model, seed=seed, speed=speed, wrong=wrong)
+    except ValueError as wrong_knob:
+        raise typer.BadParameter(str(wrong_knob)) from None
     prepared = prepare(job, claims, agent)
     faults = [Fault.parse(text) for text in fault or ()]
     if kill_leader_at:
@@ -240,6 +245,9 @@ def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) ->
     if as_json:
         print_json({"path": path, "accepted": accepted, "versions": versions})
         return
+    if not versions:  # this node has it from the log, and not yet by gossip
+        content = execute(doors.get_bytes(route("jobs", view["id"], "files", path)))
+        print(content.decode("utf-8", "replace"), end="")
     for version in versions:
         mark = ""
         if accepted and version["node"] == accepted["node"]:

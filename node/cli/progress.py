@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -56,7 +56,7 @@ class RunDisplay:
         now = time.monotonic()
         if self._live and now - self._shown_at >= REDRAW_EVERY_S:
             self._shown_at = now
-            self._live.update(_table(run), refresh=True)
+            self._live.update(table_of(run), refresh=True)
         elif not self._live and not self._quiet and now - self._shown_at >= PLAIN_EVERY_S:
             self._shown_at = now
             print(_headline(run), flush=True)
@@ -74,7 +74,8 @@ def _headline(run: Run) -> str:
     return line + (f", {run.struck[-1]}" if run.struck else "")
 
 
-def _table(run: Run) -> Group:
+def table_of(run: Run) -> Group:
+    """The run as it is now."""
     table = Table(box=None, pad_edge=False)
     for column in ("task", "state", "node", "seconds"):
         table.add_column(column, justify="right" if column == "seconds" else "left")
@@ -101,53 +102,51 @@ def _state(task: TaskProgress) -> tuple[str, str]:
 def print_outcome(outcome: Outcome) -> None:
     """The result, for people."""
     console = Console(highlight=False, soft_wrap=True)
+    for line in _lines_of(outcome):
+        console.print(line)
+    if not outcome.agreed:
+        print("the nodes do not agree: this is a bug, please keep the folder", file=sys.stderr)
+
+
+def _lines_of(outcome: Outcome) -> Iterator[Text]:
+    """The lines. All are `Text`: names and messages of users are not read as markup."""
     verdict = "succeeded" if outcome.succeeded else "FAILED"
-    console.print(f"\n[bold]{outcome.job} {verdict}[/bold]: outcome {outcome.outcome}")
-    same = "all equal" if outcome.agreed else "[red]NOT EQUAL[/red]"
+    headline = (f"\n{outcome.job} {verdict}", "bold")
+    yield Text.assemble(headline, f": outcome {outcome.outcome}")
+    same = "all equal" if outcome.agreed else ("NOT EQUAL", "red")
     told = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(outcome.digests.items()))
-    console.print(f"as each living node reports it ({same}): {escape(told)}")
-    _print_tasks(console, outcome)
+    yield Text.assemble("as each living node reports it (", same, f"): {told}")
+    for task in outcome.tasks:
+        if task["abandoned"]:
+            yield Text.assemble("  ", (task["id"], "red"), f" abandoned: {task['abandoned']}")
+        elif not task["accepted"]:
+            yield Text(f"  {task['id']} out of reach: something it needs was abandoned")
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
-    _print_plain(console, f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
-    console.print(_times(outcome))
+    yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
+    yield Text(_times(outcome))
     mark = " (simulated)" if outcome.simulated else ""
-    console.print(
+    yield Text(
         f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}; "
         f"failed attempts {outcome.failed_attempts}, collisions {outcome.collisions}, "
         f"late results {outcome.late_results}, files with siblings {len(outcome.siblings)}"
     )
     for sibling in outcome.siblings:
         names = ", ".join(version["name"] for version in sibling["versions"])
-        _print_plain(console, f"  siblings of {sibling['path']}: {names}")
+        yield Text(f"  siblings of {sibling['path']}: {names}")
     for struck in outcome.faults:
-        _print_plain(console, f"fault: {struck}")
-    failed = {task: why for task, why in outcome.checks.items() if why}
-    if outcome.checks:
-        console.print(f"checks on the whole output: {_count(len(outcome.checks), failed)}")
+        yield Text(f"fault: {struck}")
+    yield from _check_lines(outcome.checks)
+    yield Text(f"files: {outcome.output}")
+
+
+def _check_lines(checks: dict[str, str]) -> Iterator[Text]:
+    failed = {task: why for task, why in checks.items() if why}
+    if checks:
+        passed = len(checks) - len(failed)
+        yield Text(f"checks on the whole output: {passed} of {len(checks)} pass")
     for task, why in failed.items():
-        console.print(f"  [red]{escape(task)}[/red]: {escape(why.strip().splitlines()[-1])}")
-    _print_plain(console, f"files: {outcome.output}")
-    if not outcome.agreed:
-        print("the nodes do not agree: this is a bug, please keep the folder", file=sys.stderr)
-
-
-def _print_plain(console: Console, text: str) -> None:
-    """Text that is not ours to interpret: brackets in it are brackets."""
-    console.print(text, markup=False)
-
-
-def _count(checks: int, failed: dict[str, str]) -> str:
-    return f"{checks - len(failed)} of {checks} pass"
-
-
-def _print_tasks(console: Console, outcome: Outcome) -> None:
-    for task in outcome.tasks:
-        if task["abandoned"]:
-            console.print(
-                f"  [red]{escape(task['id'])}[/red] abandoned: {escape(task['abandoned'])}"
-            )
-        elif not task["accepted"]:
-            _print_plain(console, f"  {task['id']} out of reach: something it needs was abandoned")
+        said = why.strip().splitlines() or ["it said nothing"]
+        yield Text.assemble("  ", (task, "red"), f": {said[-1]}")
 
 
 def _times(outcome: Outcome) -> str:

@@ -16,19 +16,21 @@
     POST /v1/leave                     leave the team and stop
 
 Every request but the first two shows the node's token: `Authorization: Bearer TOKEN`. Other users
-of the machine do not have it, and neither has a page in a browser; what comes from one (it says so
-in `Origin`) is refused in any case.
+of the machine do not have it, and neither has a page in a browser; what comes from one is refused
+in any case: it says so in `Origin`, or asks for a `Host` that is no name of this node.
 
-A job that is there already is answered as when it was new, so a client may repeat a submission.
+A packed job has its id already, and one that is there is answered as when it was new, so a client
+may repeat the submission. A job that comes as text gets a new id each time.
 Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 401 and 403 for who
-asks, 409 if the id belongs to another job, 413 if it is too large, 500 for a bug, 503 if it did not
-happen (try again), 504 if it may have happened.
+asks, 409 if the id belongs to another job, 413 if it is too large, 415 if it is of a kind that is
+not read, 500 for a bug, 503 if it did not happen (try again), 504 if it may have happened.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -39,7 +41,7 @@ from typing import Any
 from aiohttp import web
 
 from node.agents.invocation import Invocations
-from node.doors import PACKED
+from node.doors import JSON, PACKED, YAML
 from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
 from node.links.transport import LinkFaults, Transport
 from node.runtime import Runtime
@@ -53,8 +55,9 @@ from protocol.errors import (
     RemoteProtocolError,
 )
 from protocol.identity import NodeId
-from protocol.jobs import AGENT_KINDS, Job, manifest
+from protocol.jobs import AGENT_KINDS, Job, manifest, shown
 from protocol.ledger import JobState
+from protocol.peer import Peer
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ STREAMS_MAX = 64  # event streams at a time
 KEEPALIVE_S = 10.0
 NO_FOLDER = Path("/nonexistent")  # a job sent as text brings no files
 OPEN = ("/healthz", "/readyz")  # for health checks: they tell who leads, no more
+TAKEN = {"/v1/jobs": (YAML, JSON, PACKED)}  # kinds of content; JSON elsewhere
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -85,6 +89,7 @@ class ClientDoor:
         self.workers = workers
         self.telemetry = telemetry
         self._authorization = f"Bearer {token}".encode()
+        self._names = _names_of(self.peer)
         self._streams = 0
         self._runner: web.AppRunner | None = None
 
@@ -122,13 +127,9 @@ class ClientDoor:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Look who asks, and turn errors into their status."""
-        if "Origin" in request.headers:
-            return _error(403, "Forbidden", "pages in a browser are not served")
-        if request.path not in OPEN:
-            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, self._authorization):
-                detail = "show the node's token: 'Authorization: Bearer TOKEN' (QUORATE_TOKEN)"
-                return _error(401, "Unauthorized", detail)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
         try:
             return await handler(request)
         except web.HTTPException as fault:
@@ -152,6 +153,34 @@ class ClientDoor:
             self.telemetry.say(f"! {request.method} {request.path}: {fault!r}")
             detail = f"a bug in this node ({type(fault).__name__}): its log has more"
             return _error(500, "Unexpected", detail)
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        """What is said to whom nothing is done for; None if the request may go on."""
+        if "Origin" in request.headers:
+            return _error(403, "Forbidden", "pages in a browser are not served")
+        host = request.headers.get("Host", "")
+        if not self._is_named(host):
+            detail = (
+                f"{shown(host)} is no name of this node: use its address, or what it advertises"
+            )
+            return _error(403, "Forbidden", detail)
+        if request.path not in OPEN:
+            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(given, self._authorization):
+                detail = "show the node's token: 'Authorization: Bearer TOKEN' (QUORATE_TOKEN)"
+                return _error(401, "Unauthorized", detail)
+        if request.method == "POST" and request.match_info.http_exception is None:
+            taken = TAKEN.get(request.path, (JSON,))
+            if request.content_type not in taken:
+                detail = f"{request.content_type} is not read here: send Content-Type: "
+                return _error(415, "UnsupportedMediaType", detail + " or ".join(taken))
+        return None
+
+    def _is_named(self, host: str) -> bool:
+        """Whether a client that means this node would say so. A page can give this node's address
+        to a name of its own, but cannot call itself by an address; no browser leaves it out."""
+        name = _host_of(host)
+        return not host or name in self._names or _is_address(name)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"ok": True})
@@ -226,7 +255,7 @@ class ClientDoor:
         if request.content_type == PACKED:
             job = codec.unpack_value(Job, body)
         else:
-            name = "job.json" if request.content_type == "application/json" else "job.yaml"
+            name = "job.json" if request.content_type == JSON else "job.yaml"
             job = await asyncio.to_thread(_parse_job, body, name)
         known = self.peer.ledger.jobs.get(job.id)
         if known is not None and known.job != job:
@@ -253,7 +282,7 @@ class ClientDoor:
         """{"agents": [kind, ...]}: answered when they are ready to start without delay."""
         try:
             kinds = [str(kind) for kind in (await request.json())["agents"]]
-        except (ValueError, TypeError, KeyError) as fault:
+        except (ValueError, TypeError, KeyError, RecursionError) as fault:
             return _error(400, "BadRequest", f"expected {{'agents': [...]}}: {fault!r}")
         unknown = [kind for kind in kinds if kind not in AGENT_KINDS]
         if unknown:
@@ -275,7 +304,7 @@ class ClientDoor:
                 loss=float(wanted.get("loss", 0.0)),
                 delay_s=float(wanted.get("delay_s", 0.0)),
             )
-        except (ValueError, TypeError, AttributeError) as fault:
+        except (ValueError, TypeError, AttributeError, RecursionError) as fault:
             return _error(400, "BadRequest", f"expected {{'drop': [...], 'loss': 0.1}}: {fault}")
         self.transport.set_faults(faults)
         self.telemetry.say(f"! link faults: drop={sorted(drop)} loss={faults.loss}")
@@ -293,6 +322,26 @@ async def _next_event(facts: asyncio.Queue[dict[str, object]]) -> bytes:
     except TimeoutError:
         return b": still here\n\n"
     return f"event: {record['type']}\ndata: {_dumps(record)}\n\n".encode()
+
+
+def _names_of(peer: Peer) -> frozenset[str]:
+    """What a client may call this node, besides an address."""
+    endpoints = peer.settings.endpoints
+    return frozenset({"localhost"} | {_host_of(endpoint) for endpoint in endpoints})
+
+
+def _host_of(endpoint: str) -> str:
+    """The host of "host", "host:port" or "[host]:port"."""
+    bracketed, bracket, _ = endpoint.removeprefix("[").partition("]")
+    return (bracketed if bracket else endpoint.partition(":")[0]).lower()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_job(body: bytes, name: str) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from protocol import claims, codec, graph
@@ -174,6 +175,7 @@ def parts_view(peer: Peer, job: str, path: str, *, contents: bool = True) -> lis
                 "task": part.task,
                 "token": part.token,
                 "size": len(part.content),
+                "sha256": hashlib.sha256(part.content).hexdigest(),
             }
         )
         if contents:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from node.lab.door import Door, Doors
 from node.lab.processes import ProcessId, spawn, stop_all
-from node.links.listening import endpoint_of, listen_on
+from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.settings import TOKEN_VARIABLE
 from protocol.errors import QuorateError
 
@@ -35,7 +35,11 @@ _POLL_S = 0.01
 
 
 class ClusterError(QuorateError):
-    """A team that cannot be started, found or stopped; one line with the remedy."""
+    """A team that cannot be made or found as it was asked for; one line with the remedy."""
+
+
+class StartFailed(ClusterError):
+    """A process of the team did not come up; one line with what it said."""
 
 
 @dataclass(slots=True)
@@ -91,21 +95,26 @@ class Cluster:
 
     @classmethod
     def create(cls, folder: Path, size: int, allow_faults: bool = False) -> Cluster:
-        """A new team's folder. ClusterError if one is there already."""
+        """A new team's folder. ClusterError if anything is there already: it may be the user's."""
         if not 1 <= size <= NODES_MAX:
             raise ClusterError(f"a local team has 1 to {NODES_MAX} nodes, not {size}")
-        if (folder / STATE_FILE).exists():
-            raise ClusterError(f"{folder} holds a team already: use another --dir")
+        nodes = [NodeEntry(f"n{number + 1}", "", "") for number in range(size)]
+        cluster = cls(folder, f"local-{secrets.token_hex(4)}", nodes, ModelEntry(), allow_faults)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if any(folder.iterdir()):
+                what = "a team" if (folder / STATE_FILE).exists() else "something else"
+                raise ClusterError(f"{folder} holds {what} already: name a new folder")
             (folder / ".gitignore").write_text("*\n")
             _write_private(folder / "secret", secrets.token_hex(32))
             _write_private(folder / TOKEN_FILE, secrets.token_urlsafe(24))
+            cluster.save()
+        except FileExistsError:
+            raise ClusterError(f"{folder} is a file: name a new folder") from None
         except OSError as fault:
-            raise ClusterError(f"{folder} cannot be written: {fault.strerror}") from None
-        nodes = [NodeEntry(f"n{number + 1}", "", "") for number in range(size)]
-        cluster = cls(folder, f"local-{secrets.token_hex(4)}", nodes, ModelEntry(), allow_faults)
-        cluster.save()
+            raise ClusterError(
+                f"{folder} cannot be made ({fault.strerror}): name another folder"
+            ) from None
         return cluster
 
     @classmethod
@@ -151,7 +160,9 @@ class Cluster:
         try:
             return path.read_text().strip()
         except OSError as fault:
-            raise ClusterError(f"{path}: {fault.strerror}: only its owner may use a team") from None
+            raise ClusterError(
+                f"{path} cannot be read ({fault.strerror}): a team is used by the user who made it"
+            ) from None
 
     def doors(self) -> Doors:
         """The doors of the nodes that run."""
@@ -189,6 +200,7 @@ class Cluster:
             self._await_model()
         except BaseException:
             stop_all([process for process in self._processes() if process not in before])
+            self._bury()
             raise
 
     def _processes(self) -> dict[ProcessId, str]:
@@ -197,7 +209,7 @@ class Cluster:
     def _start_model(
         self, options: ModelOptions, attached: bool, environment: dict[str, str]
     ) -> None:
-        bound = _bind(self.model.url.removeprefix("http://").removesuffix("/v1"))
+        bound = self._bind(self.model.url.removeprefix("http://").removesuffix("/v1"))
         command = [*PYTHON, "node.model", "--listen-fd", str(bound.fileno())]
         command += ["--speed", str(options.speed), "--seed", str(options.seed)]
         command += ["--model", options.model, *options.extra]
@@ -214,24 +226,11 @@ class Cluster:
     def _start_node(self, node: NodeEntry, attached: bool, environment: dict[str, str]) -> None:
         """Start one node's process. It inherits sockets that are bound here, so that no other
         process can take its port in between."""
-        first = self.nodes[0]
-        peer = _bind(node.peer)
-        door = _bind(node.door)
-        node.peer, node.door = endpoint_of(peer), endpoint_of(door)
-        command = [*PYTHON, "node.process", "--name", node.name]
-        folder = self.folder.absolute()  # so that a list of processes tells whose they are
-        command += ["--data-dir", str(folder / node.name), "--cluster", self.name]
-        command += ["--secret-file", str(folder / "secret"), "--preset", "local"]
-        command += ["--listen", node.peer, "--door", node.door]
-        command += ["--listen-fd", str(peer.fileno()), "--door-fd", str(door.fileno())]
-        command += ["--expect", str(len(self.nodes)), "--simulated-url", self.model.url]
-        command += ["--found"] if node is first else ["--join", first.peer]
-        command += ["--allow-faults"] if self.allow_faults else []
-        command += ["--stop-with-parent"] if attached else []
         self.data_dir(node).mkdir(mode=0o700, exist_ok=True)
-        with peer, door:
+        with self._bind(node.peer) as peer, self._bind(node.door) as door:
+            node.peer, node.door = endpoint_of(peer), endpoint_of(door)
             child = spawn(
-                command,
+                self._node_command(node, peer, door, attached),
                 self.data_dir(node) / "output.log",
                 environment,
                 (peer.fileno(), door.fileno()),
@@ -241,14 +240,42 @@ class Cluster:
         process = ProcessId.of(child.pid)
         node.pid, node.started = process.pid, process.started
 
+    def _node_command(
+        self, node: NodeEntry, peer: socket.socket, door: socket.socket, attached: bool
+    ) -> list[str]:
+        first = self.nodes[0]
+        folder = self.folder.absolute()  # so that a list of processes tells whose they are
+        command = [*PYTHON, "node.process", "--name", node.name]
+        command += ["--data-dir", str(folder / node.name), "--cluster", self.name]
+        command += ["--secret-file", str(folder / "secret"), "--preset", "local"]
+        command += ["--listen", node.peer, "--door", node.door]
+        command += ["--listen-fd", str(peer.fileno()), "--door-fd", str(door.fileno())]
+        command += ["--expect", str(len(self.nodes)), "--simulated-url", self.model.url]
+        command += ["--found"] if node is first else ["--join", first.peer]
+        command += ["--allow-faults"] if self.allow_faults else []
+        command += ["--stop-with-parent"] if attached else []
+        return command
+
+    def _bind(self, address: str) -> socket.socket:
+        """A bound socket at an address used before, or at a free port."""
+        try:
+            return listen_on(HOST, int(address.rpartition(":")[2]) if address else 0)
+        except CannotListen:
+            if not address:
+                raise
+            raise StartFailed(
+                f"another process has taken {address}, which this team in {self.folder} goes by: "
+                f"stop that process, or start a new team with another --dir"
+            ) from None
+
     def _await_door(self, node: NodeEntry) -> None:
         deadline = time.monotonic() + READY_TIMEOUT_S
         ready = self.data_dir(node) / "ready"
         while not (ready.exists() and ready.read_text().strip() == str(node.pid)):
             if not node.process.is_alive:
-                raise ClusterError(f"node {node.name} ended: {_last_line(self.data_dir(node))}")
+                raise StartFailed(f"node {node.name} ended: {_last_line(self.data_dir(node))}")
             if time.monotonic() > deadline:
-                raise ClusterError(f"node {node.name} is not ready after {READY_TIMEOUT_S:.0f} s")
+                raise StartFailed(f"node {node.name} is not ready after {READY_TIMEOUT_S:.0f} s")
             time.sleep(_POLL_S)
 
     def _await_model(self) -> None:
@@ -258,33 +285,30 @@ class Cluster:
         while "listening " not in output.read_text(errors="replace"):
             if not self.model.process.is_alive:
                 said = _last_line(self.folder, output.name)
-                raise ClusterError(f"the simulated model ended: {said}")
+                raise StartFailed(f"the simulated model ended: {said}")
             if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"the simulated model is not ready after {READY_TIMEOUT_S:.0f} s"
-                )
+                raise StartFailed(f"the simulated model is not ready after {READY_TIMEOUT_S:.0f} s")
             time.sleep(_POLL_S)
 
     def stop(self) -> list[str]:
         """Stop exactly what was started: the names of those that had to be killed."""
         known = self._processes()
         killed = [known[process] for process in stop_all(known)]
-        for child in self.children:
+        self._bury()
+        return killed
+
+    def _bury(self) -> None:
+        """Forget those that this object has started and that have ended."""
+        ended = [child for child in self.children if child.poll() is not None]
+        for child in ended:
             if child.stdin:
                 child.stdin.close()
-            child.wait()
-        self.children.clear()
-        return killed
+            self.children.remove(child)
 
 
 def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
-
-
-def _bind(address: str) -> socket.socket:
-    """A bound socket at an address used before, or at a free port."""
-    return listen_on(HOST, int(address.rpartition(":")[2]) if address else 0)
 
 
 def _last_line(folder: Path, name: str = "output.log") -> str:

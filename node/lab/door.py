@@ -11,15 +11,15 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from node.doors import PACKED
+from node.doors import JSON, PACKED
 from protocol import codec
 from protocol.errors import QuorateError
 from protocol.jobs import File, Job
@@ -30,6 +30,8 @@ SUBMIT_TIMEOUT_S = 40.0  # over all doors and repetitions
 GONE_TIMEOUT_S = 30.0  # who waits for a job gives up when no node has answered for so long
 LOOK_S = 0.05
 _REPEATED = ("Unreachable", "Busy", "TimedOut")
+
+T = TypeVar("T")
 
 
 class DoorError(QuorateError):
@@ -75,19 +77,19 @@ class Door:
 
     async def get(self, path: str) -> Any:
         """A JSON document."""
-        return json.loads(await self.get_bytes(path))
+        return self._document(await self.get_bytes(path))
 
     async def get_bytes(self, path: str) -> bytes:
         return await self._request("GET", path)
 
     async def post(self, path: str, content: object) -> Any:
         body = json.dumps(content).encode()
-        return json.loads(await self._request("POST", path, body, "application/json"))
+        return self._document(await self._request("POST", path, body, JSON))
 
     async def submit(self, job: Job) -> str:
         """Submit a job: its id once a majority keeps it."""
         answer = await self._request("POST", "/v1/jobs", codec.pack_value(job), PACKED)
-        return str(json.loads(answer)["job"])
+        return str(self._document(answer)["job"])
 
     async def facts(self) -> AsyncIterator[dict[str, Any]]:
         """Live facts, until the node ends."""
@@ -104,6 +106,15 @@ class Door:
                         yield json.loads(line[6:])
         except (aiohttp.ClientError, TimeoutError, ConnectionError, ValueError) as fault:
             raise DoorError("Unreachable", f"{self.address}: {fault!r}") from None
+
+    def _document(self, answer: bytes) -> Any:
+        try:
+            return json.loads(answer)
+        except ValueError:
+            detail = (
+                f"{self.address} answers, but not as a node does: is it a client door's address?"
+            )
+            raise DoorError("Unexpected", detail) from None
 
     async def _request(
         self, method: str, path: str, body: bytes | None = None, kind: str = ""
@@ -140,14 +151,17 @@ class Doors:
 
     async def get(self, path: str) -> Any:
         """The document from the first of the doors that answers."""
-        return json.loads(await self.get_bytes(path))
+        return await self._first(lambda door: door.get(path))
 
     async def get_bytes(self, path: str) -> bytes:
+        return await self._first(lambda door: door.get_bytes(path))
+
+    async def _first(self, ask: Callable[[Door], Awaitable[T]]) -> T:
         fault = DoorError("Unreachable", "there is no node to ask")
         for address in self.addresses:
             try:
                 async with self.door(address) as door:
-                    return await door.get_bytes(path)
+                    return await ask(door)
             except DoorError as error:
                 if error.kind != "Unreachable":
                     raise

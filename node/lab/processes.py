@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 STOP_TIMEOUT_S = 5.0
+KILL_TIMEOUT_S = 5.0  # a process that waits for a disk dies when the disk answers, if ever
 _POLL_S = 0.02
 
 
@@ -93,6 +94,7 @@ def stop_all(processes: Iterable[ProcessId]) -> list[ProcessId]:
         remaining = [process for process in remaining if process.is_alive]
     for process in remaining:
         process.signal(signal.SIGKILL)
-    while any(process.is_alive for process in remaining):
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while any(process.is_alive for process in remaining) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     return remaining

@@ -22,7 +22,7 @@ from typing import Any
 
 from node.agents.verify import Verifier
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
-from node.lab.door import DoorError, Doors, route
+from node.lab.door import Doors, route
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
@@ -31,14 +31,13 @@ from node.lab.outcome import (
 )
 from node.lab.output import write_output
 from node.lab.schedule import Fault, FaultKind
-from node.lab.watch import Progress, TaskProgress, follow
+from node.lab.watch import Progress, TaskProgress, ask_now_and_then, follow
 from protocol import graph
 from protocol.effects import Assignment
 from protocol.errors import QuorateError
 from protocol.jobs import File, Job, warnings_of
 
 ELECTION_TIMEOUT_S = 30.0
-ASK_EVERY_S = 2.0  # for the job's state, should its end not be heard of
 SETTLE_TIMEOUT_S = 60.0  # after the job is finished: until every living node says so
 RESTART_AFTER_S = 1.0  # kill-all: how long everybody is dead
 CHECKS = "checks"  # the folder for the last check of the output
@@ -77,32 +76,46 @@ class Run:
 
     async def execute(self, look: Callable[[], None]) -> Outcome:
         """Do it all; `look` is called whenever there is something new to show."""
-        loop = asyncio.get_running_loop()
         begun = time.monotonic()
-        await loop.run_in_executor(None, self._start)
+        await self.start()
         await self._await_leader()
         self.elected_s = time.monotonic() - begun
         await self._prepare()
-        followers = [
-            asyncio.create_task(follow(self.progress, self.cluster.door(node)))
+        observers = [
+            asyncio.create_task(observe(self.progress, self.cluster.door(node)))
             for node in self.cluster.nodes
+            for observe in (follow, ask_now_and_then)
         ]
         try:
             async with asyncio.timeout(self.options.timeout_s):
                 await self.cluster.doors().submit(self.job)
-                await self._watch(look)
+                await self.watch(look)
                 views = await self._await_agreement()
         except TimeoutError:
             raise RunFailed(f"not finished after {self.options.timeout_s:.0f} s") from None
         finally:
-            for follower in followers:
-                follower.cancel()
-            await asyncio.gather(*followers, return_exceptions=True)
+            for observer in observers:
+                observer.cancel()
+            await asyncio.gather(*observers, return_exceptions=True)
         return await self._collect(views)
 
-    def _start(self) -> None:
+    async def start(self) -> None:
+        """Start what does not run. Who cancels this waits until it is over: only then is it known
+        what there is to stop."""
         (self.cluster.folder / CHECKS).mkdir(exist_ok=True)
-        self.cluster.start(self.options.model, attached=True, environment=self.options.environment)
+        starting = asyncio.ensure_future(
+            asyncio.to_thread(
+                self.cluster.start,
+                self.options.model,
+                attached=True,
+                environment=self.options.environment,
+            )
+        )
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            raise
 
     async def _await_leader(self) -> None:
         """Everybody knows everybody, and who leads."""
@@ -131,7 +144,7 @@ class Run:
 
         await asyncio.gather(*(one(node) for node in self.cluster.nodes))
 
-    async def _watch(self, look: Callable[[], None]) -> None:
+    async def watch(self, look: Callable[[], None]) -> None:
         """Until the job is finished and every fault has run its course."""
         striking: set[asyncio.Task[None]] = set()
         try:
@@ -145,7 +158,6 @@ class Run:
         self, look: Callable[[], None], striking: set[asyncio.Task[None]]
     ) -> None:
         due = sorted(self.options.faults, key=lambda fault: fault.at)
-        look_at = time.monotonic() + ASK_EVERY_S
         while not self.progress.finished_at or any(not task.done() for task in striking):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
@@ -157,11 +169,6 @@ class Run:
             share = self.progress.accepted / len(self.progress.tasks)
             while due and share >= due[0].at and not self.progress.finished_at:
                 striking.add(asyncio.create_task(self._strike(due.pop(0))))
-            if time.monotonic() >= look_at:  # whoever had it to tell may be dead
-                look_at = time.monotonic() + ASK_EVERY_S
-                with contextlib.suppress(DoorError):
-                    doors = self.cluster.doors()
-                    self.progress.take_end(await doors.get(route("jobs", self.job.id)))
             if not self.cluster.running() and not striking:
                 raise RunFailed("every node has ended: see their logs with --keep")
             look()
@@ -200,8 +207,7 @@ class Run:
                 for node in victims:
                     node.process.signal(signal.SIGKILL)
                 await asyncio.sleep(RESTART_AFTER_S)
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(None, self._start)
+                await self.start()
             case FaultKind.STOP:
                 for node in victims:
                     node.process.signal(signal.SIGSTOP)

@@ -12,10 +12,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from node.lab.door import Door, DoorError
+from node.lab.door import Door, DoorError, route
 
 FACTS_MAX = 500_000
 RECONNECT_S = 0.2
+ASK_EVERY_S = 2.0  # for the job's state, should its end not be heard of
 
 
 @dataclass(slots=True)
@@ -105,3 +106,13 @@ async def follow(progress: Progress, node: Door) -> None:
                 async for record in door.facts():
                     progress.take(record)
         await asyncio.sleep(RECONNECT_S)
+
+
+async def ask_now_and_then(progress: Progress, node: Door) -> None:
+    """Ask a node whether the job is finished, until cancelled: whoever was heard may have died
+    before it told. One node's silence, as when it is stopped, keeps no other from answering."""
+    while True:
+        await asyncio.sleep(ASK_EVERY_S)
+        with contextlib.suppress(DoorError):
+            async with node as door:
+                progress.take_end(await door.get(route("jobs", progress.job)))
