@@ -35,7 +35,7 @@ from node.database import FILE as JOURNAL_FILE
 from node.database import JournalError, JournalMissing
 from node.doors.client import ClientDoor
 from node.journal import Journal
-from node.links.listening import endpoint_of, listen_on
+from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.links.transport import Transport
 from node.links.trust import SEED_FILE, ClusterTrust, load_or_create_seed
 from node.model.knobs import ModelKnobs
@@ -105,8 +105,8 @@ async def _run_with_journal(
     journal: Journal,
     scratch: Path,
 ) -> int:
-    peer_socket = _listener(settings.listen, settings.listen_fd)
-    door_socket = _listener(settings.door, settings.door_fd)
+    peer_socket = _listener("--listen", settings.listen, settings.listen_fd)
+    door_socket = _listener("--door", settings.door, settings.door_fd)
     endpoint = settings.advertise or endpoint_of(peer_socket)
     telemetry = Telemetry(identity.node, settings.name, settings.data_dir)
     peer = Peer(
@@ -215,11 +215,14 @@ def _door_token(settings: NodeSettings) -> str:
     return token
 
 
-def _listener(address: Address, inherited: int) -> socket.socket:
+def _listener(option: str, address: Address, inherited: int) -> socket.socket:
     """A bound socket: the launcher's, or one of our own."""
     if inherited >= 0:
         return socket.socket(fileno=inherited)
-    return listen_on(address.host, address.port)
+    try:
+        return listen_on(address.host, address.port)
+    except CannotListen as fault:
+        raise CannotListen(f"{option} {address}: {fault}") from None
 
 
 def _say_ready(settings: NodeSettings, endpoint: str, door: str) -> None:
