@@ -22,7 +22,7 @@ import msgpack
 from protocol import messages
 from protocol.errors import RemoteProtocolError
 
-VERSION = 1
+VERSION = 2
 FRAME_SIZE_MAX = 8 * 1024 * 1024
 INTEGER_MAX = 2**63 - 1
 STRING_SIZE_MAX = 256 * 1024
@@ -37,13 +37,7 @@ MESSAGES: dict[int, type[Any]] = {
     11: messages.Summary,
     12: messages.Digest,
     13: messages.Delta,
-    20: messages.VoteRequest,
-    21: messages.VoteReply,
-    22: messages.Append,
-    23: messages.AppendReply,
-    24: messages.Propose,
-    25: messages.LearnRequest,
-    26: messages.Learned,
+    20: messages.Agreement,
 }
 _NUMBERS = {kind: number for number, kind in MESSAGES.items()}
 

@@ -39,6 +39,10 @@ class Council:
             case _:
                 pass
 
+    def look_again(self, now: Nanoseconds) -> None:
+        """Somebody may have become a candidate."""
+        self._due_at = now
+
     def decide(self, turn: Turn, raft: Raft, healthy: Sequence[NodeId]) -> None:
         """Propose a larger council if this node leads and there are members for it. A suspect is
         none: a change that needs the vote of somebody who is gone may never end."""

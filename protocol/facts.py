@@ -336,6 +336,26 @@ class JobFinished(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class LogGivenUp(Fact):
+    """This node founded a log, and found a team that has one already: it joins that."""
+
+    mark = "="
+    own: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogsDiffer(Fact):
+    """`node` follows a log that was founded apart, and neither can be given up: two teams have met.
+    They exchange entries of the store, and agree on nothing."""
+
+    mark = "!"
+    node: NodeId
+    own: str
+    other: str
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRefused(Fact):
     """A client's or peer's request could not be served."""
 

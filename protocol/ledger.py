@@ -316,6 +316,11 @@ class Ledger:
             case AbandonTask():
                 return self._abandon(command, entry.index)
 
+    def restart(self) -> None:
+        """Begin with another log. Only where this one held no command."""
+        assert not self.jobs
+        self.applied = 0
+
     def active(self) -> list[JobState]:
         """Jobs that are not finished, oldest first."""
         return [state for state in self.jobs.values() if not state.is_finished]

@@ -106,10 +106,13 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Hash-first: a fingerprint of the sender's whole digest; and for nodes beyond the council, how
-    far the log is committed and who leads which term (empty if the sender does not know)."""
+    """Hash-first: a fingerprint of the sender's whole digest. Beside it the log that the sender
+    follows (empty for none) and whether that is `settled`; and for nodes beyond the council, how
+    far it is committed and who leads which term (empty if the sender does not know)."""
 
     fingerprint: bytes
+    log: bytes
+    settled: bool
     committed: int
     term: int
     leader: NodeId
@@ -218,6 +221,17 @@ class Learned:
     committed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Whatever concerns a log, under that log's origin: two logs that were founded apart have
+    terms and indexes in common, and nothing else. Empty from a node that has no log yet."""
+
+    log: bytes
+    message: VoteRequest | VoteReply | Append | AppendReply | Propose | LearnRequest | Learned
+
+
+OfLog: TypeAlias = VoteRequest | VoteReply | Append | AppendReply | Propose | LearnRequest | Learned
+
 Message: TypeAlias = (
     Probe
     | ProbeAck
@@ -228,11 +242,5 @@ Message: TypeAlias = (
     | Summary
     | Digest
     | Delta
-    | VoteRequest
-    | VoteReply
-    | Append
-    | AppendReply
-    | Propose
-    | LearnRequest
-    | Learned
+    | Agreement
 )

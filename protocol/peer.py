@@ -11,6 +11,7 @@ parts become effects in the order that `effects.py` promises.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -34,12 +35,22 @@ from protocol.events import (
     TimerFired,
     Undeliverable,
 )
-from protocol.facts import Fact, MemberFailed, MemberLeft, RequestRefused, RoleChanged
+from protocol.facts import (
+    Fact,
+    LogGivenUp,
+    LogsDiffer,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    RequestRefused,
+    RoleChanged,
+)
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.ledger import Ledger
 from protocol.membership import Membership
 from protocol.messages import (
+    Agreement,
     Append,
     AppendReply,
     Delta,
@@ -49,6 +60,7 @@ from protocol.messages import (
     MemberRecord,
     MemberSync,
     Message,
+    OfLog,
     Probe,
     ProbeAck,
     ProbeNack,
@@ -65,6 +77,8 @@ from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Turn
 
+OF_LOG = (VoteRequest, VoteReply, Append, AppendReply, Propose, LearnRequest, Learned)
+INTRODUCTIONS_MAX = 64
 PROPOSE_HOPS = 2  # a node that is no voter -> any voter -> the leader
 
 
@@ -127,6 +141,9 @@ class Peer:
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
         self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
+        self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
+        self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
+        self._wake_council = False
         self._found = settings.found and not restored.entries
         self._persist_sequence = 0
         self._persisted = 0
@@ -206,9 +223,12 @@ class Peer:
         """When it is time, show one random member what this node has."""
         partner = self.gossip.summary_due(turn, self.membership.alive())
         if partner is not None:
-            raft = self.raft
-            fingerprint = self.store.fingerprint()
-            turn.send(partner, Summary(fingerprint, raft.commit, raft.term, raft.leader))
+            turn.send(partner, self._summary())
+
+    def _summary(self) -> Summary:
+        raft, log = self.raft, self.raft.log
+        fingerprint = self.store.fingerprint()
+        return Summary(fingerprint, log.origin, log.is_settled, raft.commit, raft.term, raft.leader)
 
     def _receive(self, turn: Turn, sender: NodeId, message: Message) -> None:
         match message:
@@ -218,18 +238,65 @@ class Peer:
                 self.gossip.receive(turn, sender, message)
             case Summary():
                 self.gossip.receive(turn, sender, message)
-                if not self.raft.is_voter:
-                    self.raft.hear_of_leader(turn, message.term, message.leader)
-                    if message.committed > self.raft.commit:
-                        turn.send(sender, LearnRequest(self.raft.commit + 1))
-            case VoteRequest() | VoteReply() | Append() | AppendReply():
-                self.raft.receive(turn, sender, message)
-            case LearnRequest() | Learned():
-                self.raft.receive(turn, sender, message)
-            case Propose():
-                if len(message.command) > ENTRY_SIZE_MAX:
-                    raise RemoteProtocolError(f"a command of {len(message.command)} bytes")
-                self._propose(turn, message.command, message.hops)
+                self._compare_logs(turn, sender, message)
+            case Agreement():
+                if self._is_same_log(sender, message.log):
+                    self._receive_of_log(turn, sender, message.message)
+
+    def _receive_of_log(self, turn: Turn, sender: NodeId, message: OfLog) -> None:
+        if isinstance(message, Propose):
+            if len(message.command) > ENTRY_SIZE_MAX:
+                raise RemoteProtocolError(f"a command of {len(message.command)} bytes")
+            self._propose(turn, message.command, message.hops)
+        else:
+            self.raft.receive(turn, sender, message)
+
+    # -- whose log ---------------------------------------------------------------------------------
+
+    def _is_same_log(self, node: NodeId, log: bytes) -> bool:
+        """Take note of which log the node follows: whether that is this node's, or either has none
+        yet."""
+        own = self.raft.log.origin
+        if self._logs.get(node) != log:
+            self._logs[node] = log
+            self._wake_council = True
+        return not own or not log or own == log
+
+    def _compare_logs(self, turn: Turn, sender: NodeId, message: Summary) -> None:
+        """A node beyond the council asks for what it lacks. Where somebody has founded another log,
+        one of the two gives way if nothing is lost with it."""
+        if not self._is_same_log(sender, message.log):
+            self._meet(turn, sender, message)
+        elif message.log and not self.raft.is_voter:
+            self.raft.hear_of_leader(turn, message.term, message.leader)
+            if message.committed > self.raft.commit:
+                turn.send(sender, LearnRequest(self.raft.commit + 1))
+
+    def _meet(self, turn: Turn, sender: NodeId, message: Summary) -> None:
+        own = self.raft.log.origin
+        if self.raft.log.is_settled:
+            if message.settled and (sender, message.log) not in self._met:
+                self._met.add((sender, message.log))
+                turn.report(LogsDiffer(sender, own.hex(), message.log.hex()))
+            elif not message.settled:
+                turn.send(sender, self._summary())  # it will give way
+        elif message.settled or own < message.log:
+            turn.report(LogGivenUp(own.hex(), message.log.hex()))
+            self.raft.give_up_log(turn)
+            self.ledger.restart()
+            turn.send(sender, LearnRequest(1))
+            self._introduce(turn, self.membership.alive())
+
+    def _introduce(self, turn: Turn, nodes: Sequence[NodeId]) -> None:
+        """Tell at once which log this node follows: a leader chooses no voter whose log it does not
+        know. In a large team most hear of it by and by."""
+        for node in nodes[:INTRODUCTIONS_MAX]:
+            turn.send(node, self._summary())
+
+    def _candidates(self) -> list[NodeId]:
+        """Who may become a voter: nobody suspects it, and it follows this log or none."""
+        own = self.raft.log.origin
+        return [node for node in self.membership.healthy() if self._logs.get(node) in (b"", own)]
 
     def _settle(self, turn: Turn) -> None:
         """Carry facts, committed entries, writes and proposals until nothing is left to do."""
@@ -254,8 +321,11 @@ class Peer:
                     self._propose(turn, command, PROPOSE_HOPS)
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
+            elif self._wake_council:
+                self._wake_council = False
+                self.council.look_again(turn.now)
             elif self._is_due(self.council.deadline(), turn.now):
-                self.council.decide(turn, self.raft, self.membership.healthy())
+                self.council.decide(turn, self.raft, self._candidates())
             else:
                 break
         if turn.committed:
@@ -272,6 +342,8 @@ class Peer:
             self.raft.lose_leader(turn, fact.node)
         elif isinstance(fact, RoleChanged):
             self._uncommitted.clear()
+        elif isinstance(fact, MemberJoined):
+            self._introduce(turn, (fact.node,))
 
     def _view(self) -> View:
         alive = frozenset({self.node, *self.membership.alive()})
@@ -321,7 +393,9 @@ class Peer:
         effects.extend(Report(fact) for fact in turn.facts)
         return effects
 
-    def _send(self, destination: NodeId, endpoint: str, message: Message) -> Send:
+    def _send(self, destination: NodeId, endpoint: str, message: Message | OfLog) -> Send:
+        if isinstance(message, OF_LOG):
+            message = Agreement(self.raft.log.origin, message)
         if destination == NOBODY:
             return Send(NOBODY, (endpoint,), message)
         return Send(destination, self.membership.endpoints_of(destination), message)

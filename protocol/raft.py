@@ -579,6 +579,16 @@ class Raft:
             self.become_follower(turn, term, NOBODY)
         self._set_leader(turn, leader)
 
+    def give_up_log(self, turn: Turn) -> None:
+        """Follow no log any more, to take another one from its beginning. Only a log with which
+        nothing is lost; its entries stay on the disk until those of the other replace them."""
+        assert not self.log.is_settled
+        self.become_follower(turn, self.term, NOBODY)
+        self._set_leader(turn, NOBODY)
+        self.log = RaftLog()
+        self.commit = self._durable = 0
+        self._unstable.clear()
+
     def teach(self, turn: Turn, node: NodeId, first: int) -> None:
         """Send committed entries from `first` on to a node that is no voter, unasked."""
         self._receive_learn_request(turn, node, LearnRequest(first))

@@ -6,6 +6,7 @@ configuration in force is the latest in the log, committed or not (thesis, secti
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from protocol.identity import NodeId
 from protocol.messages import EntryKind, LogEntry
 
 ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes of data: an Append must fit into a frame
+ORIGIN_SIZE = 8  # bytes
 ENTRY_OVERHEAD = 24  # bytes that an entry costs on the wire beside its data
 
 
@@ -62,9 +64,23 @@ class RaftLog:
     """Entries 1..last_index with their terms."""
 
     def __init__(self, entries: Iterable[LogEntry] = ()) -> None:
+        self._origin = b""
         self._entries: list[LogEntry] = []
         self._configurations: list[tuple[int, Configuration]] = []
         self.extend(entries)
+
+    @property
+    def origin(self) -> bytes:
+        """What tells this log from one that was founded apart: a digest of its first entry, which
+        names its founder. Empty while the log is."""
+        return self._origin
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether anything is lost with it: a command, or what other voters were promised."""
+        return any(len(found.members) > 1 for _, found in self._configurations) or any(
+            entry.kind is EntryKind.COMMAND for entry in self._entries
+        )
 
     @property
     def last_index(self) -> int:
@@ -117,6 +133,8 @@ class RaftLog:
         for entry in entries:
             assert entry.index == self.last_index + 1, "a gap in the log"
             assert entry.term >= self.last_term, "terms must not decrease"
+            if not self._entries:
+                self._origin = hashlib.sha256(entry.data).digest()[:ORIGIN_SIZE]
             self._entries.append(entry)
             if entry.kind is EntryKind.VOTERS:
                 configuration = codec.unpack_value(Configuration, entry.data)
@@ -125,5 +143,7 @@ class RaftLog:
     def truncate(self, index: int) -> None:
         """Drop the entries from `index` on."""
         del self._entries[index - 1 :]
+        if not self._entries:
+            self._origin = b""
         while self._configurations and self._configurations[-1][0] >= index:
             self._configurations.pop()

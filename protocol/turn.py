@@ -14,9 +14,9 @@ from protocol.clocks import Nanoseconds
 from protocol.effects import Abort, Invoke, Record, Reply
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import LogEntry, Message
+from protocol.messages import LogEntry, Message, OfLog
 
-Outgoing = tuple[NodeId, str, Message]
+Outgoing = tuple[NodeId, str, Message | OfLog]
 
 
 class Turn:
@@ -47,7 +47,7 @@ class Turn:
         self.proposals: list[bytes] = []
         self.writes: list[tuple[str, bytes]] = []
 
-    def send(self, destination: NodeId, message: Message) -> None:
+    def send(self, destination: NodeId, message: Message | OfLog) -> None:
         """Send a message that promises nothing."""
         self.before.append((destination, "", message))
 
@@ -55,7 +55,7 @@ class Turn:
         """Send to whoever listens at a seed address."""
         self.before.append((NOBODY, endpoint, message))
 
-    def send_durable(self, destination: NodeId, message: Message) -> None:
+    def send_durable(self, destination: NodeId, message: Message | OfLog) -> None:
         """Send once everything persisted so far is durable."""
         self.after.append((destination, "", message))
 

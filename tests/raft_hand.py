@@ -24,13 +24,14 @@ from protocol.effects import HardState, Record, Restored
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
+    Agreement,
     Append,
     AppendReply,
     EntryKind,
     Learned,
     LearnRequest,
     LogEntry,
-    Message,
+    OfLog,
     VoteReply,
     VoteRequest,
 )
@@ -71,8 +72,10 @@ class Letter:
     frame: bytes
 
     @property
-    def message(self) -> Message:
-        return codec.decode(self.frame)
+    def message(self) -> OfLog:
+        whole = codec.decode(self.frame)
+        assert isinstance(whole, Agreement)
+        return whole.message
 
     def __repr__(self) -> str:
         return f"<{self.sender}->{self.receiver} {self.message}>"
@@ -147,7 +150,7 @@ class Play:
     def _post(self, sender: str, item: Outgoing) -> None:
         destination, _, message = item
         if (sender, destination) not in self.cut and destination in self.actors:
-            self.wire.append(Letter(sender, destination, codec.encode(message)))
+            self.wire.append(Letter(sender, destination, codec.encode(Agreement(b"", message))))
 
     def write(self, name: str) -> None:
         """The disk has done all that was asked of it."""
@@ -160,13 +163,13 @@ class Play:
             actor.persisted = sequence
             self.act(name, lambda turn, at=sequence: self[name].persisted(turn, at))  # type: ignore[misc]
 
-    def receive(self, name: str, sender: str, message: Message) -> Turn:
+    def receive(self, name: str, sender: str, message: OfLog) -> Turn:
         """Give a node a message, as if it came from `sender`."""
         wanted = (VoteRequest, VoteReply, Append, AppendReply, LearnRequest, Learned)
         assert isinstance(message, wanted)
         return self.act(name, lambda turn: self[name].receive(turn, NodeId(sender), message))
 
-    def deliver(self, sender: str = "", receiver: str = "") -> Message | None:
+    def deliver(self, sender: str = "", receiver: str = "") -> OfLog | None:
         """Hand over the oldest letter that fits; None if there is none."""
         for at, letter in enumerate(self.wire):
             if sender in ("", letter.sender) and receiver in ("", letter.receiver):
@@ -234,7 +237,7 @@ class Play:
         actor = self.actors[name]
         self.actors[name] = Actor(self._machine(name, actor.disk.restored()), actor.disk)
 
-    def said(self, name: str) -> list[Message]:
+    def said(self, name: str) -> list[OfLog]:
         """What lies on the wire from a node."""
         return [letter.message for letter in self.wire if letter.sender == name]
 

@@ -83,7 +83,7 @@ class Circle:
         """`who` shows `partner` what it has, as the tick does."""
         turn = self.turn(who)
         fingerprint = self.gossips[who].store.fingerprint()
-        turn.send(self.nodes[partner], Summary(fingerprint, 0, 0, NOBODY))
+        turn.send(self.nodes[partner], Summary(fingerprint, b"", False, 0, 0, NOBODY))
         self.end(who, turn)
         self.settle()
 

@@ -22,12 +22,14 @@ from protocol.facts import MemberLeft, RequestRefused, RoleChanged
 from protocol.identity import Identity, NodeId
 from protocol.jobs import ClaimMode
 from protocol.messages import (
+    Agreement,
     Append,
     AppendReply,
     Delta,
     EntryKind,
     LogEntry,
     MemberSync,
+    Message,
     Propose,
     Push,
     VoteReply,
@@ -91,6 +93,10 @@ def test_the_same_events_give_the_same_effects(lives: list[Recording]) -> None:
             assert again.step(event, now) == effects
 
 
+def _inside(message: Message) -> object:
+    return message.message if isinstance(message, Agreement) else message
+
+
 def test_a_promise_is_never_sent_before_it_is_durable(lives: list[Recording]) -> None:
     """Whatever a node says about its vote, its log or its own entries comes after a Persist of the
     same step, unless nothing at all is on its way to the disk."""
@@ -105,7 +111,7 @@ def test_a_promise_is_never_sent_before_it_is_durable(lives: list[Recording]) ->
                 if isinstance(effect, Persist):
                     assert effect.sequence > asked
                     asked, persisted = effect.sequence, True
-                if isinstance(effect, Send) and isinstance(effect.message, PROMISES):
+                if isinstance(effect, Send) and isinstance(_inside(effect.message), PROMISES):
                     promises += 1
                     assert persisted or asked == durable
     assert promises > 100
@@ -198,7 +204,7 @@ def test_a_malformed_message_is_reported_and_the_node_goes_on() -> None:
     peer.step(Persisted(persist_of(peer.step(TimerFired(), 0)).sequence), 1)
     stranger = NodeId("stranger")
     bad = Append(peer.raft.term, 1, 0, 0, (LogEntry(9, 1, EntryKind.NOOP, b""),), 0)
-    (fact,) = facts_of(peer.step(Received(stranger, bad), 2), RequestRefused)
+    (fact,) = facts_of(peer.step(Received(stranger, Agreement(b"", bad)), 2), RequestRefused)
     assert "message of stranger" in fact.reason  # type: ignore[attr-defined]
     assert peer.raft.role.value == "leader"
 
@@ -206,7 +212,8 @@ def test_a_malformed_message_is_reported_and_the_node_goes_on() -> None:
 def test_garbage_that_was_proposed_is_refused_by_the_ledger() -> None:
     peer = lone_peer()
     peer.step(Persisted(persist_of(peer.step(TimerFired(), 0)).sequence), 1)
-    effects = peer.step(Received(NodeId("x"), Propose(b"garbage", PROPOSE_HOPS)), 2)
+    garbage = Agreement(peer.raft.log.origin, Propose(b"garbage", PROPOSE_HOPS))
+    effects = peer.step(Received(NodeId("x"), garbage), 2)
     effects += peer.step(Persisted(persist_of(effects).sequence), 3)
     assert facts_of(effects, RequestRefused)
 

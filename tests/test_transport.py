@@ -22,6 +22,7 @@ from node.links.outbox import BUNDLE_SIZE_MAX, FRAMES_MAX, Outbox, split_bundle
 from node.links.transport import Transport
 from node.links.trust import ClusterTrust
 from protocol import codec
+from protocol.codec import VERSION
 from protocol.errors import RemoteProtocolError
 from protocol.events import Event, LinkFault, Received, Undeliverable
 from protocol.identity import NOBODY, NodeId
@@ -240,7 +241,7 @@ async def test_another_protocol_version_is_refused(monkeypatch: pytest.MonkeyPat
         a.send(b, 1)
         await a.wait(lambda: bool(a.events))
         assert a.faults[0].fault is LinkFault.REJECTED
-        assert "version 1, not '99'" in a.faults[0].detail
+        assert f"version {VERSION}, not '99'" in a.faults[0].detail
 
 
 async def test_a_port_where_nobody_listens_refuses_at_once() -> None:

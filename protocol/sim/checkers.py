@@ -22,7 +22,7 @@ from protocol.facts import (
 )
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.messages import AppendReply, Message, VoteReply
+from protocol.messages import Agreement, AppendReply, Message, VoteReply
 from protocol.raft_log import Configuration
 from protocol.sim.world import Host
 
@@ -88,16 +88,16 @@ class Checkers:
 
     def see_sent(self, host: Host, message: Message) -> None:
         """Durable before promised: a vote or an acknowledgement that leaves is on the disk."""
-        match message:
+        match promise := message.message if isinstance(message, Agreement) else message:
             case VoteReply(granted=True, pre=False):
                 kept = host.disk.hard_state
-                if (kept.term, bool(kept.vote)) < (message.asked, True):
-                    raise InvariantBroken("durable_vote", f"n{host.number} keeps {kept}: {message}")
+                if (kept.term, bool(kept.vote)) < (promise.asked, True):
+                    raise InvariantBroken("durable_vote", f"n{host.number} keeps {kept}: {promise}")
             case AppendReply(success=True):
-                if len(host.disk.entries) < message.index:
+                if len(host.disk.entries) < promise.index:
                     kept_to = len(host.disk.entries)
                     raise InvariantBroken(
-                        "durable_append", f"n{host.number} keeps 1 to {kept_to}: {message}"
+                        "durable_append", f"n{host.number} keeps 1 to {kept_to}: {promise}"
                     )
             case _:
                 pass
