@@ -34,6 +34,7 @@ from node.agents.settings import AgentSettings
 from node.database import FILE as JOURNAL_FILE
 from node.database import JournalError, JournalMissing
 from node.doors.client import ClientDoor
+from node.doors.token import read_token
 from node.journal import Journal
 from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.links.transport import Transport
@@ -207,7 +208,7 @@ def _door_token(settings: NodeSettings) -> str:
         return settings.token
     path = settings.data_dir / TOKEN_FILE
     with contextlib.suppress(FileNotFoundError):
-        if token := path.read_text().strip():
+        if token := read_token(path, str(path)):
             return token
     token = secrets.token_urlsafe(TOKEN_BYTES)
     path.touch(mode=0o600)
@@ -226,8 +227,10 @@ def _listener(option: str, address: Address, inherited: int) -> socket.socket:
 
 
 def _say_ready(settings: NodeSettings, endpoint: str, door: str) -> None:
+    joins = f", joins {' or '.join(settings.seeds)}" if settings.seeds else ""  # with their ports
     print(
-        f"{settings.name} listens for nodes on {endpoint}, for clients on http://{door}", flush=True
+        f"{settings.name} listens for nodes on {endpoint}, for clients on http://{door}{joins}",
+        flush=True,
     )
     draft = settings.data_dir / "ready.new"
     draft.write_text(f"{os.getpid()}\n")

@@ -1,5 +1,6 @@
 """Facts as people and programs see them: a log, a record, and live streams.
 
+Standard error has what keeps a node from its work and a user can change: seeds that do not answer.
 `node.log` has one line a fact, mark first; `facts.jsonl` the same as JSON with wall time, for
 studies. Neither can stop the node (see `log_files`). A subscriber that does not keep up loses facts
 and is told how many.
@@ -8,7 +9,9 @@ and is told how many.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +19,14 @@ from dataclasses import fields
 from pathlib import Path
 
 from node.log_files import LogFiles
-from protocol.facts import BatchMerged, EntryCommitted, Fact
+from protocol.facts import BatchMerged, EntryCommitted, Fact, SeedUnreachable
 from protocol.identity import NodeId
 
 LOG = "node.log"
 RECORD = "facts.jsonl"
 SUBSCRIBER_QUEUE_MAX = 2_000
+ALARM_EVERY_S = 10.0
+ALARMS_MAX = 100  # then a terminal has heard it, and a pipe that nobody reads must not fill up
 QUIET = (BatchMerged, EntryCommitted)  # too many to write down; streams and counters have them
 
 
@@ -47,6 +52,7 @@ class Telemetry:
         self.counts: dict[str, int] = {}
         self._files = LogFiles(data_dir)
         self._subscribers: list[_Subscriber] = []
+        self._alarms = _Alarms()
 
     def report(self, fact: Fact) -> None:
         """Take note of a fact."""
@@ -54,6 +60,8 @@ class Telemetry:
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if isinstance(fact, QUIET):
             return
+        if isinstance(fact, SeedUnreachable):
+            self._alarms.seed_unreachable(fact)
         wall_s = time.time()
         record = fact_as_json(fact, self.node, self.name, wall_s)
         self._files.write(LOG, f"{_clock(wall_s)} {fact}")
@@ -98,6 +106,28 @@ class _Subscriber:
             record = {**record, "lost_before": self.lost}
             self.lost = 0
         self.queue.put_nowait(record)
+
+
+class _Alarms:
+    """Lines on standard error, now and then."""
+
+    def __init__(self) -> None:
+        self._said = 0
+        self._next_at: dict[str, float] = {}  # of each seed
+
+    def seed_unreachable(self, fact: SeedUnreachable) -> None:
+        now = time.monotonic()
+        if self._said >= ALARMS_MAX or now < self._next_at.get(fact.endpoint, now):
+            return
+        self._said += 1
+        self._next_at[fact.endpoint] = now + ALARM_EVERY_S
+        with contextlib.suppress(OSError):  # a terminal that has gone
+            print(
+                f"warning: the seed {fact.endpoint} does not answer ({fact.reason}): it is called "
+                "again; look whether a node listens there, or give --join another host or port",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _clock(wall_s: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -18,6 +19,7 @@ from rich.console import Console
 from node.cli.progress import print_outcome, table_of
 from node.lab.cluster import Cluster
 from node.lab.outcome import Outcome
+from node.lab.output import check_output_folder
 from node.lab.watch import Progress, TaskProgress
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
         (["run", "outside.yaml"], "outside the simulated model's answer book"),
         (["run", "model.yaml"], "has no model to ask: set OPENAI_BASE_URL"),
         (["run", "-n", "0"], "1 to 64 nodes"),
+        (["run", "colon.yaml"], "task 't' runs 'json', which names no function"),
+        (["run", "--out", "/proc/foo"], "/proc/foo cannot be written to"),
+        (["run", "--out", "/proc/foo/deeper"], "/proc/foo/deeper cannot be written to"),
+        (["run", "--out", "x" * 300], "cannot be written to (File name too long)"),
         (["run", "--fault", "earthquake"], "is no fault"),
         (["run", "--kill-leader-at", "lots"], "is no percentage"),
         (["run", "--out", "full"], "is not empty"),
@@ -64,6 +70,8 @@ def test_what_cannot_be_is_refused_with_exit_code_2(
     (tmp_path / "model.yaml").write_text("job: a\ntasks: [{id: t, agent: openai}]")
     manifest = "job: a\ntasks: [{id: t, agent: command, run: 'true', writes: [manifest.json]}]"
     (tmp_path / "manifest.yaml").write_text(manifest)
+    colon = "job: a\ntasks: [{id: t, agent: python, run: json}]"
+    (tmp_path / "colon.yaml").write_text(colon)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("keep me")
     before = sorted(path.name for path in tmp_path.rglob("*"))
@@ -71,7 +79,39 @@ def test_what_cannot_be_is_refused_with_exit_code_2(
     assert done.returncode == 2, done.stderr
     assert fault in done.stderr
     assert "Traceback" not in done.stderr
+    assert "starting" not in done.stdout
     assert sorted(path.name for path in tmp_path.rglob("*")) == before, "nothing was left behind"
+
+
+@pytest.mark.parametrize("content", [b"a\nb", b"\x07x", "für".encode(), b"\xff\xfe", b"x" * 300])
+def test_a_token_that_no_header_can_carry_is_refused_in_one_line(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    for variable, value in (("QUORATE_TOKEN", os.fsdecode(content)), ("QUORATE_TOKEN_FILE", file)):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, str(value))
+            done = quorate("ps", "--node", "127.0.0.1:1", folder=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+        assert variable in done.stderr
+
+
+def test_a_token_file_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUORATE_TOKEN_FILE", "nowhere")
+    done = quorate("ps", "--node", "127.0.0.1:1", folder=tmp_path)
+    assert done.returncode == 2
+    assert "QUORATE_TOKEN_FILE nowhere: there is no such file" in done.stderr
+
+
+def test_a_folder_that_is_only_tried_is_not_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    check_output_folder(tmp_path / "mine")
+    check_output_folder(tmp_path / "mine" / "a" / "b")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 def test_help_names_every_verb(tmp_path: Path) -> None:

@@ -212,6 +212,42 @@ async def test_a_job_may_come_as_text(address: str, kind: str) -> None:
     assert str(answer["job"]).startswith("text-")
 
 
+SIMPLE_TEXT = "job: text\ntasks: [{id: t, agent: command, run: 'echo 42'}]"
+
+
+async def submit_text(
+    address: str, query: str, text: str = SIMPLE_TEXT
+) -> tuple[int, dict[str, object]]:
+    path = f"/v1/jobs{query}"
+    return await ask(
+        address, "POST", path, text.encode(), Content_Type="application/yaml", **ALLOWED
+    )
+
+
+async def test_a_job_as_text_may_be_repeated_under_an_id_of_ones_own(address: str) -> None:
+    for _ in range(2):
+        assert await submit_text(address, "?id=mine") == (201, {"job": "mine"})
+    status, answer = await submit_text(address, "?id=mine", SIMPLE_TEXT.replace("42", "43"))
+    assert (status, answer["error"]) == (409, "InvalidJob")
+    _, jobs = await ask(address, "GET", "/v1/jobs", **READ)
+    assert len(jobs) == 1
+
+
+@pytest.mark.parametrize("query", ["?id=", "?id=a%20b", "?id=../x", "?id=" + "x" * 101])
+async def test_an_id_that_can_be_none_is_refused(address: str, query: str) -> None:
+    status, answer = await submit_text(address, query)
+    assert (status, answer["error"]) == (400, "InvalidJob")
+    assert "job id" in str(answer["detail"])
+
+
+async def test_a_packed_job_takes_no_second_id(address: str) -> None:
+    body = codec.pack_value(simple())
+    status, answer = await ask(
+        address, "POST", "/v1/jobs?id=x", body, Content_Type=PACKED, **ALLOWED
+    )
+    assert (status, answer["error"]) == (400, "BadRequest")
+
+
 async def test_names_with_odd_characters_are_found(address: str) -> None:
     """Whatever stands in an address has to be quoted in it."""
     assert route("jobs", "j", "files", "a b#c?d%e.txt") == "/v1/jobs/j/files/a%20b%23c%3Fd%25e.txt"

@@ -124,6 +124,22 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "mine" / ".gitignore").read_text() == "mine"
 
 
+@pytest.mark.parametrize("content", [None, "", "a\nb", "für"])
+def test_a_team_without_a_token_is_told_how_to_get_one(tmp_path: Path, content: str | None) -> None:
+    cluster = Cluster.create(tmp_path / "team", 1)
+    path = cluster.folder / "token"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    done = quorate("up", "--dir", "team", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "team/token" in done.stderr
+    if not content:
+        assert "make a new one" in done.stderr
+        assert "user who made it" not in done.stderr
+
+
 def test_down_says_when_nothing_ran(pair: Cluster) -> None:
     pair.stop()
     done = quorate("down", "--dir", "team", folder=pair.folder.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -328,6 +329,56 @@ def test_aliases_that_multiply_are_refused_before_they_do() -> None:
 def test_a_text_beyond_the_limit_is_not_even_looked_at() -> None:
     with pytest.raises(InvalidJob, match="split the job"):
         parse("[" * (document.TEXT_SIZE_MAX + 1))
+
+
+def one_line_tasks(number: int) -> str:
+    return "job: a\ntasks:\n" + "".join(f"- {{id: t{each}, prompt: x}}\n" for each in range(number))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (one_line_tasks(57_000), "over 1048576 characters, the limit for YAML"),
+        (one_line_tasks(30_000), "line 8002: over 40000 keys and values, the limit for YAML"),
+        ("[" + "1," * 500_000, "over 40000 keys and values, the limit for YAML"),
+        ("[" + "[]," * 300_000, "over 40000 keys and values, the limit for YAML"),
+    ],
+)
+def test_a_long_yaml_text_is_refused_before_it_costs_much(text: str, fault: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(InvalidJob, match=rf"{fault}: split the job, or give it as JSON"):
+        parse(text)
+    assert time.process_time() - begun < 5.0, "it takes less than one second on a quiet machine"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "fault"),
+    [
+        ("1," * 1_900_000 + "1", "task number 1: it should be a mapping"),
+        ("{}," * 1_200_000 + "{}", "task number 1, id is missing"),
+        ('{"id":"t"},' * 57_000 + '{"id":"t"}', "job has 57001 tasks, the limit is 10000"),
+    ],
+)
+def test_of_a_million_faults_only_the_first_is_looked_for(tasks: str, fault: str) -> None:
+    text = f'{{"job": "a", "tasks": [{tasks}]}}'
+    begun = time.process_time()
+    with pytest.raises(InvalidJob, match=fault):
+        jobfile.parse(text, "job.json", Path("/nonexistent"), "simulated")
+    assert time.process_time() - begun < 5.0, "it takes less than one second on a quiet machine"
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("{id}" * 10_000, "verify is over 65536 characters"),
+        ("{id}" * 1_000, "of all tasks are over 6291456 characters together"),
+    ],
+)
+def test_ids_in_a_shared_command_line_are_no_bomb(line: str, fault: str) -> None:
+    tasks = [{"id": f"t{each}" * 8} for each in range(1_000)]
+    text = json.dumps({"job": "a", "defaults": {"verify": line}, "tasks": tasks})
+    with pytest.raises(InvalidJob, match=fault):
+        jobfile.parse(text, "job.json", Path("/nonexistent"), "simulated")
 
 
 def test_a_missing_file_is_named() -> None:

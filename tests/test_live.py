@@ -242,4 +242,16 @@ def test_an_unreachable_seed_is_reported_and_called_again(tmp_path: Path) -> Non
         assert (tmp_path / "node.log").read_text().count("SeedUnreachable") >= 2
     finally:
         node.send_signal(signal.SIGTERM)
+        said, errors = node.communicate(timeout=20)
+    assert f"joins {seed}" in said
+    assert f"warning: the seed {seed} does not answer" in errors
+
+
+def test_a_seed_without_a_port_is_called_with_the_one_that_was_assumed(tmp_path: Path) -> None:
+    node = start_node(tmp_path, "--join", "nowhere.invalid")
+    assert node.stdout is not None
+    try:
+        assert "joins nowhere.invalid:7400" in node.stdout.readline()
+    finally:
+        node.send_signal(signal.SIGTERM)
         node.communicate(timeout=20)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from node.agents.settings import OPENAI_URL
 from node.model import book
 from protocol.errors import InvalidJob
-from protocol.jobs import Job, Task
+from protocol.jobs import Job, Task, shown
 
 REAL_MODEL = "set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL and use agent: openai"
 
@@ -28,6 +28,8 @@ def check_backends(job: Job, environment: Mapping[str, str] = os.environ) -> Non
             fault = _fault_of_simulated(task)
         elif task.agent == "openai":
             fault = _fault_of_endpoint(environment)
+        elif task.agent == "python":
+            fault = _fault_of_function(task.program)
         if fault:
             raise InvalidJob(f"task {task.id!r} {fault}")
 
@@ -38,6 +40,15 @@ def _fault_of_simulated(task: Task) -> str:
     else:
         known = book.answer_question(task.prompt) is not None
     return "" if known else f"is outside the simulated model's answer book: {REAL_MODEL}"
+
+
+def _fault_of_function(program: str) -> str:
+    """Whether it is written as a function is named; only a worker can tell whether it exists."""
+    module, _, function = program.partition(":")
+    names = (*module.split("."), *function.split("."))
+    if all(name.isidentifier() for name in names):
+        return ""
+    return f"runs {shown(program)}, which names no function: write run: 'my_module:my_function'"
 
 
 def _fault_of_endpoint(environment: Mapping[str, str]) -> str:

@@ -53,15 +53,17 @@ def doors_of(folder: Path, node: str) -> Doors:
 def _token(folder: Path, node: str) -> str:
     """For a node that is named by its address: QUORATE_TOKEN, or what is in the file that
     QUORATE_TOKEN_FILE names, or the token of the folder's team if the node is of that team."""
+    from node.doors.token import TokenError, checked_token, read_token
     from node.lab.cluster import STATE_FILE, Cluster
 
-    if token := os.environ.get("QUORATE_TOKEN", ""):
+    if token := checked_token(os.environ.get("QUORATE_TOKEN", ""), "QUORATE_TOKEN"):
         return token
     if file := os.environ.get("QUORATE_TOKEN_FILE", ""):
+        source = f"QUORATE_TOKEN_FILE {file}"
         try:
-            return Path(file).read_text().strip()
-        except OSError:
-            return ""  # the node will say that it wants one
+            return read_token(Path(file), source)
+        except FileNotFoundError:
+            raise TokenError(f"{source}: there is no such file: name the node's") from None
     cluster = Cluster.load(folder) if (folder / STATE_FILE).exists() else None
     is_ours = cluster is not None and any(entry.door == node for entry in cluster.nodes)
     return cluster.token if cluster is not None and is_ours else ""

@@ -80,7 +80,7 @@ def run(
 ) -> None:
     """Start a team, do a job, print the agreed result, stop the team."""
     from node.cli.progress import RunDisplay, print_outcome
-    from node.lab.cluster import ModelOptions
+    from node.lab.cluster import ModelOptions, check_size
     from node.lab.output import check_output_folder
     from node.lab.run_job import RunOptions, run_job
     from node.lab.schedule import Fault, FaultKind, percentage
@@ -89,6 +89,7 @@ def run(
         ModelKnobs(model=model, seed=seed, speed=speed, wrong=wrong)
     except ValueError as wrong_knob:
         raise typer.BadParameter(str(wrong_knob)) from None
+    check_size(nodes)
     prepared = prepare(job, claims, agent)
     faults = [Fault.parse(text) for text in fault or ()]
     if kill_leader_at:

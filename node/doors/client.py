@@ -20,7 +20,8 @@ of the machine do not have it, and neither has a page in a browser; what comes f
 in any case: it says so in `Origin`, or asks for a `Host` that is no name of this node.
 
 A packed job has its id already, and one that is there is answered as when it was new, so a client
-may repeat the submission. A job that comes as text gets a new id each time.
+may repeat the submission. A job that comes as text gets a new id each time, unless the client
+names one: POST /v1/jobs?id=NAME may be repeated like a packed job, as long as the text is the same.
 Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 401 and 403 for who
 asks, 409 if the id belongs to another job, 413 if it is too large, 415 if it is of a kind that is
 not read, 500 for a bug, 503 if it did not happen (try again), 504 if it may have happened.
@@ -252,14 +253,19 @@ class ClientDoor:
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        chosen = request.query.get("id")
         if request.content_type == PACKED:
+            if chosen is not None:
+                return _error(400, "BadRequest", "a packed job has its id in it: leave ?id= out")
             job = codec.unpack_value(Job, body)
         else:
             name = "job.json" if request.content_type == JSON else "job.yaml"
-            job = await asyncio.to_thread(_parse_job, body, name)
+            job = await asyncio.to_thread(_parse_job, body, name, chosen)
         known = self.peer.ledger.jobs.get(job.id)
         if known is not None and known.job != job:
-            return _error(409, "InvalidJob", f"there is another job {job.id!r}: change its name")
+            return _error(
+                409, "InvalidJob", f"there is another job {job.id!r}: give this one another id"
+            )
         return web.json_response({"job": await self.runtime.submit(job)}, status=201)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
@@ -344,12 +350,14 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _parse_job(body: bytes, name: str) -> Job:
+def _parse_job(body: bytes, name: str, chosen: str | None) -> Job:
+    """The job in a text, under the id that the client has chosen, or a fresh one."""
     from node import jobfile  # heavy: only where a job comes as text
     from node.agents.backends import check_backends, default_agent
 
     text = body.decode("utf-8", "replace")
-    job = jobfile.with_fresh_id(jobfile.parse(text, name, NO_FOLDER, default_agent()))
+    found = jobfile.parse(text, name, NO_FOLDER, default_agent())
+    job = jobfile.with_fresh_id(found) if chosen is None else jobfile.with_id(found, chosen)
     check_backends(job)
     return job
 

@@ -15,11 +15,15 @@ from typing import Any, NoReturn
 import yaml
 
 from protocol.errors import InvalidJob
-from protocol.jobs import shown
+from protocol.jobs import TASKS_MAX, shown
 
 TEXT_SIZE_MAX = 4 * 1024 * 1024  # characters of a job file
-EXPANDED_SIZE_MAX = 2 * TEXT_SIZE_MAX  # with every alias written out: no short text becomes a bomb
+# YAML is read by plain Python, twenty times slower than JSON: some 25 us for each value.
+YAML_SIZE_MAX = 1024 * 1024
+YAML_VALUES_MAX = 4 * TASKS_MAX  # keys count too; so a text is read or refused within a second
+EXPANDED_SIZE_MAX = 2 * YAML_SIZE_MAX  # with every alias written out: no short text becomes a bomb
 DEPTH_MAX = 40  # a job needs five levels
+_MORE_ROOM = "split the job, or give it as JSON"
 _STRING_OR_MARK = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\]:,]')
 
 
@@ -30,7 +34,13 @@ def load(text: str, name: str, label: str) -> Any:
         raise InvalidJob(f"{label} is over {TEXT_SIZE_MAX} characters: split the job")
     if not text.strip():
         raise InvalidJob(f"{label} is empty: write 'job:' and 'tasks:', as in the README")
-    return _load_json(text, label) if name.lower().endswith(".json") else _load_yaml(text, label)
+    if name.lower().endswith(".json"):
+        return _load_json(text, label)
+    if len(text) > YAML_SIZE_MAX:
+        raise InvalidJob(
+            f"{label} is over {YAML_SIZE_MAX} characters, the limit for YAML: {_MORE_ROOM}"
+        )
+    return _load_yaml(text, label)
 
 
 # -- JSON ----------------------------------------------------------------------------------------
@@ -101,12 +111,18 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
+        self._values = 0  # nodes so far
         self._size = 0  # characters and nodes so far, aliases written out
         self._sizes: dict[yaml.Node, int] = {}  # of each node that is complete
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
         before = self._size
+        self._values += 1
+        if self._values > YAML_VALUES_MAX:
+            raise _Refused(
+                f"over {YAML_VALUES_MAX} keys and values, the limit for YAML: {_MORE_ROOM}", event
+            )
         self._refuse_if_deep(event)
         self._depth += 1
         node = super().compose_node(parent, index)

@@ -8,15 +8,26 @@ in ours an unknown key is a mistake.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
 from node import lists
 from protocol.errors import InvalidJob
-from protocol.jobs import ID_LENGTH_MAX, Budget, ClaimMode, Job, Quorum, Task, shown
+from protocol.jobs import (
+    ID_LENGTH_MAX,
+    JOB_SIZE_MAX,
+    TASKS_MAX,
+    TEXT_SIZE_MAX,
+    Budget,
+    ClaimMode,
+    Job,
+    Quorum,
+    Task,
+    shown,
+)
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(ms|s|m|h)?")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
@@ -35,6 +46,11 @@ def _seconds(value: object) -> object:
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+# Of a list with many faults only the first is looked for: a million would take a minute.
+Item = TypeVar("Item")
+ListOf = Annotated[list[Item], FailFast()]
 
 
 class _Form(BaseModel):
@@ -83,8 +99,8 @@ class _Task(_TaskOptions):
     id: str
     prompt: str = ""
     title: str = ""
-    needs: list[str] = Field(default_factory=list)
-    writes: list[str] = Field(default_factory=list)
+    needs: ListOf[str] = Field(default_factory=list)
+    writes: ListOf[str] = Field(default_factory=list)
 
 
 class _Job(_Ours):
@@ -94,22 +110,22 @@ class _Job(_Ours):
     budget: _Budget = Field(default_factory=_Budget)
     speculate: _Speculate = Field(default_factory=_Speculate)
     defaults: _TaskOptions = Field(default_factory=_TaskOptions)
-    files: list[str] = Field(default_factory=list)
-    tasks: list[_Task]
+    files: ListOf[str] = Field(default_factory=list)
+    tasks: ListOf[_Task]
 
 
 class _PaperTask(_Form):
     id: str
     title: str = ""
     description: str
-    dependencies: list[str] = Field(default_factory=list)
-    files: list[str] = Field(default_factory=list)
+    dependencies: ListOf[str] = Field(default_factory=list)
+    files: ListOf[str] = Field(default_factory=list)
 
 
 class _PaperJob(_Form):
     project: str
     description: str = ""
-    tasks: list[_PaperTask]
+    tasks: ListOf[_PaperTask]
 
 
 Form = TypeVar("Form", bound=_Form)
@@ -118,7 +134,7 @@ Form = TypeVar("Form", bound=_Form)
 def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
     """The job without its files, and what its `files:` lists; `agent` does tasks that name none."""
     form = _filled(_Job, content)
-    tasks = tuple(_task(task, form.defaults, agent) for task in form.tasks)
+    tasks = _tasks(form, agent)
     if form.budget.usd and any(task.agent == "openai" for task in tasks):
         raise InvalidJob(
             "budget.usd cannot be kept yet for a real model: give budget.tokens instead"
@@ -139,6 +155,7 @@ def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
 def from_paper(content: Mapping[str, Any], name: str) -> Job:
     """The job of a file called `name`, with our checks for the functions that we know."""
     form = _filled(_PaperJob, content)
+    _refuse_if_many(form.tasks)
     needs = {task.id: tuple(task.dependencies) for task in form.tasks}
     writes = {task.id: tuple(task.files) for task in form.tasks}
     checked = {
@@ -167,6 +184,28 @@ def from_paper(content: Mapping[str, Any], name: str) -> Job:
     )
 
 
+def _refuse_if_many(tasks: Sequence[_Form]) -> None:
+    if len(tasks) > TASKS_MAX:
+        raise InvalidJob(f"job has {len(tasks)} tasks, the limit is {TASKS_MAX}: split it")
+
+
+def _tasks(form: _Job, agent: str) -> tuple[Task, ...]:
+    """The tasks, unless their command lines with every {id} filled in would be a bomb."""
+    _refuse_if_many(form.tasks)
+    tasks = []
+    size = 0
+    for each in form.tasks:
+        task = _task(each, form.defaults, agent)
+        size += len(task.program) + len(task.verify)
+        if size > JOB_SIZE_MAX:
+            raise InvalidJob(
+                f"the lines 'run' and 'verify' of all tasks are over {JOB_SIZE_MAX} characters "
+                "together: shorten them"
+            )
+        tasks.append(task)
+    return tuple(tasks)
+
+
 def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
     def option(name: str, otherwise: Any) -> Any:
         own = getattr(form, name)
@@ -181,12 +220,22 @@ def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
         needs=tuple(form.needs),
         writes=tuple(form.writes),
         agent=option("agent", agent),
-        program=option("run", "").replace("{id}", form.id),
-        verify=option("verify", "").replace("{id}", form.id),
+        program=_line(form.id, "run", option("run", "")),
+        verify=_line(form.id, "verify", option("verify", "")),
         attempts_max=option("attempts", _ATTEMPTS),
         timeout_s=option("timeout", _TIMEOUT_S),
         quorum=Quorum(quorum.of, quorum.agree),
     )
+
+
+def _line(task_id: str, key: str, template: str) -> str:
+    """The command line of a task, {id} filled in."""
+    size = len(template) + template.count("{id}") * (len(task_id) - len("{id}"))
+    if size > TEXT_SIZE_MAX:
+        raise InvalidJob(
+            f"task {shown(task_id)}: {key} is over {TEXT_SIZE_MAX} characters: shorten it"
+        )
+    return template.replace("{id}", task_id)
 
 
 # -- what is wrong with a form ---------------------------------------------------------------------

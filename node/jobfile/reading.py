@@ -53,6 +53,13 @@ def with_fresh_id(job: Job, claims: ClaimMode | None = None) -> Job:
     return replace(job, id=name + mark, claims=claims or job.claims)
 
 
+def with_id(job: Job, job_id: str) -> Job:
+    """The same job under an id of somebody's choice; InvalidJob if it can be none."""
+    chosen = replace(job, id=job_id)
+    validate(chosen)
+    return chosen
+
+
 def notes_on(job: Job) -> list[str]:
     """What a user should know before it runs, beside `protocol.jobs.warnings_of`."""
     real = [task.id for task in job.tasks if task.agent == "openai"]

@@ -50,7 +50,8 @@ def travelling(
     for pattern in listed:
         for name in _matches(pattern, folder):
             _want(wanted, name, folder)
-    for line in commands:
+    has_files = folder.is_dir()  # a job that came as text has none: nothing to take lines apart for
+    for line in commands if has_files else ():
         for name in _names_in(line):
             if name not in made and os.path.lexists(folder / name):
                 _want(wanted, name, folder)

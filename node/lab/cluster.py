@@ -8,6 +8,7 @@ it again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from node.doors.token import read_token
 from node.lab.door import Door, Doors
 from node.lab.processes import ProcessId, spawn, stop_all
 from node.links.listening import CannotListen, endpoint_of, listen_on
@@ -96,8 +98,7 @@ class Cluster:
     @classmethod
     def create(cls, folder: Path, size: int, allow_faults: bool = False) -> Cluster:
         """A new team's folder. ClusterError if anything is there already: it may be the user's."""
-        if not 1 <= size <= NODES_MAX:
-            raise ClusterError(f"a local team has 1 to {NODES_MAX} nodes, not {size}")
+        check_size(size)
         nodes = [NodeEntry(f"n{number + 1}", "", "") for number in range(size)]
         cluster = cls(folder, f"local-{secrets.token_hex(4)}", nodes, ModelEntry(), allow_faults)
         try:
@@ -157,12 +158,14 @@ class Cluster:
     def token(self) -> str:
         """What the team's client doors ask for."""
         path = self.folder / TOKEN_FILE
-        try:
-            return path.read_text().strip()
-        except OSError as fault:
-            raise ClusterError(
-                f"{path} cannot be read ({fault.strerror}): a team is used by the user who made it"
-            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if token := read_token(path, str(path)):
+                return token
+        draw = f"python3 -c 'import secrets; print(secrets.token_urlsafe())' > {path}"
+        raise ClusterError(
+            f"{path} is gone or empty, so the nodes would let nobody in: 'quorate down' if they "
+            f"run, make a new one ({draw}), then 'quorate up'"
+        )
 
     def doors(self) -> Doors:
         """The doors of the nodes that run."""
@@ -304,6 +307,12 @@ class Cluster:
             if child.stdin:
                 child.stdin.close()
             self.children.remove(child)
+
+
+def check_size(size: int) -> None:
+    """Raise ClusterError for a number of nodes that no local team has."""
+    if not 1 <= size <= NODES_MAX:
+        raise ClusterError(f"a local team has 1 to {NODES_MAX} nodes, not {size}")
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -6,8 +6,9 @@ node whose result was accepted.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,31 @@ class OutputError(QuorateError):
 
 
 def check_output_folder(folder: Path) -> None:
-    """Raise OutputError unless the folder can be made, or is empty: nothing of the user's is lost.
-    It is made only when there is something to put in."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: name a new folder with --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise OutputError(f"{folder} is not empty: name a new folder with --out, or remove it")
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder} cannot be made in {existing}: name another with --out")
+    """Raise OutputError unless a file can be written there, and nothing of the user's would be
+    lost. It is tried, not guessed from permissions; what was made for that is removed again."""
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file: name a new folder with --out")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise OutputError(f"{folder} is not empty: name a new folder with --out, or remove it")
+        _try_to_write(folder)
+    except OSError as fault:
+        raise OutputError(
+            f"{folder} cannot be written to ({fault.strerror}): name another folder with --out"
+        ) from None
+
+
+def _try_to_write(folder: Path) -> None:
+    path = folder.absolute()
+    missing = [each for each in (path, *path.parents) if not each.exists()]  # innermost first
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".quorate-"):
+            pass
+    finally:
+        for each in missing:
+            with contextlib.suppress(OSError):  # it was not made, or is somebody's by now
+                each.rmdir()
 
 
 def write_output(folder: Path, files: list[File], view: dict[str, Any]) -> None:
