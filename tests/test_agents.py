@@ -597,6 +597,13 @@ def test_a_server_of_ones_own_needs_no_key() -> None:
     check_backends(job, {"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1", "OPENAI_MODEL": "m"})
 
 
+@pytest.mark.parametrize("program", ["json", "json:", ":dumps", "a b:c", "a.:c", "a:b:c"])
+def test_what_names_no_function_is_refused_before_the_start(program: str) -> None:
+    job = Job(id="j", name="j", tasks=(Task(id="t", prompt="", agent="python", program=program),))
+    with pytest.raises(InvalidJob, match=r"names no function: write run: 'my_module:my_function'"):
+        check_backends(job, {})
+
+
 # -- the folder of the folders -------------------------------------------------------------------
 
 
