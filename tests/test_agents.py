@@ -580,6 +580,9 @@ async def test_a_file_that_ends_the_process_does_not_pass_a_packaged_check(
         ),
         ({"OPENAI_BASE_URL": "h:8000/v1", "OPENAI_MODEL": "m"}, "OPENAI_BASE_URL must be like"),
         ({"OPENAI_BASE_URL": "http://[h", "OPENAI_MODEL": "m"}, "OPENAI_BASE_URL must be like"),
+        ({"OPENAI_BASE_URL": "http://h:99999/v1", "OPENAI_MODEL": "m"}, "must be like"),
+        ({"OPENAI_BASE_URL": "http://a b/v1", "OPENAI_MODEL": "m"}, "must be like"),
+        ({"OPENAI_BASE_URL": "http://a\nb/v1", "OPENAI_MODEL": "m"}, "must be like"),
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_named_before_the_start(

@@ -96,9 +96,9 @@ def plain(status: int, answer: object, headers: dict[str, str] | None = None) ->
     def play(handler: BaseHTTPRequestHandler) -> None:
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         handler.send_response(status)
-        handler.send_header("Content-Type", "application/json")
+        given = {"Content-Type": "application/json", **(headers or {})}
         handler.send_header("Content-Length", str(len(body)))
-        for name, value in (headers or {}).items():
+        for name, value in given.items():
             handler.send_header(name, value)
         handler.end_headers()
         handler.wfile.write(body)
@@ -418,6 +418,38 @@ async def test_abort_in_mid_stream_cuts_the_connection_and_keeps_what_was_finish
     assert end.reason is Failure.ABORTED
     assert end.files == (text_file("add.py", ADD),)
     assert cut.wait(10)
+
+
+# -- endpoints that do not stream ----------------------------------------------------------------
+
+
+async def test_a_whole_answer_in_place_of_a_stream_is_taken(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign(whole(FENCED))
+    bench = Bench(Path(), server.url)
+    assert await bench.run() == ADD
+    assert server.asked[0]["stream"] is True
+    assert bench.progress.usage == Usage(calls=1, tokens_in=40, tokens_out=12)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_web_page_is_no_endpoint(
+    foreign: Callable[..., ForeignServer], stream: bool
+) -> None:
+    server = foreign(plain(200, b"<html>Welcome</html>", {"Content-Type": "text/html"}))
+    said = await Bench(Path(), server.url, stream=stream).run()
+    assert said.startswith("BACKEND: ")
+    assert "is no OpenAI-compatible endpoint" in said
+    assert "OPENAI_BASE_URL" in said
+    assert len(server.asked) == 1
+
+
+async def test_json_that_is_no_completion_is_asked_for_again(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign(plain(200, {"ok": True}), whole(FENCED))
+    assert await Bench(Path(), server.url).run() == ADD
 
 
 HALVES = "```python path=add.py\n# \ud83d\ude00 \ud83d\n" + ADD + "```\n"

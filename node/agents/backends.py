@@ -72,8 +72,11 @@ def _fault_of_endpoint(environment: Mapping[str, str]) -> str:
 
 def _host_of(url: str) -> str:
     """Empty if this is no address that can be asked."""
+    if any(character.isspace() or not character.isprintable() for character in url):
+        return ""
     try:
         parts = urlsplit(url)
-        return (parts.hostname or "") if parts.scheme in ("http", "https") else ""
-    except ValueError:  # such as brackets around what is no IPv6 address
+        is_web = parts.scheme in ("http", "https") and parts.port != 0
+        return (parts.hostname or "") if is_web else ""
+    except ValueError:  # such as brackets around what is no IPv6 address, or a port above 65535
         return ""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from node.agents import AgentError
 from node.agents.answer import ANSWER_SIZE_MAX
@@ -190,8 +191,10 @@ class ChatEndpoint:
             whole = await client.chat.completions.create(
                 model=self._settings.model, messages=_as_parameters(messages)
             )
-        self._spend_tokens(whole.usage, spend)
         # The client checks no types: an endpoint of another make may leave anything out.
+        if isinstance(whole, str):
+            raise self._no_endpoint("its answer is no JSON")
+        self._spend_tokens(whole.usage, spend)
         choices = whole.choices or []
         if not choices or choices[0].message is None:
             raise _Fault("answered without any choice")
@@ -254,6 +257,12 @@ class ChatEndpoint:
                 model=self._settings.model, messages=parameters, stream=True
             )
         async with stream:
+            kind = stream.response.headers.get("content-type", "").partition(";")[0].strip()
+            if kind == "application/json":  # it streams nothing: here is the whole answer
+                yield _whole_of(json.loads(await stream.response.aread()))
+                return
+            if kind == "text/html":
+                raise self._no_endpoint(f"it answers {kind}")
             async for chunk in stream:
                 choice = chunk.choices[0] if chunk.choices else None
                 delta = choice.delta if choice else None
@@ -264,8 +273,8 @@ class ChatEndpoint:
         if usage is not None:
             spend(
                 Usage(
-                    tokens_in=_tokens_of(usage.prompt_tokens),
-                    tokens_out=_tokens_of(usage.completion_tokens),
+                    tokens_in=_tokens_of(getattr(usage, "prompt_tokens", None)),
+                    tokens_out=_tokens_of(getattr(usage, "completion_tokens", None)),
                     simulated=self._simulated,
                 )
             )
@@ -304,6 +313,12 @@ class ChatEndpoint:
             remedy = f"the endpoint rejects the request with {status}"
         return AgentError(Failure.BACKEND, f"{remedy} ({words})")
 
+    def _no_endpoint(self, detail: str) -> AgentError:
+        return AgentError(
+            Failure.BACKEND,
+            f"{self._url} is no OpenAI-compatible endpoint ({detail}): check OPENAI_BASE_URL",
+        )
+
     async def _wait(self, tries: int, fault: _Fault) -> None:
         """Sleep before the next try, or give up with a clear account."""
         settings = self._settings
@@ -339,6 +354,21 @@ def _as_parameters(messages: Sequence[Message]) -> list[ChatCompletionMessagePar
             assert message.role == "user"
             parameters.append({"role": "user", "content": message.content})
     return parameters
+
+
+def _whole_of(answer: Any) -> tuple[str, str, CompletionUsage | None]:
+    """(text, finish reason, usage) of a chat completion that was asked for as a stream. ValueError
+    if it is none."""
+    from openai.types import CompletionUsage
+
+    try:
+        choice = answer["choices"][0]
+        text = _text_of(choice["message"]["content"])
+        usage = answer.get("usage")
+        spent = CompletionUsage.model_construct(**usage) if isinstance(usage, dict) else None
+        return text, str(choice.get("finish_reason") or ""), spent
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError("JSON, but no chat completion") from None
 
 
 def _text_of(content: object) -> str:

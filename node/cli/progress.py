@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from node.prompt import shorten
+
 if TYPE_CHECKING:
     from node.lab.outcome import Outcome
     from node.lab.run_job import Run
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 ROWS_MAX = 40  # tasks shown in the live table
 PLAIN_EVERY_S = 2.0  # where there is no terminal: a line now and then
 REDRAW_EVERY_S = 0.1
+FAILURE_SIZE_MAX = 200  # characters of the last failure
 
 
 class RunDisplay:
@@ -71,7 +74,10 @@ def _headline(run: Run) -> str:
         f"leader {progress.name(progress.leader)} of term {progress.term}, "
         f"{alive} of {len(run.cluster.nodes)} nodes up"
     )
-    return line + (f", {run.struck[-1]}" if run.struck else "")
+    line += f", {run.struck[-1]}" if run.struck else ""
+    return line + (
+        f"; {shorten(progress.last_failure, FAILURE_SIZE_MAX)}" if progress.last_failure else ""
+    )
 
 
 def table_of(run: Run) -> Group:

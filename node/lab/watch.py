@@ -42,6 +42,7 @@ class Progress:
     names: dict[str, str] = field(default_factory=dict)  # node id -> name
     leader: str = ""
     term: int = 0
+    last_failure: str = ""
     submitted_at: float = 0.0
     finished_at: float = 0.0
     succeeded: bool = False
@@ -92,6 +93,7 @@ class Progress:
             task.accepted_by = record["node"]
         elif kind == "AttemptFailed":
             task.failures += 1
+            self.last_failure = f"{record['task']}: {record['reason']}: {record['detail']}"
         elif kind == "ResultLate":
             task.late += record["at"] == record["node"]
         elif kind == "TaskAbandoned":
