@@ -221,16 +221,17 @@ class Learned:
     committed: int
 
 
+OfLog: TypeAlias = VoteRequest | VoteReply | Append | AppendReply | Propose | LearnRequest | Learned
+
+
 @dataclass(frozen=True, slots=True)
 class Agreement:
     """Whatever concerns a log, under that log's origin: two logs that were founded apart have
     terms and indexes in common, and nothing else. Empty from a node that has no log yet."""
 
     log: bytes
-    message: VoteRequest | VoteReply | Append | AppendReply | Propose | LearnRequest | Learned
+    message: OfLog
 
-
-OfLog: TypeAlias = VoteRequest | VoteReply | Append | AppendReply | Propose | LearnRequest | Learned
 
 Message: TypeAlias = (
     Probe

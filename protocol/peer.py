@@ -51,11 +51,8 @@ from protocol.ledger import Ledger
 from protocol.membership import Membership
 from protocol.messages import (
     Agreement,
-    Append,
-    AppendReply,
     Delta,
     Digest,
-    Learned,
     LearnRequest,
     MemberRecord,
     MemberSync,
@@ -68,8 +65,6 @@ from protocol.messages import (
     Propose,
     Push,
     Summary,
-    VoteReply,
-    VoteRequest,
 )
 from protocol.raft import Raft, RaftStatus, Role
 from protocol.raft_log import ENTRY_SIZE_MAX
@@ -77,7 +72,6 @@ from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Turn
 
-OF_LOG = (VoteRequest, VoteReply, Append, AppendReply, Propose, LearnRequest, Learned)
 INTRODUCTIONS_MAX = 64
 PROPOSE_HOPS = 2  # a node that is no voter -> any voter -> the leader
 
@@ -394,7 +388,7 @@ class Peer:
         return effects
 
     def _send(self, destination: NodeId, endpoint: str, message: Message | OfLog) -> Send:
-        if isinstance(message, OF_LOG):
+        if isinstance(message, OfLog):
             message = Agreement(self.raft.log.origin, message)
         if destination == NOBODY:
             return Send(NOBODY, (endpoint,), message)
