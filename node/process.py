@@ -34,7 +34,6 @@ from node.agents.settings import AgentSettings
 from node.database import FILE as JOURNAL_FILE
 from node.database import JournalError, JournalMissing
 from node.doors.client import ClientDoor
-from node.doors.token import read_token
 from node.journal import Journal
 from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.links.transport import Transport
@@ -44,6 +43,7 @@ from node.parent import watch_parent
 from node.runtime import Runtime
 from node.settings import Address, NodeSettings
 from node.telemetry import Telemetry
+from node.token import read_token
 from protocol import config as presets
 from protocol.config import Config
 from protocol.errors import QuorateError

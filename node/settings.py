@@ -21,6 +21,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from node.model.knobs import SPEED_MAX
+from node.token import checked_token
 from protocol import config as presets
 from protocol.errors import QuorateError
 from protocol.jobs import shown
@@ -34,7 +35,6 @@ EXPECTED_MAX = presets.MembershipConfig().members_max
 SEED_LENGTH_MAX = 200
 SECRET_LENGTH_MIN = 16
 SECRET_SIZE_MAX = 4096  # bytes
-TOKEN_LENGTH_MAX = 256  # it travels in a header
 DESCRIPTOR_MAX = 2**20
 SECRET_VARIABLE = "QUORATE_SECRET"
 TOKEN_VARIABLE = "QUORATE_TOKEN"
@@ -173,9 +173,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def from_arguments(arguments: Sequence[str]) -> NodeSettings:
-    """Settings from a command line and the environment; SettingsError names what is wrong."""
+    """Settings from a command line and the environment; SettingsError or
+    TokenError names what is wrong."""
     given = parser().parse_args(arguments)
-    token = _token()
+    token = checked_token(os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE)
     if not given.door.is_loopback and not token:
         raise SettingsError(
             f"--door: clients would reach {given.door} from other machines without a token: "
@@ -340,13 +341,3 @@ def _text_of(path: Path) -> str:
         raise SettingsError(f"--secret-file {path} cannot be read: {fault.strerror}") from None
     except ValueError:  # not UTF-8
         raise SettingsError(f"--secret-file {path} cannot be read: it is not text") from None
-
-
-def _token() -> str:
-    token = os.environ.get(TOKEN_VARIABLE, "").strip()
-    if len(token) > TOKEN_LENGTH_MAX or not token.isascii() or not token.isprintable():
-        raise SettingsError(
-            f"{TOKEN_VARIABLE} must be at most {TOKEN_LENGTH_MAX} printable ASCII characters: "
-            "it travels in a header"
-        )
-    return token

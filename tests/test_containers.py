@@ -310,10 +310,8 @@ def test_a_killed_container_is_the_same_node_when_it_is_started_again(team: Team
 
 def test_a_node_stops_in_good_order_when_its_container_is_stopped(team: Team) -> None:
     team.wait_complete(REJOIN_TIMEOUT_S)
-    begun_s = time.monotonic()
-    team.act("stop", "--time", "9", service="member-4")
-    assert time.monotonic() - begun_s < 8.0, "SIGTERM did not reach the node"
+    team.act("stop", "--time", "60", service="member-4")
     code = team.act("inspect", "--format", "{{.State.ExitCode}}", service="member-4")
-    assert code.strip() == "0"
+    assert code.strip() == "0", "SIGTERM did not reach the node: it had to be killed"
     team.act("start", service="member-4")
     team.wait_complete(REJOIN_TIMEOUT_S)

@@ -16,9 +16,12 @@ import pytest
 from agent_setup import ADD, Watched, assigned, quick, text_file
 
 from node.agents import AgentError, Progress
-from node.agents.chat import ChatEndpoint
+from node.agents.chat import UNREACHABLE_TRIES_MAX, ChatEndpoint
 from node.agents.openai_agent import OpenAIAgent
 from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
+from node.agents.settings import AgentSettings
+from node.lab.watch import Progress as RunProgress
+from node.lab.watch import TaskProgress
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.jobs import Usage
@@ -152,6 +155,11 @@ def broken(*pieces: str) -> Play:
         handler.close_connection = True
 
     return play
+
+
+def hung_up(handler: BaseHTTPRequestHandler) -> None:
+    """A request that is taken and gets no answer at all."""
+    handler.close_connection = True
 
 
 class Bench:
@@ -319,6 +327,35 @@ async def test_unreachable_endpoint_names_the_variable(
     assert "check OPENAI_BASE_URL; gave up after 3 requests" in end
 
 
+async def test_an_endpoint_where_nobody_listens_is_given_up_early(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign()
+    server.close()
+    asked = AgentSettings(Path())
+    bench = Bench(
+        Path(),
+        server.url,
+        tries_max=asked.tries_max,
+        backoff_first_s=asked.backoff_first_s,
+        backoff_max_s=asked.backoff_max_s,
+    )
+    assert f"gave up after {UNREACHABLE_TRIES_MAX} requests" in await bench.run()
+    assert len(bench.waits) == UNREACHABLE_TRIES_MAX - 1
+    assert sum(bench.waits) < 5.0
+
+
+async def test_an_endpoint_that_breaks_off_is_asked_as_often_as_the_settings_say(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    tries = UNREACHABLE_TRIES_MAX + 2
+    server = foreign(*[hung_up] * tries)
+    assert (
+        f"gave up after {tries} requests" in await Bench(Path(), server.url, tries_max=tries).run()
+    )
+    assert len(server.asked) == tries
+
+
 # -- broken connections --------------------------------------------------------------------------
 
 
@@ -445,11 +482,35 @@ async def test_a_web_page_is_no_endpoint(
     assert len(server.asked) == 1
 
 
-async def test_json_that_is_no_completion_is_asked_for_again(
+async def test_json_that_is_no_completion_is_no_endpoint(
     foreign: Callable[..., ForeignServer],
 ) -> None:
-    server = foreign(plain(200, {"ok": True}), whole(FENCED))
+    server = foreign(plain(200, {"ok": True}))
+    said = await Bench(Path(), server.url).run()
+    assert said.startswith("BACKEND: ")
+    assert "is no OpenAI-compatible endpoint (application/json" in said
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [{"choices": []}, {"error": {"message": "worker died"}}, {"error": "worker died"}]
+)
+async def test_a_completion_that_went_wrong_is_asked_for_again(
+    foreign: Callable[..., ForeignServer], answer: object
+) -> None:
+    server = foreign(plain(200, answer), whole(FENCED))
     assert await Bench(Path(), server.url).run() == ADD
+
+
+# -- what the user of a run is told --------------------------------------------------------------
+
+
+def test_a_run_keeps_why_the_last_attempt_failed() -> None:
+    progress = RunProgress("job", {"add": TaskProgress("add")})
+    failed = {"type": "AttemptFailed", "at": "n1", "agent": "ada", "ts": 1.0, "task": "add"}
+    for job, detail in (("job", "cannot be asked"), ("job", "says no"), ("another", "is lost")):
+        progress.take({**failed, "job": job, "reason": "backend", "detail": detail})
+    assert progress.last_failure == "add: backend: says no"
 
 
 HALVES = "```python path=add.py\n# \ud83d\ude00 \ud83d\n" + ADD + "```\n"

@@ -9,6 +9,7 @@ import pytest
 
 from node import process
 from node.settings import Address, SettingsError, from_arguments
+from node.token import TokenError
 
 SECRET = "a secret of enough length"
 
@@ -161,7 +162,7 @@ def test_a_token_that_no_header_can_carry_is_refused(
     token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUORATE_TOKEN", token)
-    with pytest.raises(SettingsError, match="QUORATE_TOKEN must be at most 256 printable ASCII"):
+    with pytest.raises(TokenError, match="QUORATE_TOKEN: a token is at most 256 printable ASCII"):
         from_arguments(["--data-dir", str(tmp_path), "--found"])
 
 

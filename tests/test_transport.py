@@ -244,18 +244,20 @@ async def test_another_protocol_version_is_refused(monkeypatch: pytest.MonkeyPat
         assert f"version {VERSION}, not '99'" in a.faults[0].detail
 
 
-async def test_a_port_where_nobody_listens_refuses_at_once() -> None:
+async def test_a_port_where_nobody_listens_refuses_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dialler, "CONNECT_TIMEOUT_S", 10 * WAIT_S)
     a, b = Node(1), Node(2)
     endpoint = f"{HOST}:{free_port()}"
     async with started(a):
-        begin = time.monotonic()
         for sequence in range(3):
             a.transport.send(b.node, (endpoint,), ProbeNack(sequence))
         await a.wait(lambda: bool(a.events))
-        assert time.monotonic() - begin < 0.1
         detail = "nobody listens there"
         assert a.events == [Undeliverable(b.node, endpoint, LinkFault.REFUSED, detail)]
         assert a.transport.statistics()["dropped"] == 3
+        assert a.transport.statistics()["dials"] == 1
 
 
 async def test_dials_to_one_node_keep_a_pause_however_often_one_sends() -> None:
@@ -649,19 +651,18 @@ async def test_close_ends_dials_delayed_frames_and_links() -> None:
         a.send(b, 1)
         await b.wait(lambda: bool(b.events))
         cut = frozenset({c.node})
-        a.transport.set_faults(LinkFaults(delay_s=30.0, drop_to=cut, drop_from=cut))
+        a.transport.set_faults(LinkFaults(delay_s=6 * WAIT_S, drop_to=cut, drop_from=cut))
         a.send(b, 2)
         a.transport.send(c.node, (b.endpoint,), ProbeNack(3))
-        begin = time.monotonic()
-        await a.transport.close()
-        assert time.monotonic() - begin < 1.0
+        async with asyncio.timeout(WAIT_S):
+            await a.transport.close()
         await b.transport.close()
         assert asyncio.all_tasks() == {asyncio.current_task()}
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection(HOST, int(a.endpoint.rpartition(":")[2]))
 
 
-def test_a_round_trip_works_on_uvloop() -> None:
+def test_a_round_trip_works_on_uvloop(monkeypatch: pytest.MonkeyPatch) -> None:
     uvloop = pytest.importorskip("uvloop")
 
     def run(main: Callable[[], Awaitable[None]]) -> None:
@@ -672,7 +673,7 @@ def test_a_round_trip_works_on_uvloop() -> None:
     run(test_simultaneous_dials_leave_one_link_and_lose_nothing)
     run(test_a_killed_peer_gives_a_reset_at_once)
     run(test_a_peer_that_takes_leave_gives_no_reset)
-    run(test_a_port_where_nobody_listens_refuses_at_once)
+    run(lambda: test_a_port_where_nobody_listens_refuses_at_once(monkeypatch))
     run(test_another_cluster_name_under_the_same_authority_is_refused_with_both_names)
 
 

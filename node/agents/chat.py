@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 TOKENS_MAX = 2**40  # of one answer, as far as an endpoint's word is believed
 MESSAGE_SIZE_MAX = 500  # characters of an endpoint's own words in a detail
+UNREACHABLE_TRIES_MAX = 4  # requests to where nobody listens: 3.5 s of back-off at most
 _RETRIED = frozenset((408, 409, 425, 429))  # and everything from 500 on
 _NO_KEY = "none"  # many local servers want no key, but the client does
 
@@ -55,6 +56,7 @@ class _Fault(Exception):
 
     detail: str
     retry_after_s: float | None = None
+    is_unreachable: bool = False  # no connection at all: most likely the address is wrong
 
 
 class ChatEndpoint:
@@ -76,6 +78,7 @@ class ChatEndpoint:
         self._client: AsyncOpenAI | None = None
         self._connecting = asyncio.Lock()
         self._transport_error: type[Exception] = OSError
+        self._connect_error: type[Exception] = OSError
         self._streams_usage = True  # until the endpoint rejects `stream_options`
 
     async def ask(
@@ -137,6 +140,7 @@ class ChatEndpoint:
             openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
         )
         self._transport_error = transport.TransportError
+        self._connect_error = transport.ConnectError
         client = openai.AsyncOpenAI(
             base_url=self._url,
             api_key=self._settings.api_key or _NO_KEY,
@@ -172,7 +176,10 @@ class ChatEndpoint:
             raise self._judge(fault) from None
         except openai.APIConnectionError as fault:
             cause = str(fault.__cause__ or fault) or type(fault).__name__
-            raise _Fault(f"cannot be reached ({cause}): check OPENAI_BASE_URL") from None
+            raise _Fault(
+                f"cannot be reached ({cause}): check OPENAI_BASE_URL",
+                is_unreachable=isinstance(fault.__cause__, self._connect_error),
+            ) from None
         except openai.APIError as fault:
             raise _Fault(f"broke off with an error: {_words_of(fault)}") from None
         except self._transport_error as fault:
@@ -257,12 +264,15 @@ class ChatEndpoint:
                 model=self._settings.model, messages=parameters, stream=True
             )
         async with stream:
-            kind = stream.response.headers.get("content-type", "").partition(";")[0].strip()
+            kind = stream.response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if kind == "application/json":  # it streams nothing: here is the whole answer
-                yield _whole_of(json.loads(await stream.response.aread()))
+                answer = json.loads(await stream.response.aread())
+                if not isinstance(answer, dict) or not answer.keys() & {"choices", "error"}:
+                    raise self._no_endpoint(f"{kind}, but no chat completion")
+                yield _whole_of(answer)
                 return
             if kind == "text/html":
-                raise self._no_endpoint(f"it answers {kind}")
+                raise self._no_endpoint(kind)
             async for chunk in stream:
                 choice = chunk.choices[0] if chunk.choices else None
                 delta = choice.delta if choice else None
@@ -322,7 +332,10 @@ class ChatEndpoint:
     async def _wait(self, tries: int, fault: _Fault) -> None:
         """Sleep before the next try, or give up with a clear account."""
         settings = self._settings
-        if tries >= settings.tries_max:
+        tries_max = settings.tries_max
+        if fault.is_unreachable:
+            tries_max = min(tries_max, UNREACHABLE_TRIES_MAX)
+        if tries >= tries_max:
             raise AgentError(
                 Failure.BACKEND, f"{self._url} {fault.detail}; gave up after {tries} requests"
             )
@@ -356,11 +369,14 @@ def _as_parameters(messages: Sequence[Message]) -> list[ChatCompletionMessagePar
     return parameters
 
 
-def _whole_of(answer: Any) -> tuple[str, str, CompletionUsage | None]:
-    """(text, finish reason, usage) of a chat completion that was asked for as a stream. ValueError
-    if it is none."""
+def _whole_of(answer: dict[str, Any]) -> tuple[str, str, CompletionUsage | None]:
+    """(text, finish reason, usage) of a chat completion that was asked for as a stream. _Fault if
+    it tells of an error, ValueError if it is not whole."""
     from openai.types import CompletionUsage
 
+    if error := answer.get("error"):
+        said = error.get("message") if isinstance(error, dict) else error
+        raise _Fault(f"answers with an error: {_one_line(str(said))}")
     try:
         choice = answer["choices"][0]
         text = _text_of(choice["message"]["content"])
@@ -385,7 +401,11 @@ def _words_of(fault: APIError) -> str:
     """The endpoint's own message, on one line."""
     body = fault.body
     said = body.get("message") if isinstance(body, dict) else None
-    return shorten(" ".join(str(said or fault.message).split()), MESSAGE_SIZE_MAX)
+    return _one_line(str(said or fault.message))
+
+
+def _one_line(words: str) -> str:
+    return shorten(" ".join(words.split()), MESSAGE_SIZE_MAX)
 
 
 def _too_long() -> AgentError:

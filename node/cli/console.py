@@ -53,8 +53,8 @@ def doors_of(folder: Path, node: str) -> Doors:
 def _token(folder: Path, node: str) -> str:
     """For a node that is named by its address: QUORATE_TOKEN, or what is in the file that
     QUORATE_TOKEN_FILE names, or the token of the folder's team if the node is of that team."""
-    from node.doors.token import TokenError, checked_token, read_token
     from node.lab.cluster import STATE_FILE, Cluster
+    from node.token import TokenError, checked_token, read_token
 
     if token := checked_token(os.environ.get("QUORATE_TOKEN", ""), "QUORATE_TOKEN"):
         return token

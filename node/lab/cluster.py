@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from node.doors.token import read_token
 from node.lab.door import Door, Doors
 from node.lab.processes import ProcessId, spawn, stop_all
 from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.settings import TOKEN_VARIABLE
+from node.token import read_token
 from protocol.errors import QuorateError
 
 HOST = "127.0.0.1"
