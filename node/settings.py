@@ -25,11 +25,11 @@ from node.token import checked_token
 from protocol import config as presets
 from protocol.errors import QuorateError
 from protocol.jobs import shown
+from protocol.membership import NAME_LENGTH_MAX
 
 DEFAULT_PORT = 7400
 DEFAULT_CLUSTER = "quorate"
 PORT_MAX = 65_535
-NAME_LENGTH_MAX = 64
 SLOTS_MAX = 64  # agents at a time: each may be a program of its own
 EXPECTED_MAX = presets.MembershipConfig().members_max
 SEED_LENGTH_MAX = 200
