@@ -35,6 +35,11 @@ esac
 """
 
 
+def heed_interrupts() -> None:
+    """Who runs the tests in the background of a script has them ignored, and so its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Machine:
     """A checkout, and a PATH on which there is nothing but a few tools and the fake Python."""
 
@@ -69,12 +74,13 @@ class Machine:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
 
     def prepare(self, extra: str = "", **environment: str) -> tuple[int, str]:
         """(exit code, what it said)."""
         with self.start(extra, **environment) as process:
-            _, said = process.communicate(timeout=TIMEOUT_S)
+            said = ended(process)
         return process.returncode, said
 
     def calls(self) -> list[str]:
@@ -90,6 +96,15 @@ class Machine:
 
     def left(self) -> set[str]:
         return {path.name for path in self.venv.iterdir()}
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """What it said, once it has ended; it is killed if it does not."""
+    try:
+        return process.communicate(timeout=TIMEOUT_S)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
 
 
 @pytest.fixture
@@ -201,7 +216,7 @@ def test_an_interrupted_install_heals(machine: Machine, number: signal.Signals) 
             "wait for it, or remove .venv\n",
         )
         os.killpg(process.pid, number)
-        process.communicate(timeout=TIMEOUT_S)
+        ended(process)
     assert "installing" in machine.left()
     (machine.fake / "slow").unlink()
     machine.calls()
