@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from protocol.configuration import Configuration
 from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.jobs import File, Job, Task
@@ -51,15 +52,57 @@ class KeepMember:
     record: MemberRecord
 
 
-Record: TypeAlias = HardState | AppendEntries | KeepBatch | KeepMember
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state machine after the entry `index` of `term`, with the configuration and the hash
+    chain at that point; `origin` names the log. Equal on every node, byte for byte."""
+
+    index: int
+    term: int
+    configuration: Configuration
+    configuration_index: int
+    chain: bytes
+    origin: bytes
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSnapshot:
+    """A snapshot in place of the one before, and of the entries below `keep_from`. With `replace`
+    set it came from elsewhere and every entry goes."""
+
+    snapshot: Snapshot
+    keep_from: int
+    replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DropLog:
+    """Forget entries and snapshot: another log takes their place."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepImpairment:
+    """Whether this node must not vote, since it may have forgotten what it promised."""
+
+    impaired: bool
+
+
+Record: TypeAlias = (
+    HardState | AppendEntries | KeepSnapshot | DropLog | KeepImpairment | KeepBatch | KeepMember
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What a host hands to a new `Peer`: everything that was persisted, in order."""
+    """What a host hands to a new `Peer`: everything that was persisted, in order. `entries` go on
+    after `snapshot`, or overlap it. `impaired`: some of Raft's part was lost, or a loss of before
+    has not been made good yet."""
 
     hard_state: HardState = HardState(0, NodeId(""))
+    snapshot: Snapshot | None = None
     entries: tuple[LogEntry, ...] = ()
+    impaired: bool = False
     batches: tuple[bytes, ...] = ()
     members: tuple[MemberRecord, ...] = ()
 
@@ -142,16 +185,20 @@ __all__ = [
     "Abort",
     "AppendEntries",
     "Assignment",
+    "DropLog",
     "Effect",
     "HardState",
     "Invoke",
     "Job",
     "KeepBatch",
+    "KeepImpairment",
     "KeepMember",
+    "KeepSnapshot",
     "Persist",
     "Record",
     "Reply",
     "Report",
     "Restored",
     "Send",
+    "Snapshot",
 ]

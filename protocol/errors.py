@@ -4,6 +4,8 @@
     ├── RemoteProtocolError     a peer sent something that is not the protocol: count it, drop it
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
     ├── DefiniteError           the request did not happen
+    │   ├── NotLeader           this node does not lead; the message says who does, if known
+    │   ├── ChangeRefused       these voters cannot be had from those, or not now
     │   └── Busy                a bound was reached; try again later
     └── IndefiniteError         the request may have happened
         └── TimedOut
@@ -30,6 +32,14 @@ class DefiniteError(QuorateError):
 
 class Busy(DefiniteError):
     """A queue or quota is full."""
+
+
+class NotLeader(DefiniteError):
+    """Only a leader can do this."""
+
+
+class ChangeRefused(DefiniteError):
+    """A change of the voters that is impossible, or that has to wait for another one."""
 
 
 class IndefiniteError(QuorateError):

@@ -144,6 +144,8 @@ class EntryKind(Enum):
     NOOP = 0  # a new leader's first entry (thesis, section 6.4)
     COMMAND = 1  # for the ledger
     VOTERS = 2  # a configuration (thesis, section 4.3)
+    SESSION = 3  # a client's session begins (thesis, section 6.3)
+    BATCH = 4  # commands of one session, for the registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +158,16 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class VoteRequest:
-    """RequestVote; with `pre` set it asks whether a vote would be granted (thesis, 9.6)."""
+    """RequestVote; with `pre` set it asks whether a vote would be granted (thesis, 9.6). With
+    `transfer` set the leader itself has asked for this election (3.10). `reach` is how many voters,
+    itself included, the candidate has heard from directly of late."""
 
     term: int
     last_index: int
     last_term: int
     pre: bool
+    transfer: bool
+    reach: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +182,8 @@ class VoteReply:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """AppendEntries. `request` numbers the leader's messages to this follower within a term."""
+    """AppendEntries. `request` numbers all messages of a leader within its term; 0 wants no answer
+    unless the logs do not match (it only tells the commit index)."""
 
     term: int
     request: int
@@ -188,40 +195,132 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class AppendReply:
-    """On success `index` is the highest entry known to match and durable here; otherwise it is
-    where to try next: the first index of the conflicting term, or the end of a short log."""
+    """Answers `request` of term `asked`. On success `index` is the highest entry known to match and
+    durable here; otherwise it is where to try next: the first index of the conflicting term, or
+    the end of a short log. `last_index` is the end of the log here."""
+
+    term: int
+    asked: int
+    request: int
+    success: bool
+    index: int
+    last_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotPart:
+    """Bytes of a snapshot of the log up to `index`, from `offset` on (paper, section 7; thesis,
+    5.1). `digest` is SHA-256 over the whole, which has `size` bytes and is the same on every node,
+    so that parts of one may come from several. With request 0 it answers a LearnRequest."""
 
     term: int
     request: int
-    success: bool
+    index: int
+    digest: bytes
+    size: int
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotReply:
+    """`offset` bytes are here; when that is all, the snapshot is durable and in force."""
+
+    term: int
+    asked: int
+    request: int
+    index: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutNow:
+    """From the leader: campaign at once, you shall lead (thesis, section 3.10)."""
+
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resigned:
+    """From a leader that has stepped down in this term: do not wait for it."""
+
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """Which index must be applied before a read is linearizable (ReadIndex; thesis, 6.4)? `lease`
+    allows the answer from a lease (6.4.1)."""
+
+    read: int
+    lease: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReply:
+    """`read` may be answered by whoever has applied `index`."""
+
+    read: int
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """A command for the leader to append. Unanswered: its effect shows in the ledger. `hops`
-    says how often it may be passed on to whoever the receiver takes for the leader."""
+    """Something for the leader to append. Unanswered: its effect shows in the log. `hops` says how
+    often it may be passed on to whoever the receiver takes for the leader."""
 
-    command: bytes
+    kind: EntryKind
+    data: bytes
     hops: int
 
 
 @dataclass(frozen=True, slots=True)
 class LearnRequest:
-    """From a node that is no voter: committed entries from `first` on, please."""
+    """From a node that is no voter: committed entries from `first` on, please. If they are gone,
+    then the snapshot; of one up to index `snapshot` there are `offset` bytes already."""
 
     first: int
+    snapshot: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Committed entries, for a node that is no voter. The leader is never asked for them."""
+    """Committed entries, for a node that is no voter. The leader is never asked for them. `chain`
+    is the hash chain of the log after the last of them."""
 
     entries: tuple[LogEntry, ...]
     committed: int
+    chain: bytes
 
 
-OfLog: TypeAlias = VoteRequest | VoteReply | Append | AppendReply | Propose | LearnRequest | Learned
+OfRaft: TypeAlias = (
+    VoteRequest
+    | VoteReply
+    | Append
+    | AppendReply
+    | SnapshotPart
+    | SnapshotReply
+    | TimeoutNow
+    | Resigned
+    | LearnRequest
+    | Learned
+)
+OfLog: TypeAlias = (
+    VoteRequest
+    | VoteReply
+    | Append
+    | AppendReply
+    | SnapshotPart
+    | SnapshotReply
+    | TimeoutNow
+    | Resigned
+    | LearnRequest
+    | Learned
+    | ReadRequest
+    | ReadReply
+    | Propose
+)
 
 
 @dataclass(frozen=True, slots=True)
