@@ -46,9 +46,20 @@ class RaftConfig:
 
     heartbeat_ns: Nanoseconds = 250 * MILLISECOND  # two may be lost before anybody campaigns
     election_timeout_ns: Nanoseconds = 800 * MILLISECOND  # drawn from [T, 2T)
+    vote_repeat_ns: Nanoseconds = 50 * MILLISECOND  # a candidate asks again those who were silent
+    lease_ns: Nanoseconds = 100 * MILLISECOND  # nobody votes so soon after a word of the leader
+    lease_margin: float = 0.1  # of it are not used, since clocks may differ so much in their rate
     append_size_max: int = 512 * 1024  # bytes of entries in one Append
     inflight_max: int = 128  # unanswered Appends per follower
+    inflight_size_max: int = 8 * 1024 * 1024  # and their bytes: a round trip at 100 MB/s
     uncommitted_max: int = 10_000  # entries a leader keeps uncommitted before it takes no more
+    uncommitted_size_max: int = 64 * 1024 * 1024  # and their bytes
+    reads_max: int = 10_000  # that wait at the leader
+    snapshot_part_size: int = 256 * 1024  # bytes: small enough to leave room for heartbeats
+    compact_entries: int = 10_000  # applied since the last snapshot before there is a new one
+    compact_size: int = 32 * 1024 * 1024  # or their bytes, or as many as the last snapshot has
+    trailing_entries: int = 2_000  # kept before the snapshot, for followers that are not far behind
+    disk_stall_ns: Nanoseconds = 2 * SECOND  # without an answer of the disk: others shall lead
     council_size: int = 5  # voters; two may fail
     settle_ns: Nanoseconds = 2 * SECOND  # wait this long for expected members before choosing
 

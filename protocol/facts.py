@@ -140,6 +140,82 @@ class VotersChanged(Fact):
     index: int
     voters: tuple[NodeId, ...]
     outgoing: tuple[NodeId, ...]
+    learners: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderResigned(Fact):
+    """This node stepped down by itself."""
+
+    mark = "="
+    term: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferBegan(Fact):
+    """This leader hands over to `to` as soon as that has the whole log."""
+
+    mark = "="
+    term: int
+    to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded(Fact):
+    """The transfer to `to` was given up: this node leads on."""
+
+    mark = "="
+    term: int
+    to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LogCompacted(Fact):
+    """A snapshot of `size` bytes stands for the log up to `index`."""
+
+    mark = "="
+    index: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInstalled(Fact):
+    """A snapshot from `sender` took the place of the log up to `index`."""
+
+    mark = "="
+    index: int
+    size: int
+    sender: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesLost(Fact):
+    """`node` had acknowledged entries up to `matched`, and now its log ends at `last`: its disk
+    has lost what it said was durable."""
+
+    mark = "!"
+    node: NodeId
+    matched: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainBroken(Fact):
+    """Entries from `sender` up to `index` do not lead to the chain that they should."""
+
+    mark = "!"
+    sender: NodeId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImpairmentEnded(Fact):
+    """This node lost part of its journal and did not vote; now that it is agreed that it does not,
+    it may be made a voter again."""
+
+    mark = "="
+    commit: int
 
 
 # -- store -----------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ from protocol.messages import (
     Summary,
 )
 from protocol.raft import Raft, RaftStatus, Role
-from protocol.raft_log import ENTRY_SIZE_MAX
+from protocol.raft.log import ENTRY_SIZE_MAX
 from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Turn

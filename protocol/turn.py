@@ -11,7 +11,7 @@ collected in order and carried to the other machines before the step ends.
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Abort, Invoke, Record, Reply
+from protocol.effects import Abort, Invoke, Record, Reply, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import LogEntry, Message, OfLog
@@ -29,6 +29,7 @@ class Turn:
         "facts",
         "now",
         "proposals",
+        "reads",
         "records",
         "sequence",
         "wall",
@@ -43,7 +44,8 @@ class Turn:
         self.records: list[Record] = []
         self.after: list[Outgoing] = []
         self.facts: list[Fact] = []
-        self.committed: list[LogEntry] = []
+        self.committed: list[LogEntry | Snapshot] = []
+        self.reads: list[tuple[object, int]] = []
         self.proposals: list[bytes] = []
         self.writes: list[tuple[str, bytes]] = []
 
@@ -71,8 +73,9 @@ class Turn:
         """State what happened."""
         self.facts.append(fact)
 
-    def commit(self, entry: LogEntry) -> None:
-        """Hand a committed log entry on to the ledger, in log order."""
+    def commit(self, entry: LogEntry | Snapshot) -> None:
+        """Hand a committed log entry on to the state machine, in log order; or a snapshot that
+        stands for all up to its index."""
         self.committed.append(entry)
 
     def propose(self, command: bytes) -> None:

@@ -34,7 +34,7 @@ from protocol.ledger import (
     Unit,
     encode_command,
 )
-from protocol.raft_log import ENTRY_SIZE_MAX
+from protocol.raft.log import ENTRY_SIZE_MAX
 from protocol.turn import Turn
 
 _Key: TypeAlias = tuple[str, object, int]  # kind, subject, token

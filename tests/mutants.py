@@ -22,7 +22,7 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Raft, Role
-from protocol.raft_log import Configuration, _agreed, _majority
+from protocol.configuration import Configuration, _agreed, _majority
 from protocol.store import Batch, Entry, Gap, Merged, Store, Version, _entries_of, _Key
 from protocol.turn import Turn
 
@@ -61,7 +61,7 @@ class CommitsOldTerms(Raft):
     """Entries of earlier terms are committed by counting (5.4.2)."""
 
     def _advance_commit(self, turn: Turn) -> None:
-        indexes = {node: progress.match_index for node, progress in self._progress.items()}
+        indexes = {node: progress.match_index for node, progress in self.leadership.progress.items()}
         indexes[self.node] = self._durable
         agreed = self.log.configuration.agreed_index(indexes)
         if agreed > self.commit:
@@ -133,7 +133,7 @@ class IgnoresLowHints(Raft):
     """A refusal that names an index below the match index is taken for an old one."""
 
     def _receive_append_reply(self, turn: Turn, sender: NodeId, message: AppendReply) -> None:
-        progress = self._progress.get(sender)
+        progress = self.leadership.progress.get(sender)
         if progress and not message.success and message.index <= progress.match_index:
             return
         super()._receive_append_reply(turn, sender, message)

@@ -21,22 +21,18 @@ from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
 from protocol.effects import HardState, Record, Restored
+from protocol.errors import Busy, NotLeader
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Agreement,
-    Append,
-    AppendReply,
     EntryKind,
-    Learned,
-    LearnRequest,
     LogEntry,
     OfLog,
-    VoteReply,
-    VoteRequest,
+    OfRaft,
 )
 from protocol.raft import Raft
-from protocol.raft_log import Configuration
+from protocol.configuration import Configuration
 from protocol.sim.disk import Disk
 from protocol.turn import Outgoing, Turn
 
@@ -118,6 +114,7 @@ class Play:
             disk.hard_state = HardState(term, NOBODY)
             disk.entries = list(log)
             self.actors[name] = Actor(self._machine(name, disk.restored()), disk)
+        self.now = config.lease_ns  # until then whoever was started holds its vote back
 
     def __getitem__(self, name: str) -> Raft:
         return self.actors[name].raft
@@ -165,9 +162,8 @@ class Play:
 
     def receive(self, name: str, sender: str, message: OfLog) -> Turn:
         """Give a node a message, as if it came from `sender`."""
-        wanted = (VoteRequest, VoteReply, Append, AppendReply, LearnRequest, Learned)
-        assert isinstance(message, wanted)
-        return self.act(name, lambda turn: self[name].receive(turn, NodeId(sender), message))
+        assert isinstance(message, OfRaft)
+        return self.act(name, lambda turn: self[name].step(turn, NodeId(sender), message))
 
     def deliver(self, sender: str = "", receiver: str = "") -> OfLog | None:
         """Hand over the oldest letter that fits; None if there is none."""
@@ -229,7 +225,14 @@ class Play:
     def propose(self, name: str, command: bytes) -> int | None:
         """Propose at a node: the index, or None. Deliver with `settle`."""
         indexes: list[int | None] = []
-        self.act(name, lambda turn: indexes.append(self[name].propose(turn, command)))
+
+        def deed(turn: Turn) -> None:
+            try:
+                indexes.append(self[name].propose(turn, command))
+            except (NotLeader, Busy):
+                indexes.append(None)
+
+        self.act(name, deed)
         return indexes[0]
 
     def crash(self, name: str) -> None:

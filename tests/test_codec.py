@@ -22,7 +22,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.ledger import AcceptResult, SubmitJob
-from protocol.raft_log import Configuration
+from protocol.configuration import Configuration
 from protocol.store import Batch, Body
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=5)

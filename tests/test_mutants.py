@@ -25,7 +25,7 @@ import protocol.peer
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
 from protocol.raft import Raft
-from protocol.raft_log import Configuration
+from protocol.configuration import Configuration
 from protocol.sim.scenario import Verdict, simulate
 
 Test = Callable[[], object]

@@ -28,7 +28,7 @@ HEARTBEAT = CONFIG.heartbeat_ns
 
 
 def vote_request(term: int, last_index: int = 1, last_term: int = 1) -> VoteRequest:
-    return VoteRequest(term, last_index, last_term, pre=False)
+    return VoteRequest(term, last_index, last_term, pre=False, transfer=False, reach=0)
 
 
 def last_reply(play: Play, name: str) -> Message:
@@ -174,7 +174,7 @@ def test_an_append_of_an_older_term_is_refused_with_the_newer_term() -> None:
     """AppendEntries, rule 1; 5.1: the stale leader steps down when it hears the term."""
     play = Play("abc", terms={"b": 5})
     play.receive("b", "a", Append(4, 1, 1, 1, (), 0))
-    assert last_reply(play, "b") == AppendReply(5, 1, False, 0)
+    assert last_reply(play, "b") == AppendReply(5, 5, 1, False, 0, 0)
     assert play["b"].leader == NOBODY
 
 
@@ -183,7 +183,7 @@ def test_an_append_that_does_not_connect_is_refused() -> None:
     term matches prevLogTerm"."""
     play = Play("abc", logs={"b": log_of(1, 1)})
     play.receive("b", "a", Append(2, 1, 5, 1, (entry(6, 2),), 0))
-    assert last_reply(play, "b") == AppendReply(2, 1, False, 3)
+    assert last_reply(play, "b") == AppendReply(2, 2, 1, False, 3, 3)
     assert play["b"].log.last_index == 2
 
 
@@ -191,7 +191,7 @@ def test_a_refusal_names_the_first_index_of_the_conflicting_term() -> None:
     """5.3, last paragraphs: one round per conflicting term instead of one per entry."""
     play = Play("abc", logs={"b": log_of(1, 2, 2, 2, 2)})
     play.receive("b", "a", Append(4, 1, 5, 3, (), 0))
-    assert last_reply(play, "b") == AppendReply(4, 1, False, 2)
+    assert last_reply(play, "b") == AppendReply(4, 4, 1, False, 2, 2)
 
 
 def test_conflicting_entries_are_replaced() -> None:
@@ -210,7 +210,7 @@ def test_entries_are_dropped_only_in_conflict() -> None:
     turn = play.receive("b", "a", Append(2, 1, 1, 1, (log_of(1, 2)[1],), 0))
     assert play.terms("b") == [1, 2, 2, 2]
     assert turn.records == []
-    assert last_reply(play, "b") == AppendReply(2, 1, True, 2)
+    assert last_reply(play, "b") == AppendReply(2, 2, 1, True, 2, 2)
 
 
 def test_the_commit_index_goes_no_further_than_what_is_known_to_match() -> None:
@@ -229,7 +229,7 @@ def test_an_append_is_on_disk_before_it_is_acknowledged() -> None:
     play.receive("b", "a", Append(1, 2, 2, 1, (), 0))
     assert play.said("b") == [], "an empty Append promises what came before it"
     play.write("b")
-    assert play.said("b") == [AppendReply(1, 1, True, 2), AppendReply(1, 2, True, 2)]
+    assert play.said("b") == [AppendReply(1, 1, 1, True, 2, 2), AppendReply(1, 1, 2, True, 2, 2)]
 
 
 def test_applied_entries_come_once_and_in_order() -> None:
@@ -254,7 +254,7 @@ def test_a_higher_term_makes_a_follower() -> None:
     convert to follower"."""
     play = Play("abc")
     play.elect("a")
-    play.receive("a", "b", AppendReply(7, 1, False, 0))
+    play.receive("a", "b", AppendReply(7, 7, 1, False, 0, 0))
     assert (play["a"].role, play["a"].term, play["a"].vote) == (Role.FOLLOWER, 7, NOBODY)
     assert play.actors["a"].disk.hard_state == HardState(7, NOBODY)
 
@@ -437,11 +437,11 @@ def test_figure_8_an_older_term_s_entry_is_not_committed_by_counting() -> None:
         assert play.deliver()
     assert play["a"].term == 4
     play.lose()
-    play.receive("a", "b", AppendReply(4, 1, True, 2))
-    play.receive("a", "c", AppendReply(4, 1, True, 2))
+    play.receive("a", "b", AppendReply(4, 4, 1, True, 2, 2))
+    play.receive("a", "c", AppendReply(4, 4, 1, True, 2, 2))
     assert play["a"].commit == 0, "entry 2 is on three of five, but of term 2"
-    play.receive("a", "b", AppendReply(4, 2, True, 3))
-    play.receive("a", "c", AppendReply(4, 2, True, 3))
+    play.receive("a", "b", AppendReply(4, 4, 2, True, 3, 3))
+    play.receive("a", "c", AppendReply(4, 4, 2, True, 3, 3))
     assert play["a"].commit == 3, "the own term's no-op commits all before it"
 
 
@@ -466,7 +466,7 @@ def test_backtracking_takes_one_round_per_term() -> None:
     play.elect("a")
     refusals = [fact for fact in play.actors["b"].facts if isinstance(fact, LogTruncated)]
     assert refusals == [LogTruncated(2)]
-    progress = play["a"]._progress[NodeId("b")]
+    progress = play["a"].leadership.progress[NodeId("b")]
     assert progress.match_index == 52
     assert progress.request <= 5, "not one Append for each of fifty entries"
 
@@ -479,7 +479,7 @@ def test_a_hint_below_the_match_index_is_followed() -> None:
     for _ in range(3):
         play.propose("a", b"x")
     play.settle()
-    progress = play["a"]._progress[NodeId("b")]
+    progress = play["a"].leadership.progress[NodeId("b")]
     assert progress.match_index == 5
     play.cut = {("a", "b")}
     play.propose("a", b"lost on its way")

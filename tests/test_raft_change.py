@@ -16,14 +16,14 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Role
-from protocol.raft_log import Configuration
+from protocol.configuration import Configuration
 
 TIMEOUT = CONFIG.election_timeout_ns
 HEARTBEAT = CONFIG.heartbeat_ns
 
 
 def vote_request(term: int, last_index: int = 1, last_term: int = 1) -> VoteRequest:
-    return VoteRequest(term, last_index, last_term, pre=False)
+    return VoteRequest(term, last_index, last_term, pre=False, transfer=False, reach=0)
 
 
 def last_reply(play: Play, name: str) -> Message:
@@ -53,7 +53,7 @@ def test_a_node_that_was_cut_off_does_not_disturb_the_team() -> None:
 
 def test_a_pre_vote_changes_nothing_at_the_voter() -> None:
     play = Play("abc")
-    turn = play.receive("b", "a", VoteRequest(2, 1, 1, pre=True))
+    turn = play.receive("b", "a", VoteRequest(2, 1, 1, pre=True, transfer=False, reach=0))
     assert last_reply(play, "b") == VoteReply(1, 2, True, True)
     assert turn.records == []
     assert (play["b"].term, play["b"].vote) == (1, NOBODY)

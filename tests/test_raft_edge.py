@@ -20,7 +20,7 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
-from protocol.raft import TERM_MAX
+from protocol.raft.core import TERM_MAX
 
 # -- nodes that are no voters ------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def taught() -> Play:
 
 def test_a_learner_catches_up_by_asking_anybody() -> None:
     play = taught()
-    play.receive("b", "l", LearnRequest(1))
+    play.receive("b", "l", LearnRequest(1, 0, 0))
     play.settle()
     assert play.commands("l") == [b"x", b"y"]
     assert play["l"].commit == play["b"].commit == 4
@@ -47,7 +47,7 @@ def test_a_learner_catches_up_by_asking_anybody() -> None:
 
 def test_a_voter_teaches_unasked() -> None:
     play = taught()
-    play.receive("b", "l", LearnRequest(1))
+    play.receive("b", "l", LearnRequest(1, 0, 0))
     play.settle()
     play.propose("a", b"z")
     play.settle()
@@ -68,9 +68,9 @@ def test_nothing_uncommitted_is_taught() -> None:
     play.isolate("a")
     play.propose("a", b"uncommitted")
     play.heal()
-    play.receive("a", "l", LearnRequest(5))
+    play.receive("a", "l", LearnRequest(5, 0, 0))
     assert play.said("a") == []
-    play.receive("a", "l", LearnRequest(0))
+    play.receive("a", "l", LearnRequest(0, 0, 0))
     assert play.said("a") == []
 
 
@@ -139,7 +139,7 @@ def test_a_second_leader_of_one_term_is_refused() -> None:
 def test_a_follower_cannot_have_what_was_never_sent() -> None:
     play = taught()
     with pytest.raises(RemoteProtocolError, match="never sent"):
-        play.receive("a", "b", AppendReply(2, 1, True, 99))
+        play.receive("a", "b", AppendReply(2, 2, 1, True, 99, 99))
 
 
 def test_a_malformed_lesson_is_refused() -> None:
@@ -208,7 +208,7 @@ def test_a_seed_that_refuses_is_not_the_leader_that_is_gone() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        VoteRequest(TERM_MAX + 1, 1, 1, True),
+        VoteRequest(TERM_MAX + 1, 1, 1, True, False, 0),
         VoteReply(TERM_MAX + 1, 1, False, False),
         Append(TERM_MAX + 1, 1, 0, 0, (), 0),
         AppendReply(TERM_MAX + 1, 1, False, 0),
@@ -228,7 +228,7 @@ def test_an_answer_from_before_a_voter_came_back_counts_for_nothing() -> None:
     play = Play("abc")
     play.elect("a")
     play.heartbeat("a")
-    progress = play["a"]._progress[NodeId("b")]
+    progress = play["a"].leadership.progress[NodeId("b")]
     heard, answered = progress.heard_at, progress.answered
     play.wait(1)
     play.receive("a", "b", AppendReply(play["a"].term, progress.request + 1, True, 0))

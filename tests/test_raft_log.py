@@ -6,7 +6,8 @@ import pytest
 from raft_hand import entry, log_of, voters_entry
 
 from protocol.identity import NodeId
-from protocol.raft_log import NO_CONFIGURATION, Configuration, RaftLog
+from protocol.configuration import NO_CONFIGURATION, Configuration
+from protocol.raft.log import RaftLog
 
 
 def nodes(names: str) -> tuple[NodeId, ...]:

@@ -11,7 +11,7 @@ from protocol.effects import Reply
 from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Quorum, Task
 from protocol.ledger import LATE_MAX, AcceptResult, FenceTask, SubmitJob
-from protocol.raft_log import ENTRY_SIZE_MAX
+from protocol.raft.log import ENTRY_SIZE_MAX
 from protocol.turn import Turn
 from protocol.wishes import Wishes
 

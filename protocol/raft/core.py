@@ -1,4 +1,4 @@
-"""Raft: one leader, one log (Ongaro and Ousterhout 2014; section numbers "thesis" are Ongaro's).
+"""Raft: one leader, one log (Ongaro and Ousterhout 2014; "thesis" is Ongaro's, 2014).
 
 Invariants (Figure 3 of the paper): election safety, leader append-only, log matching, leader
 completeness, state machine safety. Kept here by: one vote per term, durable before it is told;
@@ -9,13 +9,17 @@ conflict only.
     ------------   --------------------------------------------   -------------
     FOLLOWER       no leader for an election time-out             PRE_CANDIDATE
     PRE_CANDIDATE  a majority would vote for us (thesis, 9.6)     CANDIDATE, term + 1
+    FOLLOWER       the leader hands over to us (thesis, 3.10)     CANDIDATE, term + 1
     CANDIDATE      a majority voted for us                        LEADER
     CANDIDATE      no majority within an election time-out        PRE_CANDIDATE
     LEADER         no majority heard of for a time-out (6.2)      FOLLOWER
+    LEADER         its disk does not answer                       FOLLOWER
     any            a higher term, or this term's leader           FOLLOWER
 
-This class does no IO and reads no clock: the host calls `receive`, `tick`, `persisted`,
-`propose`, and finds in the turn what to do.
+This class does no IO and reads no clock. A host calls it and finds in the turn what to do; by hand
+it is easier through `protocol.raft.by_hand.RaftNode`. What only a leader knows and does is in
+`Leadership`, what a candidate counts in `Candidacy`; both exist only while the role does. A
+follower's part is `Following`.
 """
 
 from __future__ import annotations
@@ -30,11 +34,24 @@ from random import Random
 from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
-from protocol.effects import AppendEntries, HardState, Restored
-from protocol.errors import RemoteProtocolError
+from protocol.configuration import Change, Configuration, Transition, changed, left
+from protocol.effects import (
+    AppendEntries,
+    DropLog,
+    HardState,
+    KeepImpairment,
+    KeepSnapshot,
+    Record,
+    Restored,
+    Snapshot,
+)
+from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
 from protocol.facts import (
     EntryCommitted,
+    ImpairmentEnded,
     LeaderElected,
+    LeaderResigned,
+    LogCompacted,
     LogTruncated,
     RoleChanged,
     VoteGranted,
@@ -48,10 +65,19 @@ from protocol.messages import (
     Learned,
     LearnRequest,
     LogEntry,
+    OfRaft,
+    Resigned,
+    SnapshotPart,
+    SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
-from protocol.raft_log import ENTRY_SIZE_MAX, Configuration, RaftLog
+from protocol.raft.candidacy import Candidacy
+from protocol.raft.following import Following
+from protocol.raft.leadership import Leadership
+from protocol.raft.log import ENTRY_SIZE_MAX, RaftLog
+from protocol.raft.progress import EncodedSnapshot
 from protocol.turn import Turn
 
 TERM_MAX = 2**62
@@ -64,20 +90,6 @@ class Role(Enum):
     LEADER = "leader"
 
 
-@dataclass(slots=True)
-class Progress:
-    """What a leader knows of one follower. While `probing`, one Append at a time feels for the
-    place where the logs match; afterwards Appends are pipelined (thesis, 10.2.1)."""
-
-    next_index: int
-    match_index: int
-    heard_at: Nanoseconds
-    probing: bool = True
-    waiting: bool = False  # a probe is on its way
-    request: int = 0
-    answered: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class RaftStatus:
     """A picture of the machine, for people and tests."""
@@ -86,14 +98,27 @@ class RaftStatus:
     term: int
     leader: NodeId
     vote: NodeId
+    first_index: int
     last_index: int
     commit: int
     voters: tuple[NodeId, ...]
     outgoing: tuple[NodeId, ...]
+    learners: tuple[NodeId, ...]
+    impaired: bool
+    progress: tuple[tuple[NodeId, str], ...] = ()  # at a leader: follower, its state in words
+
+
+@dataclass(slots=True)
+class _Write:
+    """Something on its way to the disk: the log up to `last_index` if it holds entries."""
+
+    sequence: int
+    last_index: int
+    since: Nanoseconds
 
 
 class Raft:
-    """One node's part in the agreement. A node that is no voter follows by `learn` instead."""
+    """One node's part in the agreement. A node that is no voter follows, or learns from others."""
 
     def __init__(
         self,
@@ -109,17 +134,21 @@ class Raft:
         self.role = Role.FOLLOWER
         self.term = restored.hard_state.term
         self.vote = restored.hard_state.vote
-        self.log = RaftLog(restored.entries)
+        self.log = RaftLog(restored.entries, restored.snapshot)
         self.leader: NodeId = NOBODY
-        self.commit = 0
-        self._durable = self.log.last_index
-        self._unstable: deque[tuple[int, int]] = deque()  # (persist sequence, last index)
+        self.commit = self.log.snapshot_index
+        self.impaired = restored.impaired
+        self.reach = 1  # voters that are heard from directly, this one included; the host knows
+        self.leadership: Leadership | None = None
+        self.candidacy: Candidacy | None = None
+        self.following = Following(self)
+        self.durable = self.log.last_index
+        self._writes: deque[_Write] = deque()
+        self._encoded: EncodedSnapshot | None = None
         self._heard_leader_at: Nanoseconds | None = None
-        self._election_at = now + self._draw_timeout()
-        self._heartbeat_at: Nanoseconds = 0
-        self._quorum_check_at: Nanoseconds = 0
-        self._grants: set[NodeId] = set()
-        self._progress: dict[NodeId, Progress] = {}
+        # A restart forgets when a leader was heard: hold back as if that had been just now.
+        self._promised_until = now + config.lease_ns if self.term else now
+        self._election_at = now + self.draw_timeout()
 
     def __repr__(self) -> str:
         return (
@@ -130,27 +159,54 @@ class Raft:
     # -- what the host may ask ----------------------------------------------------------------
 
     @property
+    def configuration(self) -> Configuration:
+        """The one in force: the latest in the log, committed or not."""
+        return self.log.configuration
+
+    @property
     def is_voter(self) -> bool:
         return self.node in self.log.configuration
 
+    @property
+    def may_campaign(self) -> bool:
+        return self.is_voter and not self.impaired
+
     def status(self) -> RaftStatus:
-        configuration = self.log.configuration
+        """What the machine looks like now."""
+        found = self.log.configuration
+        followers = self.leadership.progress if self.leadership else {}
         return RaftStatus(
             role=self.role.value,
             term=self.term,
             leader=self.leader,
             vote=self.vote,
+            first_index=self.log.first_index,
             last_index=self.log.last_index,
             commit=self.commit,
-            voters=configuration.voters,
-            outgoing=configuration.outgoing,
+            voters=found.voters,
+            outgoing=found.outgoing,
+            learners=found.learners,
+            impaired=self.impaired,
+            progress=tuple((node, repr(each)) for node, each in followers.items()),
         )
 
     def deadline(self) -> Nanoseconds | None:
         """When `tick` is due; None for a node that never campaigns."""
-        if self.role is Role.LEADER:
-            return min(self._heartbeat_at, self._quorum_check_at)
-        return self._election_at if self.is_voter else None
+        if self.leadership is not None:
+            return self.leadership.deadline()
+        if not self.may_campaign:
+            return None
+        if self.candidacy is not None:
+            return min(self._election_at, self.candidacy.repeat_at)
+        return self._election_at
+
+    def disk_waits_since(self) -> Nanoseconds | None:
+        """When the oldest write that is not durable yet was asked for; None if there is none."""
+        return self._writes[0].since if self._writes else None
+
+    def is_disk_stalled(self, now: Nanoseconds) -> bool:
+        """Whether the disk owes an answer for so long that others should lead."""
+        return bool(self._writes) and now - self._writes[0].since > self.config.disk_stall_ns
 
     # -- inputs -------------------------------------------------------------------------------
 
@@ -158,416 +214,193 @@ class Raft:
         """Start a cluster of which this node is the only voter. Once in a cluster's life."""
         assert self.log.last_index == 0, "only an empty log can be founded"
         self.term = 1
-        turn.persist(HardState(self.term, self.vote))
+        self.persist(turn, HardState(self.term, self.vote))
         data = codec.pack_value(Configuration((self.node,)))
-        self._append(turn, (LogEntry(1, 1, EntryKind.VOTERS, data),))
+        self.append(turn, (LogEntry(1, 1, EntryKind.VOTERS, data),))
+        self._promised_until = turn.now
         self.campaign(turn)
 
-    def receive(
+    def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+        """Take a message from another node. RemoteProtocolError if it breaks the protocol."""
+        match message:
+            case LearnRequest():
+                self.following.receive_learn_request(turn, sender, message)
+            case Learned():
+                self.following.receive_learned(turn, sender, message)
+            case _:
+                check_term(message.term)
+                self._step_of_term(turn, sender, message)
+
+    def _step_of_term(
         self,
         turn: Turn,
         sender: NodeId,
-        message: VoteRequest | VoteReply | Append | AppendReply | LearnRequest | Learned,
+        message: VoteRequest
+        | VoteReply
+        | Append
+        | AppendReply
+        | SnapshotPart
+        | SnapshotReply
+        | TimeoutNow
+        | Resigned,
     ) -> None:
-        """Take a message from another node. RemoteProtocolError if it breaks the protocol."""
-        if isinstance(message, VoteRequest | VoteReply | Append | AppendReply):
-            check_term(message.term)
         match message:
             case VoteRequest():
                 self._receive_vote_request(turn, sender, message)
             case VoteReply():
                 self._receive_vote_reply(turn, sender, message)
             case Append():
-                self._receive_append(turn, sender, message)
-            case AppendReply():
-                self._receive_append_reply(turn, sender, message)
-            case LearnRequest():
-                self._receive_learn_request(turn, sender, message)
-            case Learned():
-                self._learn(turn, sender, message)
+                self.following.receive_append(turn, sender, message)
+            case SnapshotPart():
+                self.following.receive_snapshot_part(turn, sender, message)
+            case AppendReply() | SnapshotReply():
+                if message.term > self.term:
+                    self.become_follower(turn, message.term, NOBODY)
+                elif self.leadership is not None and message.asked == self.term:
+                    self.leadership.receive_reply(turn, sender, message)
+            case TimeoutNow():
+                self._receive_timeout_now(turn, sender, message)
+            case Resigned():
+                if message.term == self.term:
+                    self.lose_leader(turn, sender)
 
     def tick(self, turn: Turn) -> None:
         """A deadline may have come."""
-        if self.role is Role.LEADER:
-            if turn.now >= self._quorum_check_at:
-                self._check_quorum(turn)
-            if self.role is Role.LEADER and turn.now >= self._heartbeat_at:
-                self._broadcast(turn, heartbeat=True)
-        elif self.is_voter and turn.now >= self._election_at:
-            self.campaign(turn)
+        if self.leadership is not None:
+            self.leadership.tick(turn)
+        elif self.may_campaign:
+            if turn.now >= self._election_at:
+                self._election_at = turn.now + self.draw_timeout()
+                if not self.is_disk_stalled(turn.now):
+                    self.campaign(turn)
+            elif self.candidacy is not None and turn.now >= self.candidacy.repeat_at:
+                self.candidacy.ask(turn)
 
     def persisted(self, turn: Turn, sequence: int) -> None:
         """Everything up to this persist sequence is durable."""
-        while self._unstable and self._unstable[0][0] <= sequence:
-            self._durable = max(self._durable, self._unstable.popleft()[1])
-        if self.role is Role.LEADER:
-            self._advance_commit(turn)
+        while self._writes and self._writes[0].sequence <= sequence:
+            self.durable = max(self.durable, self._writes.popleft().last_index)
+        if self.leadership is not None:
+            self.leadership.advance_commit(turn)
 
-    def propose(self, turn: Turn, command: bytes) -> int | None:
-        """Append a command if this node leads and has room: its index, else None."""
-        if self.role is not Role.LEADER:
-            return None
-        assert len(command) <= ENTRY_SIZE_MAX, "an entry that fits no Append is never replicated"
-        if self.log.last_index - self.commit >= self.config.uncommitted_max:
-            return None
-        return self._append_own(turn, EntryKind.COMMAND, command)
+    def propose(self, turn: Turn, data: bytes, kind: EntryKind = EntryKind.COMMAND) -> int:
+        """Append a command: its index, which is its own only while the term lasts. NotLeader or
+        Busy: it was not appended."""
+        leadership = self._lead()
+        if len(data) > ENTRY_SIZE_MAX:
+            raise RemoteProtocolError(f"a command of {len(data)} bytes fits no Append")
+        if leadership.transferee:
+            raise Busy(f"leadership is being handed over to {leadership.transferee}")
+        if leadership.tail_is_full(len(data)):
+            raise Busy("too much is not committed yet; try again")
+        return self.append_own(turn, kind, data)
 
-    def change_voters(self, turn: Turn, voters: tuple[NodeId, ...]) -> bool:
-        """Begin the change to `voters` by joint consensus (thesis, 4.3); False if not now.
+    def change(
+        self, turn: Turn, changes: Sequence[Change], transition: Transition = Transition.AUTO
+    ) -> int:
+        """Begin to change the voters or learners: the index of the new configuration, which is in
+        force from now on (thesis, 4.1). NotLeader or ChangeRefused: nothing was changed.
 
-        One change at a time, and only after an entry of this term is committed: the rule that
-        the single-server erratum taught (Ongaro, raft-dev 2015) costs nothing here either.
+        One change at a time, and only after an entry of this term is committed: the rule that the
+        erratum of the single-server change taught (Ongaro, raft-dev 2015).
         """
-        configuration = self.log.configuration
-        ready = (
-            self.role is Role.LEADER
-            and not configuration.outgoing
-            and self.log.configuration_index <= self.commit
-            and self.log.term_at(self.commit) == self.term
+        self._lead().check_change()
+        wanted = changed(self.log.configuration, changes, transition)
+        if wanted == self.log.configuration:
+            raise ChangeRefused("that is the configuration already")
+        return self.append_own(turn, EntryKind.VOTERS, codec.pack_value(wanted))
+
+    def leave_joint(self, turn: Turn) -> int:
+        """Leave a joint configuration that was entered explicitly: the index of what follows."""
+        self._lead().check_change()
+        return self.append_own(
+            turn, EntryKind.VOTERS, codec.pack_value(left(self.log.configuration))
         )
-        if not ready or set(voters) == set(configuration.voters) or not voters:
-            return False
-        joint = Configuration(tuple(sorted(voters)), configuration.voters)
-        self._append_own(turn, EntryKind.VOTERS, codec.pack_value(joint))
-        return True
 
     def campaign(self, turn: Turn) -> None:
         """Ask whether we could win; only then raise the term (pre-vote, thesis 9.6)."""
-        assert self.role is not Role.LEADER
-        if not self.is_voter:
-            return
-        self.become_pre_candidate(turn)
-        if self.log.configuration.has_quorum(self._grants):
-            self.become_candidate(turn)
+        assert self.leadership is None
+        if self.may_campaign:
+            self.become_pre_candidate(turn)
+            self._count_votes(turn)
+
+    def transfer(self, turn: Turn, to: NodeId) -> None:
+        """Hand leadership over to a voter, once it has the whole log (thesis, 3.10). Proposals are
+        refused meanwhile; given up after an election time-out. NotLeader, or ChangeRefused."""
+        leadership = self._lead()
+        if to == self.node or to not in self.log.configuration.voters:
+            raise ChangeRefused(f"{to} is not another voter")
+        leadership.begin_transfer(turn, to)
+
+    def read_index(self, turn: Turn, context: object, lease: bool = False) -> None:
+        """Ask from which applied index on a read is linearizable: `turn.reads` will have (context,
+        index) in this or a later turn, or never if leadership is lost. NotLeader, or Busy."""
+        self._lead().reads.ask(turn, context, lease)
+
+    def forget_leader(self, turn: Turn) -> None:
+        """Follow nobody, so that a pre-vote is granted at once; the time-out runs on."""
+        if self.role is Role.FOLLOWER and self.leader:
+            self._heard_leader_at = None
+            self.set_leader(turn, NOBODY)
 
     def lose_leader(self, turn: Turn, node: NodeId) -> None:
         """Evidence from outside that `node` is gone: if it leads, do not wait the full time-out.
 
-        The pre-vote still protects a living leader: others refuse while they hear from it.
+        The pre-vote still protects a living leader: others refuse while they hear from it. And
+        nobody votes before the promise to the leader is over, from which it may answer reads.
         """
-        if not node or node != self.leader or self.role is Role.LEADER:
+        if not node or node != self.leader or self.leadership is not None:
             return  # also when a seed, which has no name yet, refuses a node without a leader
-        self._set_leader(turn, NOBODY)
+        self.set_leader(turn, NOBODY)
         self._heard_leader_at = None
-        soon = turn.now + self.random.randrange(self.config.election_timeout_ns // 8)
+        soon = max(turn.now, self._promised_until)
+        soon += self.random.randrange(self.config.election_timeout_ns // 8)
         self._election_at = min(self._election_at, soon)
 
-    # -- roles: the only places where the role changes ----------------------------------------
+    def unreachable(self, turn: Turn, node: NodeId) -> None:
+        """A message to `node` could not be delivered: send it one at a time until it answers."""
+        if self.leadership is not None:
+            self.leadership.unreachable(node)
+        self.lose_leader(turn, node)
 
-    def become_follower(self, turn: Turn, term: int, leader: NodeId) -> None:
-        assert term >= self.term
-        if term > self.term:
-            self.term, self.vote = term, NOBODY
-            turn.persist(HardState(term, NOBODY))
-            self._set_leader(turn, NOBODY)
-        if self.role is not Role.FOLLOWER:
-            self.role = Role.FOLLOWER
-            self._progress.clear()
-            self._election_at = turn.now + self._draw_timeout()
-            turn.report(RoleChanged(self.role.value, self.term))
-        if leader:
-            self._set_leader(turn, leader)
-            self._heard_leader_at = turn.now
-            self._election_at = turn.now + self._draw_timeout()
+    def compact(self, turn: Turn, index: int, state: bytes) -> None:
+        """Let a snapshot of the state machine after `index` stand for the log up to there. Some
+        entries before stay, for followers that are not far behind."""
+        assert self.log.snapshot_index < index <= self.commit
+        snapshot = self.snapshot_at(index, state)
+        keep_from = max(self.log.first_index, index + 1 - self.config.trailing_entries)
+        self.log.compact(snapshot, keep_from)
+        self.persist(turn, KeepSnapshot(snapshot, keep_from, replace=False))
+        turn.report(LogCompacted(index, len(state)))
 
-    def become_pre_candidate(self, turn: Turn) -> None:
-        assert self.role is not Role.LEADER
-        assert self.is_voter
-        if self.role is not Role.PRE_CANDIDATE:
-            self.role = Role.PRE_CANDIDATE
-            turn.report(RoleChanged(self.role.value, self.term))
-        self._set_leader(turn, NOBODY)
-        self._heard_leader_at = None
-        self._grants = {self.node}
-        self._election_at = turn.now + self._draw_timeout()
-        self._request_votes(turn, self.term + 1, pre=True)
-
-    def become_candidate(self, turn: Turn) -> None:
-        assert self.role is Role.PRE_CANDIDATE
-        self.role = Role.CANDIDATE
-        self.term, self.vote = self.term + 1, self.node
-        turn.persist(HardState(self.term, self.vote))
-        turn.report(RoleChanged(self.role.value, self.term))
-        turn.report(VoteGranted(self.term, self.node))
-        self._grants = {self.node}
-        self._election_at = turn.now + self._draw_timeout()
-        self._request_votes(turn, self.term, pre=False)
-        if self.log.configuration.has_quorum(self._grants):
-            self.become_leader(turn)
-
-    def become_leader(self, turn: Turn) -> None:
-        assert self.role is Role.CANDIDATE
-        assert self.log.configuration.has_quorum(self._grants)
-        self.role = Role.LEADER
-        self._progress.clear()
-        turn.report(RoleChanged(self.role.value, self.term))
-        self._set_leader(turn, self.node)
-        self._quorum_check_at = turn.now + self.config.election_timeout_ns
-        self._heartbeat_at = turn.now
-        # An entry of the own term commits all before it (thesis, 6.4; paper, 5.4.2).
-        self._append_own(turn, EntryKind.NOOP, b"")
-
-    # -- elections ----------------------------------------------------------------------------
-
-    def _draw_timeout(self) -> Nanoseconds:
-        timeout = self.config.election_timeout_ns
-        return timeout + self.random.randrange(timeout)
-
-    def _request_votes(self, turn: Turn, term: int, pre: bool) -> None:
-        request = VoteRequest(term, self.log.last_index, self.log.last_term, pre)
-        for voter in self.log.configuration.members:
-            if voter != self.node:
-                # The request says that our own vote is cast: that must be durable first.
-                turn.send_durable(voter, request)
-
-    def _hears_leader(self, now: Nanoseconds) -> bool:
-        """Stickiness (thesis, 4.2.3): whoever heard a leader lately disturbs no term of it."""
-        if self.role is Role.LEADER:
-            return True
-        heard = self._heard_leader_at
-        return heard is not None and now - heard < self.config.election_timeout_ns
-
-    def _receive_vote_request(self, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
-        up_to_date = (message.last_term, message.last_index) >= (
-            self.log.last_term,
-            self.log.last_index,
-        )
-        if message.term > self.term and self._hears_leader(turn.now):
-            granted = False
-        elif message.pre:
-            granted = message.term > self.term and up_to_date
-        else:
-            if message.term > self.term:
-                self.become_follower(turn, message.term, NOBODY)
-            granted = message.term == self.term and self.vote in (NOBODY, sender) and up_to_date
-            if granted and self.vote != sender:
-                self.vote = sender
-                turn.persist(HardState(self.term, self.vote))
-                turn.report(VoteGranted(self.term, sender))
-            if granted:
-                self._election_at = turn.now + self._draw_timeout()
-        turn.send_durable(sender, VoteReply(self.term, message.term, granted, message.pre))
-
-    def _receive_vote_reply(self, turn: Turn, sender: NodeId, message: VoteReply) -> None:
-        if message.term > self.term:
-            self.become_follower(turn, message.term, NOBODY)
-            return
-        wanted = {
-            Role.PRE_CANDIDATE: (self.term + 1, True),
-            Role.CANDIDATE: (self.term, False),
-        }.get(self.role)
-        if not message.granted or (message.asked, message.pre) != wanted:
-            return  # refused, or the answer to an older question
-        self._grants.add(sender)
-        if self.log.configuration.has_quorum(self._grants):
-            if self.role is Role.PRE_CANDIDATE:
-                self.become_candidate(turn)
-            else:
-                self.become_leader(turn)
-
-    def _check_quorum(self, turn: Turn) -> None:
-        """A leader that a majority does not answer steps down (thesis, 6.2)."""
-        timeout = self.config.election_timeout_ns
-        self._quorum_check_at = turn.now + timeout
-        heard = {
-            node
-            for node, progress in self._progress.items()
-            if turn.now - progress.heard_at < timeout
-        }
-        if not self.log.configuration.has_quorum(heard | {self.node}):
-            self.become_follower(turn, self.term, NOBODY)
-            self._set_leader(turn, NOBODY)
-
-    def _set_leader(self, turn: Turn, leader: NodeId) -> None:
-        if leader != self.leader:
-            self.leader = leader
-            turn.report(LeaderElected(self.term, leader))
-
-    # -- replication: the leader's side ---------------------------------------------------------
-
-    def _append_own(self, turn: Turn, kind: EntryKind, data: bytes) -> int:
-        entry = LogEntry(self.log.last_index + 1, self.term, kind, data)
-        self._append(turn, (entry,))
-        self._broadcast(turn)
-        return entry.index
-
-    def _append(self, turn: Turn, entries: Sequence[LogEntry]) -> None:
-        before = self.log.configuration_index
-        self.log.extend(entries)
-        turn.persist(AppendEntries(tuple(entries)))
-        self._unstable.append((turn.sequence, self.log.last_index))
-        if self.log.configuration_index != before:
+    def install(self, turn: Turn, snapshot: Snapshot, configuration_before: int) -> None:
+        """The log stands on a snapshot from elsewhere: hand it on in place of entries."""
+        assert snapshot.index > self.commit
+        self.commit = snapshot.index
+        turn.commit(snapshot)
+        if self.log.configuration_index != configuration_before:
             self._report_voters(turn)
+        if self.node not in snapshot.configuration.members:
+            self._end_impairment(turn)
 
-    def _report_voters(self, turn: Turn) -> None:
-        configuration = self.log.configuration
-        turn.report(
-            VotersChanged(
-                self.log.configuration_index, configuration.voters, configuration.outgoing
-            )
-        )
+    def encoded_snapshot(self) -> EncodedSnapshot:
+        """The own snapshot as it travels, kept since more than one may want it."""
+        snapshot = self.log.snapshot
+        assert snapshot is not None
+        if self._encoded is None or self._encoded.index != snapshot.index:
+            data = codec.pack_value(snapshot)
+            self._encoded = EncodedSnapshot(snapshot.index, hashlib.sha256(data).digest(), data)
+        return self._encoded
 
-    def _broadcast(self, turn: Turn, heartbeat: bool = False) -> None:
-        for voter in self.log.configuration.members:
-            if voter != self.node:
-                progress = self._progress.get(voter)
-                if progress is None:
-                    progress = Progress(self.log.last_index, 0, turn.now)
-                    self._progress[voter] = progress
-                self._replicate(turn, voter, progress, heartbeat)
-        if heartbeat:
-            self._heartbeat_at = turn.now + self.config.heartbeat_ns
+    def snapshot_at(self, index: int, state: bytes) -> Snapshot:
+        """`state` after the entry `index`, with what belongs to it."""
+        term, chain = self.log.term_at(index), self.log.chain_at(index)
+        assert term is not None
+        assert chain is not None
+        at, configuration = self.log.configuration_at(index)
+        return Snapshot(index, term, configuration, at, chain, self.log.origin, state)
 
-    def _replicate(
-        self, turn: Turn, follower: NodeId, progress: Progress, heartbeat: bool = False
-    ) -> None:
-        """Send what the follower lacks, as far as the window allows; a heartbeat in any case."""
-        sent = False
-        while True:
-            blocked = progress.waiting or (
-                progress.request - progress.answered >= self.config.inflight_max
-            )
-            behind = progress.next_index <= self.log.last_index
-            if (blocked or not behind) and (sent or not heartbeat):
-                return
-            previous = progress.next_index - 1
-            entries = (
-                self.log.slice(progress.next_index, self.config.append_size_max)
-                if behind and not blocked
-                else ()
-            )
-            progress.request += 1
-            previous_term = self.log.term_at(previous)
-            assert previous_term is not None
-            turn.send(
-                follower,
-                Append(self.term, progress.request, previous, previous_term, entries, self.commit),
-            )
-            sent = True
-            if progress.probing:
-                progress.waiting = True
-                return
-            progress.next_index += len(entries)
-
-    def _receive_append_reply(self, turn: Turn, sender: NodeId, message: AppendReply) -> None:
-        if message.term > self.term:
-            self.become_follower(turn, message.term, NOBODY)
-            return
-        progress = self._progress.get(sender)
-        if self.role is not Role.LEADER or message.term < self.term or progress is None:
-            return
-        if message.request > progress.request:
-            return  # the answer to a request from before this voter was removed and came back
-        progress.heard_at = turn.now
-        progress.answered = max(progress.answered, message.request)
-        if message.success:
-            if message.index > self.log.last_index:
-                raise RemoteProtocolError(f"{sender} has entries that its leader never sent")
-            progress.match_index = max(progress.match_index, message.index)
-            progress.next_index = max(progress.next_index, progress.match_index + 1)
-            progress.probing = progress.waiting = False
-            self._advance_commit(turn)
-        else:  # the hint may lie below what is known to match, and is then no older for that
-            hint = min(message.index, self.log.last_index + 1)
-            progress.next_index = max(hint, progress.match_index + 1)
-            progress.probing, progress.waiting = True, False
-        if self.role is Role.LEADER and sender in self._progress:
-            self._replicate(turn, sender, progress)
-
-    def _advance_commit(self, turn: Turn) -> None:
-        indexes = {node: progress.match_index for node, progress in self._progress.items()}
-        indexes[self.node] = self._durable
-        agreed = self.log.configuration.agreed_index(indexes)
-        # Only entries of the current term are committed by counting replicas (paper, 5.4.2).
-        if agreed <= self.commit or self.log.term_at(agreed) != self.term:
-            return
-        self._commit_to(turn, agreed)
-        self._finish_change(turn)
-        if self.role is Role.LEADER:
-            self._broadcast(turn, heartbeat=True)  # tell the commit at once: hand-on delay
-
-    def _finish_change(self, turn: Turn) -> None:
-        """After a committed joint configuration comes the new one; a leader that is no longer in
-        it steps down once that is committed too (thesis, 4.2.2)."""
-        configuration = self.log.configuration
-        if self.log.configuration_index > self.commit:
-            return
-        if configuration.outgoing:
-            final = Configuration(configuration.voters)
-            self._append_own(turn, EntryKind.VOTERS, codec.pack_value(final))
-        elif self.node not in configuration:
-            self._broadcast(turn, heartbeat=True)
-            self.become_follower(turn, self.term, NOBODY)
-            self._set_leader(turn, NOBODY)
-        else:
-            for node in [node for node in self._progress if node not in configuration]:
-                del self._progress[node]
-
-    def _commit_to(self, turn: Turn, index: int) -> None:
-        assert self.commit < index <= self.log.last_index
-        for at in range(self.commit + 1, index + 1):
-            entry = self.log.entry(at)
-            checksum = hashlib.sha256(b"%d %s" % (entry.kind.value, entry.data)).hexdigest()[:16]
-            turn.report(EntryCommitted(at, entry.term, checksum))
-            turn.commit(entry)
-        self.commit = index
-
-    # -- replication: the follower's side -------------------------------------------------------
-
-    def _receive_append(self, turn: Turn, sender: NodeId, message: Append) -> None:
-        if message.term < self.term:
-            turn.send_durable(sender, AppendReply(self.term, message.request, False, 0))
-            return
-        if self.role is Role.LEADER and message.term == self.term:
-            raise RemoteProtocolError(f"{sender} claims to lead term {self.term} as well")
-        check_run(message.entries, message.previous_index, message.previous_term, message.term)
-        self.become_follower(turn, message.term, sender)
-        if self.log.term_at(message.previous_index) != message.previous_term:
-            hint = self._backtrack(message.previous_index)
-            turn.send_durable(sender, AppendReply(self.term, message.request, False, hint))
-            return
-        self._store_entries(turn, message.entries)
-        matched = message.previous_index + len(message.entries)
-        # The leader's commit index may lie beyond what this message proves to match.
-        if min(message.commit, matched) > self.commit:
-            self._commit_to(turn, min(message.commit, matched))
-        turn.send_durable(sender, AppendReply(self.term, message.request, True, matched))
-
-    def _backtrack(self, previous: int) -> int:
-        if previous > self.log.last_index:
-            return self.log.last_index + 1
-        return max(self.log.first_index_of_term(previous), self.commit + 1)
-
-    def _store_entries(self, turn: Turn, entries: Sequence[LogEntry]) -> None:
-        """Append what is new; truncate at the first conflict only (paper, Figure 2, rule 3)."""
-        for at, entry in enumerate(entries):
-            term = self.log.term_at(entry.index)
-            if term == entry.term:
-                continue
-            if term is not None:
-                self._truncate(turn, entry.index)
-            self._append(turn, entries[at:])
-            return
-
-    def _truncate(self, turn: Turn, index: int) -> None:
-        if index <= self.commit:
-            raise RemoteProtocolError(f"asked to replace the committed entry {index}")
-        before = self.log.configuration_index
-        self.log.truncate(index)
-        self._durable = min(self._durable, index - 1)
-        self._unstable = deque(
-            (sequence, min(last, index - 1)) for sequence, last in self._unstable
-        )
-        turn.report(LogTruncated(index))
-        if self.log.configuration_index != before:
-            self._report_voters(turn)
-
-    # -- nodes that are no voters -----------------------------------------------------------------
-
-    def _receive_learn_request(self, turn: Turn, sender: NodeId, message: LearnRequest) -> None:
-        if 1 <= message.first <= self.commit:
-            entries = self.log.slice(message.first, self.config.append_size_max, self.commit)
-            turn.send(sender, Learned(entries, self.commit))
+    # -- another log -----------------------------------------------------------------------------
 
     def hear_of_leader(self, turn: Turn, term: int, leader: NodeId) -> None:
         """Hearsay, for a node that is no voter and gets nothing from the leader itself. It helps to
@@ -577,60 +410,276 @@ class Raft:
             return
         if term > self.term:
             self.become_follower(turn, term, NOBODY)
-        self._set_leader(turn, leader)
+        self.set_leader(turn, leader)
 
     def give_up_log(self, turn: Turn) -> None:
-        """Follow no log any more, to take another one from its beginning. Only a log with which
-        nothing is lost; its entries stay on the disk until those of the other replace them."""
-        assert not self.log.is_settled
+        """Follow no log any more, to take another one from its beginning: one with which nothing
+        is lost, or one that an operator has declared lost by rescuing the team elsewhere."""
         self.become_follower(turn, self.term, NOBODY)
-        self._set_leader(turn, NOBODY)
+        self.set_leader(turn, NOBODY)
+        self.following.forget()
         self.log = RaftLog()
-        self.commit = self._durable = 0
-        self._unstable.clear()
+        self.commit = self.durable = 0
+        for write in self._writes:
+            write.last_index = 0
+        self.persist(turn, DropLog())
 
-    def teach(self, turn: Turn, node: NodeId, first: int) -> None:
-        """Send committed entries from `first` on to a node that is no voter, unasked."""
-        self._receive_learn_request(turn, node, LearnRequest(first))
+    def rescue(self, turn: Turn) -> None:
+        """An operator's word that the majority is lost for good: take the own log for the agreed
+        one, vote alone, and begin a new epoch, in which those of the old one have no say. Whatever
+        only the others had is lost, and may have been acknowledged."""
+        if self.leadership is not None or self.candidacy is not None:
+            self.become_follower(turn, self.term, NOBODY)
+        last, configuration = self.log.last_index, self.log.configuration
+        assert last, "there is no log to rescue"
+        # Votes of the old epoch mean nothing in the new one; a term that nobody has used does.
+        self.term, self.vote = max(self.term, self.log.last_term) + 1, NOBODY
+        self.persist(turn, HardState(self.term, self.vote))
+        alone = Configuration((self.node,), epoch=configuration.epoch + 1)
+        data = codec.pack_value(alone)
+        self.append(turn, (LogEntry(last + 1, self.term, EntryKind.VOTERS, data),))
+        self._end_impairment(turn)
+        self._promised_until = turn.now
+        self.campaign(turn)
 
-    def _learn(self, turn: Turn, sender: NodeId, message: Learned) -> None:
-        """Take committed entries from somebody who is not our leader. They are final: where the
-        own log differs beyond the commit index, it gives way. They must follow the commit index
-        without a gap, or own entries in between, which nobody confirmed, would pass for committed.
-        """
-        if self.is_voter and self.leader:
-            return  # our leader will send them
-        entries = [entry for entry in message.entries if entry.index > self.commit]
-        if not entries:
+    # -- roles: the only places where the role changes ----------------------------------------
+
+    def become_follower(self, turn: Turn, term: int, leader: NodeId) -> None:
+        """Follow `leader`, or nobody yet, in `term`."""
+        assert term >= self.term
+        if term > self.term:
+            self.term, self.vote = term, NOBODY
+            self.persist(turn, HardState(term, NOBODY))
+            self.set_leader(turn, NOBODY)
+        if self.role is not Role.FOLLOWER:
+            self.role = Role.FOLLOWER
+            self.leadership = self.candidacy = None
+            self._election_at = turn.now + self.draw_timeout()
+            turn.report(RoleChanged(self.role.value, self.term))
+        if leader:
+            self.set_leader(turn, leader)
+            self._heard_leader_at = turn.now
+            self._promised_until = turn.now + self.config.lease_ns
+            self._election_at = turn.now + self.draw_timeout()
+
+    def become_pre_candidate(self, turn: Turn) -> None:
+        assert self.leadership is None
+        assert self.may_campaign
+        if self.role is not Role.PRE_CANDIDATE:
+            self.role = Role.PRE_CANDIDATE
+            turn.report(RoleChanged(self.role.value, self.term))
+        self.set_leader(turn, NOBODY)
+        self._heard_leader_at = None
+        self._election_at = turn.now + self.draw_timeout()
+        self.candidacy = Candidacy(self, self.term + 1, pre=True, transfer=False)
+        self.candidacy.ask(turn)
+
+    def become_candidate(self, turn: Turn, transfer: bool = False) -> None:
+        assert self.role in (Role.PRE_CANDIDATE, Role.FOLLOWER)
+        assert self.may_campaign
+        self.role = Role.CANDIDATE
+        self.set_leader(turn, NOBODY)
+        self.term, self.vote = self.term + 1, self.node
+        self.persist(turn, HardState(self.term, self.vote))
+        turn.report(RoleChanged(self.role.value, self.term))
+        turn.report(VoteGranted(self.term, self.node))
+        self._election_at = turn.now + self.draw_timeout()
+        self.candidacy = Candidacy(self, self.term, pre=False, transfer=transfer)
+        self.candidacy.ask(turn)
+        self._count_votes(turn)
+
+    def become_leader(self, turn: Turn) -> None:
+        assert self.role is Role.CANDIDATE
+        assert self.candidacy is not None
+        assert self.log.configuration.has_quorum(self.candidacy.grants)
+        self.role = Role.LEADER
+        self.candidacy = None
+        turn.report(RoleChanged(self.role.value, self.term))
+        self.set_leader(turn, self.node)
+        self.leadership = Leadership(self, turn.now)
+        # An entry of the own term commits all before it (thesis, 6.4; paper, 5.4.2).
+        self.append_own(turn, EntryKind.NOOP, b"")
+
+    def resign(self, turn: Turn, reason: str) -> None:
+        """Stop leading, and tell the others so that they need not wait to find out."""
+        assert self.leadership is not None
+        for node in self.log.configuration.everybody:
+            if node != self.node:
+                turn.send(node, Resigned(self.term))
+        turn.report(LeaderResigned(self.term, reason))
+        self.become_follower(turn, self.term, NOBODY)
+        self.set_leader(turn, NOBODY)
+
+    def set_leader(self, turn: Turn, leader: NodeId) -> None:
+        """Note who leads this term; nobody if that is not known."""
+        if leader != self.leader:
+            self.leader = leader
+            turn.report(LeaderElected(self.term, leader))
+
+    # -- elections ----------------------------------------------------------------------------
+
+    def draw_timeout(self) -> Nanoseconds:
+        """An election time-out, from [T, 2T) (paper, 5.2)."""
+        timeout = self.config.election_timeout_ns
+        return timeout + self.random.randrange(timeout)
+
+    def hears_leader(self, now: Nanoseconds) -> bool:
+        """Stickiness (thesis, 4.2.3): whoever heard a leader lately disturbs no term of it."""
+        if self.leadership is not None:
+            return True
+        heard = self._heard_leader_at
+        return heard is not None and now - heard < self.config.election_timeout_ns
+
+    def is_promised(self, now: Nanoseconds) -> bool:
+        """Whether a leader may still answer reads from its lease, since this node acknowledged it
+        (thesis, 6.4.1). Evidence of its death does not count here: it may be wrong."""
+        return now < self._promised_until
+
+    def _receive_vote_request(self, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
+        sticks = self.hears_leader(turn.now) or self.is_promised(turn.now)
+        if message.term > self.term and sticks and not message.transfer:
+            granted = False
+        elif message.pre:
+            granted = (
+                message.term > self.term
+                and self._is_up_to_date(message)
+                and not self._reaches_more(message)
+                and not self.impaired
+            )
+        else:
+            granted = self._vote(turn, sender, message)
+        turn.send_durable(sender, VoteReply(self.term, message.term, granted, message.pre))
+
+    def _vote(self, turn: Turn, sender: NodeId, message: VoteRequest) -> bool:
+        if message.term > self.term:
+            self.become_follower(turn, message.term, NOBODY)
+        granted = (
+            message.term == self.term
+            and self.vote in (NOBODY, sender)
+            and self._is_up_to_date(message)
+            and not self.impaired
+        )
+        if granted and self.vote != sender:
+            self.vote = sender
+            self.persist(turn, HardState(self.term, self.vote))
+            turn.report(VoteGranted(self.term, sender))
+        if granted:
+            self._election_at = turn.now + self.draw_timeout()
+        return granted
+
+    def _is_up_to_date(self, message: VoteRequest) -> bool:
+        """5.4.1: the later last term, or of equal terms the longer log."""
+        own = (self.log.last_term, self.log.last_index)
+        return (message.last_term, message.last_index) >= own
+
+    def _reaches_more(self, message: VoteRequest) -> bool:
+        """Whether the candidate reaches no majority directly while this node does: then this node,
+        or another like it, is the better leader. Only asked before the vote, so that it may delay
+        an election and not prevent one: who reaches a majority campaigns itself."""
+        needed = len(self.log.configuration.voters) // 2 + 1
+        return self.may_campaign and message.reach < needed <= self.reach
+
+    def _receive_vote_reply(self, turn: Turn, sender: NodeId, message: VoteReply) -> None:
+        if message.term > self.term:
+            self.become_follower(turn, message.term, NOBODY)
+        elif self.candidacy is not None and self.candidacy.is_answered_by(message):
+            self.candidacy.grants.add(sender)
+            self._count_votes(turn)
+
+    def _count_votes(self, turn: Turn) -> None:
+        if self.candidacy is None or not self.log.configuration.has_quorum(self.candidacy.grants):
             return
-        if entries[0].index != self.commit + 1:
-            turn.send(sender, LearnRequest(self.commit + 1))
+        if self.candidacy.pre:
+            self.become_candidate(turn)
+        else:
+            self.become_leader(turn)
+
+    def _receive_timeout_now(self, turn: Turn, sender: NodeId, message: TimeoutNow) -> None:
+        """The leader hands over (thesis, 3.10): no pre-vote, as it wants to be disturbed."""
+        if message.term != self.term or sender != self.leader or self.role is not Role.FOLLOWER:
             return
-        check_run(entries, self.commit, self.log.term_at(self.commit) or 0, entries[-1].term)
-        if entries[-1].term > self.term:
-            self.become_follower(turn, entries[-1].term, NOBODY)
-        self._store_entries(turn, entries)
-        self._commit_to(turn, entries[-1].index)
-        if message.committed > self.commit:
-            turn.send(sender, LearnRequest(self.commit + 1))
+        if self.may_campaign and not self.is_disk_stalled(turn.now):
+            self.become_candidate(turn, transfer=True)
+
+    # -- the log and the disk ------------------------------------------------------------------
+
+    def _lead(self) -> Leadership:
+        if self.leadership is None:
+            known = f"{self.leader} leads term {self.term}" if self.leader else "nobody is known to"
+            raise NotLeader(f"this node does not lead: {known}")
+        return self.leadership
+
+    def persist(self, turn: Turn, record: Record, last_index: int = 0) -> None:
+        """Make a record durable, and remember since when the disk owes an answer."""
+        turn.persist(record)
+        if self._writes and self._writes[-1].sequence == turn.sequence:
+            self._writes[-1].last_index = max(self._writes[-1].last_index, last_index)
+        else:
+            self._writes.append(_Write(turn.sequence, last_index, turn.now))
+
+    def append(self, turn: Turn, entries: Sequence[LogEntry]) -> None:
+        """Append entries that follow the last one, here and on the disk."""
+        before = self.log.configuration_index
+        self.log.extend(entries)
+        self.persist(turn, AppendEntries(tuple(entries)), self.log.last_index)
+        if self.log.configuration_index != before:
+            self._report_voters(turn)
+
+    def append_own(self, turn: Turn, kind: EntryKind, data: bytes) -> int:
+        """Append an entry as leader and send it: its index."""
+        assert self.leadership is not None
+        entry = LogEntry(self.log.last_index + 1, self.term, kind, data)
+        self.append(turn, (entry,))
+        self.leadership.appended(turn, entry)
+        return entry.index
+
+    def truncate(self, turn: Turn, index: int) -> None:
+        """Drop entries from `index` on, since they are in conflict with the leader's."""
+        if index <= self.commit:
+            raise RemoteProtocolError(f"asked to replace the committed entry {index}")
+        before = self.log.configuration_index
+        self.log.truncate(index)
+        self.forget_durable(index - 1)
+        turn.report(LogTruncated(index))
+        if self.log.configuration_index != before:
+            self._report_voters(turn)
+
+    def forget_durable(self, last_index: int) -> None:
+        """What is on its way to the disk proves nothing about entries above `last_index`: others
+        have taken their place (the ABA problem of asynchronous writes)."""
+        self.durable = min(self.durable, last_index)
+        for write in self._writes:
+            write.last_index = min(write.last_index, last_index)
+
+    def commit_to(self, turn: Turn, index: int) -> None:
+        """Everything up to `index` is committed: hand it on."""
+        assert self.commit < index <= self.log.last_index
+        for at in range(self.commit + 1, index + 1):
+            entry = self.log.entry(at)
+            chain = self.log.chain_at(at)
+            assert chain is not None
+            turn.report(EntryCommitted(at, entry.term, chain.hex()))
+            turn.commit(entry)
+        self.commit = index
+        at, configuration = self.log.configuration_at(index)
+        if self.impaired and at and self.node not in configuration.members:
+            self._end_impairment(turn)
+
+    def _end_impairment(self, turn: Turn) -> None:
+        """It is agreed that this node does not vote: what it may have promised before binds nobody
+        any more, and it can be made a voter anew."""
+        if self.impaired:
+            self.impaired = False
+            self.persist(turn, KeepImpairment(impaired=False))
+            turn.report(ImpairmentEnded(self.commit))
+
+    def _report_voters(self, turn: Turn) -> None:
+        found = self.log.configuration
+        index = self.log.configuration_index
+        turn.report(VotersChanged(index, found.voters, found.outgoing, found.learners))
 
 
 def check_term(term: int) -> None:
     """Raise RemoteProtocolError for a term that nobody could count on from."""
     if term > TERM_MAX:
         raise RemoteProtocolError(f"term {term} is over {TERM_MAX}")
-
-
-def check_run(
-    entries: Sequence[LogEntry], previous_index: int, previous_term: int, term_max: int
-) -> None:
-    """Raise RemoteProtocolError unless the entries may follow (previous_index, previous_term)."""
-    check_term(term_max)
-    for entry in entries:
-        if entry.index != previous_index + 1 or not previous_term <= entry.term <= term_max:
-            raise RemoteProtocolError(f"entry {entry.index} of term {entry.term} is out of line")
-        if entry.kind is EntryKind.VOTERS and not (
-            codec.unpack_value(Configuration, entry.data).voters
-        ):
-            raise RemoteProtocolError("a configuration without voters")
-        previous_index, previous_term = entry.index, entry.term

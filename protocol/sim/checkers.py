@@ -23,7 +23,7 @@ from protocol.facts import (
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.messages import Agreement, AppendReply, Message, VoteReply
-from protocol.raft_log import Configuration
+from protocol.configuration import Configuration
 from protocol.sim.world import Host
 
 

@@ -1,0 +1,304 @@
+"""The part of a node that does not lead: take what the leader sends, or what others teach.
+
+    paper, Figure 2      AppendEntries, receiver implementation 1 to 5
+    paper, section 7     InstallSnapshot, in parts that may come from several leaders
+    beyond the council   committed entries from whoever has them, proven by the hash chain
+
+Invariant: an answer that says "I have" leaves when it is durable; of a snapshot that is on its way
+nothing is in force before all of it is here and its digest is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from protocol import codec
+from protocol.configuration import Configuration
+from protocol.effects import KeepSnapshot, Snapshot
+from protocol.errors import RemoteProtocolError
+from protocol.facts import ChainBroken, SnapshotInstalled
+from protocol.identity import NOBODY, NodeId
+from protocol.messages import (
+    Append,
+    AppendReply,
+    EntryKind,
+    Learned,
+    LearnRequest,
+    LogEntry,
+    SnapshotPart,
+    SnapshotReply,
+)
+from protocol.raft.log import CHAIN_SIZE, link
+from protocol.turn import Turn
+
+if TYPE_CHECKING:
+    from protocol.raft.core import Raft
+
+SNAPSHOT_SIZE_MAX = 1024 * 1024 * 1024  # bytes
+
+
+@dataclass(slots=True)
+class _Intake:
+    """A snapshot of which only the beginning is here."""
+
+    index: int
+    digest: bytes
+    size: int
+    data: bytearray = field(default_factory=bytearray)
+
+
+class Following:
+    """See the module's text."""
+
+    def __init__(self, raft: Raft) -> None:
+        self.raft = raft
+        self._intake: _Intake | None = None
+
+    def forget(self) -> None:
+        """Another log is followed from now on."""
+        self._intake = None
+
+    # -- what the leader sends -------------------------------------------------------------------
+
+    def receive_append(self, turn: Turn, sender: NodeId, message: Append) -> None:
+        raft = self.raft
+        if not self._is_of_leader(turn, sender, message.term):
+            self._reply(turn, sender, message, False, 0)
+            return
+        check_run(message.entries, message.previous_index, message.previous_term, message.term)
+        raft.become_follower(turn, message.term, sender)
+        matched = message.previous_index + len(message.entries)
+        if not self._matches(message):
+            hint = self._backtrack(message.previous_index)
+            self._reply(turn, sender, message, False, hint)
+            return
+        self._store_entries(turn, message.entries)
+        # The leader's commit index may lie beyond what this message proves to match.
+        if min(message.commit, matched) > raft.commit:
+            raft.commit_to(turn, min(message.commit, matched))
+        if message.request:
+            self._reply(turn, sender, message, True, matched)
+
+    def _is_of_leader(self, turn: Turn, sender: NodeId, term: int) -> bool:
+        """Whether the sender leads this term, or a later one."""
+        if term == self.raft.term and self.raft.leadership is not None:
+            raise RemoteProtocolError(f"{sender} claims to lead term {term} as well")
+        return term >= self.raft.term
+
+    def _reply(
+        self, turn: Turn, sender: NodeId, message: Append, success: bool, index: int
+    ) -> None:
+        raft = self.raft
+        turn.send_durable(
+            sender,
+            AppendReply(
+                raft.term, message.term, message.request, success, index, raft.log.last_index
+            ),
+        )
+
+    def _matches(self, message: Append) -> bool:
+        """Whether the own log has the entry before (Figure 2, rule 2). What is compacted away here
+        is committed, and every leader has it (leader completeness)."""
+        log = self.raft.log
+        if message.previous_index < log.first_index - 1:
+            return True
+        return log.term_at(message.previous_index) == message.previous_term
+
+    def _backtrack(self, previous: int) -> int:
+        """Where the leader shall try next (paper, end of section 5.3)."""
+        log = self.raft.log
+        if previous > log.last_index:
+            return log.last_index + 1
+        return max(log.first_index_of_term(previous), self.raft.commit + 1)
+
+    def _store_entries(self, turn: Turn, entries: Sequence[LogEntry]) -> None:
+        """Append what is new; truncate at the first conflict only (paper, Figure 2, rule 3)."""
+        raft = self.raft
+        for at, entry in enumerate(entries):
+            term = raft.log.term_at(entry.index)
+            if term == entry.term or entry.index < raft.log.first_index:
+                continue
+            if term is not None:
+                raft.truncate(turn, entry.index)
+            raft.append(turn, entries[at:])
+            return
+
+    # -- snapshots -------------------------------------------------------------------------------
+
+    def receive_snapshot_part(self, turn: Turn, sender: NodeId, message: SnapshotPart) -> None:
+        """One part, from the leader or (request 0) from somebody who teaches."""
+        raft = self.raft
+        taught = message.request == 0
+        if taught:
+            if raft.is_voter and raft.leader:
+                return  # our leader will send it
+        elif not self._is_of_leader(turn, sender, message.term):
+            self._reply_part(turn, sender, message, 0)
+            return
+        else:
+            raft.become_follower(turn, message.term, sender)
+        if message.index <= raft.commit:  # it would take us back
+            if not taught:
+                self._reply_part(turn, sender, message, message.size)
+            return
+        intake = self._take_part(message)
+        if len(intake.data) < intake.size:
+            if taught:
+                request = LearnRequest(raft.commit + 1, intake.index, len(intake.data))
+                turn.send(sender, request)
+            else:
+                self._reply_part(turn, sender, message, len(intake.data))
+            return
+        self._intake = None
+        self._install(turn, sender, self._open(intake))
+        if not taught:
+            self._reply_part(turn, sender, message, message.size)
+
+    def _reply_part(
+        self, turn: Turn, sender: NodeId, message: SnapshotPart, offset: int
+    ) -> None:
+        reply = SnapshotReply(
+            self.raft.term, message.term, message.request, message.index, offset
+        )
+        turn.send_durable(sender, reply)
+
+    def _take_part(self, message: SnapshotPart) -> _Intake:
+        """Add the part if it is the next one. What is here of the same snapshot stays, whoever
+        sent it; a newer snapshot takes the place of an older one."""
+        intake = self._intake
+        if message.size > SNAPSHOT_SIZE_MAX or not message.size:
+            raise RemoteProtocolError(f"a snapshot of {message.size} bytes")
+        same = intake is not None and (intake.index, intake.digest, intake.size) == (
+            message.index,
+            message.digest,
+            message.size,
+        )
+        if intake is None or not same:
+            intake = self._intake = _Intake(message.index, message.digest, message.size)
+        if message.offset == len(intake.data):
+            intake.data += message.data[: intake.size - len(intake.data)]
+        return intake
+
+    def _open(self, intake: _Intake) -> Snapshot:
+        data = bytes(intake.data)
+        if hashlib.sha256(data).digest() != intake.digest:
+            raise RemoteProtocolError("a snapshot whose digest is not that of its parts")
+        snapshot = codec.unpack_value(Snapshot, data)
+        check_snapshot(snapshot, intake.index)
+        return snapshot
+
+    def _install(self, turn: Turn, sender: NodeId, snapshot: Snapshot) -> None:
+        """Stand on the snapshot. Entries behind it stay if they follow from it (section 7: "retain
+        log entries following it")."""
+        raft = self.raft
+        own_chain = raft.log.chain_at(snapshot.index)
+        follows = own_chain == snapshot.chain and snapshot.index <= raft.log.last_index
+        before = raft.log.configuration_index
+        if snapshot.term > raft.term:
+            raft.become_follower(turn, snapshot.term, NOBODY)
+        if follows:
+            raft.log.compact(snapshot, snapshot.index + 1)
+        else:
+            raft.log.install(snapshot)
+            raft.forget_durable(snapshot.index)
+        record = KeepSnapshot(snapshot, snapshot.index + 1, replace=not follows)
+        raft.persist(turn, record, snapshot.index)
+        turn.report(SnapshotInstalled(snapshot.index, len(snapshot.state), sender))
+        raft.install(turn, snapshot, configuration_before=before)
+
+    # -- teaching and learning, beyond the council ------------------------------------------------
+
+    def receive_learn_request(self, turn: Turn, sender: NodeId, message: LearnRequest) -> None:
+        """Teach what is committed here: entries, or parts of the snapshot where those are gone."""
+        raft = self.raft
+        if not 1 <= message.first <= raft.commit:
+            return
+        if message.first >= raft.log.first_index:
+            self.teach(turn, sender, message.first)
+        else:
+            self._teach_snapshot(turn, sender, message)
+
+    def teach(self, turn: Turn, node: NodeId, first: int) -> None:
+        """Send committed entries from `first` on to a node that is no voter."""
+        raft = self.raft
+        entries = raft.log.slice(first, raft.config.append_size_max, raft.commit)
+        if entries:
+            chain = raft.log.chain_at(entries[-1].index)
+            assert chain is not None
+            turn.send(node, Learned(entries, raft.commit, chain))
+
+    def _teach_snapshot(self, turn: Turn, node: NodeId, message: LearnRequest) -> None:
+        raft = self.raft
+        snapshot = raft.log.snapshot
+        assert snapshot is not None
+        encoded = raft.encoded_snapshot()
+        offset = message.offset if message.snapshot == snapshot.index else 0
+        if offset >= len(encoded.data):
+            return
+        data = encoded.data[offset : offset + raft.config.snapshot_part_size]
+        part = SnapshotPart(
+            raft.term, 0, encoded.index, encoded.digest, len(encoded.data), offset, data
+        )
+        turn.send(node, part)
+
+    def receive_learned(self, turn: Turn, sender: NodeId, message: Learned) -> None:
+        """Take committed entries from somebody who is not our leader. They are final: where the
+        own log differs beyond the commit index, it gives way. They must follow the commit index
+        without a gap, or own entries in between, which nobody confirmed, would pass for committed;
+        and lead to the chain that is said to be everybody's.
+        """
+        raft = self.raft
+        if raft.is_voter and raft.leader:
+            return  # our leader will send them
+        entries = [entry for entry in message.entries if entry.index > raft.commit]
+        if not entries:
+            return
+        if entries[0].index != raft.commit + 1:
+            turn.send(sender, self.lacking())
+            return
+        check_run(entries, raft.commit, raft.log.term_at(raft.commit) or 0, entries[-1].term)
+        chain = raft.log.chain_at(raft.commit)
+        assert chain is not None
+        for entry in entries:
+            chain = link(chain, entry)
+        if chain != message.chain:
+            turn.report(ChainBroken(sender, entries[-1].index))
+            return
+        if entries[-1].term > raft.term:
+            raft.become_follower(turn, entries[-1].term, NOBODY)
+        self._store_entries(turn, entries)
+        raft.commit_to(turn, entries[-1].index)
+        if message.committed > raft.commit:
+            turn.send(sender, self.lacking())
+
+    def lacking(self) -> LearnRequest:
+        """What this node would have to be sent next."""
+        first = self.raft.commit + 1
+        if self._intake is None:
+            return LearnRequest(first, 0, 0)
+        return LearnRequest(first, self._intake.index, len(self._intake.data))
+
+
+def check_run(
+    entries: Sequence[LogEntry], previous_index: int, previous_term: int, term_max: int
+) -> None:
+    """Raise RemoteProtocolError unless the entries may follow (previous_index, previous_term)."""
+    for entry in entries:
+        if entry.index != previous_index + 1 or not previous_term <= entry.term <= term_max:
+            raise RemoteProtocolError(f"entry {entry.index} of term {entry.term} is out of line")
+        if entry.kind is EntryKind.VOTERS and not (
+            codec.unpack_value(Configuration, entry.data).voters
+        ):
+            raise RemoteProtocolError("a configuration without voters")
+        previous_index, previous_term = entry.index, entry.term
+
+
+def check_snapshot(snapshot: Snapshot, index: int) -> None:
+    """Raise RemoteProtocolError unless this can be the snapshot of the log up to `index`."""
+    if snapshot.index != index or not 1 <= snapshot.configuration_index <= index:
+        raise RemoteProtocolError(f"a snapshot of {snapshot.index} that should be of {index}")
+    if len(snapshot.chain) != CHAIN_SIZE or not snapshot.configuration.voters:
+        raise RemoteProtocolError("a snapshot without its chain or its voters")
