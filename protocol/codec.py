@@ -22,10 +22,11 @@ import msgpack
 from protocol import messages
 from protocol.errors import RemoteProtocolError
 
-VERSION = 2
+VERSION = 3
 FRAME_SIZE_MAX = 8 * 1024 * 1024
 INTEGER_MAX = 2**63 - 1
 STRING_SIZE_MAX = 256 * 1024
+ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes in a log entry: an Append must fit a frame
 
 MESSAGES: dict[int, type[Any]] = {
     1: messages.Probe,
@@ -38,6 +39,7 @@ MESSAGES: dict[int, type[Any]] = {
     12: messages.Digest,
     13: messages.Delta,
     20: messages.Agreement,
+    21: messages.Relay,
 }
 _NUMBERS = {kind: number for number, kind in MESSAGES.items()}
 

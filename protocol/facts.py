@@ -65,6 +65,14 @@ class MemberRefuted(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class MemberChanged(Fact):
+    """A living node has something new to say of itself: its metadata."""
+
+    mark = "~"
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class MemberFailed(Fact):
     mark = "~"
     node: NodeId
@@ -216,6 +224,34 @@ class ImpairmentEnded(Fact):
 
     mark = "="
     commit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Fact):
+    """`node` may write to the registers under the session `number`."""
+
+    mark = "="
+    node: NodeId
+    nonce: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpired(Fact):
+    """A batch came for a session that is forgotten, or never was."""
+
+    mark = "!"
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRescued(Fact):
+    """On an operator's word this node's log stands for the team's, in a new epoch, with this node
+    as its only voter."""
+
+    mark = "!"
+    epoch: int
+    index: int
 
 
 # -- store -----------------------------------------------------------------------------------

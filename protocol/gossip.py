@@ -92,6 +92,11 @@ class Gossip:
         self._tick_at = turn.now + (self.config.quiet_tick_ns if quiet else self.config.tick_ns)
         return members[self.random.randrange(len(members))] if members else None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether `flush` has something to do."""
+        return bool(self._own or self._fresh)
+
     def flush(self, turn: Turn, members: Sequence[NodeId]) -> None:
         """At the end of a step: pass on what it brought, as one message to each chosen member."""
         if self._own or self._fresh:

@@ -32,6 +32,7 @@ from protocol.config import MembershipConfig
 from protocol.effects import KeepMember
 from protocol.events import LinkFault
 from protocol.facts import (
+    MemberChanged,
     MemberFailed,
     MemberJoined,
     MemberLeft,
@@ -223,6 +224,11 @@ class Membership:
         member = self._members.get(node)
         return member.record.endpoints if member else ()
 
+    def key_of(self, node: NodeId) -> bytes | None:
+        """The public key of a member; None for a stranger."""
+        member = self._members.get(node)
+        return member.record.public_key if member else None
+
     def deadline(self) -> Nanoseconds:
         return self._timers[0][0]
 
@@ -296,6 +302,14 @@ class Membership:
             self._no_direct_answer(turn, sequence)
         if not underway and self.state_of(destination) is State.ALIVE:
             self._probe(turn, destination)  # a broken link alone is only a reason to look
+
+    def describe(self, **metadata: str) -> None:
+        """Say something new of this node; an empty value takes a word back."""
+        said = {**dict(self.own.metadata), **metadata}
+        pairs = tuple((key, value) for key, value in said.items() if value)
+        if pairs != self.own.metadata:
+            self.own = replace(self.own, metadata=pairs)
+            self._renew_own(left=False)
 
     def leave(self, turn: Turn) -> None:
         """Say goodbye in a signed record, to everybody at once."""
@@ -509,7 +523,8 @@ class Membership:
             if not (same and was is State.REMEMBERED):
                 return
         state = State.LEFT if record.left else State.ALIVE
-        self._members[node] = Member(record, state, turn.now)
+        since = member.since if member is not None and was is state else turn.now
+        self._members[node] = Member(record, state, since)
         turn.persist(KeepMember(record))
         self._spread(record)
         if state is State.LEFT:
@@ -517,7 +532,10 @@ class Membership:
                 turn.report(MemberLeft(node))
         elif was is State.SUSPECT:
             turn.report(MemberRefuted(node, record.incarnation))
-        elif was is not State.ALIVE:
+        elif was is State.ALIVE:
+            if member is not None and member.record.metadata != record.metadata:
+                turn.report(MemberChanged(node))
+        else:
             endpoint = record.endpoints[0] if record.endpoints else ""
             turn.report(MemberJoined(node, record.name, endpoint))
 

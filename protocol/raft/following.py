@@ -157,12 +157,8 @@ class Following:
         if not taught:
             self._reply_part(turn, sender, message, message.size)
 
-    def _reply_part(
-        self, turn: Turn, sender: NodeId, message: SnapshotPart, offset: int
-    ) -> None:
-        reply = SnapshotReply(
-            self.raft.term, message.term, message.request, message.index, offset
-        )
+    def _reply_part(self, turn: Turn, sender: NodeId, message: SnapshotPart, offset: int) -> None:
+        reply = SnapshotReply(self.raft.term, message.term, message.request, message.index, offset)
         turn.send_durable(sender, reply)
 
     def _take_part(self, message: SnapshotPart) -> _Intake:

@@ -85,9 +85,7 @@ class Leadership:
         """Whether a majority answered lately (thesis, 6.2)."""
         timeout = self.raft.config.election_timeout_ns
         self._quorum_check_at = turn.now + timeout
-        heard = {
-            node for node, each in self.progress.items() if turn.now - each.heard_at < timeout
-        }
+        heard = {node for node, each in self.progress.items() if turn.now - each.heard_at < timeout}
         return self.raft.log.configuration.has_quorum(heard | {self.raft.node})
 
     # -- sending ---------------------------------------------------------------------------------
@@ -172,9 +170,7 @@ class Leadership:
         previous = progress.next_index - 1
         previous_term = self.raft.log.term_at(previous)
         assert previous_term is not None
-        turn.send(
-            node, Append(self.raft.term, 0, previous, previous_term, (), self.raft.commit)
-        )
+        turn.send(node, Append(self.raft.term, 0, previous, previous_term, (), self.raft.commit))
 
     def _begin_snapshot(self, turn: Turn, node: NodeId, progress: Progress) -> None:
         progress.become_snapshot(self.raft.encoded_snapshot())
@@ -243,10 +239,7 @@ class Leadership:
         """The logs do not match where this leader thought. The hint may lie below what is known to
         match, and is then no older for that; but a log that ends below it, in answer to something
         sent after the match was known, has lost what it acknowledged."""
-        if (
-            message.last_index < progress.match_index
-            and message.request > progress.matched_before
-        ):
+        if message.last_index < progress.match_index and message.request > progress.matched_before:
             turn.report(EntriesLost(sender, progress.match_index, message.last_index))
             progress.forget_match()
         if progress.pace is Pace.SNAPSHOT or 0 < message.request < progress.confirmed:

@@ -10,6 +10,7 @@ the disks that it must lie on.
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
+from protocol.configuration import Configuration
 from protocol.facts import (
     EntryCommitted,
     Fact,
@@ -23,7 +24,6 @@ from protocol.facts import (
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.messages import Agreement, AppendReply, Message, VoteReply
-from protocol.configuration import Configuration
 from protocol.sim.world import Host
 
 
@@ -94,8 +94,8 @@ class Checkers:
                 if (kept.term, bool(kept.vote)) < (promise.asked, True):
                     raise InvariantBroken("durable_vote", f"n{host.number} keeps {kept}: {promise}")
             case AppendReply(success=True):
-                if len(host.disk.entries) < promise.index:
-                    kept_to = len(host.disk.entries)
+                if host.disk.last_index < promise.index:
+                    kept_to = host.disk.last_index
                     raise InvariantBroken(
                         "durable_append", f"n{host.number} keeps 1 to {kept_to}: {promise}"
                     )
@@ -109,8 +109,8 @@ class Checkers:
         keeping = [
             other.identity.node
             for other in host.world.hosts
-            if len(other.disk.entries) >= fact.index
-            and other.disk.entries[fact.index - 1].term == fact.term
+            if other.disk.term_at(fact.index) == fact.term
+            or (other.disk.snapshot and other.disk.snapshot.index >= fact.index)
         ]
         configuration = host.peer.raft.log.configuration
         majorities = [
@@ -132,7 +132,8 @@ class Checkers:
             )
         assert host.peer is not None
         for index, (term, _) in self._committed.items():
-            if term < fact.term and host.peer.raft.log.term_at(index) != term:
+            log = host.peer.raft.log
+            if index >= log.first_index and term < fact.term and log.term_at(index) != term:
                 raise InvariantBroken(
                     "leader_completeness",
                     f"{node} leads term {fact.term} without the entry {index} of term {term}",
@@ -180,9 +181,10 @@ class Checkers:
         for at, one in enumerate(logs):
             for other in logs[at + 1 :]:
                 index = min(one.last_index, other.last_index)
-                while index and one.term_at(index) != other.term_at(index):
+                first = max(one.first_index, other.first_index)
+                while index >= first and one.term_at(index) != other.term_at(index):
                     index -= 1
-                for below in range(1, index + 1):
+                for below in range(first, index + 1):
                     if one.entry(below) != other.entry(below):
                         raise InvariantBroken(
                             "log_matching", f"equal at {index} but different at {below}"

@@ -17,7 +17,19 @@ from typing import Protocol, TypeAlias
 from protocol import codec
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import Config
-from protocol.effects import Abort, Assignment, Effect, Invoke, Persist, Reply, Report, Send
+from protocol.effects import (
+    Abort,
+    Assignment,
+    Effect,
+    Invoke,
+    Persist,
+    ReadAnswered,
+    Refused,
+    Reply,
+    Report,
+    Results,
+    Send,
+)
 from protocol.events import (
     AgentFailed,
     Completed,
@@ -128,6 +140,7 @@ class Host:
         self.disk = Disk()
         self.peer: Peer | None = None
         self.replies: dict[int, Reply] = {}
+        self.answers: list[Results | ReadAnswered | Refused] = []
         self.disk_delay_ns: Nanoseconds = MILLISECOND // 2
         self._life = 0  # events of an earlier life are void
         self._timer: Nanoseconds | None = None
@@ -242,6 +255,8 @@ class Host:
                     self._abort(effect)
                 case Reply():
                     self.replies[effect.request] = effect
+                case Results() | ReadAnswered() | Refused():
+                    self.answers.append(effect)
                 case Report():
                     self.world.note(self, str(effect.fact))
                     for watcher in self.world.watchers:
