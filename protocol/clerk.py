@@ -118,7 +118,7 @@ class Clerk:
         if room < len(commands):
             taken = max(room, 0)
             detail = f"{self._waiting} requests wait at this node; try again"
-            turn.perform(Refused(first + taken, len(commands) - taken, "Busy", detail))
+            turn.perform(Refused(first + taken, len(commands) - taken, "Busy", detail, True))
             commands = commands[:taken]
         at = 0
         while at < len(commands):
@@ -228,7 +228,7 @@ class Clerk:
     def _give_up(self, turn: Turn, batch: _Batch, error: str, detail: str) -> None:
         if not batch.given_up:
             count = len(batch.commands) - batch.done
-            turn.perform(Refused(batch.request + batch.done, count, error, detail))
+            turn.perform(Refused(batch.request + batch.done, count, error, detail, True))
             self._waiting -= count
             batch.given_up = True
 
@@ -273,7 +273,7 @@ class Clerk:
             while rounds and rounds[0].asked_at <= oldest:
                 for request, _ in rounds.popleft().reads:
                     detail = "nobody led for too long; nothing was read"
-                    turn.perform(Refused(request, 1, "NoLeader", detail))
+                    turn.perform(Refused(request, 1, "NoLeader", detail, False))
                     self._waiting -= 1
 
     # -- reads -----------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class Clerk:
             return
         if self._waiting >= self.config.requests_max:
             detail = f"{self._waiting} requests wait at this node; try again"
-            turn.perform(Refused(request, 1, "Busy", detail))
+            turn.perform(Refused(request, 1, "Busy", detail, False))
             return
         self._waiting += 1
         rounds = self._rounds[consistency is Consistency.LEASE]

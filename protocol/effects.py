@@ -193,12 +193,13 @@ class ReadAnswered:
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The requests `first` to `first` + `count` - 1 got no answer: 'Busy' or 'NoLeader' (they did
-    not happen), or 'TimedOut' (they may have)."""
+    not happen), or 'TimedOut' (they may have). Commands and reads are numbered apart."""
 
     first: int
     count: int
     error: str
     detail: str
+    is_command: bool
 
 
 @dataclass(frozen=True, slots=True)
