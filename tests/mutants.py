@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from protocol import codec
 from protocol.clocks import Nanoseconds
+from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import HardState
 from protocol.facts import Fact
 from protocol.gossip import Gossip
@@ -22,7 +23,6 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Raft, Role
-from protocol.configuration import Configuration, _agreed, _majority
 from protocol.store import Batch, Entry, Gap, Merged, Store, Version, _entries_of, _Key
 from protocol.turn import Turn
 
@@ -61,7 +61,9 @@ class CommitsOldTerms(Raft):
     """Entries of earlier terms are committed by counting (5.4.2)."""
 
     def _advance_commit(self, turn: Turn) -> None:
-        indexes = {node: progress.match_index for node, progress in self.leadership.progress.items()}
+        indexes = {
+            node: progress.match_index for node, progress in self.leadership.progress.items()
+        }
         indexes[self.node] = self._durable
         agreed = self.log.configuration.agreed_index(indexes)
         if agreed > self.commit:

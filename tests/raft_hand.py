@@ -20,6 +20,7 @@ from random import Random
 from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
+from protocol.configuration import Configuration
 from protocol.effects import HardState, Record, Restored
 from protocol.errors import Busy, NotLeader
 from protocol.facts import Fact
@@ -32,7 +33,6 @@ from protocol.messages import (
     OfRaft,
 )
 from protocol.raft import Raft
-from protocol.configuration import Configuration
 from protocol.sim.disk import Disk
 from protocol.turn import Outgoing, Turn
 

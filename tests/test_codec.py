@@ -18,11 +18,11 @@ from properties import bounded
 
 from protocol import codec, messages
 from protocol.claims import Claim, FailNote, Partial
+from protocol.configuration import Configuration
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.ledger import AcceptResult, SubmitJob
-from protocol.configuration import Configuration
 from protocol.store import Batch, Body
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
@@ -213,9 +213,9 @@ def test_an_unhashable_map_key_is_refused() -> None:
 def test_the_frame_of_a_message_is_stable() -> None:
     """The wire format: whoever changes it raises VERSION."""
     reply = messages.Agreement(b"log", messages.VoteReply(3, 2, True, False))
-    assert codec.encode(reply).hex() == "93021492c4036c6f679201940302c3c2"
+    assert codec.encode(reply).hex() == "93031492c4036c6f679201940302c3c2"
     rumor = messages.Rumor(NodeId("n"), 1, 2, NodeId("m"), False)
-    assert codec.encode(messages.Probe(1, (), (rumor,))).hex() == "9302019301909195a16e0102a16dc2"
+    assert codec.encode(messages.Probe(1, (), (rumor,))).hex() == "9303019301909195a16e0102a16dc2"
 
 
 def test_a_type_without_a_form_is_a_bug() -> None:
@@ -241,4 +241,6 @@ def test_what_would_not_be_decoded_does_not_pack(note: FailNote) -> None:
 def test_a_frame_over_the_limit_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "FRAME_SIZE_MAX", 20)
     with pytest.raises(ValueError, match="limit is 20"):
-        codec.encode(messages.Agreement(b"", messages.Propose(bytes(30), 0)))
+        codec.encode(
+            messages.Agreement(b"", messages.Propose(messages.EntryKind.COMMAND, bytes(30), 0))
+        )

@@ -143,7 +143,7 @@ def test_what_concerns_another_log_is_not_looked_at() -> None:
     before = peer.status()
     other = NodeId("another")
     for message in (
-        VoteRequest(before.term + 9, 99, 99, False),
+        VoteRequest(before.term + 9, 99, 99, False, False, 0),
         VoteReply(before.term + 9, before.term, True, False),
         Append(before.term + 9, 1, 0, 0, (LogEntry(1, 1, EntryKind.NOOP, b""),), 1),
     ):

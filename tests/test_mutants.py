@@ -22,10 +22,10 @@ import test_raft_change
 import test_store
 
 import protocol.peer
+from protocol.configuration import Configuration
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
 from protocol.raft import Raft
-from protocol.configuration import Configuration
 from protocol.sim.scenario import Verdict, simulate
 
 Test = Callable[[], object]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from raft_hand import CONFIG, Play, entry, log_of, voters_entry
 
 from protocol import codec
+from protocol.configuration import Configuration
 from protocol.facts import VotersChanged
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
@@ -16,7 +17,6 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Role
-from protocol.configuration import Configuration
 
 TIMEOUT = CONFIG.election_timeout_ns
 HEARTBEAT = CONFIG.heartbeat_ns

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from raft_hand import entry, log_of, voters_entry
 
-from protocol.identity import NodeId
 from protocol.configuration import NO_CONFIGURATION, Configuration
+from protocol.identity import NodeId
 from protocol.raft.log import RaftLog
 
 

@@ -216,9 +216,9 @@ def test_a_promise_that_no_disk_keeps_is_found() -> None:
     small = SmallWorld(3)
     checkers, host = Checkers(), small.hosts[1]
     last, term = len(host.disk.entries), host.disk.hard_state.term
-    checkers.see_sent(host, AppendReply(term, 1, True, last))
+    checkers.see_sent(host, AppendReply(term, term, 1, True, last, last))
     with pytest.raises(InvariantBroken, match="durable_append"):
-        checkers.see_sent(host, AppendReply(term, 1, True, last + 1))
+        checkers.see_sent(host, AppendReply(term, term, 1, True, last + 1, last + 1))
     with pytest.raises(InvariantBroken, match="durable_vote"):
         checkers.see_sent(host, VoteReply(term + 1, term + 1, True, False))
     checkers.see_sent(host, VoteReply(term + 1, term + 1, False, False))
