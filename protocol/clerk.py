@@ -155,13 +155,10 @@ class Clerk:
             if not self._sent:
                 self._progress_at = turn.now
             self._sent.append(batch)
-            self._propose(turn, batch)
+            self._propose(turn, batch.first, batch.commands)
 
-    def _propose(self, turn: Turn, batch: _Batch) -> None:
-        commands: Sequence[Command] = batch.commands
-        if batch.given_up:
-            commands = [NOTHING] * len(commands)
-        data = encode_batch(self.session, batch.first, self._known + 1, commands)
+    def _propose(self, turn: Turn, first: int, commands: Sequence[Command]) -> None:
+        data = encode_batch(self.session, first, self._known + 1, commands)
         turn.propose(data, EntryKind.BATCH)
 
     def _open_session(self, turn: Turn) -> None:
@@ -255,10 +252,32 @@ class Clerk:
                 self._ask(turn, rounds[0])
 
     def _repeat(self, turn: Turn) -> None:
+        """Send what is not answered again, as few entries: were they many, and the links did not
+        keep their order, only the first would count."""
         self._progress_at = turn.now
+        first = 0
+        pending: list[Command] = []
+        size = 0
         for batch in self._sent:
-            self._propose(turn, batch)
+            commands = [NOTHING] * len(batch.commands) if batch.given_up else batch.commands
+            first = first or batch.first
+            for command in commands:
+                size += len(command.key) + len(command.value) + COMMAND_OVERHEAD
+                full = len(pending) >= BATCH_COMMANDS_MAX or size > self.config.batch_size_max
+                if full and pending:
+                    self._propose(turn, first, pending)
+                    first += len(pending)
+                    pending, size = [], 0
+                pending.append(command)
+        if pending:
+            self._propose(turn, first, pending)
         self._send(turn)
+
+    def out_of_order(self, turn: Turn, session: int) -> None:
+        """A batch of a session came before an earlier one, which is lost or late."""
+        late = turn.now >= self._progress_at + self.config.reorder_ns
+        if session == self.session and self._sent and late:
+            self._repeat(turn)
 
     def _expire(self, turn: Turn) -> None:
         oldest = turn.now - self.config.timeout_ns

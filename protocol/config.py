@@ -60,7 +60,7 @@ class RaftConfig:
     compact_size: int = 32 * 1024 * 1024  # or their bytes, or as many as the last snapshot has
     trailing_entries: int = 2_000  # kept before the snapshot, for followers that are not far behind
     disk_stall_ns: Nanoseconds = 2 * SECOND  # without an answer of the disk: others shall lead
-    relay_after_ns: Nanoseconds = 400 * MILLISECOND  # a heartbeat and its answer are over by then
+    relay_after_ns: Nanoseconds = 250 * MILLISECOND  # well above any answer in good order
     reach_window_ns: Nanoseconds = 6 * SECOND  # every member has probed every other by then
     spread_interval_ns: Nanoseconds = 10 * MILLISECOND  # at most so often to those who learn
     council_size: int = 5  # voters; two may fail
@@ -77,6 +77,7 @@ class ClerkConfig:
 
     timeout_ns: Nanoseconds = 10 * SECOND  # then the client is told TimedOut
     retry_ns: Nanoseconds = 400 * MILLISECOND  # without any answer: what was sent is sent again
+    reorder_ns: Nanoseconds = 50 * MILLISECOND  # so late is lost, if a later one has come
     requests_max: int = 50_000  # that wait, beyond which clients are told Busy
     window_max: int = 10_000  # commands on their way to the leader
     batch_size_max: int = 512 * 1024  # bytes of commands in one log entry

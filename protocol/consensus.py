@@ -23,6 +23,7 @@ from protocol.effects import Reply, Restored, Snapshot
 from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
 from protocol.events import Commanded, ReadAsked
 from protocol.facts import (
+    BatchOutOfOrder,
     Fact,
     LeaderElected,
     LogGivenUp,
@@ -204,6 +205,8 @@ class Consensus:
                 self._uncommitted.clear()
             case LeaderElected():
                 self.clerk.leader_changed(turn, fact.leader)
+            case BatchOutOfOrder():
+                self.clerk.out_of_order(turn, fact.session)
             case SessionOpened():
                 self.clerk.session_opened(turn, fact.node, fact.nonce, fact.number)
             case SnapshotInstalled():

@@ -237,6 +237,17 @@ class SessionOpened(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchOutOfOrder(Fact):
+    """The log has commands of a session from `first` on, but `expected` is the next one: earlier
+    ones are on their way, or lost. Nothing was done."""
+
+    mark = "="
+    session: int
+    expected: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionExpired(Fact):
     """A batch came for a session that is forgotten, or never was."""
 

@@ -19,7 +19,7 @@ class _SlotImage:
     holder: NodeId
     token: int
     fence: int
-    answer: Answer | None
+    answer: tuple[Answer, ...]  # none or one
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def _job_image(state: JobState) -> _JobImage:
 
 def _task_image(state: TaskState) -> _TaskImage:
     slots = tuple(
-        _SlotImage(slot.holder, slot.token, slot.fence, slot.answer) for slot in state.slots
+        _SlotImage(slot.holder, slot.token, slot.fence, (slot.answer,) if slot.answer else ())
+        for slot in state.slots
     )
     accepted = state.accepted.slot + 1 if state.accepted else 0
     return _TaskImage(slots, accepted, state.abandoned, tuple(state.late))
@@ -87,7 +88,10 @@ def _job_of(image: _JobImage) -> JobState:
         raise RemoteProtocolError(f"the image of job {job.id!r} does not fit it")
     tasks = {}
     for task, found in zip(job.tasks, image.tasks, strict=True):
-        slots = [Slot(each.holder, each.token, each.fence, each.answer) for each in found.slots]
+        slots = [
+            Slot(each.holder, each.token, each.fence, each.answer[0] if each.answer else None)
+            for each in found.slots
+        ]
         if len(slots) != task.quorum.of or found.accepted > len(slots):
             raise RemoteProtocolError(f"the image of task {task.id!r} does not fit it")
         accepted = slots[found.accepted - 1].answer if found.accepted else None

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from protocol.errors import RemoteProtocolError
-from protocol.facts import Fact, RequestRefused, SessionExpired, SessionOpened
+from protocol.facts import BatchOutOfOrder, Fact, RequestRefused, SessionExpired, SessionOpened
 from protocol.identity import NodeId
 
 KEY_LENGTH_MAX = 512  # characters
@@ -156,7 +156,10 @@ class Registers:
         self.sessions[number] = session  # most recently used
         session.used_at = index
         skip = session.last + 1 - first
-        if skip >= 0:  # else earlier ones are missing: they will come, and these again
+        facts: list[Fact] = []
+        if skip < 0:  # earlier ones are missing: they will come, and these again
+            facts.append(BatchOutOfOrder(number, session.last + 1, first))
+        else:
             results = session.results
             for command in commands[skip:] if skip else commands:
                 results.append(self._apply(command))
@@ -165,7 +168,7 @@ class Registers:
         first_kept = session.last - len(session.results) + 1
         if known >= first_kept:
             del session.results[: known - first_kept + 1]
-        return []
+        return facts
 
     def _apply(self, command: Any) -> int:
         try:
