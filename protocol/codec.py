@@ -1,6 +1,6 @@
 """The wire format: msgpack arrays, one number per message class, strict on the way in.
 
-    frame = [VERSION, number of the class, [field, field, ...]]
+    frame = CRC-32 of the rest, 4 bytes, big-endian | [VERSION, number of the class, [field, ...]]
 
 Invariants: `decode` returns an instance whose fields have exactly the declared types and sizes, or
 raises `RemoteProtocolError`; nothing else comes out, whatever the bytes. What `decode` would reject
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import types
 import typing
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -22,7 +23,8 @@ import msgpack
 from protocol import messages
 from protocol.errors import RemoteProtocolError
 
-VERSION = 2
+VERSION = 3
+CHECKSUM_SIZE = 4
 FRAME_SIZE_MAX = 8 * 1024 * 1024
 INTEGER_MAX = 2**63 - 1
 STRING_SIZE_MAX = 256 * 1024
@@ -50,7 +52,8 @@ def encode(message: messages.Message) -> bytes:
     """The frame for `message`; ValueError if it is none that `decode` would take."""
     kind = type(message)
     pack, _ = _codec_of(kind)
-    frame = _pack([VERSION, _NUMBERS[kind], pack(message)])
+    packed = _pack([VERSION, _NUMBERS[kind], pack(message)])
+    frame = zlib.crc32(packed).to_bytes(CHECKSUM_SIZE, "big") + packed
     if len(frame) > FRAME_SIZE_MAX:
         raise ValueError(f"{kind.__name__} of {len(frame)} bytes, the limit is {FRAME_SIZE_MAX}")
     return frame
@@ -60,7 +63,10 @@ def decode(frame: bytes) -> messages.Message:
     """The message in `frame`; RemoteProtocolError if it is not one of this version."""
     if len(frame) > FRAME_SIZE_MAX:
         raise RemoteProtocolError(f"frame of {len(frame)} bytes, the limit is {FRAME_SIZE_MAX}")
-    outer = _unpack(frame)
+    packed = frame[CHECKSUM_SIZE:]
+    if zlib.crc32(packed).to_bytes(CHECKSUM_SIZE, "big") != frame[:CHECKSUM_SIZE]:
+        raise RemoteProtocolError("the checksum of the frame does not match: it was damaged")
+    outer = _unpack(packed)
     if type(outer) is not list or len(outer) != 3:
         raise RemoteProtocolError("frame is not an array of version, number and fields")
     version, number, body = outer

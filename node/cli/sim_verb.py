@@ -34,7 +34,7 @@ def sim(
             rows.append(
                 {
                     "seed": number,
-                    "drawn": str(outcome.drawn),
+                    "plan": str(outcome.plan),
                     "verdict": outcome.verdict.name.lower(),
                     "detail": outcome.detail,
                     "virtual_s": outcome.virtual_s,
@@ -44,7 +44,7 @@ def sim(
             )
         else:
             if seeds == 1:
-                print(f"drawn: {outcome.drawn}")
+                print(f"plan: {outcome.plan}")
             print(outcome.summary())
         if outcome.verdict.value > worst.value:
             worst = outcome.verdict
