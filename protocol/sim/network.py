@@ -100,12 +100,12 @@ class Network:
         at = random.randrange(len(frame))
         match random.randrange(3):
             case 0:
-                flipped = frame[at] ^ (1 << random.randrange(8))
-                return frame[:at] + bytes((flipped,)) + frame[at + 1 :]
+                instead = bytes((frame[at] ^ (1 << random.randrange(8)),))
             case 1:
                 return frame[:at]
             case _:
-                return frame[:at] + random.randbytes(1 + random.randrange(8)) + frame[at + 1 :]
+                instead = random.randbytes(2 + random.randrange(7))
+        return frame[:at] + instead + frame[at + 1 :]
 
     def cut(self, one: Iterable[int], other: Iterable[int], both_ways: bool = True) -> None:
         """Block every link from `one` to `other`, and back unless it is a one-way cut."""
