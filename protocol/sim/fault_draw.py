@@ -11,11 +11,13 @@ from protocol.sim.drive import InFlight
 from protocol.sim.faults import (
     BitRot,
     Crash,
+    CrashAfter,
     Cut,
     Die,
     DiskFull,
     DiskHang,
     Flap,
+    IsolateLeader,
     Join,
     Leave,
     LoseOne,
@@ -29,6 +31,7 @@ from protocol.sim.faults import (
 )
 
 CALM = 0.08  # of the seeds draw no timed fault at all
+PROMISES = ("VoteReply", "VoteReply", "VoteRequest", "AppendReply", "Push", "Delta")
 LOSABLE = ("AppendReply", "AppendReply", "Append", "VoteReply", "Push", "Digest", "Learned")
 
 
@@ -153,6 +156,23 @@ class _Draw:
         at = self.at()
         return [LoseOne(self.number, at, self.node(), self.random.choice(LOSABLE))]
 
+    def crash_after(self) -> list[TimedFault]:
+        at = self.at()
+        message = self.random.choice(PROMISES)
+        back = self.random.choice((MILLISECOND, 30 * MILLISECOND, 300 * MILLISECOND))
+        return [CrashAfter(self.number, at, self.node(), message, back)]
+
+    def isolate_leader(self) -> list[TimedFault]:
+        """And perhaps those who elect the next one crash as soon as they have voted."""
+        at = self.at()
+        faults: list[TimedFault] = [
+            IsolateLeader(self.number, at, self.until(at, SECOND // 2, 5 * SECOND))
+        ]
+        for node in range(self.nodes if self.random.random() < 0.5 else 0):
+            self.number += 1
+            faults.append(CrashAfter(self.number, at, node, "VoteReply", MILLISECOND))
+        return faults
+
 
 def draw_faults(
     random: Random, nodes: int, start: Nanoseconds, end: Nanoseconds
@@ -176,6 +196,8 @@ def draw_faults(
         (draw.storm, (0, 0, 0, 1, 2)),
         (draw.minimal_quorum, (0, 0, 0, 1, 3)),
         (draw.lose_one, (0, 0, 1, 3, 10)),
+        (draw.crash_after, (0, 0, 0, 1, 3, 8)),
+        (draw.isolate_leader, (0, 0, 1, 3, 8)),
     )
     is_calm = random.random() < CALM
     faults: list[TimedFault] = []

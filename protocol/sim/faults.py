@@ -199,8 +199,27 @@ class LoseOne(Fault):
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class CrashAfter(Fault):
+    """The node crashes just after it has sent a message of this class, and is soon back: what it
+    has promised it must still know."""
+
+    node: int
+    message: str
+    back_ns: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class IsolateLeader(Fault):
+    """Until then whoever leads now is alone."""
+
+    until_ns: Nanoseconds
+
+
 TimedFault: TypeAlias = (
     Crash
+    | CrashAfter
+    | IsolateLeader
     | Die
     | Leave
     | Join

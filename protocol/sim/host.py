@@ -30,7 +30,7 @@ from protocol.events import (
 )
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.jobs import NO_USAGE
-from protocol.messages import Agreement, Message
+from protocol.messages import Agreement, Message, VoteReply, VoteRequest
 from protocol.peer import Peer, PeerSettings
 from protocol.sim.clock import HostClock
 from protocol.sim.disk import Disk
@@ -71,6 +71,8 @@ class Host:
         self.is_silent = False  # down as a machine is, not as a process: refuses nothing
         self.fuse = 0  # effects until it crashes; 0 for never
         self.loses_next = ""  # the class of a message that will be lost, once
+        self.crashes_after = ""  # the class of a message after which it crashes, once
+        self.back_ns: Nanoseconds = 0  # how long after that it starts again
         self._life = 0  # what an earlier life began is void
         self._due: Nanoseconds | None = None  # the peer's deadline, by its own clock
         self._timer: Nanoseconds | None = None  # the world's time
@@ -336,9 +338,11 @@ class Host:
         letter = world.letter(effect.message)
         network = world.network
         delays = network.deliveries(self.number, receiver.number, world.now)
-        if not delays or (self.loses_next and self._loses(effect.message)):
+        if self.loses_next and _name_of(effect.message) == self.loses_next:
+            self.loses_next = ""
+            delays = []
+        if not delays:
             world.arrived(number, receiver, Fate.LOST)
-            return
         for delay in delays:
             if not receiver.is_up:
                 self._fail_to_deliver(effect, receiver, number, delay)
@@ -349,13 +353,10 @@ class Host:
                 arrival = (self.identity.node, type(letter)(network.damage(letter.frame)), number)
                 deed = receiver._receive_damaged
             world.after(delay, receiver._do, receiver._life, deed, arrival)
-
-    def _loses(self, message: Message) -> bool:
-        inner = message.message if isinstance(message, Agreement) else message
-        if type(inner).__name__ != self.loses_next:
-            return False
-        self.loses_next = ""
-        return True
+        if self.crashes_after and _name_of(effect.message) == self.crashes_after:
+            self.crashes_after = ""
+            self.crash(f"crashed after {_name_of(effect.message)}")
+            world.after(self.back_ns, self.start_again)
 
     def _fail_to_deliver(
         self, effect: Send, receiver: Host, number: int, delay: Nanoseconds
@@ -392,3 +393,10 @@ class Host:
                 self._step(Completed(number, end.files, end.text, end.usage))
             case AgentFailed():
                 self._step(AgentFailed(number, end.reason, end.detail, end.files, end.usage))
+
+
+def _name_of(message: Message) -> str:
+    """Its class, or that of what lies in the envelope; a pre-vote is told from a vote."""
+    inner = message.message if isinstance(message, Agreement) else message
+    name = type(inner).__name__
+    return f"Pre{name}" if isinstance(inner, VoteRequest | VoteReply) and inner.pre else name

@@ -18,12 +18,14 @@ from protocol.raft_log import Configuration, RaftLog
 from protocol.sim.faults import (
     BitRot,
     Crash,
+    CrashAfter,
     Cut,
     Die,
     DiskFull,
     DiskHang,
     Fault,
     Flap,
+    IsolateLeader,
     Join,
     Leave,
     LoseOne,
@@ -75,8 +77,8 @@ class Injection:
                 self._flap(fault, True)
             case Storm():
                 self._storm(fault)
-            case MinimalQuorum():
-                self._cut_to_minimal_quorum(fault)
+            case MinimalQuorum() | IsolateLeader():
+                self._cut_off_leader(fault)
             case _:
                 if fault.node < self.plan.nodes:  # else a smaller team was asked for
                     self._happen_to(self.world.hosts[fault.node], fault)
@@ -85,6 +87,7 @@ class Injection:
         self,
         host: Host,
         fault: Crash
+        | CrashAfter
         | Die
         | Leave
         | Pause
@@ -124,6 +127,9 @@ class Injection:
                 self._count(fault)
             case LoseOne():
                 host.loses_next = fault.message
+                self._count(fault)
+            case CrashAfter():
+                host.crashes_after, host.back_ns = fault.message, fault.back_ns
                 self._count(fault)
             case _ as never:
                 assert_never(never)
@@ -204,19 +210,23 @@ class Injection:
         network.delay_mean_ns = links.delay_mean_ns * fault.slower
         self._until(fault.until_ns, fault, partial(network.set, links))
 
-    def _cut_to_minimal_quorum(self, fault: MinimalQuorum) -> None:
-        """Whoever leads goes on to reach a bare majority of the voters: what it commits lies on no
-        disk more than it must."""
+    def _cut_off_leader(self, fault: MinimalQuorum | IsolateLeader) -> None:
+        """Whoever leads is alone from now on, or goes on to reach a bare majority of the voters:
+        what it commits then lies on no disk more than it must."""
         leaders = [host for host in self.world.hosts if _leads(host)]
         if not leaders:
             return
         leader = self.random.choice(leaders)
-        voters = configuration_of(leader).members
         others = [host for host in self.world.hosts if host is not leader]
-        kept = [host for host in others if host.identity.node in voters]
-        kept = self.random.sample(kept, min(len(kept), len(voters) // 2))
+        links = [(leader.number, host.number) for host in others]
+        if isinstance(fault, MinimalQuorum):
+            voters = configuration_of(leader).members
+            kept = [host for host in others if host.identity.node in voters]
+            kept = self.random.sample(kept, min(len(kept), len(voters) // 2))
+            links = [(leader.number, host.number) for host in others if host not in kept]
+        else:
+            links += [(other, host) for host, other in links]
         name = f"#{fault.number}"
-        links = [(leader.number, host.number) for host in others if host not in kept]
         self.world.network.block(name, links)
         self._until(fault.until_ns, fault, partial(self.world.network.unblock, name))
 
@@ -276,7 +286,8 @@ class Injection:
         self.world.network.unblock(f"rest {host.number}")
         host.drive.recover()
         host.disk_delay_ns = MILLISECOND // 2
-        host.fuse, host.loses_next = 0, ""
+        host.fuse = 0
+        host.loses_next = host.crashes_after = ""
         host.resume()
         host.slow_down(0)
         host.start_again()

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from protocol import config as presets
+from protocol.clocks import MILLISECOND
 from protocol.config import Config
 
 
@@ -15,6 +16,8 @@ class Knobs:
     """The deviations from a preset; 0 leaves a number as it is."""
 
     preset: str = "local"
+    heartbeat_ns: int = 0
+    election_timeout_ns: int = 0
     append_size_max: int = 0
     inflight_max: int = 0
     uncommitted_max: int = 0
@@ -42,8 +45,11 @@ def draw_knobs(random: Random) -> Knobs:
     def rarely(*values: int) -> int:
         return random.choice(values) if random.random() < 0.2 else 0
 
+    hectic = random.random() < 0.35  # elections that often collide
     return Knobs(
         preset=random.choice(("local", "local", "local", "lan", "wan")),
+        heartbeat_ns=40 * MILLISECOND if hectic else 0,
+        election_timeout_ns=random.choice((100, 200)) * MILLISECOND if hectic else 0,
         append_size_max=rarely(1, 300, 2_000),
         inflight_max=rarely(1, 2),
         uncommitted_max=rarely(2, 5),
