@@ -159,21 +159,19 @@ class Peer:
         self._take(turn, event)
         self._settle(turn)
         self.membership.flush(turn)
-        self.gossip.flush(turn, self.membership.alive())
+        if self.gossip.has_news:
+            self.gossip.flush(turn, self.membership.alive())
         return self._effects(turn)
 
     def deadline(self) -> Nanoseconds | None:
         """When to send TimerFired. None only after leaving."""
         if self._left:
             return None
-        deadlines = (
-            self.membership.deadline(),
-            self.gossip.deadline(),
-            self.raft.deadline(),
-            self.council.deadline(),
-            self.team.deadline(),
-        )
-        return min(deadline for deadline in deadlines if deadline is not None)
+        earliest = min(self.membership.deadline(), self.gossip.deadline())
+        for deadline in (self.raft.deadline(), self.council.deadline(), self.team.deadline()):
+            if deadline is not None and deadline < earliest:
+                earliest = deadline
+        return earliest
 
     def status(self) -> RaftStatus:
         """The agreement's state as this node sees it."""
@@ -383,8 +381,8 @@ class Peer:
         if turn.records or (turn.after and uncertain):
             self._persist_sequence = turn.sequence
             effects.append(Persist(turn.sequence, tuple(turn.records)))
-        effects.extend(self._send(*item) for item in turn.after)
-        effects.extend(Report(fact) for fact in turn.facts)
+        effects += [self._send(*item) for item in turn.after]
+        effects += map(Report, turn.facts)
         return effects
 
     def _send(self, destination: NodeId, endpoint: str, message: Message | OfLog) -> Send:

@@ -75,7 +75,7 @@ class SmallWorld:
         self.world = World(seed, config or presets.local(), network, self.agents)
         self.checkers = Checkers()
         self.diary = Diary()
-        self.world.watchers += [self.checkers, self.diary]
+        self.world.watch(self.checkers, self.diary)
         for number in range(size):
             host = self.world.add_host(found=number == 0, expected=size)
             host.start()

@@ -23,7 +23,7 @@ from protocol.sim.world import Host
 def unchecked(size: int) -> SmallWorld:
     """The checkers know one log only."""
     small = SmallWorld(size)
-    small.world.watchers.remove(small.checkers)
+    small.world.unwatch(small.checkers)
     return small
 
 

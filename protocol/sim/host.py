@@ -126,8 +126,8 @@ class Host:
         )
         torn, self.drive.is_torn = self.drive.is_torn, False
         world.note(self, f"# started epoch={self.disk.starts}{' torn' if torn else ''}")
-        for watcher in world.watchers:
-            watcher.see_started(world.now, self)
+        for see in world.hooks.see_started:
+            see(world.now, self)
         self._step(_TIMER_FIRED)
 
     def crash(
@@ -151,8 +151,8 @@ class Host:
         self._backlog.clear()
         self._is_paused = self._queues = False
         self._step_ns = self._busy_until = 0
-        for watcher in world.watchers:
-            watcher.see_stopped(world.now, self, why)
+        for see in world.hooks.see_stopped:
+            see(world.now, self, why)
         for other in world.hosts if not silent else ():
             if other.is_up and (self.number, other.number) not in world.network.blocked:
                 fault = Undeliverable(self.identity.node, self.endpoint, LinkFault.RESET)
@@ -298,16 +298,16 @@ class Host:
                     return
                 case Report():
                     self.world.note(self, str(effect.fact))
-                    for watcher in self.world.watchers:
-                        watcher.see(self.world.now, self, effect.fact)
+                    for see in self.world.hooks.see:
+                        see(self.world.now, self, effect.fact)
                 case Invoke():
                     self._invoke(effect)
                 case Abort():
                     self._abort(effect)
                 case Reply():
                     self.replies[effect.request] = effect
-                    for watcher in self.world.watchers:
-                        watcher.see_reply(self.world.now, self, effect)
+                    for see in self.world.hooks.see_reply:
+                        see(self.world.now, self, effect)
             if life != self._life:
                 return
 
@@ -333,8 +333,8 @@ class Host:
             return
         world.messages += 1
         number = world.messages
-        for watcher in world.watchers:
-            watcher.see_sent(world.now, number, self, receiver, effect.message)
+        for see in world.hooks.see_sent:
+            see(world.now, number, self, receiver, effect.message)
         letter = world.letter(effect.message)
         network = world.network
         delays = network.deliveries(self.number, receiver.number, world.now)

@@ -83,7 +83,7 @@ class Run:
         config = config_of(plan.knobs, plan.work.slots)
         self.world = World(seed, config, network, self.agents, plan.clocks, peer)
         self.checkers = Checkers()
-        self.world.watchers += [self.checkers, *watchers]
+        self.world.watch(self.checkers, *watchers)
         self.clients = clients_of(self.world, self.random, plan.work)
         self.injection = Injection(self.world, plan)
 

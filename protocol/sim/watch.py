@@ -4,7 +4,8 @@ draws a space-time diagram from messages, faults and facts.
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from protocol.clocks import Nanoseconds
@@ -28,7 +29,7 @@ class InvariantBroken(Exception):
         return InvariantBroken, (self.checker, self.detail)
 
 
-class Fate(Enum):
+class Fate(StrEnum):
     """What became of one copy of a message."""
 
     DELIVERED = "delivered"
@@ -64,3 +65,22 @@ class Watcher:
 
     def see_fault(self, at: Nanoseconds, text: str) -> None:
         """The world is made worse, or better again."""
+
+
+class Hooks:
+    """Who wants to see what: only watchers that override a method of the base are called. Most
+    things that happen are of no interest to most watchers."""
+
+    def __init__(self, watchers: Sequence[Watcher] = ()) -> None:
+        self.see = _overriding(watchers, "see")
+        self.see_sent = _overriding(watchers, "see_sent")
+        self.see_arrived = _overriding(watchers, "see_arrived")
+        self.see_reply = _overriding(watchers, "see_reply")
+        self.see_started = _overriding(watchers, "see_started")
+        self.see_stopped = _overriding(watchers, "see_stopped")
+        self.see_fault = _overriding(watchers, "see_fault")
+
+
+def _overriding(watchers: Sequence[Watcher], name: str) -> list[Callable[..., None]]:
+    idle = getattr(Watcher, name)
+    return [getattr(w, name) for w in watchers if getattr(type(w), name) is not idle]

@@ -24,7 +24,7 @@ from protocol.peer import Peer
 from protocol.sim.clock import ClockConditions
 from protocol.sim.host import Host
 from protocol.sim.network import Network
-from protocol.sim.watch import Fate, Watcher
+from protocol.sim.watch import Fate, Hooks, Watcher
 
 CLUSTER = "simulated"
 TRACE_MAX = 200_000  # lines kept; the digest covers all
@@ -85,6 +85,7 @@ class World:
         self.by_node: dict[NodeId, Host] = {}
         self.by_endpoint: dict[str, Host] = {}
         self.watchers: list[Watcher] = []
+        self.hooks = Hooks()
         self.trace: deque[str] = deque(maxlen=TRACE_MAX)
         self._trace_hash = hashlib.sha256()
         self._heap: list[_Thing] = []
@@ -132,6 +133,16 @@ class World:
 
     # -- what is seen --------------------------------------------------------------------------
 
+    def watch(self, *watchers: Watcher) -> None:
+        """Let them see all that happens from now on."""
+        self.watchers += watchers
+        self.hooks = Hooks(self.watchers)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Let it see no more."""
+        self.watchers.remove(watcher)
+        self.hooks = Hooks(self.watchers)
+
     def letter(self, message: Message) -> Letter:
         """The message as bytes, encoded once while the same one goes to several nodes."""
         if message is not self._last_message:
@@ -142,8 +153,8 @@ class World:
     def arrived(self, number: int, receiver: Host, fate: Fate) -> None:
         """Tell what became of a copy of a message."""
         self.fates[fate] += 1
-        for watcher in self.watchers:
-            watcher.see_arrived(self.now, number, receiver, fate)
+        for see in self.hooks.see_arrived:
+            see(self.now, number, receiver, fate)
 
     def note(self, host: Host, text: str) -> None:
         """A line of the trace about one node."""
@@ -152,8 +163,8 @@ class World:
     def note_fault(self, text: str) -> None:
         """A line of the trace about the world."""
         self._write(f"-- {text}")
-        for watcher in self.watchers:
-            watcher.see_fault(self.now, text)
+        for see in self.hooks.see_fault:
+            see(self.now, text)
 
     def _write(self, text: str) -> None:
         line = f"{self.now // SECOND:5d}.{self.now % SECOND // 1000:06d} {text}"
