@@ -411,7 +411,7 @@ class Peer:
             effects.append(Persist(turn.sequence, tuple(turn.records)))
         for item in turn.after:
             self._send(turn.now, item, effects)
-        effects.extend(Report(fact) for fact in turn.facts)
+        effects += map(Report, turn.facts)
         return effects
 
     def _send(self, now: Nanoseconds, item: Outgoing, effects: list[Effect]) -> None:

@@ -157,7 +157,7 @@ LOOSE: list[tuple[str, type, str]] = [
     ("Raft", mutants.AcknowledgesEarly, "durable_append"),
     ("Raft", mutants.CountsItselfEarly, "durable_commit"),
     ("Ledger", mutants.AcceptsTwice, "single_acceptance"),
-    ("Store", mutants.LastArrivalWins, "equal_values"),
+    ("Store", mutants.LastArrivalWins, "causal_order"),
 ]
 
 
