@@ -314,7 +314,8 @@ class Consensus:
         now what it follows."""
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
-        if message.log and not self.raft.is_voter:
+        if message.log and not (self.raft.is_voter and self.raft.leader):
+            # Also a voter that nobody leads: it may have been voted out while it was away.
             self.raft.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
                 turn.send(sender, self.raft.following.lacking())
