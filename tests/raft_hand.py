@@ -42,7 +42,6 @@ from protocol.sim.disk import Disk
 from protocol.turn import Outgoing, Turn
 
 CONFIG = RaftConfig()
-MACHINE: type[Raft] = Raft  # a test of mutants puts another in its place
 STEPS_MAX = 20_000  # deliveries in one `settle`: more is a storm
 
 
@@ -172,7 +171,7 @@ class Play:
         return self.actors[name].raft
 
     def _machine(self, name: str, restored: Restored) -> Raft:
-        return MACHINE(NodeId(name), self.config, Random(name), restored, self.now)
+        return Raft(NodeId(name), self.config, Random(name), restored, self.now)
 
     # -- doing ---------------------------------------------------------------------------------
 

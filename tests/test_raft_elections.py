@@ -330,10 +330,11 @@ def test_whoever_hears_a_leader_refuses_even_a_higher_term() -> None:
     of hearing from a current leader, it does not update its term or grant its vote"."""
     play = Play("abc")
     play.elect("a")
+    play.wait(TIMEOUT - 1)
     play.receive("b", "c", vote_request(9, 2, 2))
     assert play.reply("b") == VoteReply(2, 9, False, False)
     assert play["b"].term == 2
-    play.wait(TIMEOUT)
+    play.wait(1)
     play.receive("b", "c", vote_request(9, 2, 2))
     assert play.reply("b") == VoteReply(9, 9, True, False)
 
