@@ -50,7 +50,7 @@ class Leadership:
         self.transferee: NodeId = NOBODY
         self._transfer_until: Nanoseconds = 0
         self._told_to_campaign = False
-        self._heartbeat_at = now
+        self._heartbeat_at = now + raft.config.heartbeat_ns  # the no-op goes at once
         self._quorum_check_at = now + raft.config.election_timeout_ns
         self._uncommitted_size = 0
         self._meet(now, self.began_index)
@@ -240,8 +240,12 @@ class Leadership:
             self._replicate(turn, sender, progress)
 
     def _matched(self, turn: Turn, sender: NodeId, progress: Progress, index: int) -> None:
-        if progress.matched(index, self.request, self.raft.log.first_index):
+        raft, commit, pace = self.raft, self.raft.commit, progress.pace
+        if progress.matched(index, self.request, raft.log.first_index):
             self.advance_commit(turn)
+        is_new = pace is not progress.pace and commit == raft.commit >= self.began_index
+        if is_new and raft.leadership is self:
+            self._replicate(turn, sender, progress, commit=True)  # it was told nothing so far
         if sender == self.transferee and self.raft.leadership is self:
             self._hand_over_if_ready(turn)
 
