@@ -103,10 +103,11 @@ class Stage:
         learners: str = "",
         config: RaftConfig = CONFIG,
         logs: dict[str, tuple[LogEntry, ...]] | None = None,
+        terms: dict[str, int] | None = None,
         seed: str = "",
     ) -> None:
         """All but the voters and learners begin with an empty log. `logs` gives a node other
-        entries than just the configuration."""
+        entries than just the configuration, `terms` another term than the last of them."""
         self.config = config
         self.seed = seed
         self.wire: list[Letter] = []
@@ -119,8 +120,8 @@ class Stage:
             inside = name in (voters or names) or name in learners
             disk = Disk()
             if logs and name in logs:
-                last = logs[name][-1].term
-                disk.hard_state, disk.entries = HardState(last, NOBODY), list(logs[name])
+                term = (terms or {}).get(name, logs[name][-1].term)
+                disk.hard_state, disk.entries = HardState(term, NOBODY), list(logs[name])
             elif inside:
                 node = RaftNode(name, voters=tuple(voters or names), learners=tuple(learners))
                 disk.hard_state = HardState(node.raft.term, NOBODY)
@@ -256,6 +257,14 @@ class Stage:
         self.perform(name)
         self.run()
 
+    def live(self, leader: str, beats: int) -> None:
+        """Everybody serves timers for so many heartbeats of the leader, and all is delivered."""
+        for _ in range(beats):
+            for name in (leader, *(name for name in self.seats if name != leader)):
+                self[name].advance(self.config.heartbeat_ns)
+                self.perform(name)
+            self.run()
+
     def expire_promises(self) -> None:
         """So much time goes by unseen that nobody holds back a vote any more."""
         for seat in self.seats.values():
@@ -279,11 +288,9 @@ class Stage:
 
     def elect(self, name: str) -> None:
         """The shortest way to a leader, unseen."""
-        was_quiet, self.is_quiet = self.is_quiet, True
         self.expire_promises()
-        self.campaign(name)
-        self.run()
-        self.is_quiet = was_quiet
+        self.hush(lambda: self.campaign(name))
+        self.hush(self.run)
         assert self[name].status().role == "leader", self[name]
         self.say(f"# {name} leads term {self[name].raft.term}, {self[name].raft.commit} committed")
 
@@ -337,6 +344,12 @@ class Stage:
 
     # -- the transcript ----------------------------------------------------------------------------
 
+    def hush(self, deed: Callable[[], object]) -> None:
+        """Do something that is not told."""
+        was_quiet, self.is_quiet = self.is_quiet, True
+        deed()
+        self.is_quiet = was_quiet
+
     def say(self, line: str) -> None:
         if not self.is_quiet:
             self.lines.append(line)
@@ -360,7 +373,7 @@ class Stage:
                 self.say(f"      {follower}: {words}")
 
     def transcript(self) -> str:
-        return "\n".join(self.lines).strip() + "\n"
+        return "\n".join(self.lines).strip("\n") + "\n"
 
 
 def next_state(state: bytes, command: bytes) -> bytes:

@@ -12,6 +12,7 @@ AssertionError that names it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from raft_stage import Letter, Seat, Stage, next_state
@@ -33,7 +34,7 @@ CONFIG = RaftConfig(
     heartbeat_ns=50 * MILLISECOND,
     election_timeout_ns=200 * MILLISECOND,
     lease_ns=100 * MILLISECOND,
-    vote_repeat_ns=30 * MILLISECOND,
+    vote_repeat_ns=100 * MILLISECOND,
     append_size_max=100,
     inflight_max=4,
     inflight_size_max=300,
@@ -49,11 +50,11 @@ class Storm(Stage):
 
     def __init__(self, seed: int, impairs: bool = True, keeps_lines: bool = False) -> None:
         self.random = Random(seed)
-        super().__init__(
-            NAMES, voters=self.random.choice(("abc", "abcde", "a")), config=CONFIG, seed=str(seed)
-        )
+        voters, learners = self.random.choice((("abc", ""), ("abcde", ""), ("ab", "c"), ("a", "b")))
+        config = replace(CONFIG, trailing_entries=self.random.choice((0, 0, 3)))
+        super().__init__(NAMES, voters, learners, config, seed=str(seed))
         self.is_quiet = not keeps_lines
-        self.impairs = impairs
+        self.impairs = impairs and self.random.random() < 0.4
         self.rates = {name: self.random.uniform(*RATES) for name in NAMES}
         self.paused: dict[str, int] = {}  # node: time that it has missed
         self.leaders: dict[int, str] = {}
@@ -77,22 +78,25 @@ class Storm(Stage):
         """So many random steps."""
         deeds: list[tuple[int, Callable[[str], None]]] = [
             (700, self.pass_letter),
-            (60, self.let_time_pass),
-            (80, self.finish_write),
+            (30, self.let_time_pass),
+            (100, self.finish_write),
             (40, self.propose_something),
             (12, self.read_something),
-            (6, self.change_something),
-            (3, self.hand_over_leadership),
-            (6, self.compact_something),
-            (3, self.crash_something),
+            (8, self.change_something),
+            (5, self.hand_over_leadership),
+            (8, self.compact_something),
+            (5, self.crash_something),
             (4, self.learn_something),
-            (3, self.cut_something),
-            (3, self.toggle_disk),
-            (3, self.toggle_pause),
+            (5, self.cut_something),
+            (4, self.toggle_disk),
+            (5, self.toggle_pause),
             (4, self.nudge),
         ]
         # The seed draws how much of each there is, too.
-        weights = [weight * self.random.choice((0.2, 1, 1, 4)) for weight, _ in deeds]
+        weights = [
+            weight * (1 if weight >= 30 else self.random.choice((0, 0.3, 1, 1, 3)))
+            for weight, _ in deeds
+        ]
         for _ in range(steps):
             deed = self.random.choices(deeds, weights)[0][1]
             name = self.random.choice(NAMES)
@@ -103,6 +107,7 @@ class Storm(Stage):
 
     def pass_letter(self, name: str) -> None:
         if not self.wire:
+            self.let_time_pass(name)
             return
         at = self.random.randrange(len(self.wire)) if self.random.random() < 0.3 else 0
         letter = self.wire[at]
@@ -122,7 +127,11 @@ class Storm(Stage):
         self.hand_over(letter)
 
     def let_time_pass(self, name: str) -> None:
-        duration = self.random.choice((1, 5, 20, 60, 150)) * MILLISECOND
+        if self.random.random() < 0.1:
+            self.cut.clear()
+        if self.paused and self.random.random() < 0.2:
+            self.toggle_pause(self.random.choice(list(self.paused)))
+        duration = self.random.choice((1, 5, 10, 30, 80)) * MILLISECOND
         for other in NAMES:
             own = int(duration * self.rates[other])
             if other in self.paused:
@@ -221,7 +230,7 @@ class Storm(Stage):
             self.post(name, teacher, self[name].lacking())
 
     def cut_something(self, name: str) -> None:
-        if self.random.random() < 0.5:
+        if self.cut and self.random.random() < 0.7:
             self.cut.clear()
         elif self.random.random() < 0.5:
             self.isolate(name)
@@ -415,6 +424,14 @@ class Storm(Stage):
     def check_vote(self, name: str, term: int, candidate: str) -> None:
         earlier = self.votes.setdefault((name, term), candidate)
         assert earlier == candidate, f"one vote: {name} in {term} for {earlier} and {candidate}"
+
+
+def survive(seed: int, steps: int) -> Storm:
+    """A storm of so many steps, and the calm after it."""
+    storm = Storm(seed)
+    storm.rage(steps)
+    storm.calm()
+    return storm
 
 
 def check_overlap(before: Configuration, after: Configuration) -> None:

@@ -274,6 +274,13 @@ def test_a_commit_is_told_at_once() -> None:
     assert play.commands("b") == play.commands("c") == [b"x"]
 
 
+def test_who_answers_after_the_commit_is_told_of_it_too() -> None:
+    """The slower follower of a new leader was still being probed when the others committed."""
+    play = Play("abc")
+    play.elect("a")
+    assert play["b"].commit == play["c"].commit == play["a"].commit == 2
+
+
 def test_news_of_the_commit_index_is_not_answered() -> None:
     play = Play("abc")
     play.elect("a")

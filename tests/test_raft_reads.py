@@ -236,7 +236,7 @@ def test_nobody_is_elected_while_a_lease_lasts() -> None:
     for name in "bc":
         play.act(name, lambda turn, name=name: play[name].lose_leader(turn, NodeId("a")))
         play.act(name, play[name].campaign)
-    for _ in range(200):
+    for _ in range(2_000):
         play.wait(LEASE // 20)
         for name in "bc":
             play.tick(name)
