@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 
 import pytest
 from raft_hand import CONFIG, Play, add_learner, entry, log_of, nodes, remove, vote_request
 
+from protocol.config import PRESETS
 from protocol.effects import HardState, Restored
 from protocol.facts import LeaderElected, RoleChanged
 from protocol.identity import NOBODY, NodeId
@@ -575,5 +575,6 @@ def test_roles_are_told_in_the_order_of_the_table() -> None:
 
 def test_a_lease_is_shorter_than_an_election_timeout() -> None:
     """Or the promise could outlast the time-out, and nobody who is asked would say yes."""
-    for config in (CONFIG, replace(CONFIG)):
+    for preset in PRESETS.values():
+        config = preset().raft
         assert config.lease_ns < config.election_timeout_ns

@@ -281,6 +281,26 @@ def test_who_answers_after_the_commit_is_told_of_it_too() -> None:
     assert play["b"].commit == play["c"].commit == play["a"].commit == 2
 
 
+def test_the_commit_index_is_told_once() -> None:
+    """Not to a follower that could do nothing with it, and not beside an Append that has it."""
+    play = Play("abc")
+    play.elect("a")
+    play.propose("a", b"x")
+    play.deliver("a", "b")
+    play.deliver("b", "a")
+    assert play.said("a", "b") == [Append(2, 0, 3, 2, (), 3)]
+    play.settle()
+    play.propose("a", b"y")
+    play.propose("a", b"z")
+    play.deliver("a", "b")
+    play.deliver("b", "a")
+    play.lose("a", "b")
+    play.receive("a", "c", AppendReply(2, 2, play.leadership("a").request, True, 5, 5))
+    assert play.said("a", "b") == [Append(2, 0, 5, 2, (), 5)]
+    play.receive("a", "c", AppendReply(2, 2, play.leadership("a").request, True, 5, 5))
+    assert play.said("a", "b") == [Append(2, 0, 5, 2, (), 5)]
+
+
 def test_news_of_the_commit_index_is_not_answered() -> None:
     play = Play("abc")
     play.elect("a")

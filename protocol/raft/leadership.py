@@ -149,7 +149,7 @@ class Leadership:
             self._begin_snapshot(turn, node, progress)
         elif heartbeat:
             self._send_append(turn, node, progress, ())
-        elif progress.pace is Pace.REPLICATE:
+        elif progress.pace is Pace.REPLICATE and progress.is_news(self.raft.commit):
             self._tell_commit(turn, node, progress)
 
     def _send_append(
@@ -161,6 +161,7 @@ class Leadership:
         self.request += 1
         size = sum(len(entry.data) + ENTRY_OVERHEAD for entry in entries)
         progress.sent(self.request, turn.now, len(entries), size)
+        progress.told(self.raft.commit, previous + len(entries))
         turn.send(
             node,
             Append(
@@ -179,6 +180,7 @@ class Leadership:
         previous = progress.next_index - 1
         previous_term = self.raft.log.term_at(previous)
         assert previous_term is not None
+        progress.told(self.raft.commit, previous)
         turn.send(node, Append(self.raft.term, 0, previous, previous_term, (), self.raft.commit))
 
     def _begin_snapshot(self, turn: Turn, node: NodeId, progress: Progress) -> None:
@@ -240,11 +242,10 @@ class Leadership:
             self._replicate(turn, sender, progress)
 
     def _matched(self, turn: Turn, sender: NodeId, progress: Progress, index: int) -> None:
-        raft, commit, pace = self.raft, self.raft.commit, progress.pace
+        raft, pace = self.raft, progress.pace
         if progress.matched(index, self.request, raft.log.first_index):
             self.advance_commit(turn)
-        is_new = pace is not progress.pace and commit == raft.commit >= self.began_index
-        if is_new and raft.leadership is self:
+        if pace is not progress.pace and raft.leadership is self:
             self._replicate(turn, sender, progress, commit=True)  # it was told nothing so far
         if sender == self.transferee and self.raft.leadership is self:
             self._hand_over_if_ready(turn)

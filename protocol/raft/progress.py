@@ -57,6 +57,7 @@ class Progress:
     probed_after: int = 0  # PROBE: requests above this feel for the match; others are older
     part_request: int = 0  # SNAPSHOT: the one that carried the latest part
     matched_before: int = 0  # requests above this were sent when `match_index` was known
+    told_commit: int = 0
     lost: bool = False  # it has forgotten entries that it had acknowledged
     snapshot: EncodedSnapshot | None = None
     offset: int = 0  # of the part of it that is on its way
@@ -96,6 +97,14 @@ class Progress:
         else:
             self.next_index += entries
 
+    def told(self, commit: int, last_index: int) -> None:
+        """The commit index has gone with a message that can prove a match up to `last_index`."""
+        self.told_commit = max(self.told_commit, min(commit, last_index))
+
+    def is_news(self, commit: int) -> bool:
+        """Whether the follower, if it has all that was sent, could commit more than it was told."""
+        return min(commit, self.next_index - 1) > self.told_commit
+
     def answered(self, request: int, now: Nanoseconds) -> None:
         """An answer to `request`: to all before it there will be none, or none that matters."""
         self.heard_at = now
@@ -126,6 +135,7 @@ class Progress:
         """Feel for the match from `next_index` on."""
         self.pace = Pace.PROBE
         self.probed_after = request_counter
+        self.told_commit = 0
         self.next_index = max(next_index, self.match_index + 1)
         self.waiting = False
         self.snapshot = None
