@@ -56,6 +56,15 @@ def test_only_an_empty_log_can_be_founded() -> None:
         raft.found(Turn(0, 0, 1))
 
 
+def test_a_term_never_goes_back_even_for_another_log() -> None:
+    play = Play("a", logs={"a": ()}, terms={"a": 7})
+    play.act("a", play["a"].found)
+    assert (play["a"].role, play["a"].term, play.terms("a")) == (Role.LEADER, 8, [1, 8])
+    play.act("a", play["a"].give_up_log)
+    play.act("a", play["a"].found)
+    assert play["a"].term == 9
+
+
 def test_a_single_node_commits_alone() -> None:
     play = Play("a")
     play.elect("a")

@@ -223,7 +223,7 @@ class Raft:
     def found(self, turn: Turn) -> None:
         """Start a cluster of which this node is the only voter. Once in a cluster's life."""
         assert self.log.last_index == 0, "only an empty log can be founded"
-        self.term = 1
+        self.term = max(self.term, 1)  # it may have followed, or voted for, another log before
         self.persist(turn, HardState(self.term, self.vote))
         data = codec.pack_value(Configuration((self.node,)))
         self.append(turn, (LogEntry(1, 1, EntryKind.VOTERS, data),))
