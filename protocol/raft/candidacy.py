@@ -25,7 +25,8 @@ class Candidacy:
         self.term = term
         self.pre = pre
         self.transfer = transfer
-        self.grants: set[NodeId] = {raft.node}
+        # The own vote counts once it is durable; to be asked costs nothing.
+        self.grants: set[NodeId] = {raft.node} if pre else set()
         self.repeat_at: Nanoseconds = 0
         self._raft = raft
 
@@ -37,7 +38,7 @@ class Candidacy:
             self.term, raft.log.last_index, raft.log.last_term, self.pre, self.transfer, raft.reach
         )
         for voter in raft.log.configuration.members:
-            if voter not in self.grants:
+            if voter != raft.node and voter not in self.grants:
                 # The request says that our own vote is cast: that must be durable first.
                 turn.send_durable(voter, request)
 

@@ -62,6 +62,14 @@ class Disk:
             return False
         return term is None or self.entries[index - self.first_index].term == term
 
+    def term_at(self, index: int) -> int | None:
+        """The term of an entry that is held, or of the last one that the snapshot stands for."""
+        if self.snapshot and index == self.snapshot.index:
+            return self.snapshot.term
+        if self.first_index <= index <= self.last_index:
+            return self.entries[index - self.first_index].term
+        return None
+
     def write(self, records: tuple[Record, ...]) -> None:
         """Make the records durable."""
         for record in records:
