@@ -31,10 +31,10 @@ from node.agents.invocation import Invocations
 from node.agents.process import hide_from_programs
 from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
-from node.database import FILE as JOURNAL_FILE
-from node.database import JournalError, JournalMissing
 from node.doors.client import ClientDoor
 from node.journal import Journal
+from node.journal_file import FILE as JOURNAL_FILE
+from node.journal_file import JournalError, JournalMissing
 from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.links.transport import Transport
 from node.links.trust import SEED_FILE, ClusterTrust, load_or_create_seed

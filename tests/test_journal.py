@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from node import journal as journal_module
-from node.database import (
+from node.journal_file import (
     FILE,
     JournalDamaged,
     JournalError,
