@@ -217,10 +217,10 @@ def _put_aside(path: Path) -> Path:
         (path, aside),
         (write_ahead.log_of(path), write_ahead.log_of(aside)),
     ):
+        if not source.exists() or source.stat().st_size == 0:
+            continue
         try:
             os.link(source, target)
-        except FileNotFoundError:
-            continue
         except OSError:  # a file system without links
             shutil.copyfile(source, target)
     return aside
@@ -339,6 +339,11 @@ _UNWRITABLE = (
     "{} cannot be written ({}): make room, or give this user a data directory to write in, then "
     "start again"
 )
+_UNREADABLE_CODES = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_FSTAT,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,  # what sqlite makes of EIO
+)
 _UNWRITABLE_CODES = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
@@ -353,7 +358,7 @@ def _as_journal_error(path: Path, fault: sqlite3.Error) -> JournalError:
     code = extended & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return JournalInUse(_LOCKED.format(path))
-    if extended in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_FSTAT):
+    if extended in _UNREADABLE_CODES:
         return JournalUnreadable(
             f"{path} cannot be read ({fault}): what is in it may be sound: look after the disk, "
             f"then start again"
