@@ -90,8 +90,7 @@ class Database:
             for records in writes:
                 self._keeper.keep(records)
             self._keeper.seal()
-        with contextlib.suppress(OSError):  # a help, no condition
-            self._witness.note(self._keeper.extent.number)
+        self._witness.note(self._keeper.extent.number)
 
     def fold(self) -> None:
         """Bring the write-ahead log into the file, so that the next write begins it anew."""
@@ -329,6 +328,8 @@ def _guarded(path: Path) -> Iterator[None]:
         raise JournalDamaged(_DAMAGED.format(path, fault)) from None
     except sqlite3.Error as fault:
         raise _as_journal_error(path, fault) from None
+    except UnicodeDecodeError as fault:  # in names that sqlite3 itself decodes
+        raise JournalDamaged(_DAMAGED.format(path, fault)) from None
     except OSError as fault:
         raise JournalUnwritable(_UNWRITABLE.format(path, fault.strerror)) from None
 

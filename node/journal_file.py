@@ -32,7 +32,9 @@ SCHEMA = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",
     "CREATE TABLE voting(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER)",
     "CREATE TABLE voting_copy(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER)",
-    "CREATE TABLE extent(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER)",
+    "CREATE TABLE extent(key INTEGER PRIMARY KEY, number INTEGER, starts INTEGER, first INTEGER,"
+    " before INTEGER, last INTEGER, end INTEGER, snapshot_index INTEGER, snapshot INTEGER,"
+    " checksum INTEGER)",
     "CREATE TABLE log(key INTEGER PRIMARY KEY, term INTEGER, kind INTEGER, data BLOB,"
     " checksum INTEGER)",
     "CREATE TABLE snapshot(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER)",
@@ -40,6 +42,8 @@ SCHEMA = (
     " value BLOB, checksum INTEGER)",
     "CREATE TABLE members(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",
 )
+_EXTENT = struct.Struct(">9Q")
+_ENTRY = struct.Struct(">IQQI")
 PIECE_SIZE = 1024 * 1024  # of a snapshot's state; sqlite takes a blob of 1 GB at most
 ONLY_KEY = 0  # of tables with one row
 
@@ -93,7 +97,7 @@ class Voting:
     impaired: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extent:
     """The log holds the entries `first`..`last`, none if `last` is `first` - 1. `before` and `end`
     are the checksums of the entry before the first and of the last; `snapshot` that of the last
@@ -107,6 +111,21 @@ class Extent:
     end: int = 0
     snapshot_index: int = 0
     snapshot: int = 0
+
+    def row(self) -> tuple[int, ...]:
+        """The row for it, checksum included. Written in every transaction, so it must be fast."""
+        values = (
+            ONLY_KEY,
+            self.number,
+            self.starts,
+            self.first,
+            self.before,
+            self.last,
+            self.end,
+            self.snapshot_index,
+            self.snapshot,
+        )
+        return (*values, zlib.crc32(_EXTENT.pack(*values)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +150,6 @@ class SnapshotHead:
 
 
 # -- checksums -------------------------------------------------------------------------------------
-
-_ENTRY = struct.Struct(">IQQI")
 
 
 def row_checksum(table: str, key: str | int, value: bytes) -> int:

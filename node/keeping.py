@@ -42,6 +42,8 @@ from protocol.effects import (
 from protocol.identity import NodeId
 from protocol.messages import LogEntry
 
+_REPLACE_EXTENT = "REPLACE INTO extent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
 
 class Keeper:
     """See the module's text. `extent.number` is that of the last sealed transaction."""
@@ -93,8 +95,8 @@ class Keeper:
         if self._own != self._own_kept:
             self._own_kept = self._own
             self.put("meta", "own", pack_value(self._own))
-        self.extent = replace(self.extent, number=self.extent.number + 1)
-        self.put("extent", ONLY_KEY, pack_value(self.extent))
+        self.extent.number += 1
+        self._connection.execute(_REPLACE_EXTENT, self.extent.row())
 
     def create(self) -> None:
         """Write the rows that are always there."""
@@ -136,12 +138,13 @@ class Keeper:
         if self._rows:
             self._connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", self._rows)
             self._rows.clear()
-        if self._last != self.extent.last or self._end != self.extent.end:
-            self.extent = replace(self.extent, last=self._last, end=self._end)
+        self.extent.last = self._last
+        self.extent.end = self._end
 
     def _set_extent(self, first: int, before: int, last: int, end: int) -> None:
         assert not self._rows
-        self.extent = replace(self.extent, first=first, before=before, last=last, end=end)
+        extent = self.extent
+        extent.first, extent.before, extent.last, extent.end = first, before, last, end
         self._last, self._end = last, end
 
     def _cut_off(self, first: int) -> None:
@@ -169,7 +172,7 @@ class Keeper:
         self._write_rows()
         self._connection.execute("DELETE FROM log")
         self._connection.execute("DELETE FROM snapshot")
-        self.extent = replace(self.extent, snapshot_index=0, snapshot=0)
+        self.extent.snapshot_index = self.extent.snapshot = 0
         self._set_extent(1, 0, 0, 0)
 
     # -- the snapshot ------------------------------------------------------------------------------
@@ -212,7 +215,7 @@ class Keeper:
             piece = state[offset : offset + PIECE_SIZE]
             checksum = piece_checksum(checksum, key, piece)
             yield key, piece, checksum
-        self.extent = replace(self.extent, snapshot_index=snapshot.index, snapshot=checksum)
+        self.extent.snapshot_index, self.extent.snapshot = snapshot.index, checksum
 
     # -- batches -----------------------------------------------------------------------------------
 

@@ -122,10 +122,14 @@ class Survey:
 
     def _read_extent(self) -> Extent | None:
         try:
-            extent = self._read_value("extent", ONLY_KEY, Extent)
-            if extent is None:
-                raise _Unsound("no row")
-            return extent
+            for row in self._rows("SELECT * FROM extent"):
+                extent = Extent(*row[1:-1])
+                if not all(type(value) is int and value >= 0 for value in row[:-1]):
+                    raise _Unsound("not numbers")
+                if extent.row() != row:
+                    raise _Unsound("wrong checksum")
+                return extent
+            raise _Unsound("no row")
         except _Unsound as fault:
             self.lost_votes.append(f"the extent of the log: {fault}")
             return None

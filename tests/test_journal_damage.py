@@ -223,7 +223,7 @@ async def test_without_term_and_vote_nothing_of_the_log_is_kept(tmp_path: Path) 
 
 async def test_without_the_extent_nothing_of_the_log_is_kept(tmp_path: Path) -> None:
     whole = await fill(tmp_path, compacted=True)
-    change(tmp_path, "UPDATE extent SET value = x'00'")
+    change(tmp_path, "UPDATE extent SET last = last + 1")
     with opened(tmp_path) as journal:
         kept = journal.load()
     assert kept.impaired
