@@ -56,7 +56,7 @@ WRITER = """
                     records.append(KeepSnapshot(snapshot(at - 10, bytes(at)), at - 20, False))
                 with contextlib.suppress(JournalError):  # it has failed just now
                     journal.write(at, tuple(records), done)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0 if at - confirmed < 50 else 0.001)
         last = confirmed
         await asyncio.sleep(0.05)
         assert confirmed == last, "confirmed after the failure"
@@ -188,7 +188,7 @@ print("all there")
 
 
 def run_mounted(program: str, mounted: Path, confirmed: Path) -> list[str]:
-    arguments = [sys.executable, "-c", program, str(mounted), "3000", str(confirmed)]
+    arguments = [sys.executable, "-c", program, str(mounted), "40000", str(confirmed)]
     mount = f"mount -t tmpfs -o size=12m none {mounted}"
     command = ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
