@@ -116,6 +116,9 @@ async def _run_with_journal(
     door_socket = _listener("--door", settings.door, settings.door_fd)
     endpoint = settings.advertise or endpoint_of(peer_socket)
     telemetry = Telemetry(identity.node, settings.name, settings.data_dir)
+    if journal.damage:
+        telemetry.say(f"! the journal was damaged: {journal.damage}")
+        print(f"warning: the journal was damaged: {journal.damage}", file=sys.stderr)
     peer = Peer(
         identity,
         PeerSettings(
