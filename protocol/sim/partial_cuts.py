@@ -1,5 +1,5 @@
-"""Partial cuts of a team, by name: the shapes that have taken real systems down, and how available a
-team is during one.
+"""Partial cuts of a team, by name: the shapes that have taken real systems down, and how available
+a team is during one.
 
     chain3       the leader and one of two others are cut; the third sees both (Cloudflare, 2020)
     howard5      three see each other, the fourth only one of them, the fifth only the leader
