@@ -269,7 +269,7 @@ def test_beyond_the_limit_clients_are_told_to_come_again() -> None:
     assert desk.answers[-1] == Results(7, (4,))
 
 
-# -- again -------------------------------------------------------------------------------------------
+# -- again -----------------------------------------------------------------------------------------
 
 
 def test_what_is_not_answered_is_sent_again_in_one_piece(opened: Desk) -> None:
@@ -331,7 +331,7 @@ def test_answers_come_in_parts_where_entries_were_merged(opened: Desk) -> None:
     assert opened.answers[1:] == [Results(3, (3,))]
 
 
-# -- giving up -----------------------------------------------------------------------------------------
+# -- giving up -------------------------------------------------------------------------------------
 
 
 def test_what_was_never_sent_definitely_did_not_happen(desk: Desk) -> None:
@@ -395,7 +395,7 @@ def test_part_of_a_batch_may_be_answered_before_the_rest_is_given_up(opened: Des
     assert len(opened.answers) == 2
 
 
-# -- the session's end ---------------------------------------------------------------------------------
+# -- the session's end -----------------------------------------------------------------------------
 
 
 def forget_sessions(desk: Desk) -> None:
@@ -498,7 +498,7 @@ def test_another_log_begins_with_another_session_and_nothing_old_counts(opened: 
     assert opened.answers[-1] == ReadAnswered(1, opened.registers.get("a"))
 
 
-# -- reads ---------------------------------------------------------------------------------------------
+# -- reads -----------------------------------------------------------------------------------------
 
 
 def test_a_local_read_is_answered_at_once(opened: Desk) -> None:
@@ -581,7 +581,7 @@ def test_the_reads_after_one_that_was_given_up_are_asked_for() -> None:
     assert desk.answers[1:] == [ReadAnswered(2, None)]
 
 
-# -- a lossy leader ------------------------------------------------------------------------------------
+# -- a lossy leader --------------------------------------------------------------------------------
 
 
 class LossyLeader:

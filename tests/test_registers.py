@@ -249,7 +249,7 @@ def test_a_negative_number_is_a_repetition_of_nothing(log: Log) -> None:
     assert log.results(session) == [1]
 
 
-# -- whatever lies in the log ------------------------------------------------------------------------
+# -- whatever lies in the log ----------------------------------------------------------------------
 
 
 def pack(value: Any) -> bytes:

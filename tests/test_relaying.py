@@ -110,7 +110,7 @@ def test_a_message_is_not_taken_again_when_it_has_been_forgotten(
     assert len(seen.numbers) == len(seen.order) == 8
 
 
-# -- one hop -----------------------------------------------------------------------------------------
+# -- one hop ---------------------------------------------------------------------------------------
 
 
 def test_whoever_gets_it_from_the_origin_passes_it_on_and_nobody_else_does() -> None:
@@ -122,7 +122,7 @@ def test_whoever_gets_it_from_the_origin_passes_it_on_and_nobody_else_does() -> 
     assert (cat.relayed, dan.relayed) == (1, 0)
 
 
-# -- silence -----------------------------------------------------------------------------------------
+# -- silence ---------------------------------------------------------------------------------------
 
 
 def test_whoever_owes_a_direct_answer_for_too_long_is_silent() -> None:
@@ -162,7 +162,7 @@ def test_a_forged_message_makes_nobody_deaf() -> None:
     assert not bob.is_deaf(ADA.node, 0)
 
 
-# -- the ways ----------------------------------------------------------------------------------------
+# -- the ways --------------------------------------------------------------------------------------
 
 OTHERS = [node.node for node in (ADA, BOB, CAT, DAN)]
 
@@ -190,7 +190,7 @@ def test_nobody_goes_through_the_silent() -> None:
     assert ada.ways_to(BOB.node, SECOND, 100, OTHERS) == [DAN.node]
 
 
-# -- reach -------------------------------------------------------------------------------------------
+# -- reach -----------------------------------------------------------------------------------------
 
 
 def test_reach_counts_this_node_and_whoever_it_hears_directly() -> None:
