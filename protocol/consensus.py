@@ -34,7 +34,7 @@ from protocol.facts import (
     MemberSuspected,
     RoleChanged,
     SessionOpened,
-    SnapshotInstalled,
+    StateReplaced,
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
@@ -209,8 +209,6 @@ class Consensus:
                 self.clerk.out_of_order(turn, fact.session)
             case SessionOpened():
                 self.clerk.session_opened(turn, fact.node, fact.nonce, fact.number)
-            case SnapshotInstalled():
-                self.clerk.look_for_session(turn)
             case _:
                 pass
 
@@ -219,11 +217,14 @@ class Consensus:
         for item in committed:
             if isinstance(item, Snapshot):
                 self.replicated.restore(item)
+                turn.report(StateReplaced(item.index))
                 self.clerk.look_for_session(turn)
                 self.spreading.committed(turn.now, item.index + 1)
             else:
                 self._uncommitted.discard(item.data)
-                turn.facts += self.replicated.apply(item)
+                facts = self.replicated.apply(item)
+                if facts:
+                    turn.facts += facts
                 self.spreading.committed(turn.now, item.index)
         self.clerk.applied(turn)
         self.clerk.answer_reads(turn, self.replicated.applied)
@@ -271,7 +272,7 @@ class Consensus:
         if kind in (EntryKind.NOOP, EntryKind.VOTERS):
             raise RemoteProtocolError(f"nobody proposes a {kind.name}")
         if self.raft.leadership is not None:
-            if data in self._uncommitted:
+            if kind is not EntryKind.BATCH and data in self._uncommitted:
                 return
             try:
                 self.raft.propose(turn, data, kind)
@@ -314,8 +315,9 @@ class Consensus:
         now what it follows."""
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
-        if message.log and not (self.raft.is_voter and self.raft.leader):
-            # Also a voter that nobody leads: it may have been voted out while it was away.
+        # Who takes itself for a voter and hears of no leader may have been voted out meanwhile.
+        is_led = self.raft.is_voter and self.raft.hears_leader(turn.now)
+        if message.log and not is_led:
             self.raft.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
                 turn.send(sender, self.raft.following.lacking())
@@ -340,7 +342,8 @@ class Consensus:
         self.raft.give_up_log(turn)
         self.replicated.restart()
         self._uncommitted.clear()
-        self.clerk.applied(turn)
+        turn.report(StateReplaced(0))
+        self.clerk.log_changed(turn)
         turn.send(sender, LearnRequest(1, 0, 0))
         return Say.EVERYBODY
 

@@ -45,7 +45,7 @@ from protocol.facts import (
     ImpairmentEnded,
     MemberJoined,
     RequestRefused,
-    SnapshotInstalled,
+    StateReplaced,
 )
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
@@ -316,7 +316,6 @@ class Peer:
         if whom is Say.SENDER:
             turn.send(sender, self._summary())
         elif whom is Say.EVERYBODY:
-            self.team.dirty = True
             self._introduce(turn, self.membership.alive())
 
     def _introduce(self, turn: Turn, nodes: Sequence[NodeId]) -> None:
@@ -389,7 +388,7 @@ class Peer:
             self._introduce(turn, (fact.node,))
         elif isinstance(fact, ImpairmentEnded):
             self.membership.describe(**{JOURNAL: ""})
-        elif isinstance(fact, SnapshotInstalled):
+        elif isinstance(fact, StateReplaced):
             self.team.relearn(turn)
 
     def _view(self) -> View:
