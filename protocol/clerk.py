@@ -136,6 +136,7 @@ class Clerk:
         end = at
         for command in commands[at : at + BATCH_COMMANDS_MAX]:
             size += len(command.key) + len(command.value) + COMMAND_OVERHEAD
+            size += len(command.expected or b"")
             if size > self.config.batch_size_max and end > at:
                 break
             end += 1

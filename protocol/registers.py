@@ -13,6 +13,7 @@ is told when it writes again).
 
 from __future__ import annotations
 
+import heapq
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -81,9 +82,20 @@ def fault_of(command: Command) -> str:
     """Why the command would be refused by every node; empty if it would not."""
     if not 0 < len(command.key) <= KEY_LENGTH_MAX:
         return f"a key has 1 to {KEY_LENGTH_MAX} characters"
-    if len(command.value) > VALUE_SIZE_MAX:
+    if not (command.key.isascii() or _is_unicode(command.key)):
+        return "a key is Unicode text, without lone surrogates"
+    if len(command.value) > VALUE_SIZE_MAX or len(command.expected or b"") > VALUE_SIZE_MAX:
         return f"a value has at most {VALUE_SIZE_MAX} bytes"
     return ""
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there are bytes for it: not for half of a surrogate pair, which JSON lets through."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode_opening(node: NodeId, nonce: bytes) -> bytes:
@@ -120,9 +132,13 @@ class Registers:
         """The value of a key; None if there is none."""
         return self._values.get(key)
 
-    def scan(self, prefix: str = "") -> list[tuple[str, Versioned]]:
-        """Keys that begin with `prefix`, sorted, with their values."""
-        return sorted(item for item in self._values.items() if item[0].startswith(prefix))
+    def scan(
+        self, prefix: str = "", after: str = "", count: int = KEYS_MAX
+    ) -> list[tuple[str, Versioned]]:
+        """The first `count` keys that begin with `prefix` and come after `after`, sorted, with
+        their values."""
+        keys = (key for key in self._values if key > after and key.startswith(prefix))
+        return [(key, self._values[key]) for key in heapq.nsmallest(count, keys)]
 
     # -- from the log ----------------------------------------------------------------------------
 
