@@ -166,10 +166,14 @@ class Consensus:
             detail = "this node leads a majority: there is nothing to rescue"
             turn.perform(Reply(request, "NotPossible", detail))
             return
+        if self.raft.hears_leader(turn.now):
+            detail = f"{self.raft.leader} leads, and this node hears it: there is nothing to rescue"
+            turn.perform(Reply(request, "NotPossible", detail))
+            return
         self.raft.rescue(turn)
         found = self.raft.configuration
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
-        turn.perform(Reply(request, "", str(found.epoch)))
+        turn.answer_durable(Reply(request, "", str(found.epoch)))
 
     def hand_over(self, turn: Turn) -> None:
         """This node will leave: if it leads, somebody else shall."""

@@ -409,8 +409,11 @@ class Peer:
         if turn.records or (turn.after and uncertain):
             self._persist_sequence = turn.sequence
             effects.append(Persist(turn.sequence, tuple(turn.records)))
-        for item in turn.after:
-            self._send(turn.now, item, effects)
+        for late in turn.after:
+            if isinstance(late, tuple):
+                self._send(turn.now, late, effects)
+            else:
+                effects.append(late)
         effects.extend(Report(fact) for fact in turn.facts)
         return effects
 

@@ -13,7 +13,9 @@
     GET  /v1/events                    facts as server-sent events
     POST /v1/prepare                   load what agents of these kinds need, before a job comes
     POST /v1/faults                    cut links, if the node was started with --allow-faults
-    POST /v1/leave                     leave the team and stop
+    POST /v1/leave                     hand over, leave the team and stop
+    POST /v1/transfer  /v1/rescue      who leads, and whose log it is: see `agreement`
+    ...  /v1/registers                 named values that the team agrees on: see `registers`
 
 Every request but the first two shows the node's token: `Authorization: Bearer TOKEN`. Other users
 of the machine do not have it, and neither has a page in a browser; what comes from one is refused
@@ -23,8 +25,8 @@ A packed job has its id already, and one that is there is answered as when it wa
 may repeat the submission. A job that comes as text gets a new id each time, unless the client
 names one: POST /v1/jobs?id=NAME may be repeated like a packed job, as long as the text is the same.
 Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 401 and 403 for who
-asks, 409 if the id belongs to another job, 413 if it is too large, 415 if it is of a kind that is
-not read, 500 for a bug, 503 if it did not happen (try again), 504 if it may have happened.
+asks, 409 if it cannot be (an id belongs to another job), 413 if it is too large, 415 if it is of a
+kind that is not read, 500 for a bug, 503 if it did not happen (try again), 504 if it may have.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from socket import socket
@@ -43,6 +46,7 @@ from aiohttp import web
 
 from node.agents.invocation import Invocations
 from node.doors import JSON, MSGPACK, PACKED, YAML
+from node.doors.agreement import AgreementDoor
 from node.doors.answers import error_answer, not_found, status_of
 from node.doors.lane import Lanes
 from node.doors.registers import RegistersDoor
@@ -94,6 +98,7 @@ class ClientDoor:
         self._names = _names_of(self.peer)
         self._streams = 0
         self._registers = RegistersDoor(runtime)
+        self._agreement = AgreementDoor(runtime, telemetry)
         self._runner: web.AppRunner | None = None
         self._lanes: Lanes | None = None
         self._server: asyncio.Server | None = None
@@ -118,6 +123,7 @@ class ClientDoor:
                 web.post("/v1/faults", self._faults),
                 web.post("/v1/leave", self._leave),
                 *self._registers.routes(),
+                *self._agreement.routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
@@ -208,7 +214,7 @@ class ClientDoor:
     # -- reading -------------------------------------------------------------------------------
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        view = status_view(self.peer)
+        view = status_view(self.peer, time.monotonic_ns())
         view["transport"] = self.transport.statistics()
         view["facts"] = dict(self.telemetry.counts)
         view["log_lines_lost"] = self.telemetry.lost
