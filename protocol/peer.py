@@ -299,7 +299,9 @@ class Peer:
             return False
         if self.raft.leadership is not None:
             self.consensus.hand_over(turn)
-        is_free = not self.raft.is_voter and self.raft.log.configuration_index <= self.raft.commit
+        # Once a joint configuration is committed the new voters are on their own.
+        is_settled = self.raft.log.configuration_index <= self.raft.commit
+        is_free = is_settled and self.node not in self.raft.configuration.voters
         if not is_free and turn.now < self._leaving_until:
             return False
         self._leaving_until = None
