@@ -316,13 +316,14 @@ class Consensus:
         return not own or not log or own == log
 
     def compare(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
-        """A node beyond the council asks for what it lacks. Where somebody follows another log, one
+        """A node that no leader sends anything to asks for what it lacks. Where somebody follows another log, one
         of the two gives way if nothing is lost with it. The answer is to whom this node should say
         now what it follows."""
         self.summaries[sender] = (turn.now, message)
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
-        if message.log and not self.raft.is_voter:
+        # A voter without a leader may be none any more, and nobody else would tell it.
+        if message.log and not (self.raft.is_voter and self.raft.leader):
             self.raft.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
                 turn.send(sender, self.raft.following.lacking())

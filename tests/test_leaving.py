@@ -113,3 +113,18 @@ def test_what_was_written_is_there_without_whom_it_was_written_at() -> None:
     assert small.run(
         5 * SECOND, lambda: all(peer_of(host).registers.get("k") is not None for host in rest)
     )
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_a_voter_that_was_replaced_behind_its_back_finds_out(seed: int) -> None:
+    small = SmallWorld(7, seed=seed)
+    away = follower_of(small)
+    rest = [host for host in small.hosts if host is not away]
+    small.world.network.cut([away.number], [host.number for host in rest])
+    assert small.run(
+        60 * SECOND, lambda: all(peer_of(away).node not in voters_of(host) for host in rest)
+    )
+    small.run(5 * SECOND)
+    assert peer_of(away).raft.is_voter, "as far as it knows"
+    small.world.network.heal()
+    assert small.run(10 * SECOND, lambda: not peer_of(away).raft.is_voter)
