@@ -159,7 +159,7 @@ class _Drawing:
 
     def _axis(self) -> Iterable[str]:
         yield '<g class="axis">'
-        last = -_TICK
+        last = -float(_TICK)
         for time, y in self.y.items():
             if y - last >= _TICK:
                 last = y
@@ -302,6 +302,8 @@ def _sorted_out(recording: Recording) -> tuple[list[_Journey], list[Happened]]:
                 journeys[event.number].lost = event
             case Happened():
                 facts.append(event)
+            case RoleTaken() | Fault():
+                pass
     return list(journeys.values()), facts
 
 

@@ -14,10 +14,13 @@ What is checked is in `small_node` and `small_history`, what a state is in `smal
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from protocol.raft import Raft
-from protocol.sim.small_cluster import Bounds, SmallCluster, State, Violation
+from protocol.sim.small_bounds import Bounds
+from protocol.sim.small_cluster import SmallCluster, State, Violation
 
 STATES_MAX = 1_000_000  # about 400 bytes each
 
@@ -64,8 +67,9 @@ class Explorer:
         invariants: frozenset[str] | None = None,
         states_max: int = STATES_MAX,
         depth_max: int | None = None,
+        reduced: bool = True,
     ) -> None:
-        self.cluster = SmallCluster(bounds, machine, invariants)
+        self.cluster = SmallCluster(bounds, machine, invariants, reduced)
         self.states_max = states_max
         self.depth_max = depth_max
         self._parents: dict[State, State | None] = {self.cluster.first: None}
@@ -105,6 +109,10 @@ class Explorer:
             or (level_done and (not self._next_level or self._depth + 1 == self.depth_max))
         )
 
+    def states(self) -> Iterator[State]:
+        """All that were met; `cluster.pictures` shows the nodes in them."""
+        return iter(self._parents)
+
     def found(self) -> Exploration:
         """The result so far."""
         frontier = len(self._level) - self._at + len(self._next_level)
@@ -115,8 +123,8 @@ class Explorer:
             moves=self._moves,
             depth=self._depth + bool(self._next_level),
             frontier=frontier,
-            local_states=self.cluster.local_states,
-            reactions=self.cluster.reactions_count,
+            local_states=len(self.cluster.reactions.pictures),
+            reactions=self.cluster.reactions.count,
             exhausted=not frontier and broken is None,
             invariant=broken.invariant if broken else "",
             detail=broken.detail if broken else "",
@@ -132,7 +140,7 @@ class Explorer:
             states.append(parent)
         states.reverse()
         steps = []
-        for number, (state, successor) in enumerate(zip(states, states[1:], strict=False), 1):
+        for number, (state, successor) in enumerate(pairwise(states), 1):
             move = self.cluster.move_between(state, successor)
             steps.append(f"{number:3}. {move}")
             before, after = self.cluster.pictures(state), self.cluster.pictures(successor)

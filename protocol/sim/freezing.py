@@ -46,7 +46,7 @@ def fork(value: T) -> T:
 
 
 def _fork(value: object, known: dict[int, object]) -> object:
-    kind = type(value)
+    kind: type = type(value)
     if _is_shared(kind):
         return value
     if id(value) in known:  # the way back to the owner
@@ -62,7 +62,8 @@ def _fork(value: object, known: dict[int, object]) -> object:
         return set(cast(set[object], value))
     if kind is bytearray:
         return bytearray(cast(bytearray, value))
-    copy = known[id(value)] = kind.__new__(kind)
+    copy: object = object.__new__(kind)
+    known[id(value)] = copy
     for name in _names(value):
         object.__setattr__(copy, name, _fork(getattr(value, name), known))
     return copy
@@ -74,9 +75,9 @@ def frozen(value: object) -> Hashable:
 
 
 def _frozen(value: object, owners: set[int]) -> Hashable:
-    kind = type(value)
+    kind: type = type(value)
     if _is_shared(kind):
-        return cast(Hashable, value)
+        return value
     if id(value) in owners:  # the way back
         return kind.__name__
     if kind is dict:
@@ -110,7 +111,8 @@ def _is_shared(kind: type) -> bool:
 
 def _names(value: object) -> list[str]:
     """The attributes that an object has, in an order that is always the same."""
-    names = _slots(type(value))
+    kind: type = type(value)
+    names = _slots(kind)
     return [*names, *sorted(vars(value))] if hasattr(value, "__dict__") else names
 
 

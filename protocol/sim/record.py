@@ -151,10 +151,12 @@ def kind_of(message: Message) -> MessageKind:
                     return MessageKind.APPEND
                 case SnapshotPart() | SnapshotReply():
                     return MessageKind.SNAPSHOT
-            return MessageKind.OTHER
+                case _:
+                    return MessageKind.OTHER
         case Push() | Summary() | Digest() | Delta():
             return MessageKind.GOSSIP
-    return MessageKind.MEMBERSHIP
+        case _:
+            return MessageKind.MEMBERSHIP
 
 
 def narrow(

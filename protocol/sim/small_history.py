@@ -77,21 +77,21 @@ class History:
     committed: tuple[tuple[LogEntry, int], ...] = ()
 
 
-def follow(history: History, node: Picture) -> tuple[History, Broken | None]:
+def follow(history: History, node: Picture) -> tuple[History, list[Broken]]:
     """The history after `node` has come to look like this, and what contradicts it."""
+    broken = []
     if node.role is Role.LEADER:
         leaders = dict(history.leaders)
         other = leaders.setdefault(node.term, node.node)
         if other != node.node:
             detail = f"{other} and {node.node} were both elected in term {node.term}"
-            return history, Broken(ELECTION_SAFETY, detail)
+            broken.append(Broken(ELECTION_SAFETY, detail))
         history = replace(history, leaders=tuple(sorted(leaders.items())))
     known = len(history.committed)
-    for at, (entry, _) in enumerate(history.committed[: node.commit]):
-        if node.log[at] != entry:
-            detail = f"at index {entry.index}, {node.node} has committed {_brief(node.log[at])}"
-            detail += f" where {_brief(entry)} was committed before"
-            return history, Broken(STATE_MACHINE_SAFETY, detail)
+    for (entry, _), own in zip(history.committed, node.log[: node.commit], strict=False):
+        if own != entry:
+            detail = f"{node.node} has committed {_brief(own)}, others {_brief(entry)}"
+            broken.append(Broken(STATE_MACHINE_SAFETY, detail))
     if node.commit > known:
         news = tuple((entry, node.term) for entry in node.log[known : node.commit])
         history = replace(history, committed=history.committed + news)
@@ -100,8 +100,8 @@ def follow(history: History, node: Picture) -> tuple[History, Broken | None]:
             if term < node.term and node.log[entry.index - 1 : entry.index] != (entry,):
                 detail = f"{node.node} leads term {node.term} without {_brief(entry)}"
                 detail += f", which was committed in term {term}"
-                return history, Broken(LEADER_COMPLETENESS, detail)
-    return history, None
+                broken.append(Broken(LEADER_COMPLETENESS, detail))
+    return history, broken
 
 
 def compare(one: tuple[LogEntry, ...], other: tuple[LogEntry, ...]) -> Broken | None:
@@ -119,9 +119,7 @@ def compare(one: tuple[LogEntry, ...], other: tuple[LogEntry, ...]) -> Broken | 
 def check_claim(claim: Claim, nodes: Sequence[Picture]) -> Broken | None:
     """Whether the disks hold what was counted."""
     entry = claim.entry
-    holders = {
-        node.node for node in nodes if node.disk[entry.index - 1 : entry.index] == (entry,)
-    }
+    holders = {node.node for node in nodes if node.disk[entry.index - 1 : entry.index] == (entry,)}
     if claim.configuration.has_quorum(holders):
         return None
     where = ", ".join(sorted(holders)) or "nobody"

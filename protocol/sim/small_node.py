@@ -211,11 +211,15 @@ def _act(node: SmallNode, outcome: Outcome, deed: Callable[[Turn], object]) -> N
     for item in turn.before:
         assert isinstance(item, tuple)
         _send(node, outcome, item)
-    if turn.records or (turn.after and node.writes):
+    if turn.records:
         node.sequence = turn.sequence
         node.writes.append((tuple(turn.records), tuple(turn.after)))
         if not node.slow_disk:
             _write(node, outcome)
+    elif node.writes:  # it waits for the last of them; to say a thing twice then is to say it once
+        records, after = node.writes[-1]
+        news = tuple(item for item in turn.after if item not in after)
+        node.writes[-1] = (records, tuple(sorted(after + news, key=repr)))
     else:
         for item in turn.after:
             _send(node, outcome, item)
@@ -268,9 +272,7 @@ def _check_turn(raft: Raft, before: _Picture, outcome: Outcome) -> None:
             outcome.broken.append(Broken(APPEND_ONLY, detail))
 
 
-def _check_promise(
-    node: SmallNode, outcome: Outcome, destination: NodeId, message: OfRaft
-) -> None:
+def _check_promise(node: SmallNode, outcome: Outcome, destination: NodeId, message: OfRaft) -> None:
     """What is told must be on the disk when it is told."""
     disk, name = node.disk, node.raft.node
     match message:
