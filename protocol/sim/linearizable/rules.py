@@ -1,13 +1,15 @@
 """What the operations of one register need, forbid and give, as small numbers.
 
 Values are numbered as they come, with ABSENT first. Operations with a known outcome are numbered
-by the time of their calls; on from there the strays, whose outcome is unknown. What failed and
-what is unknown and changes nothing is left out.
+by the time of their calls; on from there the strays, whose outcome is unknown, such that those that
+do the same follow each other by the time of their calls. What failed and what is unknown and
+changes nothing is left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from protocol.sim.linearizable.operations import Kind, Operation, Outcome, Value, distinct
 
@@ -20,20 +22,20 @@ class Rules:
     instant of a call is concurrent with it."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
+        self._numbers: dict[object, int] = {distinct(None): ABSENT}
+        self.values: list[Value] = [None]
         known = [op for op in operations if op.outcome is Outcome.OK]
         known.sort(key=lambda op: op.called_ns)
         strays = [op for op in operations if op.outcome is Outcome.UNKNOWN and op.mutates]
-        strays.sort(key=lambda op: op.called_ns)
+        strays.sort(key=lambda op: (self._rule(op), op.called_ns))
         self.operations = known + strays
         self.size = len(known)
         self._rank(known, strays)
-        self._numbers: dict[object, int] = {distinct(None): ABSENT}
-        self.values: list[Value] = [None]
         rules = [self._rule(op) for op in self.operations]
         self.needs = [needs for needs, _, _ in rules]
         self.forbids = [forbids for _, forbids, _ in rules]
         self.gives = [gives for _, _, gives in rules]
-        self._index(len(strays))
+        self._index()
         self.cuts = self._find_cuts()
 
     def _rank(self, known: list[Operation], strays: list[Operation]) -> None:
@@ -63,7 +65,7 @@ class Rules:
             self.values.append(value)
         return number
 
-    def _index(self, strays: int) -> None:
+    def _index(self) -> None:
         """Who gives a value, and who looks at it."""
         self.givers: dict[int, list[int]] = {}  # of those with a known outcome
         for number, gives in enumerate(self.gives[: self.size]):
@@ -71,13 +73,13 @@ class Rules:
         self.last_look = {needs: number for number, needs in enumerate(self.needs[: self.size])}
         self.last_look |= dict.fromkeys(self.needs[self.size :], self.size)
         self.is_any_sought = any(forbids != ANY for forbids in self.forbids)
-        groups: dict[tuple[int, int], list[int]] = {}
-        for number in range(self.size, self.size + strays):
-            groups.setdefault((self.gives[number], self.needs[number]), []).append(number)
-        # Value given -> for each value needed the strays that do just that, by their calls.
-        self.strays_giving: dict[int, list[tuple[int, list[int]]]] = {}
-        for (gives, needs), numbers in groups.items():
-            self.strays_giving.setdefault(gives, []).append((needs, numbers))
+        # Value given -> for each value needed the strays that do just that.
+        self.strays_giving: dict[int, list[tuple[int, range]]] = {}
+        strays = range(self.size, len(self.operations))
+        for (needs, gives), group in groupby(strays, lambda n: (self.needs[n], self.gives[n])):
+            numbers = list(group)
+            alike = range(numbers[0], numbers[-1] + 1)
+            self.strays_giving.setdefault(gives, []).append((needs, alike))
 
     def is_write(self, number: int) -> bool:
         """Whether it gives a value whatever was there: a write or a deletion."""

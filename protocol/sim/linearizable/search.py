@@ -17,8 +17,8 @@ For a register much is not worth a choice. Each of these is an exchange in an or
    with it: were the next one a write, or none, an order without the stray would do. Until somebody
    has seen the effect the configuration is in debt.
  - A write (or a deletion) is taken where the next operation, which is called already, sees its
-   effect, else when it is due: it is the next to return. If then some other write was taken since
-   this one was called, there are two ways: it comes now, or it came right before that one, unseen.
+   effect, else when it is due: it is the next to return. If some other write was taken after this
+   one was called, there are two ways then: it comes now, or it came right before that one, unseen.
    A write that has no such way out is pledged.
  - Of several that do the same, writes or strays, the one that ends first or was called first.
  - Who is as far with the same value, with more strays left and with less pledged, can do all that
@@ -237,20 +237,18 @@ class Search:
             if not here.mask >> (giver - here.base) & 1:
                 return True
         return any(
-            self._first_left(here, until, numbers) is not None
-            for _, numbers in rules.strays_giving.get(value, ())
+            self._first_left(here, until, alike) is not None
+            for _, alike in rules.strays_giving.get(value, ())
         )
 
-    def _first_left(self, here: _Configuration, until: int, strays: list[int]) -> int | None:
-        """The first of some strays that was called by then and is not taken."""
-        for number in strays:
-            self.steps += 1
-            bit = number - self._rules.size
-            if self._rules.stray_called[bit] > until:
-                return None
-            if not here.strays >> bit & 1:
-                return number
-        return None
+    def _first_left(self, here: _Configuration, until: int, alike: range) -> int | None:
+        """The first of strays that do the same which is not taken, if it was called by then."""
+        self.steps += 1
+        bit = alike.start - self._rules.size
+        taken = here.strays >> bit  # the first ones, and those of other strays
+        bit += (~taken & (taken + 1)).bit_length() - 1
+        number = bit + self._rules.size
+        return number if number in alike and self._rules.stray_called[bit] <= until else None
 
     def _moves(
         self, here: _Configuration, due: int, changes: list[int], waiting: list[int]
@@ -259,17 +257,17 @@ class Search:
         rules = self._rules
         changes.sort(key=rules.returned.__getitem__, reverse=True)
         first = {(rules.needs[number], rules.gives[number]): number for number in changes}
-        moves: list[tuple[_How, int]] = []
-        if waiting:
-            wanted = self._wanted(here, waiting)
-            moves += [(_How.SEEN, number) for number in self._useful_strays(here, wanted)]
-            if not here.in_debt:
-                moves += [
-                    (_How.SEEN, number)
-                    for (_, gives), number in first.items()
-                    if rules.is_write(number) and number != due and gives in wanted
-                ]
-        moves += [(_How.PLAIN, number) for number in first.values() if not rules.is_write(number)]
+        writes = [number for number in first.values() if rules.is_write(number)]
+        others = [number for number in first.values() if not rules.is_write(number)]
+        wanted = self._wanted(here, others + waiting)
+        moves = [(_How.SEEN, number) for number in self._useful_strays(here, wanted)]
+        if not here.in_debt:
+            moves += [
+                (_How.SEEN, number)
+                for number in writes
+                if rules.gives[number] in wanted and number != due
+            ]
+        moves += [(_How.PLAIN, number) for number in others]
         if rules.is_write(due) and not here.in_debt:
             is_pledged = rules.called[due] > here.spared
             if is_pledged or self._is_sought(here, rules.gives[due]):
@@ -282,29 +280,29 @@ class Search:
         """Whether there may be somebody left who looks at the value."""
         return self._rules.is_any_sought or self._rules.last_look.get(value, -1) >= here.base
 
-    def _wanted(self, here: _Configuration, waiting: list[int]) -> dict[int, None]:
-        """The other values that somebody waits for, or a stray which makes such a one of them."""
+    def _wanted(self, here: _Configuration, looking: list[int]) -> dict[int, None]:
+        """The values that somebody looks for now, or a stray which makes such a one of them. Also
+        the value as it is: somebody may see a write that does not alter it."""
         rules = self._rules
-        if any(rules.needs[number] == ANY for number in waiting):  # any other value will do
-            wanted = dict.fromkeys((*rules.givers, *rules.strays_giving))
-        else:
-            wanted = dict.fromkeys(rules.needs[number] for number in waiting)
-            unseen = list(wanted)
-            for value in unseen:  # it grows
-                for needs, numbers in rules.strays_giving.get(value, ()):
-                    is_open = needs != ANY and needs not in wanted
-                    if is_open and self._first_left(here, here.horizon, numbers) is not None:
-                        wanted[needs] = None
-                        unseen.append(needs)
-        wanted.pop(here.value, None)
+        wanted = dict.fromkeys(rules.needs[number] for number in looking)
+        if ANY in wanted:  # any other value will do
+            wanted |= dict.fromkeys((*rules.givers, *rules.strays_giving))
+        unseen = list(wanted)
+        for value in unseen:  # it grows
+            for needs, alike in rules.strays_giving.get(value, ()):
+                is_open = needs != ANY and needs not in wanted
+                if is_open and self._first_left(here, here.horizon, alike) is not None:
+                    wanted[needs] = None
+                    unseen.append(needs)
         return wanted
 
     def _useful_strays(self, here: _Configuration, wanted: dict[int, None]) -> Iterator[int]:
         """Strays that make the value a wanted one."""
         for value in wanted:
-            for needs, strays in self._rules.strays_giving.get(value, ()):
-                if needs == here.value or (needs == ANY and not here.in_debt):
-                    number = self._first_left(here, here.horizon, strays)
+            for needs, alike in self._rules.strays_giving.get(value, ()):
+                is_fit = needs == here.value or (needs == ANY and not here.in_debt)
+                if is_fit and value != here.value:
+                    number = self._first_left(here, here.horizon, alike)
                     if number is not None:
                         yield number
 
