@@ -185,3 +185,9 @@ def test_every_fault_is_a_line_to_read() -> None:
     for line in told.values():
         assert line.startswith("#")
         assert "\n" not in line
+
+
+def test_a_storm_of_steps_is_a_crash_and_no_endless_run() -> None:
+    outcome = simulate(1, steps_max=50)
+    assert (outcome.verdict, outcome.checker) == (Verdict.CRASH, "AssertionError")
+    assert "a storm" in outcome.detail
