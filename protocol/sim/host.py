@@ -264,6 +264,7 @@ class Host:
         peer, world = self.peer, self.world
         assert peer is not None
         world.steps += 1
+        assert world.steps <= world.steps_max, "a storm: the steps never end"
         now = world.now if self.clock.is_exact else self.clock.reading(world.now)
         effects = peer.step(event, now)
         if effects:

@@ -180,7 +180,8 @@ class Injection:
 
     def _join(self, fault: Join) -> None:
         self._count(fault)
-        seeds = tuple(range(min(SEEDS_GIVEN, self.plan.nodes)))
+        living = [host.number for host in self.world.hosts if not host.is_gone]
+        seeds = tuple(living[:SEEDS_GIVEN])
         host = self.world.add_host(found=False, expected=1, seeds=seeds)
         host.disk_delay_ns = self.plan.disk_ns
         host.start()
@@ -235,7 +236,11 @@ class Injection:
 
     def _may_lose(self, host: Host) -> bool:
         left = [other for other in self.world.hosts if not other.is_gone and other is not host]
-        return bool(left) and _can_decide(left, [*left, host])
+        return (
+            bool(left)
+            and _can_decide(left, [*left, host])
+            and all(_finds_somebody(other, left) for other in left)
+        )
 
     def heal_core(self) -> bool:
         """End all faults, and mend a core: nodes enough for a quorum of every configuration. The
@@ -317,6 +322,15 @@ def configuration_of(host: Host) -> Configuration:
     if host.peer is not None:
         return host.peer.raft.log.configuration
     return RaftLog(host.disk.entries, host.disk.snapshot).configuration
+
+
+def _finds_somebody(host: Host, left: list[Host]) -> bool:
+    """Whether a node knows the address of one that is left: it was given it, or has met it."""
+    others = [other for other in left if other is not host]
+    met = host.disk.members
+    return not others or any(
+        other.number in host.seeds or other.identity.node in met for other in others
+    )
 
 
 def _can_decide(who: list[Host], according_to: list[Host]) -> bool:

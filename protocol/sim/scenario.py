@@ -23,7 +23,7 @@ from protocol.sim.network import Network
 from protocol.sim.plan import FAULTS_FROM, SEEDS_GIVEN, Plan, plan_of
 from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import SimulatedAgents, clients_of
-from protocol.sim.world import Host, World
+from protocol.sim.world import STEPS_MAX, Host, World
 
 CORE_LIVENESS_MAX: Nanoseconds = 240 * SECOND
 LIVENESS_MAX: Nanoseconds = 120 * SECOND
@@ -41,7 +41,8 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a run. `checker` says who found the fault: the name of a checker, or of the
-    exception that a crash is. `exercised` counts faults by kind, and messages by fate."""
+    exception that a crash is. `exercised` counts faults by kind, messages by fate, and jobs that
+    used more than their budget."""
 
     seed: int
     plan: Plan
@@ -68,10 +69,14 @@ class Outcome:
 
 class Run:
     """One plan being carried out. `peer` may be a broken one, to see who notices; `watchers` see
-    everything."""
+    everything; more than `steps_max` steps are a storm, and a crash."""
 
     def __init__(
-        self, plan: Plan, peer: type[Peer] | None = None, watchers: tuple[Watcher, ...] = ()
+        self,
+        plan: Plan,
+        peer: type[Peer] | None = None,
+        watchers: tuple[Watcher, ...] = (),
+        steps_max: int = STEPS_MAX,
     ) -> None:
         self.plan = plan
         seed = plan.seed
@@ -82,6 +87,7 @@ class Run:
         self.liar = SimulatedAgents(Random(f"{seed}/liar"), plan.work, lies=True)
         config = config_of(plan.knobs, plan.work.slots)
         self.world = World(seed, config, network, self.agents, plan.clocks, peer)
+        self.world.steps_max = steps_max
         self.checkers = Checkers()
         self.world.watch(self.checkers, *watchers)
         self.clients = clients_of(self.world, self.random, plan.work)
@@ -100,7 +106,10 @@ class Run:
             verdict, checker = Verdict.CRASH, type(fault).__name__
             detail = traceback.format_exc()
         world = self.world
-        fates = {fate.value: world.fates[fate] for fate in Fate if world.fates[fate]}
+        counts = {fate.value: world.fates[fate] for fate in Fate if world.fates[fate]}
+        counts.update(self.injection.done)
+        if self.checkers.jobs.overspent:
+            counts["overspent"] = len(self.checkers.jobs.overspent)
         return Outcome(
             self.plan.seed,
             self.plan,
@@ -109,7 +118,7 @@ class Run:
             detail,
             world.now / SECOND,
             world.steps,
-            tuple(sorted({**self.injection.done, **fates}.items())),
+            tuple(sorted(counts.items())),
             world.trace_digest(),
             tuple(world.trace),
         )
@@ -199,9 +208,10 @@ def simulate(
     plan: Plan | None = None,
     peer: type[Peer] | None = None,
     watchers: tuple[Watcher, ...] = (),
+    steps_max: int = STEPS_MAX,
 ) -> Outcome:
     """Run one seed, or a plan of it that was made smaller."""
-    return Run(plan or plan_of(seed, nodes), peer, watchers).execute()
+    return Run(plan or plan_of(seed, nodes), peer, watchers, steps_max).execute()
 
 
 __all__ = ["Host", "Outcome", "Run", "Verdict", "simulate"]
