@@ -159,7 +159,7 @@ def _draw(random: Random, load: Load, number: int) -> tuple[Kind, Hashable]:
 
 
 def mutated(random: Random, history: Sequence[Operation], values: int) -> list[Operation]:
-    """The history with one answer, one time or one outcome changed; it may still be linearizable."""
+    """The history with one answer, one time or one outcome changed; it may be linearizable."""
     changed = list(history)
     at = random.randrange(len(changed))
     each = changed[at]
@@ -174,7 +174,9 @@ def mutated(random: Random, history: Sequence[Operation], values: int) -> list[O
         case 0 if each.kind is Kind.CAS:
             changed[at] = replace(each, result=not each.result)
         case 1:
-            changed[at] = replace(each, returned_ns=random.randint(each.called_ns, each.returned_ns))
+            changed[at] = replace(
+                each, returned_ns=random.randint(each.called_ns, each.returned_ns)
+            )
         case _:
             shift = random.randint(-each.called_ns, 100)
             changed[at] = replace(

@@ -2,35 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import os
-import subprocess
-import sys
-
 import pytest
 
-from protocol.configuration import Configuration
-from protocol.identity import NodeId
-from protocol.messages import AppendReply, VoteReply
-from protocol.raft import Raft
-from protocol.raft.by_hand import RaftNode
-from protocol.sim.exhaustive import Exploration, Explorer, explore
-from protocol.sim.freezing import NoChance, fork, frozen
+from protocol.sim.exhaustive import explore
 from protocol.sim.small_bounds import Bounds
-from protocol.sim.small_history import (
-    COMMITTED_DURABLE,
-    ELECTION_SAFETY,
-    LEADER_COMPLETENESS,
-    STATE_MACHINE_SAFETY,
-)
-from protocol.sim.small_node import (
-    ACKNOWLEDGED_DURABLE,
-    APPEND_ONLY,
-    NO_SURPRISE,
-    ONE_VOTE,
-    VOTES_DURABLE,
-)
-from tests import exhaustive_mutants as mutants
 
 # Without a word about pre-votes they are granted unasked: the safety rules stand alone.
 ONE_TERM = Bounds(terms=1, entries=0, pre_votes=False)

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 from ledger_hand import job, task
+from protocol.raft_log import Configuration
 from small_world import SmallWorld
 
 from protocol import codec
@@ -24,7 +25,6 @@ from protocol.facts import (
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Budget, Job, Quorum, Task
 from protocol.messages import Agreement, AppendReply, EntryKind, LogEntry, VoteReply
-from protocol.raft_log import Configuration
 from protocol.sim import job_checks
 from protocol.sim.agreement_checks import overlap
 from protocol.sim.checkers import Checkers, InvariantBroken
