@@ -23,11 +23,12 @@ from protocol.messages import LogEntry, MemberRecord
 
 
 class Rot(Enum):
-    """What turns out to be illegible at the next start, and is left out. Only what a node may lose:
-    its own batches and Raft's part would have to be missed on purpose."""
+    """What turns out to be illegible at the next start, and is left out. Never a node's own
+    batches: without them its journal does not open."""
 
     MEMBERS = "members"
     BATCHES = "batches"  # the latest half of another author's
+    LOG = "log"  # of Raft's part: the journal notices, and the node does not vote for a while
 
 
 @dataclass(slots=True)
@@ -119,3 +120,12 @@ class Disk:
                 if authors:
                     kept = self.batches[random.choice(authors)]
                     del kept[len(kept) // 2 :]
+            case Rot.LOG:
+                self.impaired = True
+                if random.random() < 0.5:
+                    self.hard_state = HardState(0, NOBODY)
+                if random.random() < 0.3:
+                    self.snapshot = None
+                    self.entries.clear()
+                else:
+                    del self.entries[random.randint(0, len(self.entries)) :]

@@ -21,6 +21,7 @@ from protocol.sim.injection import Injection
 from protocol.sim.knobs import config_of
 from protocol.sim.network import Network
 from protocol.sim.plan import FAULTS_FROM, SEEDS_GIVEN, Plan, plan_of
+from protocol.sim.register_clients import register_clients
 from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import SimulatedAgents, clients_of
 from protocol.sim.world import STEPS_MAX, Host, World
@@ -91,6 +92,7 @@ class Run:
         self.checkers = Checkers()
         self.world.watch(self.checkers, *watchers)
         self.clients = clients_of(self.world, self.random, plan.work)
+        self.writers = register_clients(self.world, plan.registers, plan.end_ns)
         self.injection = Injection(self.world, plan)
 
     def execute(self) -> Outcome:
@@ -110,6 +112,9 @@ class Run:
         counts.update(self.injection.done)
         if self.checkers.jobs.overspent:
             counts["overspent"] = len(self.checkers.jobs.overspent)
+        counts["register operations"] = sum(len(writer.history) for writer in self.writers)
+        if self.checkers.registers.undecided:
+            counts["undecided history"] = self.checkers.registers.undecided
         return Outcome(
             self.plan.seed,
             self.plan,
@@ -136,6 +141,8 @@ class Run:
         self.injection.schedule()
         for client in self.clients:
             world.at(FAULTS_FROM + self.random.randrange(SECOND), client.ask)
+        for writer in self.writers:
+            world.at(FAULTS_FROM + self.random.randrange(SECOND), writer.begin)
         world.run(plan.end_ns)
         self.checkers.check_logs(world.hosts)
         self.agents.is_calm = self.liar.is_calm = True
@@ -151,6 +158,8 @@ class Run:
             return f"all: {self._state()}"
         self._check_end(self._core())
         self.checkers.check_kept(self._core(), self.clients)
+        history = [operation for writer in self.writers for operation in writer.history]
+        self.checkers.registers.check(history)
         return ""
 
     def _set_out(self, knows: set[int] | None) -> None:
@@ -164,6 +173,7 @@ class Run:
     def _check_end(self, hosts: list[Host]) -> None:
         self.checkers.check_logs(hosts)
         self.checkers.check_stores(hosts)
+        self.checkers.registers.look(hosts)
         for client in self.clients:
             self.checkers.check_answer(hosts, client.job, client.answer)
 
