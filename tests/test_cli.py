@@ -117,7 +117,7 @@ def test_a_folder_that_is_only_tried_is_not_left_behind(tmp_path: Path) -> None:
 def test_help_names_every_verb(tmp_path: Path) -> None:
     done = quorate("--help", folder=tmp_path)
     assert done.returncode == 0
-    verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim"
+    verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, check"
     for verb in verbs.split(", "):
         assert f"\n  {verb} " in done.stdout
 

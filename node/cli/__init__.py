@@ -1,8 +1,8 @@
 """The command line: `quorate VERB`.
 
 Every verb but `node` takes `--json`; exit codes are 0 ok, 1 a negative result, 2 usage, 3 could not
-run (and for `sim` 3 crash, 4 no convergence, 5 invariant broken). What a verb needs is imported
-when it runs: `--help` must be quick.
+run (for `sim` 3 crash, 4 no convergence, 5 invariant broken; for `check` 3 could not decide). What
+a verb needs is imported when it runs: `--help` must be quick.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 
-from node.cli import agreement_verbs, job_verbs, register_verb, sim_verb, team_verbs
+from node.cli import agreement_verbs, check_verb, job_verbs, register_verb, sim_verb, team_verbs
 from protocol.errors import QuorateError
 
 COULD_NOT_RUN = (
@@ -49,6 +49,7 @@ app.command(
     add_help_option=False,
 )(team_verbs.node)
 app.command()(sim_verb.sim)
+app.command()(check_verb.check)
 
 
 # typer has a click of its own or takes the installed one, depending on its version.

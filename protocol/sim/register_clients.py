@@ -109,12 +109,18 @@ class RegisterClient:
         self.options = options
         self.switchboard = switchboard
         self.until = until
-        self.history: list[Operation] = []
+        self.ended: list[Operation] = []
+        self._open: Operation | None = None
         self.random = Random(f"{world.seed}/register client {number}")
         self._written = count(1)
         self._turn = 0  # answers to an earlier turn come too late
         self._process = number
         self._known: dict[str, bytes | None] = {}
+
+    @property
+    def history(self) -> list[Operation]:
+        """All operations; of the last one it may not be known yet whether it happened."""
+        return [*self.ended, self._open] if self._open else self.ended
 
     def begin(self) -> None:
         """Do the next thing, at a node that is up."""
@@ -170,6 +176,9 @@ class RegisterClient:
     ) -> Callable[[Answer], None]:
         """What takes the answer of the operation that begins now, or its absence."""
         turn, called = self._turn, self.world.now
+        self._open = Operation(
+            self._process, kind, key, argument, None, called, None, Outcome.UNKNOWN
+        )
 
         def told(answer: Answer) -> None:
             if turn != self._turn:
@@ -205,7 +214,8 @@ class RegisterClient:
         elif kind is Kind.CAS:
             assert isinstance(answer, int)
             result = answer > Refusal.UNEQUAL
-        self.history.append(
+        self._open = None
+        self.ended.append(
             Operation(self._process, kind, key, argument, result, called, now, outcome)
         )
         if outcome is Outcome.UNKNOWN:

@@ -2,6 +2,7 @@
 one instant between its call and its return (Herlihy and Wing 1990).
 
     operations   what a client called, and what it knows of the end
+    rules        what one register's operations need and give, as numbers
     search       one register: Wing and Gong's search with Lowe's memory
     checking     all registers of a history, in turn, within a budget
     shrinking    the few operations that are enough to see that there is no order
@@ -15,8 +16,9 @@ from protocol.sim.linearizable.checking import (
     Report,
     Verdict,
     check,
+    key_shown,
 )
-from protocol.sim.linearizable.operations import Kind, Operation, Outcome
+from protocol.sim.linearizable.operations import Kind, Operation, Outcome, distinct
 
 __all__ = [
     "Budget",
@@ -27,4 +29,6 @@ __all__ = [
     "Report",
     "Verdict",
     "check",
+    "distinct",
+    "key_shown",
 ]

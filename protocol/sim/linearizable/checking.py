@@ -39,8 +39,8 @@ class Budget:
 @dataclass(frozen=True, slots=True)
 class CounterExample:
     """Why one key's operations have no order. `order` is as far as any goes, `value` what the
-    register then holds, `stuck` what should follow. `enough` is a part of the history that has no
-    order either: none whose operations another part explains is left out without those."""
+    register then holds, `stuck` what can no longer follow. `enough` is a part of the history that
+    has no order either, and nothing that could explain it was left out."""
 
     key: Hashable
     operations: int
@@ -52,7 +52,7 @@ class CounterExample:
     def lines(self) -> list[str]:
         """For people."""
         lines = []
-        named = f"key {shown(self.key)}"
+        named = key_shown(self.key)
         if self.order:
             left_out = max(0, len(self.order) - SHOWN_OF_ORDER)
             lines.append(f"{named}: no order of its {self.operations} operations goes further than")
@@ -69,6 +69,11 @@ class CounterExample:
         return lines
 
 
+def key_shown(key: Hashable) -> str:
+    """A key for people; None is the only one of a history without keys."""
+    return "the register" if key is None else f"key {shown(key)}"
+
+
 def _listed(operations: Sequence[Operation]) -> list[str]:
     lines = [f"  {op}" for op in operations[:SHOWN_OPERATIONS_MAX]]
     if len(operations) > SHOWN_OPERATIONS_MAX:
@@ -78,7 +83,7 @@ def _listed(operations: Sequence[Operation]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of it. `undecided` are the keys that the budget did not suffice for."""
+    """What came of it. `undecided` are the keys without a verdict; FALSE does not wait for them."""
 
     verdict: Verdict
     operations: int

@@ -68,6 +68,17 @@ class Operation:
         return expected, new
 
     @property
+    def looks(self) -> bool:
+        """Whether it depends on the value that it found, which a failed or unknown read does not
+        tell."""
+        return self.kind is Kind.CAS or (self.kind is Kind.READ and self.outcome is Outcome.OK)
+
+    @property
+    def looks_for(self) -> Value:
+        """The value that it found, or did not find, if it looks."""
+        return self.changes[0] if self.kind is Kind.CAS else self.result
+
+    @property
     def is_mismatch(self) -> bool:
         """Whether it is a `cas` that found another value than it expected."""
         return self.kind is Kind.CAS and self.outcome is Outcome.OK and not self.result
@@ -91,7 +102,8 @@ class Operation:
                 return None
 
     def __str__(self) -> str:
-        begun = f"process {self.process} {self._told()}"
+        process = self.process if isinstance(self.process, int) else shown(self.process)
+        begun = f"process {process} {self._told()}"
         if self.returned_ns is None:
             return f"{begun}, from {self.called_ns} ns on"
         return f"{begun}, {self.called_ns} to {self.returned_ns} ns"

@@ -1,20 +1,21 @@
 """What the operations of one register need, forbid and give, as small numbers.
 
-Values are numbered as they come, with ABSENT first. Operations with a known outcome are numbered
-by the time of their calls; on from there the strays, whose outcome is unknown, such that those that
-do the same follow each other by the time of their calls. What failed and what is unknown and
-changes nothing is left out.
+A value that nobody looks at is as good as any other such; the rest have numbers. Operations with
+a known outcome are numbered by the time of their calls; on from there the strays, whose outcome is
+unknown, such that those that do the same follow each other by the time of their calls. What failed
+and what is unknown and changes nothing is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import groupby
 
-from protocol.sim.linearizable.operations import Kind, Operation, Outcome, Value, distinct
+from protocol.sim.linearizable.operations import Operation, Outcome, distinct
 
 ANY = -1  # as `needs`: fits every value; as `forbids`: refuses none; as `gives`: leaves it
 ABSENT = 0  # the number of the value None
+OTHER = 1  # of all values that nobody looks at
 
 
 class Rules:
@@ -22,11 +23,14 @@ class Rules:
     instant of a call is concurrent with it."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
-        self._numbers: dict[object, int] = {distinct(None): ABSENT}
-        self.values: list[Value] = [None]
         known = [op for op in operations if op.outcome is Outcome.OK]
         known.sort(key=lambda op: op.called_ns)
         strays = [op for op in operations if op.outcome is Outcome.UNKNOWN and op.mutates]
+        self._numbers: dict[Hashable, int] = {distinct(None): ABSENT}
+        for op in known + strays:
+            if op.looks:
+                self._numbers.setdefault(distinct(op.looks_for), len(self._numbers) + 1)
+        self.values = len(self._numbers) + 1
         strays.sort(key=lambda op: (self._rule(op), op.called_ns))
         self.operations = known + strays
         self.size = len(known)
@@ -49,21 +53,9 @@ class Rules:
 
     def _rule(self, op: Operation) -> tuple[int, int, int]:
         """The value that the operation needs, the one that it forbids, and the one it gives."""
-        gives = self._number(op.gives) if op.mutates else ANY
-        match op.kind:
-            case Kind.READ:
-                return self._number(op.result), ANY, ANY
-            case Kind.WRITE | Kind.DELETE:
-                return ANY, ANY, gives
-            case Kind.CAS:
-                expected = self._number(op.changes[0])
-                return (ANY, expected, ANY) if op.is_mismatch else (expected, ANY, gives)
-
-    def _number(self, value: Value) -> int:
-        number = self._numbers.setdefault(distinct(value), len(self.values))
-        if number == len(self.values):
-            self.values.append(value)
-        return number
+        looks_for = self._numbers[distinct(op.looks_for)] if op.looks else ANY
+        gives = self._numbers.get(distinct(op.gives), OTHER) if op.mutates else ANY
+        return (ANY, looks_for, gives) if op.is_mismatch else (looks_for, ANY, gives)
 
     def _index(self) -> None:
         """Who gives a value, and who looks at it."""

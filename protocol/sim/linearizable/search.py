@@ -88,7 +88,7 @@ class Search:
         # of two of which one is less, that one only.
         self._seen: dict[int, tuple[int, ...]] = {}
         self.remembered = 0  # how many configurations that are
-        self._furthest: tuple[int, int, _Path, int, list[int]] = (-1, -1, None, ABSENT, [])
+        self._furthest: tuple[int, int, _Path, list[int]] = (-1, -1, None, [])
         self.steps = 0  # operations looked at, whether they can be the next
         self._pause_at = 0
         self._running = self._run()
@@ -112,7 +112,7 @@ class Search:
         """Whether there is an order. Yields when `steps` has reached `_pause_at`."""
         rules = self._rules
         if (number := self._never_given()) is not None:
-            self._furthest = (rules.never, 0, None, ABSENT, [number])
+            self._furthest = (rules.never, 0, None, [number])
             return False
         trail: list[_Configuration] = []  # those with moves that were not tried
         here = _Configuration(0, 0, 0, False, ABSENT, None, -1)
@@ -148,7 +148,7 @@ class Search:
         """Whether nothing is known of what is taken and of the value with less debts; if so, that
         is known from now on."""
         rules = self._rules
-        name = (here.mask * len(rules.values) + here.value) * (rules.size + 1) + here.base
+        name = (here.mask * rules.values + here.value) * (rules.size + 1) + here.base
         debts = (here.pledged << len(rules.stray_called) | here.strays) << 1 | here.in_debt
         known = self._seen.get(name, ())
         self.steps += len(known)
@@ -297,8 +297,9 @@ class Search:
         return wanted
 
     def _useful_strays(self, here: _Configuration, wanted: dict[int, None]) -> Iterator[int]:
-        """Strays that make the value a wanted one."""
-        for value in wanted:
+        """Strays that make the value a wanted one; those with a value that is wanted only as any
+        other come last."""
+        for value in reversed(wanted):
             for needs, alike in self._rules.strays_giving.get(value, ()):
                 is_fit = needs == here.value or (needs == ANY and not here.in_debt)
                 if is_fit and value != here.value:
@@ -311,12 +312,12 @@ class Search:
         the first of that returns at `until`. If more than that is left, a further one follows."""
         taken = here.base + here.mask.bit_count()
         if (until, taken) > self._furthest[:2]:
-            self._furthest = (until, taken, here.path, here.value, stuck)
+            self._furthest = (until, taken, here.path, stuck)
 
     def dead_end(self) -> DeadEnd:
         """Where the furthest order ended, after `advance` said that there is none."""
         rules = self._rules
-        _, _, path, value, numbers = self._furthest
+        _, _, path, numbers = self._furthest
         taken = []
         while path is not None:
             path, how, number = path
@@ -333,4 +334,5 @@ class Search:
             order.append(rules.operations[number])
         stuck = tuple(rules.operations[number] for number in numbers)
         ended = min(op.returned_ns for op in stuck if op.returned_ns is not None)
-        return DeadEnd(tuple(order), rules.values[value], stuck, ended)
+        value = next((op.gives for op in reversed(order) if op.mutates), None)
+        return DeadEnd(tuple(order), value, stuck, ended)

@@ -17,10 +17,10 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from protocol.clocks import Nanoseconds
-from protocol.sim.linearizable.operations import Kind, Operation, Outcome, distinct
+from protocol.sim.linearizable.operations import Operation, Outcome, distinct
 from protocol.sim.linearizable.search import DeadEnd, Search
 
-STEPS_MAX = 2_000_000  # of all the searches; to look at an operation once is a step too
+STEPS_MAX = 1_000_000  # of all the searches; to look at an operation once is a step too
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,15 @@ def enough_of(operations: Sequence[Operation], end: DeadEnd) -> list[Operation]:
     cheap to find. By the time of the call."""
     has_no_order = _Trial()
     parts = _cut(operations, end.ended_ns)
+    stuck = {id(op) for op in end.stuck}
+    likely = [part for part in parts if part.then.mutates or id(part.whole) in stuck]
+    if has_no_order(likely):
+        parts = likely
     before = len(parts) + 1
-    while len(parts) < before and has_no_order(parts):
+    while len(parts) < before and not has_no_order.is_over:
         before = len(parts)
         parts = _reduced(parts, [part for part in parts if not part.then.mutates], has_no_order)
-        looks = sum(part.then.kind in (Kind.READ, Kind.CAS) for part in parts)
+        looks = sum(part.then.looks for part in parts)
         if looks * before < STEPS_MAX:  # comparisons
             parts = _reduced(parts, _unseen(parts), has_no_order)
     return [part.whole for part in parts]
@@ -52,9 +56,13 @@ class _Trial:
     def __init__(self) -> None:
         self._left = STEPS_MAX
 
+    @property
+    def is_over(self) -> bool:
+        return self._left <= 0
+
     def __call__(self, parts: Sequence[_Part]) -> bool:
         self._left -= len(parts)
-        if self._left <= 0:
+        if self.is_over:
             return False
         search = Search([part.then for part in parts])
         has_order = search.advance(self._left)
@@ -86,10 +94,8 @@ def _unseen(parts: Sequence[_Part]) -> list[_Part]:
     for op in (part.then for part in parts):
         if op.is_mismatch:
             mismatches.append(op)
-        elif op.kind is Kind.READ:
-            looks.setdefault(distinct(op.result), []).append(op)
-        elif op.kind is Kind.CAS:
-            looks.setdefault(distinct(op.changes[0]), []).append(op)
+        elif op.looks:
+            looks.setdefault(distinct(op.looks_for), []).append(op)
         if op.mutates and op.outcome is Outcome.OK:
             changes.append(op)
     gone_ns = _times_gone(changes)
@@ -131,19 +137,17 @@ def _overlaps(op: Operation, begin_ns: Nanoseconds, end_ns: Nanoseconds | None) 
     return not is_over and (end_ns is None or op.called_ns <= end_ns)
 
 
-def _reduced(
-    parts: list[_Part], spare: list[_Part], is_enough: Callable[[Sequence[_Part]], bool]
-) -> list[_Part]:
+def _reduced(parts: list[_Part], spare: list[_Part], has_no_order: _Trial) -> list[_Part]:
     """The parts without those of `spare` that are not needed, tried all at once, then in halves,
     quarters and so on (Zeller and Hildebrandt, *Simplifying and Isolating Failure-Inducing Input*,
     2002)."""
     size = len(spare)
     while size:
         at = 0
-        while at < len(spare):
+        while at < len(spare) and not has_no_order.is_over:
             chosen = {id(part) for part in spare[at : at + size]}
             rest = [part for part in parts if id(part) not in chosen]
-            if is_enough(rest):
+            if has_no_order(rest):
                 parts = rest
                 del spare[at : at + size]
             else:
