@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from protocol.codec import pack_value, unpack_value
-from protocol.effects import AppendEntries, HardState, KeepBatch, KeepMember, Record, Restored
+from protocol.effects import AppendEntries, HardState, KeepBatch, KeepMember, Record, Restored, KeepSnapshot, DropLog, KeepImpairment, Snapshot
 from protocol.errors import QuorateError, RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.messages import LogEntry, MemberRecord
@@ -36,6 +36,7 @@ _BUSY_TIMEOUT_S = 5.0  # for another program that looks into the file
 _SCHEMA = """
     CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER);
     CREATE TABLE hard_state(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER);
+    CREATE TABLE snapshot(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER);
     CREATE TABLE log(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER);
     CREATE TABLE batches(author TEXT, first INTEGER, last INTEGER, value BLOB, checksum INTEGER,
                          PRIMARY KEY(author, first));
@@ -226,7 +227,9 @@ class Database:
                 raise self._damaged(f"log entry {entries[0].index + at} is missing")
         members = [unpack_value(MemberRecord, value) for _, value in self._rows("members")]
         hard_state = hard_states[0] if hard_states else HardState(0, NodeId(""))
-        return Restored(hard_state, entries, self._batches(), tuple(members))
+        snapshots = [unpack_value(Snapshot, value) for _, value in self._rows("snapshot")]
+        snapshot = snapshots[0] if snapshots else None
+        return Restored(hard_state, snapshot, entries, False, self._batches(), tuple(members))
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -248,6 +251,15 @@ class Database:
                         self._put("hard_state", _HARD_STATE_KEY, pack_value(record))
                     case AppendEntries():
                         self._append(record.entries)
+                    case KeepSnapshot():
+                        self._put("snapshot", 0, pack_value(record.snapshot))
+                        bound = 2**62 if record.replace else record.keep_from
+                        self._connection.execute("DELETE FROM log WHERE key < ?", (bound,))
+                    case DropLog():
+                        self._connection.execute("DELETE FROM log")
+                        self._connection.execute("DELETE FROM snapshot")
+                    case KeepImpairment():
+                        pass
                     case KeepBatch():
                         self._keep_batch(record)
                     case KeepMember():

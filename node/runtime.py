@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 from node.telemetry import Telemetry
 from protocol.clocks import SECOND
@@ -22,26 +22,54 @@ from protocol.effects import (
     Effect,
     Invoke,
     Persist,
+    ReadAnswered,
     Record,
+    Refused,
     Reply,
     Report,
+    Results,
     Send,
 )
-from protocol.errors import Busy, InvalidJob, TimedOut
-from protocol.events import Event, Leaving, Persisted, Received, Submitted, TimerFired
+from protocol.errors import (
+    Busy,
+    ChangeRefused,
+    InvalidJob,
+    NoLeader,
+    NotLeader,
+    NotPossible,
+    QuorateError,
+    TimedOut,
+)
+from protocol.events import (
+    Commanded,
+    Consistency,
+    Event,
+    Leaving,
+    Persisted,
+    ReadAsked,
+    Received,
+    Rescued,
+    Submitted,
+    TimerFired,
+    Transferred,
+)
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.messages import Message
 from protocol.peer import Peer
+from protocol.registers import Command, Versioned, fault_of
 
 INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (they repeat them)
 BATCH_MAX = 256  # events taken before other tasks get their turn
 REQUESTS_MAX = 1_000  # clients waiting for an answer
 REPLY_TIMEOUT_S = 30.0
-LEAVE_TIMEOUT_S = 1.0  # for the disk, before a goodbye goes out
+LEAVE_TIMEOUT_S = 6.0  # for the others to do without this node, and for its disk
 TIMER_RESOLUTION_S = 0.001
 
-_ERRORS = {"InvalidJob": InvalidJob, "Busy": Busy, "TimedOut": TimedOut}
+_ERRORS: dict[str, type[QuorateError]] = {
+    kind.__name__: kind
+    for kind in (Busy, ChangeRefused, InvalidJob, NoLeader, NotLeader, NotPossible, TimedOut)
+}
 
 
 class Sender(Protocol):
@@ -86,8 +114,11 @@ class Runtime:
         self._timer_at = 0
         self._leaving = False
         self._unwritten: deque[tuple[int, list[Effect]]] = deque()
-        self._requests: dict[int, asyncio.Future[str]] = {}
+        self._requests: dict[int, asyncio.Future[Any]] = {}
         self._request_numbers = count(1)
+        self._commands: list[Command] = []  # for the next step, numbered on from `_command`
+        self._command = 0
+        self._results: dict[int, asyncio.Future[int]] = {}
 
     def start(self) -> None:
         """Take the first step."""
@@ -102,7 +133,7 @@ class Runtime:
                 self.stopped.set_result(None)
             else:
                 self.stopped.set_exception(fault)
-        for waiting in self._requests.values():
+        for waiting in (*self._requests.values(), *self._results.values()):
             if not waiting.done():
                 waiting.set_exception(
                     TimedOut("the node is stopping; the request may have happened")
@@ -118,6 +149,9 @@ class Runtime:
             self.dropped += 1
             return
         self._inbox.append(event)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._drain)
@@ -125,19 +159,54 @@ class Runtime:
     async def submit(self, job: Job) -> str:
         """A client's job: its id once a majority keeps it. InvalidJob and Busy mean that it did not
         happen; TimedOut that it may have."""
+        answer: str = await self._ask(lambda number: Submitted(number, job))
+        return answer
+
+    async def read(self, key: str, consistency: Consistency) -> Versioned | None:
+        """A register as it is, or was if LOCAL. Busy, NoLeader."""
+        answer: Versioned | None = await self._ask(
+            lambda number: ReadAsked(number, key, consistency)
+        )
+        return answer
+
+    async def transfer(self, to: NodeId) -> None:
+        """Let another voter lead: `to`, or whoever is furthest. NotLeader, ChangeRefused."""
+        await self._ask(lambda number: Transferred(number, to))
+
+    async def rescue(self) -> str:
+        """The operator's word that the majority is lost for good: the new epoch. NotPossible."""
+        answer: str = await self._ask(Rescued)
+        return answer
+
+    async def _ask(self, event: Callable[[int], Event]) -> Any:
         if len(self._requests) >= REQUESTS_MAX:
             raise Busy(f"{REQUESTS_MAX} requests wait here already; try again")
         number = next(self._request_numbers)
-        answer: asyncio.Future[str] = self._loop.create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._requests[number] = answer
-        self.deliver(Submitted(number, job))
+        self.deliver(event(number))
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await answer
         except TimeoutError:
-            raise TimedOut("no answer in time; the job may have been taken") from None
+            raise TimedOut("no answer in time; it may have happened") from None
         finally:
             del self._requests[number]
+
+    def command(self, command: Command) -> asyncio.Future[int]:
+        """Do something to a register, in the order of the calls: the future has the revision of the
+        write, or one of `protocol.registers.Refusal`; or Busy and NoLeader (it did not happen), or
+        TimedOut (it may have). Calls of one turn of the loop travel together."""
+        fault = fault_of(command)
+        if fault:
+            raise NotPossible(fault)
+        if not self._commands:
+            self._schedule()
+        self._commands.append(command)
+        result: asyncio.Future[int] = self._loop.create_future()
+        self._command += 1
+        self._results[self._command] = result
+        return result
 
     def leave(self) -> None:
         """Say goodbye to the team, then stop."""
@@ -149,14 +218,17 @@ class Runtime:
     def _drain(self) -> None:
         self._scheduled = False
         try:
+            if self._commands:
+                commands, self._commands = self._commands, []
+                first = self._command - len(commands) + 1
+                self._step(Commanded(first, tuple(commands)))
             for _ in range(min(BATCH_MAX, len(self._inbox))):
                 self._step(self._inbox.popleft())
         except Exception as fault:  # a bug: better no node than a wrong one
             self._fail(fault)
             return
-        if self._inbox and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._drain)
+        if self._inbox:
+            self._schedule()
         self._arm()
 
     def _step(self, event: Event) -> None:
@@ -164,7 +236,7 @@ class Runtime:
             return
         self.steps += 1
         self._perform(self.peer.step(event, time.monotonic_ns()))
-        if isinstance(event, Leaving):
+        if self.peer.has_left and not self._leaving:
             self._leaving = True
             self._end_if_gone()
 
@@ -207,7 +279,16 @@ class Runtime:
                 case Abort():
                     self._workers.abort(effect.invocation, effect.reason)
                 case Reply():
-                    self._reply(effect)
+                    self._reply(effect.request, effect.error, effect.detail, effect.detail)
+                case ReadAnswered():
+                    self._reply(effect.request, "", "", effect.value)
+                case Results():
+                    for number, revision in enumerate(effect.results, effect.first):
+                        result = self._results.pop(number)
+                        if not result.done():
+                            result.set_result(revision)
+                case Refused():
+                    self._refuse(effect)
 
     def _written(self, sequence: int) -> None:
         """The journal has everything up to `sequence`: perform what waited for it, in order."""
@@ -222,11 +303,21 @@ class Runtime:
         self.deliver(Persisted(sequence))
         self._end_if_gone()
 
-    def _reply(self, effect: Reply) -> None:
-        waiting = self._requests.get(effect.request)
+    def _reply(self, request: int, error: str, detail: str, answer: object) -> None:
+        waiting = self._requests.get(request)
         if waiting is None or waiting.done():
             return  # the client has gone
-        if effect.error:
-            waiting.set_exception(_ERRORS[effect.error](effect.detail))
+        if error:
+            waiting.set_exception(_ERRORS[error](detail))
         else:
-            waiting.set_result(effect.detail)
+            waiting.set_result(answer)
+
+    def _refuse(self, effect: Refused) -> None:
+        """Commands that were not done, or a read, by their numbers: the two are told apart by who
+        waits for one."""
+        for number in range(effect.first, effect.first + effect.count):
+            result = self._results.pop(number, None) if effect.is_command else None
+            if result is None:
+                self._reply(number, effect.error, effect.detail, None)
+            elif not result.done():
+                result.set_exception(_ERRORS[effect.error](effect.detail))

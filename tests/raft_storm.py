@@ -367,12 +367,10 @@ class Storm(Stage):
         )
         self.committed[fact.index] = (chain, raft.term)
         self.commit_max = max(self.commit_max, fact.index)
-        entry_term = fact.term
         keeping = [
             NodeId(other)
             for other, seat in self.seats.items()
-            if seat.disk.term_at(fact.index) == entry_term
-            or (seat.disk.snapshot and seat.disk.snapshot.index >= fact.index)
+            if seat.disk.keeps(fact.index, fact.term)
         ]
         # A change that begins or ends in the same step is in force at once.
         configurations = (self.before[name][2], raft.configuration)

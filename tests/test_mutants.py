@@ -28,6 +28,7 @@ import test_raft_snapshots
 import test_store
 
 import protocol.peer
+import protocol.replicated
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
 from protocol.sim.scenario import Verdict, simulate
@@ -201,9 +202,9 @@ LOOSE_RAFT: list[tuple[str, str]] = [
     ("AcknowledgesEarly", "durable_append"),
     ("CountsItselfEarly", "durable_commit"),
 ]
-LOOSE: list[tuple[str, type, str]] = [
-    ("Ledger", mutants.AcceptsTwice, "single_acceptance"),
-    ("Store", mutants.LastArrivalWins, "equal_values"),
+LOOSE: list[tuple[object, str, type, str]] = [
+    (protocol.replicated, "Ledger", mutants.AcceptsTwice, "single_acceptance"),
+    (protocol.peer, "Store", mutants.LastArrivalWins, "causal_order"),
 ]
 
 
@@ -216,12 +217,12 @@ def test_a_checker_names_what_went_wrong_with_raft(
 
 
 @pytest.mark.parametrize(
-    ("machine", "mutant", "checker"), LOOSE, ids=[m.__name__ for _, m, _ in LOOSE]
+    ("place", "machine", "mutant", "checker"), LOOSE, ids=[row[2].__name__ for row in LOOSE]
 )
 def test_a_checker_names_what_went_wrong(
-    machine: str, mutant: type, checker: str, monkeypatch: pytest.MonkeyPatch
+    place: object, machine: str, mutant: type, checker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol.peer, machine, mutant)
+    monkeypatch.setattr(place, machine, mutant)
     must_be_named(mutant.__name__, checker)
 
 

@@ -258,11 +258,13 @@ def test_a_learner_is_promoted_and_counts() -> None:
     assert play["d"].deadline() is not None
 
 
-def test_who_is_removed_is_sent_nothing_more() -> None:
+def test_who_is_removed_is_told_so_and_sent_nothing_more() -> None:
     play = Play("abc")
     play.elect("a")
     play.change("a", remove("c"))
     play.settle()
+    assert not play["c"].is_voter
+    assert play["c"].commit == 3
     play.wait(CONFIG.heartbeat_ns)
     play.tick("a")
     assert play.said("a", "c") == []

@@ -33,6 +33,7 @@ from random import Random
 
 from protocol import codec
 from protocol.clocks import Nanoseconds
+from protocol.codec import ENTRY_SIZE_MAX
 from protocol.config import RaftConfig
 from protocol.configuration import Change, Configuration, Transition, changed, left
 from protocol.effects import (
@@ -76,7 +77,7 @@ from protocol.messages import (
 from protocol.raft.candidacy import Candidacy
 from protocol.raft.following import Following
 from protocol.raft.leadership import Leadership
-from protocol.raft.log import ENTRY_SIZE_MAX, RaftLog
+from protocol.raft.log import RaftLog
 from protocol.raft.progress import EncodedSnapshot
 from protocol.turn import Turn
 

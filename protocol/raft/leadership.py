@@ -56,13 +56,17 @@ class Leadership:
         self._meet(now, self.began_index)
 
     def _meet(self, now: Nanoseconds, next_index: int) -> None:
-        """Keep progress for exactly those who get the log. Who is new is sent `next_index` next."""
-        wanted = self.raft.log.configuration.everybody
-        for node in wanted:
+        """Keep progress for all who get the log. Who is new is sent `next_index` next."""
+        for node in self.raft.log.configuration.everybody:
             if node != self.raft.node and node not in self.progress:
                 self.progress[node] = Progress(next_index, 0, now)
-        for node in [node for node in self.progress if node not in wanted]:
-            del self.progress[node]
+
+    def _part(self) -> None:
+        """Whoever is in no configuration any more has been told so, and gets nothing more."""
+        if self.raft.log.configuration_index <= self.raft.commit:
+            wanted = self.raft.log.configuration.everybody
+            for node in [node for node in self.progress if node not in wanted]:
+                del self.progress[node]
 
     def deadline(self) -> Nanoseconds:
         return min(self._heartbeat_at, self._quorum_check_at)
@@ -298,6 +302,7 @@ class Leadership:
         self._finish_change(turn)
         if raft.leadership is self:
             self.broadcast(turn, commit=True)  # at once: hand-on delay
+            self._part()
             if not was_started:
                 self.reads.started(turn)
 

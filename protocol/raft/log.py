@@ -13,13 +13,11 @@ from collections.abc import Iterable
 from struct import Struct
 
 from protocol import codec
-from protocol.codec import FRAME_SIZE_MAX
 from protocol.configuration import NO_CONFIGURATION, Configuration
 from protocol.effects import Snapshot
 from protocol.identity import NodeId
 from protocol.messages import EntryKind, LogEntry
 
-ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes of data: an Append must fit into a frame
 ORIGIN_SIZE = 8  # bytes
 CHAIN_SIZE = 16  # bytes
 ENTRY_OVERHEAD = 24  # bytes that an entry costs on the wire beside its data
