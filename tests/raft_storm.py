@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from raft_stage import Letter, Seat, Stage, next_state
+from raft_stage import Letter, Seat, Stage
 
 from protocol.clocks import MILLISECOND
 from protocol.config import RaftConfig
@@ -23,7 +23,7 @@ from protocol.configuration import Change, ChangeKind, Configuration, Transition
 from protocol.effects import HardState, Snapshot
 from protocol.facts import EntryCommitted, LogTruncated, RoleChanged
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import AppendReply, EntryKind, LogEntry, OfRaft, VoteReply, VoteRequest
+from protocol.messages import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
 from protocol.raft import Role
 
 NAMES = "abcdef"
@@ -81,7 +81,7 @@ class Storm(Stage):
             (30, self.let_time_pass),
             (100, self.finish_write),
             (40, self.propose_something),
-            (12, self.read_something),
+            (25, self.read_something),
             (8, self.change_something),
             (5, self.hand_over_leadership),
             (8, self.compact_something),
@@ -105,6 +105,9 @@ class Storm(Stage):
             self.counts[deed.__name__] = self.counts.get(deed.__name__, 0) + 1
             deed(name)
 
+    def awake_leaders(self) -> list[str]:
+        return [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
+
     def pass_letter(self, name: str) -> None:
         if not self.wire:
             self.let_time_pass(name)
@@ -127,9 +130,9 @@ class Storm(Stage):
         self.hand_over(letter)
 
     def let_time_pass(self, name: str) -> None:
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.06:
             self.cut.clear()
-        if self.paused and self.random.random() < 0.2:
+        if self.paused and self.random.random() < 0.08:
             self.toggle_pause(self.random.choice(list(self.paused)))
         duration = self.random.choice((1, 5, 10, 30, 80)) * MILLISECOND
         for other in NAMES:
@@ -151,17 +154,18 @@ class Storm(Stage):
             self.write(name)
 
     def propose_something(self, name: str) -> None:
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        name = self.random.choice(leaders or [name])
+        name = self.random.choice(self.awake_leaders() or [name])
         self.number += 1
         data = b"%d" % self.number * self.random.choice((1, 1, 1, 30))
         self.ask(name, f"{name} proposes", lambda node: node.propose(data))
 
     def read_something(self, name: str) -> None:
+        """At the leader of the oldest term: if there are two, it is the one that may be wrong."""
+        self.read_at(min(self.awake_leaders() or [name], key=lambda n: self[n].raft.term))
+
+    def read_at(self, name: str) -> None:
         self.number += 1
         floor, number, lease = self.commit_max, self.number, self.random.random() < 0.6
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        name = self.random.choice(leaders or [name])
         self.read_floor[number] = floor
         self.ask(
             name,
@@ -170,8 +174,7 @@ class Storm(Stage):
         )
 
     def change_something(self, name: str) -> None:
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        name = self.random.choice(leaders or [name])
+        name = self.random.choice(self.awake_leaders() or [name])
         if self[name].raft.configuration.is_joint:
             self.ask(name, f"{name} leaves joint", lambda node: node.leave_joint())
             return
@@ -190,8 +193,7 @@ class Storm(Stage):
 
     def hand_over_leadership(self, name: str) -> None:
         to = self.random.choice(NAMES)
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        self.transfer(self.random.choice(leaders or [name]), to)
+        self.transfer(self.random.choice(self.awake_leaders() or [name]), to)
 
     def compact_something(self, name: str) -> None:
         seat = self.seats[name]
@@ -251,9 +253,14 @@ class Storm(Stage):
             return
         self.remember(name)
         self[name].now += self.paused.pop(name)
-        if self.random.random() < 0.5:
-            self[name].tick()
-            self.perform(name)
+        match self.random.randrange(3):
+            case 0:
+                self[name].tick()
+                self.perform(name)
+            case 1:
+                self.read_at(name)  # who was away for long does not know it yet
+            case _:
+                pass
 
     def nudge(self, name: str) -> None:
         self.remember(name)
@@ -412,7 +419,7 @@ class Storm(Stage):
                 self.check_vote(sender, message.asked, receiver)
                 assert disk.hard_state.term >= message.asked, "a vote is durable before it is told"
                 if disk.hard_state.term == message.asked:
-                    assert disk.hard_state.vote == receiver
+                    assert disk.hard_state.vote == receiver, "a vote is durable before it is told"
             case AppendReply(success=True):
                 assert disk.last_index >= message.index, "durable before acknowledged"
             case _:
@@ -444,6 +451,3 @@ def check_overlap(before: Configuration, after: Configuration) -> None:
         assert before.voters == after.outgoing, f"overlap: {before} {after}"
     else:
         assert after.voters == before.voters, f"overlap: {before} {after}"
-
-
-__all__ = ["EntryKind", "Storm", "next_state"]

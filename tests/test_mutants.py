@@ -20,9 +20,13 @@ import test_membership
 import test_raft_disk
 import test_raft_elections
 import test_raft_figure2
+import test_raft_figure13
 import test_raft_flow
+import test_raft_joint
+import test_raft_leaders
 import test_raft_lessons
 import test_raft_membership
+import test_raft_office
 import test_raft_reads
 import test_raft_snapshots
 import test_store
@@ -43,14 +47,14 @@ RAFT_RULES: list[tuple[str, Test]] = [
         partial(test_raft_figure2.test_only_an_up_to_date_candidate_gets_a_vote, 9, 1, False),
     ),
     ("SkipsPreVote", test_raft_elections.test_a_node_that_was_cut_off_does_not_disturb_the_team),
-    ("NeverSticks", test_raft_elections.test_whoever_hears_a_leader_refuses_even_a_higher_term),
+    ("NeverSticks", test_raft_office.test_whoever_hears_a_leader_refuses_even_a_higher_term),
     ("LeadsUnsure", test_raft_elections.test_a_single_voter_leads_only_when_its_term_is_durable),
     ("PrefersItself", test_raft_elections.test_the_reach_does_not_outweigh_a_longer_log),
     ("FallsSilent", test_raft_membership.test_who_is_voted_out_campaigns_until_that_is_committed),
-    ("NeverStepsDown", test_raft_elections.test_a_leader_without_a_majority_steps_down),
+    ("NeverStepsDown", test_raft_office.test_a_leader_without_a_majority_steps_down),
     (
         "CommitsOldTerms",
-        test_raft_figure2.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
+        test_raft_leaders.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
     ),
     (
         "CountsItselfEarly",
@@ -91,10 +95,10 @@ RAFT_RULES: list[tuple[str, Test]] = [
         "KeepsLease",
         test_raft_reads.test_a_leader_that_asked_somebody_to_campaign_has_no_lease_any_more,
     ),
-    ("ForgetsPromise", test_raft_elections.test_a_promise_is_kept_over_a_restart),
-    ("BreaksOwnPromise", test_raft_elections.test_a_node_promises_its_own_vote_too),
-    ("OneMajority", test_raft_membership.test_a_joint_configuration_needs_both_majorities),
-    ("OneMajority", test_raft_membership.test_a_joint_election_needs_both_majorities),
+    ("ForgetsPromise", test_raft_office.test_a_promise_is_kept_over_a_restart),
+    ("BreaksOwnPromise", test_raft_office.test_a_node_promises_its_own_vote_too),
+    ("OneMajority", test_raft_joint.test_a_joint_configuration_needs_both_majorities),
+    ("OneMajority", test_raft_joint.test_a_joint_election_needs_both_majorities),
     ("CountsLearners", test_raft_membership.test_a_learner_gets_the_log_and_counts_for_nothing),
     ("ChangesTwice", test_raft_membership.test_one_change_at_a_time),
     (
@@ -103,9 +107,9 @@ RAFT_RULES: list[tuple[str, Test]] = [
     ),
     (
         "LosesConfiguration",
-        test_raft_membership.test_a_configuration_outlives_the_compaction_of_its_entry,
+        test_raft_joint.test_a_configuration_outlives_the_compaction_of_its_entry,
     ),
-    ("DropsWhatFollows", test_raft_snapshots.test_entries_that_follow_the_snapshot_stay),
+    ("DropsWhatFollows", test_raft_figure13.test_entries_that_follow_the_snapshot_stay),
     (
         "BelievesParts",
         test_raft_snapshots.test_a_snapshot_with_a_wrong_digest_is_not_installed_and_is_fetched_again,

@@ -24,7 +24,6 @@ from protocol.messages import Append, AppendReply, LearnRequest, TimeoutNow, Vot
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns
-HEARTBEAT = CONFIG.heartbeat_ns
 
 
 # -- before it is told -------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import pytest
 import raft_mutants
 from raft_storm import Storm, survive
 
+from protocol.errors import RemoteProtocolError
+
 SEEDS = range(1, 13)
 STEPS = 2_500
 
@@ -38,8 +40,24 @@ def test_one_seed_is_one_storm() -> None:
     assert one.transcript() == other.transcript()
 
 
-# Which seed shows the lack of a rule, and what is broken then; found by trying seeds from 1 on.
-LOOSE: list[tuple[str, int, str]] = []
+# Which seed shows the lack of a rule, and what is broken then. A change of the protocol may move it:
+# the seeds after it are tried too.
+SEEDS_TRIED = 25
+LOOSE: list[tuple[str, int, str]] = [
+    ("VoteForgotten", 1, "a vote is durable before it is told"),
+    ("VotesTwice", 1, "one vote"),
+    ("VotesForAnyLog", 1, "leader completeness"),
+    ("CountsItselfEarly", 1, "durable commit"),
+    ("AcknowledgesEarly", 1, "durable before acknowledged"),
+    ("CountsOldAnswers", 1, "never sent"),
+    ("TruncatesAlways", 1, "durable commit"),
+    ("CommitsWhatItIsTold", 6, "state machine safety"),
+    ("ReadsTooSoon", 10, "stale read"),
+    ("ReadsAlone", 35, "stale read"),
+    ("CountsLearners", 6, "durable commit"),
+    ("ChangesTwice", 1, "one change at a time"),
+    ("LosesConfiguration", 1, "overlap"),
+]
 
 
 @pytest.mark.parametrize(("name", "seed", "broken"), LOOSE, ids=[row[0] for row in LOOSE])
@@ -47,5 +65,10 @@ def test_a_storm_shows_the_lack_of_a_rule(
     name: str, seed: int, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raft_mutants.MUTANTS[name].breed(monkeypatch)
-    with pytest.raises(AssertionError, match=broken):
-        survive(seed, STEPS)
+    for tried in range(seed, seed + SEEDS_TRIED):
+        try:
+            survive(tried, STEPS)
+        except (AssertionError, RemoteProtocolError) as fault:
+            assert broken in str(fault), f"seed {tried}"
+            return
+    raise AssertionError(f"{name} survived {SEEDS_TRIED} storms")
