@@ -29,6 +29,7 @@ import test_raft_membership
 import test_raft_office
 import test_raft_reads
 import test_raft_snapshots
+import test_raft_storm
 import test_store
 
 import protocol.peer
@@ -37,7 +38,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
 from protocol.sim.scenario import Verdict, simulate
 
-Test = Callable[[], object]
+Test = Callable[..., object]
 
 RAFT_RULES: list[tuple[str, Test]] = [
     ("VoteForgotten", test_raft_figure2.test_a_vote_survives_a_crash),
@@ -129,6 +130,25 @@ def test_a_raft_rule_is_missed(name: str, rule: Test, monkeypatch: pytest.Monkey
     raft_mutants.MUTANTS[name].breed(monkeypatch)
     with pytest.raises((AssertionError, pytest.fail.Exception, RemoteProtocolError)):
         rule()
+
+
+def rules_of_raft() -> list[tuple[str, str, str]]:
+    """For a table: each rule, the test that fails without it, and what a storm or the simulator
+    then finds broken, with the seed of the storm."""
+    found = {name: f"{broken} (storm {seed})" for name, seed, broken in test_raft_storm.LOOSE}
+    found |= {name: f"{checker} (simulator)" for name, checker in LOOSE_RAFT if name not in found}
+    rows = {}
+    for name, test in RAFT_RULES:
+        whole = test.func if isinstance(test, partial) else test
+        rows[name] = (raft_mutants.MUTANTS[name].rule, whole.__name__, found.get(name, ""))
+    return list(rows.values())
+
+
+def test_each_rule_of_raft_stands_in_one_line() -> None:
+    rows = rules_of_raft()
+    assert len({rule for rule, _, _ in rows}) == len(raft_mutants.MUTANTS)
+    assert all(len(rule) < 60 and "\n" not in rule for rule, _, _ in rows)
+    assert sum(bool(broken) for _, _, broken in rows) >= len(test_raft_storm.LOOSE)
 
 
 def test_every_mutant_of_raft_is_caught_by_a_test() -> None:
