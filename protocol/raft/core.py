@@ -705,10 +705,12 @@ class Raft:
         they prove nothing; nor does a leader that does not know itself yet how far the log is
         committed. This isn't ideal because whoever says it may be cut off, and far behind too.
         """
+        if not self.impaired:
+            return
         log = self.log
         is_level = 0 < committed == self.commit and log.term_at(committed) == self.term
         is_settled = 0 < log.configuration_index <= self.commit
-        if self.impaired and is_level and is_settled and not self.is_voter:
+        if is_level and is_settled and not self.is_voter:
             self._end_impairment(turn)
 
     def _end_impairment(self, turn: Turn) -> None:
