@@ -19,7 +19,7 @@ from protocol.clocks import Nanoseconds
 from protocol.config import ClerkConfig
 from protocol.effects import ReadAnswered, Refused, Results
 from protocol.events import Consistency
-from protocol.identity import NOBODY, NodeId
+from protocol.identity import NodeId
 from protocol.messages import EntryKind, ReadReply, ReadRequest
 from protocol.registers import (
     BATCH_COMMANDS_MAX,
@@ -32,8 +32,15 @@ from protocol.registers import (
 from protocol.turn import Turn
 
 NOTHING = Command(Verb.NOTHING, "")
-COMMAND_OVERHEAD = 16  # bytes of a command on the wire beside key and value
+COMMAND_OVERHEAD = 16  # bytes of a command on the wire beside key and values
+READ_BITS = 32  # of a read's number; above them is what tells one life of a node from another
 LATER: Nanoseconds = 2**62
+
+
+def size_of(command: Command) -> int:
+    """About how many bytes it takes in a log entry."""
+    size = len(command.key) + len(command.value) + COMMAND_OVERHEAD
+    return size + len(command.expected) if command.expected else size
 
 
 @dataclass(slots=True)
@@ -62,7 +69,7 @@ class _Round:
 
 
 class Clerk:
-    """See the module's text. `leads` and `leader` are kept up to date by the peer."""
+    """See the module's text. `nonce` tells this life of the node from its other ones."""
 
     def __init__(
         self, node: NodeId, nonce: bytes, config: ClerkConfig, registers: Registers
@@ -71,7 +78,6 @@ class Clerk:
         self.config = config
         self.registers = registers
         self.session = 0
-        self.leader: NodeId = NOBODY
         self._nonce = nonce
         self._sessions_lost = 0
         self._last = 0  # number given to a command
@@ -82,7 +88,8 @@ class Clerk:
         self._opened_at: Nanoseconds = -LATER
         self._progress_at: Nanoseconds = 0
         self._rounds: dict[bool, deque[_Round]] = {False: deque(), True: deque()}
-        self._read_number = 0
+        # Answers to an earlier life's reads may be on their way still: no two share a number.
+        self._read_number = (int.from_bytes(nonce, "big") << READ_BITS) % 2**62
 
     def __repr__(self) -> str:
         return f"<Clerk session={self.session} sent={len(self._sent)} waiting={self._waiting}>"
@@ -135,7 +142,7 @@ class Clerk:
         size = 0
         end = at
         for command in commands[at : at + BATCH_COMMANDS_MAX]:
-            size += len(command.key) + len(command.value) + COMMAND_OVERHEAD
+            size += size_of(command)
             if size > self.config.batch_size_max and end > at:
                 break
             end += 1
@@ -145,6 +152,8 @@ class Clerk:
         """Number and send what the window has room for."""
         if not self._unsent:
             return
+        if self.session and self.session not in self.registers.sessions:
+            self._lose_session(turn)  # before anything more goes under it
         if not self.session:
             self._open_session(turn)
             return
@@ -181,8 +190,8 @@ class Clerk:
         """More of the log is applied: answer what it answers."""
         if self.session and self._sent:
             results = self.registers.results_after(self.session, self._known)
-            if results is None:
-                self._lose_session(turn)
+            if results is None or len(results) > self._last - self._known:
+                self._lose_session(turn)  # or somebody else writes in it
             elif results:
                 self._answer(turn, results)
                 self._progress_at = turn.now
@@ -213,11 +222,20 @@ class Clerk:
                 self.session_opened(turn, each.node, each.nonce.hex(), number)
                 return
 
+    def log_changed(self, turn: Turn) -> None:
+        """Another log is followed from now on. A session of the old one means nothing in it, and an
+        index neither; this node's nonce may be in both, with commands behind it already."""
+        self._lose_session(turn)
+        for rounds in self._rounds.values():
+            for each in rounds:
+                each.number, each.index, each.sent_at = 0, None, 0
+
     def _lose_session(self, turn: Turn) -> None:
         """The state machine has forgotten the session: whether the commands happened cannot be
         known any more."""
         while self._sent:
-            self._give_up(turn, self._sent.popleft(), "TimedOut", "the session was forgotten")
+            detail = "the session was forgotten; it may have happened"
+            self._give_up(turn, self._sent.popleft(), "TimedOut", detail)
         self.session = 0
         self._sessions_lost += 1
         self._opened_at = -LATER
@@ -233,7 +251,6 @@ class Clerk:
 
     def leader_changed(self, turn: Turn, leader: NodeId) -> None:
         """Somebody leads: what the one before was sent may be lost, so it is sent again."""
-        self.leader = leader
         if leader:
             self._opened_at = -LATER
             self._repeat(turn)
@@ -262,13 +279,14 @@ class Clerk:
             commands = [NOTHING] * len(batch.commands) if batch.given_up else batch.commands
             first = first or batch.first
             for command in commands:
-                size += len(command.key) + len(command.value) + COMMAND_OVERHEAD
-                full = len(pending) >= BATCH_COMMANDS_MAX or size > self.config.batch_size_max
-                if full and pending:
+                own_size = size_of(command)
+                full = len(pending) >= BATCH_COMMANDS_MAX
+                if full or (pending and size + own_size > self.config.batch_size_max):
                     self._propose(turn, first, pending)
                     first += len(pending)
                     pending, size = [], 0
                 pending.append(command)
+                size += own_size
         if pending:
             self._propose(turn, first, pending)
         self._send(turn)

@@ -34,7 +34,7 @@ from protocol.facts import (
     MemberSuspected,
     RoleChanged,
     SessionOpened,
-    SnapshotInstalled,
+    StateReplaced,
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
@@ -89,6 +89,7 @@ class Consensus:
         self.spreading = Spreading(self.raft, config.raft, random)
         self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
         self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
+        self.summaries: dict[NodeId, tuple[Nanoseconds, Summary]] = {}  # the latest, and its time
         self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
 
     def deadline(self) -> Nanoseconds | None:
@@ -166,10 +167,14 @@ class Consensus:
             detail = "this node leads a majority: there is nothing to rescue"
             turn.perform(Reply(request, "NotPossible", detail))
             return
+        if self.raft.hears_leader(turn.now):
+            detail = f"{self.raft.leader} leads, and this node hears it: there is nothing to rescue"
+            turn.perform(Reply(request, "NotPossible", detail))
+            return
         self.raft.rescue(turn)
         found = self.raft.configuration
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
-        turn.perform(Reply(request, "", str(found.epoch)))
+        turn.answer_durable(Reply(request, "", str(found.epoch)))
 
     def hand_over(self, turn: Turn) -> None:
         """This node will leave: if it leads, somebody else shall."""
@@ -201,6 +206,7 @@ class Consensus:
             case MemberFailed() | MemberLeft():
                 self.raft.lose_leader(turn, fact.node)
                 self._logs.pop(fact.node, None)
+                self.summaries.pop(fact.node, None)
             case RoleChanged():
                 self._uncommitted.clear()
             case LeaderElected():
@@ -209,8 +215,6 @@ class Consensus:
                 self.clerk.out_of_order(turn, fact.session)
             case SessionOpened():
                 self.clerk.session_opened(turn, fact.node, fact.nonce, fact.number)
-            case SnapshotInstalled():
-                self.clerk.look_for_session(turn)
             case _:
                 pass
 
@@ -219,11 +223,14 @@ class Consensus:
         for item in committed:
             if isinstance(item, Snapshot):
                 self.replicated.restore(item)
+                turn.report(StateReplaced(item.index))
                 self.clerk.look_for_session(turn)
                 self.spreading.committed(turn.now, item.index + 1)
             else:
                 self._uncommitted.discard(item.data)
-                turn.facts += self.replicated.apply(item)
+                facts = self.replicated.apply(item)
+                if facts:
+                    turn.facts += facts
                 self.spreading.committed(turn.now, item.index)
         self.clerk.applied(turn)
         self.clerk.answer_reads(turn, self.replicated.applied)
@@ -271,7 +278,7 @@ class Consensus:
         if kind in (EntryKind.NOOP, EntryKind.VOTERS):
             raise RemoteProtocolError(f"nobody proposes a {kind.name}")
         if self.raft.leadership is not None:
-            if data in self._uncommitted:
+            if kind is not EntryKind.BATCH and data in self._uncommitted:
                 return
             try:
                 self.raft.propose(turn, data, kind)
@@ -299,6 +306,10 @@ class Consensus:
         """Whether the node is known to follow this log, or none."""
         return self._logs.get(node) in (b"", self.raft.log.identity)
 
+    def log_of(self, node: NodeId) -> bytes | None:
+        """Which log the node follows, empty if none; None if that is not known."""
+        return self._logs.get(node)
+
     def _is_same_log(self, now: Nanoseconds, node: NodeId, log: bytes) -> bool:
         """Take note of which log the node follows: whether that is this node's, or either has none
         yet."""
@@ -309,13 +320,15 @@ class Consensus:
         return not own or not log or own == log
 
     def compare(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
-        """A node beyond the council asks for what it lacks. Where somebody follows another log, one
-        of the two gives way if nothing is lost with it. The answer is to whom this node should say
-        now what it follows."""
+        """A node that no leader sends anything to asks for what it lacks. Where somebody follows
+        another log, one of the two gives way if nothing is lost with it. The answer is to whom this
+        node should say now what it follows."""
+        self.summaries[sender] = (turn.now, message)
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
-        if message.log and not (self.raft.is_voter and self.raft.leader):
-            # Also a voter that nobody leads: it may have been voted out while it was away.
+        # Who takes itself for a voter and hears of no leader may have been voted out meanwhile.
+        is_led = self.raft.is_voter and self.raft.hears_leader(turn.now)
+        if message.log and not is_led:
             self.raft.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
                 turn.send(sender, self.raft.following.lacking())
@@ -340,7 +353,8 @@ class Consensus:
         self.raft.give_up_log(turn)
         self.replicated.restart()
         self._uncommitted.clear()
-        self.clerk.applied(turn)
+        turn.report(StateReplaced(0))
+        self.clerk.log_changed(turn)
         turn.send(sender, LearnRequest(1, 0, 0))
         return Say.EVERYBODY
 

@@ -464,6 +464,15 @@ class JobFinished(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class StateReplaced(Fact):
+    """A snapshot up to `index` took the place of what had been applied; with 0, another log is
+    followed from its beginning."""
+
+    mark = "="
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogGivenUp(Fact):
     """This node founded a log, and found a team that has one already: it joins that."""
 

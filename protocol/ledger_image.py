@@ -5,6 +5,7 @@ What follows from the jobs (levels, order) is not in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from protocol import codec, graph
@@ -51,11 +52,13 @@ def image_of(ledger: Ledger) -> bytes:
     return codec.pack_value(_LedgerImage(tuple(_job_image(job) for job in ledger.jobs.values())))
 
 
-def restore(ledger: Ledger, image: bytes, applied: int) -> None:
-    """Take over an image, which is that of the log up to `applied`. RemoteProtocolError if it is
-    none, and then nothing has changed."""
-    found = codec.unpack_value(_LedgerImage, image)
-    jobs = [_job_of(job) for job in found.jobs]
+def jobs_of(image: bytes) -> list[JobState]:
+    """The jobs of an image. RemoteProtocolError if it is none."""
+    return [_job_of(job) for job in codec.unpack_value(_LedgerImage, image).jobs]
+
+
+def restore(ledger: Ledger, jobs: Iterable[JobState], applied: int) -> None:
+    """Be the ledger that the log up to `applied` has led to, with these jobs."""
     ledger.jobs.clear()
     ledger.jobs.update({state.job.id: state for state in jobs})
     ledger.applied = applied

@@ -227,6 +227,10 @@ class Membership:
         """Those of `alive` that nobody suspects."""
         return [node for node, member in self._members.items() if member.state is State.ALIVE]
 
+    def silent_seeds(self) -> list[str]:
+        """Seed addresses that a call failed at."""
+        return [seed for seed in self.seeds if self._seed_faults.get(seed)]
+
     def endpoints_of(self, node: NodeId) -> tuple[str, ...]:
         member = self._members.get(node)
         return member.record.endpoints if member else ()

@@ -45,7 +45,7 @@ from protocol.facts import (
     ImpairmentEnded,
     MemberJoined,
     RequestRefused,
-    SnapshotInstalled,
+    StateReplaced,
 )
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
@@ -299,7 +299,9 @@ class Peer:
             return False
         if self.raft.leadership is not None:
             self.consensus.hand_over(turn)
-        is_free = not self.raft.is_voter and self.raft.log.configuration_index <= self.raft.commit
+        # Once a joint configuration is committed the new voters are on their own.
+        is_settled = self.raft.log.configuration_index <= self.raft.commit
+        is_free = is_settled and self.node not in self.raft.configuration.voters
         if not is_free and turn.now < self._leaving_until:
             return False
         self._leaving_until = None
@@ -316,7 +318,6 @@ class Peer:
         if whom is Say.SENDER:
             turn.send(sender, self._summary())
         elif whom is Say.EVERYBODY:
-            self.team.dirty = True
             self._introduce(turn, self.membership.alive())
 
     def _introduce(self, turn: Turn, nodes: Sequence[NodeId]) -> None:
@@ -389,7 +390,7 @@ class Peer:
             self._introduce(turn, (fact.node,))
         elif isinstance(fact, ImpairmentEnded):
             self.membership.describe(**{JOURNAL: ""})
-        elif isinstance(fact, SnapshotInstalled):
+        elif isinstance(fact, StateReplaced):
             self.team.relearn(turn)
 
     def _view(self) -> View:
@@ -409,8 +410,11 @@ class Peer:
         if turn.records or (turn.after and uncertain):
             self._persist_sequence = turn.sequence
             effects.append(Persist(turn.sequence, tuple(turn.records)))
-        for item in turn.after:
-            self._send(turn.now, item, effects)
+        for late in turn.after:
+            if isinstance(late, tuple):
+                self._send(turn.now, late, effects)
+            else:
+                effects.append(late)
         effects += map(Report, turn.facts)
         return effects
 

@@ -13,6 +13,7 @@ is told when it writes again).
 
 from __future__ import annotations
 
+import heapq
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from protocol.identity import NodeId
 
 KEY_LENGTH_MAX = 512  # characters
 VALUE_SIZE_MAX = 64 * 1024  # bytes
+NAME_SIZE_MAX = 64  # of a node id and of a nonce
 KEYS_MAX = 200_000
 SIZE_MAX = 128 * 1024 * 1024  # bytes of keys and values together
 SESSIONS_MAX = 4_096
@@ -81,9 +83,20 @@ def fault_of(command: Command) -> str:
     """Why the command would be refused by every node; empty if it would not."""
     if not 0 < len(command.key) <= KEY_LENGTH_MAX:
         return f"a key has 1 to {KEY_LENGTH_MAX} characters"
-    if len(command.value) > VALUE_SIZE_MAX:
+    if not (command.key.isascii() or _is_unicode(command.key)):
+        return "a key is Unicode text, without lone surrogates"
+    if len(command.value) > VALUE_SIZE_MAX or len(command.expected or b"") > VALUE_SIZE_MAX:
         return f"a value has at most {VALUE_SIZE_MAX} bytes"
     return ""
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether there are bytes for it: not for half of a surrogate pair, which JSON lets through."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def encode_opening(node: NodeId, nonce: bytes) -> bytes:
@@ -101,9 +114,8 @@ class Registers:
 
     def __init__(self) -> None:
         self.revision = 0
-        self.sessions: dict[
-            int, Session
-        ] = {}  # by the log index that opened them, oldest use first
+        # By the log index that opened them, the one unused for longest first.
+        self.sessions: dict[int, Session] = {}
         self._values: dict[str, Versioned] = {}
         self._size = 0
 
@@ -120,23 +132,34 @@ class Registers:
         """The value of a key; None if there is none."""
         return self._values.get(key)
 
-    def scan(self, prefix: str = "") -> list[tuple[str, Versioned]]:
-        """Keys that begin with `prefix`, sorted, with their values."""
-        return sorted(item for item in self._values.items() if item[0].startswith(prefix))
+    def scan(
+        self, prefix: str = "", after: str = "", count: int = KEYS_MAX
+    ) -> list[tuple[str, Versioned]]:
+        """The first `count` keys that begin with `prefix` and come after `after`, sorted, with
+        their values."""
+        keys = (key for key in self._values if key > after and key.startswith(prefix))
+        return [(key, self._values[key]) for key in heapq.nsmallest(count, keys)]
 
     # -- from the log ----------------------------------------------------------------------------
 
     def open_session(self, index: int, data: bytes) -> list[Fact]:
-        """Apply an entry that opens a session."""
+        """Apply an entry that opens a session. A node's nonces grow, and it uses the latest session
+        only: earlier ones would keep results that nobody asks for."""
         try:
             node, nonce = _unpack(data, 2)
         except RemoteProtocolError as fault:
             return [RequestRefused(f"log entry {index}: {fault}")]
-        if type(node) is not str or type(nonce) is not bytes:
+        if not (type(node) is str and type(nonce) is bytes):
             return [RequestRefused(f"log entry {index}: a session is opened by a node and a nonce")]
-        for number, session in self.sessions.items():
-            if (session.node, session.nonce) == (node, nonce):
+        if max(len(node), len(nonce)) > NAME_SIZE_MAX:
+            return [RequestRefused(f"log entry {index}: a name of over {NAME_SIZE_MAX}")]
+        earlier = [(at, each) for at, each in self.sessions.items() if each.node == node]
+        for number, session in earlier:
+            if session.nonce == nonce:
                 return [SessionOpened(NodeId(node), nonce.hex(), number)]
+        for number, session in earlier:
+            if session.nonce < nonce:
+                del self.sessions[number]
         while len(self.sessions) >= SESSIONS_MAX:
             del self.sessions[next(iter(self.sessions))]
         self.sessions[index] = Session(NodeId(node), nonce, used_at=index)
@@ -177,6 +200,8 @@ class Registers:
             return Refusal.MALFORMED
         if type(key) is not str or type(value) is not bytes or len(value) > VALUE_SIZE_MAX:
             return Refusal.MALFORMED
+        if not 0 < len(key) <= KEY_LENGTH_MAX:
+            return Refusal.GIVEN_UP if verb == Verb.NOTHING else Refusal.MALFORMED
         held = self._values.get(key)
         if verb == Verb.PUT:
             return self._write(key, held, value)
@@ -195,11 +220,7 @@ class Registers:
     def _write(self, key: str, held: Versioned | None, value: bytes) -> int:
         if held is None:
             size = self._size + len(key) + len(value)
-            if (
-                len(self._values) >= KEYS_MAX
-                or size > SIZE_MAX
-                or not 0 < len(key) <= KEY_LENGTH_MAX
-            ):
+            if len(self._values) >= KEYS_MAX or size > SIZE_MAX:
                 return Refusal.FULL
         else:
             size = self._size + len(value) - len(held.value)
@@ -220,9 +241,9 @@ class Registers:
 
     def results_after(self, session: int, known: int) -> list[int] | None:
         """The results of the session's commands after number `known`, as far as applied; None if
-        there is no such session (any more)."""
+        there is no such session (any more), or not all of them are kept."""
         found = self.sessions.get(session)
-        if found is None:
+        if found is None or found.last - known > len(found.results):
             return None
         count = found.last - known
         return found.results[-count:] if count > 0 else []
@@ -238,18 +259,19 @@ class Registers:
         return _pack([self.revision, sorted(self._values.items()), sessions])
 
     def restore(self, image: bytes) -> None:
-        """Take over an image in place of what is here. RemoteProtocolError if it is none."""
+        """Take over an image in place of what is here. RemoteProtocolError if it is none, and then
+        nothing has changed."""
         revision, values, sessions = _unpack(image, 3)
         try:
-            self._values = {key: Versioned(value, at) for key, (value, at) in values}
-            self.sessions = {
+            held = {key: Versioned(value, at) for key, (value, at) in values}
+            opened = {
                 number: Session(NodeId(node), nonce, last, used_at, list(results))
                 for number, node, nonce, last, used_at, results in sessions
             }
-            self._size = sum(len(key) + len(held.value) for key, held in self._values.items())
+            size = sum(len(key) + len(each.value) for key, each in held.items())
         except (TypeError, ValueError) as fault:
             raise RemoteProtocolError(f"not an image of registers: {fault}") from None
-        self.revision = revision
+        self._values, self.sessions, self._size, self.revision = held, opened, size, revision
 
 
 def _pack(value: Any) -> bytes:
@@ -260,7 +282,9 @@ def _pack(value: Any) -> bytes:
 def _unpack(data: bytes, size: int) -> list[Any]:
     try:
         value = msgpack.unpackb(data, raw=False, max_array_len=2**24)
-    except (ValueError, TypeError, struct.error, msgpack.exceptions.UnpackException) as fault:
+    except (ValueError, TypeError, OverflowError, RecursionError, struct.error) as fault:
+        raise RemoteProtocolError(f"not msgpack: {fault}") from None
+    except msgpack.exceptions.UnpackException as fault:
         raise RemoteProtocolError(f"not msgpack: {fault}") from None
     if type(value) is not list or len(value) != size:
         raise RemoteProtocolError(f"not an array of {size}")

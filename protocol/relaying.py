@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
@@ -23,6 +24,27 @@ WAY_FRESH = 5  # times the wait: so long a way counts as working without news
 FLOOD_SIZE_MAX = 16 * 1024  # bytes of a message that goes by all ways at once
 SEEN_MAX = 4_096  # numbers of one origin that are remembered
 COUNTER_BITS = 40
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Numbers of one origin. Those up to `forgotten` are not remembered one by one any more."""
+
+    numbers: set[int] = field(default_factory=set)
+    order: deque[int] = field(default_factory=deque)
+    forgotten: int = 0
+
+    def take(self, number: int) -> bool:
+        """Whether the number comes for the first time, as far as is known; in doubt it does not."""
+        if number in self.numbers or number <= self.forgotten:
+            return False
+        self.numbers.add(number)
+        self.order.append(number)
+        if len(self.order) > SEEN_MAX:
+            oldest = self.order.popleft()
+            self.numbers.remove(oldest)
+            self.forgotten = max(self.forgotten, oldest)
+        return True
 
 
 class Relaying:
@@ -38,7 +60,7 @@ class Relaying:
         self._asked_at: dict[NodeId, Nanoseconds] = {}  # since then without direct answer
         self._deaf_at: dict[NodeId, Nanoseconds] = {}  # sent something the long way lately
         self._ways: dict[NodeId, tuple[NodeId, Nanoseconds]] = {}  # through whom it came
-        self._seen: dict[NodeId, tuple[set[int], deque[int]]] = {}
+        self._seen: dict[NodeId, _Seen] = {}
 
     # -- silence ---------------------------------------------------------------------------------
 
@@ -116,15 +138,8 @@ class Relaying:
             raise RemoteProtocolError(f"a relayed message that is not {relay.origin}'s")
         self._deaf_at[relay.origin] = now
         self._ways[relay.origin] = (sender, now)
-        numbers, order = self._seen.setdefault(relay.origin, (set(), deque()))
-        oldest = order[0] if len(order) >= SEEN_MAX else 0
-        if relay.number in numbers or relay.number < oldest:
-            return None
-        numbers.add(relay.number)
-        order.append(relay.number)
-        if len(order) > SEEN_MAX:
-            numbers.discard(order.popleft())
-        return relay.frame
+        seen = self._seen.setdefault(relay.origin, _Seen())
+        return relay.frame if seen.take(relay.number) else None
 
     def _statement(self, origin: NodeId, destination: NodeId, number: int, frame: bytes) -> bytes:
         head = f"quorate relay\0{self._cluster}\0{origin}\0{destination}\0{number}\0"

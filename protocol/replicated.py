@@ -55,10 +55,12 @@ class Replicated:
         return image
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Be what the snapshot says. RemoteProtocolError if it says nothing."""
+        """Be what the snapshot says. RemoteProtocolError if it says nothing, and then nothing has
+        changed."""
         image = codec.unpack_value(_Image, snapshot.state)
-        ledger_image.restore(self.ledger, image.ledger, snapshot.index)
+        jobs = ledger_image.jobs_of(image.ledger)
         self.registers.restore(image.registers)
+        ledger_image.restore(self.ledger, jobs, snapshot.index)
         self._imaged(len(snapshot.state))
 
     def restart(self) -> None:

@@ -68,17 +68,21 @@ class Spreading:
         if not beyond:
             return []
         if self.raft.node in served:
-            return self._pupils_of_voter(beyond)
+            return self._pupils_of_voter(beyond, alive)
         if len(beyond) + 1 <= PUPILS_MAX * max(1, len(configuration.voters) - 1):
             return []  # the voters teach everybody themselves
         fanout = min(max(ceil(log(len(beyond) + 1)) + 1, 2), FANOUT_MAX)
         return self.random.sample(beyond, min(fanout, len(beyond)))
 
-    def _pupils_of_voter(self, beyond: list[NodeId]) -> list[NodeId]:
+    def _pupils_of_voter(self, beyond: list[NodeId], alive: Sequence[NodeId]) -> list[NodeId]:
+        """Each of them has one teacher among the voters, as long as the voters agree on who of them
+        is alive; where they do not, a summary shows later what somebody lacks."""
         if self.raft.leadership is not None and len(self.raft.configuration.voters) > 1:
             return []
         voters = self.raft.configuration.voters
-        teachers = [node for node in voters if node != self.raft.leader] or list(voters)
+        others = set(alive)
+        living = [node for node in voters if node == self.raft.node or node in others]
+        teachers = [node for node in living if node != self.raft.leader] or living
         if self.raft.node not in teachers:
             return []
         own = [

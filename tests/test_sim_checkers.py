@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pytest
 from ledger_hand import job, task
+from protocol.raft_log import Configuration
 from small_world import SmallWorld
 
+from protocol import codec
 from protocol.clocks import SECOND
+from protocol.effects import Reply
 from protocol.facts import (
+    BatchMerged,
     EntryCommitted,
     JobFinished,
     RoleChanged,
     TaskAccepted,
     TaskFenced,
     VoteGranted,
+    VotersChanged,
 )
 from protocol.identity import NOBODY, NodeId
+from protocol.jobs import Budget, Job, Quorum, Task
 from protocol.messages import Agreement, AppendReply, EntryKind, LogEntry, VoteReply
+from protocol.sim import job_checks
+from protocol.sim.agreement_checks import overlap
 from protocol.sim.checkers import Checkers, InvariantBroken
+from protocol.sim.job_checks import JobChecks
+from protocol.sim.workload import SIMULATED
+from protocol.store import Version
 
 A, B = NodeId("a"), NodeId("b")
 ACCEPTED = TaskAccepted("job", "t", A, 1, "digest", 9)
@@ -128,3 +141,127 @@ def test_a_node_s_vote_is_remembered_across_its_crash() -> None:
     small.hosts[0].start()
     with pytest.raises(InvariantBroken, match="one_vote_per_term"):
         checkers.see(0, small.hosts[0], VoteGranted(9, NOBODY))
+
+
+def test_a_success_that_no_majority_keeps_is_found() -> None:
+    small = SmallWorld(3)
+    small.do(job(task("t")))
+    checkers = Checkers()
+    checkers.see_reply(0, small.hosts[0], Reply(1, "", "job"))
+    for host in small.hosts[1:]:
+        host.disk.entries.clear()
+    checkers.see_reply(0, small.hosts[0], Reply(1, "Busy", "job"))
+    with pytest.raises(InvariantBroken, match="durable_acknowledgement"):
+        checkers.see_reply(0, small.hosts[0], Reply(1, "", "job"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("a", "abc", False),
+        ("abc", "abcd", True),
+        ("abc", "abcde", False),
+        ("abc", "abcde/abc", True),
+        ("abcde/abc", "abcde", True),
+        ("abcd", "cdef", False),
+        ("abc", "bcd", False),
+        ("abc", "abc", True),
+        ("ab/cd", "ef/ab", True),
+        ("abc/def", "ghi/jkl", False),
+    ],
+)
+def test_configurations_overlap_if_any_two_quorums_meet(one: str, other: str, meet: bool) -> None:
+    def configuration(text: str) -> Configuration:
+        voters, _, outgoing = text.partition("/")
+        return Configuration(tuple(map(NodeId, voters)), tuple(map(NodeId, outgoing)))
+
+    first, then = configuration(one), configuration(other)
+    assert overlap(first, then) is overlap(then, first) is meet
+    nodes = sorted({*first.members, *then.members})
+    quorums = [
+        [set(some) for n in range(len(nodes) + 1) for some in combinations(nodes, n)
+         if each.has_quorum(some)]
+        for each in (first, then)
+    ]  # fmt: skip
+    apart = any(not a & b for a in quorums[0] for b in quorums[1])
+    assert apart is not meet, "as counting says"
+
+
+def test_a_change_of_voters_without_a_common_quorum_is_found() -> None:
+    small = SmallWorld(3)
+    host, strangers = small.hosts[0], (NodeId("x"), NodeId("y"), NodeId("z"))
+    assert host.peer is not None
+    log = host.peer.raft.log
+    Checkers().see(0, host, VotersChanged(log.configuration_index, (), ()))
+    data = codec.pack_value(Configuration(strangers))
+    log.extend([LogEntry(log.last_index + 1, log.last_term, EntryKind.VOTERS, data)])
+    with pytest.raises(InvariantBroken, match="configurations_overlap"):
+        Checkers().see(0, host, VotersChanged(log.last_index, strangers, ()))
+
+
+def test_a_committed_entry_that_is_missing_in_the_end_is_found() -> None:
+    small = SmallWorld(3)
+    peer = small.hosts[1].peer
+    assert peer is not None
+    small.checkers.check_kept(small.hosts, ())
+    peer.raft.log.truncate(peer.raft.log.last_index)
+    with pytest.raises(InvariantBroken, match="committed_kept"):
+        small.checkers.check_kept(small.hosts, ())
+
+
+def test_an_acknowledged_job_that_is_missing_in_the_end_is_found() -> None:
+    small = SmallWorld(2)
+    mine = job(task("t"))
+    small.do(mine)
+    jobs = JobChecks()
+    jobs.check_kept(small.hosts, mine, "")
+    assert small.hosts[1].peer is not None
+    del small.hosts[1].peer.ledger.jobs["job"]
+    jobs.check_kept(small.hosts, mine, None)
+    with pytest.raises(InvariantBroken, match="acknowledged_kept"):
+        jobs.check_kept(small.hosts, mine, "")
+
+
+def test_a_gap_in_an_author_s_entries_is_found() -> None:
+    small = SmallWorld(1)
+    checkers, host = Checkers(), small.hosts[0]
+    checkers.see(0, host, BatchMerged(A, 1, 2, ()))
+    checkers.see(0, host, BatchMerged(A, 3, 3, ()))
+    with pytest.raises(InvariantBroken, match="gap_free"):
+        checkers.see(0, host, BatchMerged(A, 5, 5, ()))
+    checkers.see_started(0, host)
+    checkers.see(0, host, BatchMerged(A, 5, 5, ()))
+
+
+def test_a_value_that_comes_back_is_found() -> None:
+    small = SmallWorld(1)
+    host, checkers = small.hosts[0], Checkers()
+    assert host.peer is not None
+    own, store = host.identity.node, host.peer.store
+    last = store.last_of(own)
+    for n, value in enumerate((b"old", b"new"), start=1):
+        store.write([("key", value)], n)
+        checkers.see(0, host, BatchMerged(own, last + n, last + n, ("key",)))
+    store._keys["key"].versions = (Version(own, last + 1, b"old", 1),)
+    with pytest.raises(InvariantBroken, match="causal_order"):
+        checkers.see(0, host, BatchMerged(A, 1, 1, ("key",)))
+
+
+def test_a_liar_that_wins_a_quorum_is_found() -> None:
+    small = SmallWorld(1)  # whose agents say "done", whatever they are asked
+    wanted = Task("t", SIMULATED, quorum=Quorum(3, 2))
+    with pytest.raises(InvariantBroken, match="honest_quorum"):
+        small.do(Job("job", "job", (wanted,)))
+
+
+def test_what_was_spent_beyond_a_budget_is_counted_and_forbidden_once_it_is_reserved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs, poor = JobChecks(), Job("job", "job", (), budget=Budget(tokens=10))
+    jobs._check_budget(poor, 10)
+    assert not jobs.overspent
+    jobs._check_budget(poor, 12)
+    assert jobs.overspent == {"job": 2}
+    monkeypatch.setattr(job_checks, "TOKENS_ARE_RESERVED", True)
+    with pytest.raises(InvariantBroken, match="budget"):
+        jobs._check_budget(poor, 12)

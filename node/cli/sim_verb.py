@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PROGRESS_EVERY_S = 2.0
 INTERRUPTED = 130
+SHRUNK_STEPS_MIN = 100_000
 JOBS_MAX = 256
 
 
@@ -103,7 +104,8 @@ def _shrunk(failed: Outcome, as_json: bool) -> Outcome:
 
     if not as_json:
         print(f"{failed.summary()}\nshrinking ...", flush=True)
-    shrunk = shrink(failed, lambda plan: simulate(plan.seed, plan=plan))
+    steps_max = max(SHRUNK_STEPS_MIN, 4 * failed.steps)  # no candidate shall take for ever
+    shrunk = shrink(failed, lambda plan: simulate(plan.seed, plan=plan, steps_max=steps_max))
     if not as_json:
         faults = len(shrunk.outcome.plan.faults)
         print(

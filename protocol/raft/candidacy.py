@@ -27,6 +27,7 @@ class Candidacy:
         self.transfer = transfer
         # The own vote counts once it is durable; to be asked costs nothing.
         self.grants: set[NodeId] = {raft.node} if pre else set()
+        self.refusals: set[NodeId] = set()  # ever; who refused may have granted it later
         self.repeat_at: Nanoseconds = 0
         self._raft = raft
 
@@ -43,5 +44,5 @@ class Candidacy:
                 turn.send_durable(voter, request)
 
     def is_answered_by(self, message: VoteReply) -> bool:
-        """Whether this grants what was asked, and not something older."""
-        return message.granted and (message.asked, message.pre) == (self.term, self.pre)
+        """Whether this is about what was asked, and not about something older."""
+        return (message.asked, message.pre) == (self.term, self.pre)

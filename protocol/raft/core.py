@@ -137,6 +137,7 @@ class Raft:
         self.vote = restored.hard_state.vote
         self.log = RaftLog(restored.entries, restored.snapshot)
         self.leader: NodeId = NOBODY
+        self.leader_since = now  # that one, or nobody, is known to lead
         self.commit = self.log.snapshot_index
         self.impaired = restored.impaired
         self.reach = 1  # voters that are heard from directly, this one included; the host knows
@@ -540,6 +541,7 @@ class Raft:
         """Note who leads this term; nobody if that is not known."""
         if leader != self.leader:
             self.leader = leader
+            self.leader_since = turn.now
             turn.report(LeaderElected(self.term, leader))
 
     # -- elections ----------------------------------------------------------------------------
@@ -615,7 +617,7 @@ class Raft:
         if message.term > self.term:
             self.become_follower(turn, message.term, NOBODY)
         elif self.candidacy is not None and self.candidacy.is_answered_by(message):
-            self.candidacy.grants.add(sender)
+            (self.candidacy.grants if message.granted else self.candidacy.refusals).add(sender)
             self._count_votes(turn)
 
     def _count_votes(self, turn: Turn) -> None:

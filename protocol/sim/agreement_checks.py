@@ -131,6 +131,9 @@ class AgreementChecks:
     def see_started(self, host: Host) -> None:
         """Whatever it was in its earlier life, it is no leader now."""
         self._leading.pop(host.identity.node, None)
+        if host.disk.impaired:  # it has forgotten its votes, and is known not to vote
+            for vote in [vote for vote in self._votes if vote[0] == host.identity.node]:
+                del self._votes[vote]
 
     # -- promises ----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
 
     agreement_checks   Raft's five, votes and acknowledgements durable, configurations overlap
     job_checks         single acceptance, fences, outcomes, honest quorums, clients' answers, budget
+    register_checks    histories are linearizable, writes happen once, what failed is not seen
     store_checks       gap-free authors, causal order, equal digests show equal values
 """
 
@@ -20,6 +21,7 @@ from protocol.messages import Message
 from protocol.sim.agreement_checks import AgreementChecks
 from protocol.sim.host import Host
 from protocol.sim.job_checks import JobChecks
+from protocol.sim.register_checks import RegisterChecks
 from protocol.sim.store_checks import StoreChecks
 from protocol.sim.watch import InvariantBroken, Watcher
 from protocol.sim.workload import Client
@@ -34,6 +36,7 @@ class Checkers(Watcher):
         self.agreement = AgreementChecks()
         self.jobs = JobChecks()
         self.store = StoreChecks()
+        self.registers = RegisterChecks()
         self._by_fact: dict[type[Fact], list[Callable[[Host, Any], None]]] = {}
         for part in (self.agreement, self.jobs, self.store):
             for kind, check in part.by_fact().items():

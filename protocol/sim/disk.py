@@ -23,11 +23,12 @@ from protocol.messages import LogEntry, MemberRecord
 
 
 class Rot(Enum):
-    """What turns out to be illegible at the next start, and is left out. Only what a node may lose:
-    its own batches and Raft's part would have to be missed on purpose."""
+    """What turns out to be illegible at the next start, and is left out. Never a node's own
+    batches: without them its journal does not open."""
 
     MEMBERS = "members"
     BATCHES = "batches"  # the latest half of another author's
+    LOG = "log"  # of Raft's part: the journal notices, and the node does not vote for a while
 
 
 @dataclass(slots=True)
@@ -61,6 +62,14 @@ class Disk:
         if not self.first_index <= index <= self.last_index:
             return False
         return term is None or self.entries[index - self.first_index].term == term
+
+    def term_at(self, index: int) -> int | None:
+        """The term of an entry that is held, or of the last one that the snapshot stands for."""
+        if self.snapshot and index == self.snapshot.index:
+            return self.snapshot.term
+        if self.first_index <= index <= self.last_index:
+            return self.entries[index - self.first_index].term
+        return None
 
     def write(self, records: tuple[Record, ...]) -> None:
         """Make the records durable."""
@@ -111,3 +120,12 @@ class Disk:
                 if authors:
                     kept = self.batches[random.choice(authors)]
                     del kept[len(kept) // 2 :]
+            case Rot.LOG:
+                self.impaired = True
+                if random.random() < 0.5:
+                    self.hard_state = HardState(0, NOBODY)
+                if random.random() < 0.3:
+                    self.snapshot = None
+                    self.entries.clear()
+                else:
+                    del self.entries[random.randint(0, len(self.entries)) :]

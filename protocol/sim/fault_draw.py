@@ -27,6 +27,7 @@ from protocol.sim.faults import (
     Slow,
     Storm,
     TimedFault,
+    Transfer,
     WriteError,
 )
 
@@ -89,6 +90,16 @@ class _Draw:
     def leave(self) -> list[TimedFault]:
         at = self.at()
         return [Leave(self.number, at, self.node())]
+
+    def transfer(self) -> list[TimedFault]:
+        """Every node is asked: whoever leads hands over."""
+        at = self.at()
+        self.number -= 1
+        faults: list[TimedFault] = []
+        for node in range(self.nodes):
+            self.number += 1
+            faults.append(Transfer(self.number, at, node))
+        return faults
 
     def join(self) -> list[TimedFault]:
         at = self.at()
@@ -198,6 +209,7 @@ def draw_faults(
         (draw.lose_one, (0, 0, 1, 3, 10)),
         (draw.crash_after, (0, 0, 0, 1, 3, 8)),
         (draw.isolate_leader, (0, 0, 1, 3, 8)),
+        (draw.transfer, (0, 0, 0, 1, 4)),
     )
     is_calm = random.random() < CALM
     faults: list[TimedFault] = []

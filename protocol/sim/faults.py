@@ -129,6 +129,13 @@ class WriteError(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer(Fault):
+    """An operator asks a node to hand leadership over, if it has it."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
 class BitRot(Fault):
     """Something on the disk becomes illegible; the node finds that at its next start."""
 
@@ -222,6 +229,7 @@ TimedFault: TypeAlias = (
     | IsolateLeader
     | Die
     | Leave
+    | Transfer
     | Join
     | Pause
     | Slow

@@ -78,7 +78,6 @@ class Host:
         self.clock = HostClock(world.clocks)
         self.peer: Peer | None = None
         self.replies: dict[int, Reply] = {}
-        self.answers: list[Results | ReadAnswered | Refused] = []  # of the registers, to be taken
         self.is_gone = False  # left, or died for good
         self.is_silent = False  # down as a machine is, not as a process: refuses nothing
         self.fuse = 0  # effects until it crashes; 0 for never
@@ -97,10 +96,6 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host n{self.number} {self.peer!r}>"
-
-    def answer(self, effect: Results | ReadAnswered | Refused) -> None:
-        """Whoever writes and reads at this host takes it from here."""
-        self.answers.append(effect)
 
     @property
     def is_up(self) -> bool:
@@ -264,6 +259,7 @@ class Host:
         peer, world = self.peer, self.world
         assert peer is not None
         world.steps += 1
+        assert world.steps <= world.steps_max, "a storm: the steps never end"
         now = world.now if self.clock.is_exact else self.clock.reading(world.now)
         effects = peer.step(event, now)
         if effects:
@@ -325,7 +321,8 @@ class Host:
                     for see in self.world.hooks.see_reply:
                         see(self.world.now, self, effect)
                 case Results() | ReadAnswered() | Refused():
-                    self.answer(effect)
+                    for see in self.world.hooks.see_answer:
+                        see(self.world.now, self, effect)
             if life != self._life:
                 return
 

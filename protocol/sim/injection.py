@@ -14,8 +14,10 @@ from typing import assert_never
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.configuration import Configuration
-from protocol.events import Leaving
+from protocol.events import Leaving, Transferred
+from protocol.identity import NOBODY
 from protocol.raft.log import RaftLog
+from protocol.sim.disk import Rot
 from protocol.sim.faults import (
     BitRot,
     Crash,
@@ -35,6 +37,7 @@ from protocol.sim.faults import (
     Slow,
     Storm,
     TimedFault,
+    Transfer,
     WriteError,
     kind_of,
     links_of,
@@ -43,7 +46,7 @@ from protocol.sim.network import LinkConditions
 from protocol.sim.plan import SEEDS_GIVEN, Plan, Rest
 from protocol.sim.world import Host, World
 
-GOODBYE_NS: Nanoseconds = SECOND // 2  # how long a node that leaves goes on, to say so
+GOODBYE_NS: Nanoseconds = 4 * SECOND  # how long a node that leaves goes on, to say so
 HEALED_DELAY_NS: Nanoseconds = MILLISECOND
 
 
@@ -91,6 +94,7 @@ class Injection:
         | CrashAfter
         | Die
         | Leave
+        | Transfer
         | Pause
         | Slow
         | DiskHang
@@ -106,6 +110,9 @@ class Injection:
                 self._crash(host, fault)
             case Die():
                 self._lose(host, fault, partial(self._die, host))
+            case Transfer():
+                host.submit(Transferred(0, NOBODY))
+                self._count(fault)
             case Leave():
                 self._lose(host, fault, partial(host.submit, Leaving()))
             case Pause():
@@ -124,6 +131,9 @@ class Injection:
                 host.drive.fails_next = True
                 self._count(fault)
             case BitRot():
+                if fault.what is Rot.LOG and not self._may_lose(host):
+                    self.world.note_fault(f"#{fault.number} is spared")
+                    return
                 host.disk.decay(fault.what, host.identity.node, self.random)
                 self._count(fault)
             case LoseOne():
@@ -180,7 +190,8 @@ class Injection:
 
     def _join(self, fault: Join) -> None:
         self._count(fault)
-        seeds = tuple(range(min(SEEDS_GIVEN, self.plan.nodes)))
+        living = [host.number for host in self.world.hosts if not host.is_gone]
+        seeds = tuple(living[:SEEDS_GIVEN])
         host = self.world.add_host(found=False, expected=1, seeds=seeds)
         host.disk_delay_ns = self.plan.disk_ns
         host.start()
@@ -235,7 +246,12 @@ class Injection:
 
     def _may_lose(self, host: Host) -> bool:
         left = [other for other in self.world.hosts if not other.is_gone and other is not host]
-        return bool(left) and _can_decide(left, [*left, host])
+        sound = [other for other in left if not other.disk.impaired]
+        return (
+            bool(left)
+            and _can_decide(sound, [*left, host])
+            and all(_finds_somebody(other, left) for other in left)
+        )
 
     def heal_core(self) -> bool:
         """End all faults, and mend a core: nodes enough for a quorum of every configuration. The
@@ -259,7 +275,8 @@ class Injection:
         before = len(self.core)
         for host in order or [host for host in hosts if not host.is_gone]:
             inside = [other for other in hosts if other.number in self.core]
-            if inside and _can_decide(inside, inside):
+            sound = [other for other in inside if not other.disk.impaired]
+            if inside and _can_decide(sound, inside):
                 break
             self.core.add(host.number)
         for number in sorted(self.core):
@@ -317,6 +334,15 @@ def configuration_of(host: Host) -> Configuration:
     if host.peer is not None:
         return host.peer.raft.log.configuration
     return RaftLog(host.disk.entries, host.disk.snapshot).configuration
+
+
+def _finds_somebody(host: Host, left: list[Host]) -> bool:
+    """Whether a node knows the address of one that is left: it was given it, or has met it."""
+    others = [other for other in left if other is not host]
+    met = host.disk.members
+    return not others or any(
+        other.number in host.seeds or other.identity.node in met for other in others
+    )
 
 
 def _can_decide(who: list[Host], according_to: list[Host]) -> bool:

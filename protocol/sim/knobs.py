@@ -13,7 +13,7 @@ from protocol.config import Config
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
-    """The deviations from a preset; 0 leaves a number as it is."""
+    """The deviations from a preset; the default leaves a number as it is."""
 
     preset: str = "local"
     heartbeat_ns: int = 0
@@ -28,19 +28,25 @@ class Knobs:
     indirect_probes: int = 0
     pending_max: int = 0
     handed_in_max: int = 0
+    compact_entries: int = 0
+    trailing_entries: int = -1  # 0 is a number that it may have
+    snapshot_part_size: int = 0
+    window_max: int = 0
+    batch_size_max: int = 0
     notes_max: int = 0
 
     def __str__(self) -> str:
         turned = [
             f"{field.name}={getattr(self, field.name)}"
             for field in fields(self)
-            if field.name != "preset" and getattr(self, field.name)
+            if field.name == "preset" or getattr(self, field.name) != field.default
         ]
-        return " ".join([f"preset={self.preset}", *turned])
+        return " ".join(turned)
 
 
 def draw_knobs(random: Random) -> Knobs:
-    """Mostly as people run it; in some seeds one or several limits are tiny."""
+    """Mostly as people run it; in some seeds one or several limits are tiny, and a snapshot is
+    taken at each entry."""
 
     def rarely(*values: int) -> int:
         return random.choice(values) if random.random() < 0.2 else 0
@@ -61,6 +67,11 @@ def draw_knobs(random: Random) -> Knobs:
         pending_max=rarely(4, 8),
         handed_in_max=rarely(1, 2),
         notes_max=rarely(1),
+        compact_entries=random.choice((0, 0, 1, 3, 20)),
+        trailing_entries=random.choice((-1, 0, 0, 2)),
+        snapshot_part_size=random.choice((0, 0, 500, 5_000)),
+        window_max=rarely(1, 3),
+        batch_size_max=rarely(1, 100),
     )
 
 
@@ -71,11 +82,16 @@ def config_of(knobs: Knobs, slots: int) -> Config:
         membership=_turned(base.membership, knobs),
         gossip=_turned(base.gossip, knobs),
         raft=_turned(base.raft, knobs),
+        clerk=_turned(base.clerk, knobs),
         team=replace(_turned(base.team, knobs), slots=slots),
     )
 
 
 def _turned(part: Any, knobs: Knobs) -> Any:
-    names = {field.name for field in fields(part)} & {field.name for field in fields(knobs)}
-    changes = {name: getattr(knobs, name) for name in sorted(names) if getattr(knobs, name)}
+    names = {field.name for field in fields(part)}
+    changes = {
+        knob.name: getattr(knobs, knob.name)
+        for knob in fields(knobs)
+        if knob.name in names and getattr(knobs, knob.name) != knob.default
+    }
     return replace(part, **changes)

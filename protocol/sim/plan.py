@@ -18,6 +18,7 @@ from protocol.sim.fault_draw import draw_faults
 from protocol.sim.faults import TimedFault
 from protocol.sim.knobs import Knobs, draw_knobs
 from protocol.sim.network import LinkConditions
+from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions, draw_registers
 from protocol.sim.workload import PLAIN, WorkloadOptions, draw_workload
 
 FAULTS_FROM: Nanoseconds = 2 * SECOND
@@ -57,7 +58,7 @@ class Reduction:
         return " ".join(words)
 
 
-PLAIN_PARTS = ("knobs", "links", "disks", "clocks", "work", "rest")
+PLAIN_PARTS = ("knobs", "links", "disks", "clocks", "work", "registers", "rest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Plan:
     disk_ns: Nanoseconds
     clocks: ClockConditions
     work: WorkloadOptions
+    registers: RegisterOptions
     rest: Rest
     faults: tuple[TimedFault, ...]
     reduction: Reduction = Reduction()
@@ -90,6 +92,7 @@ class Plan:
             f"links: {self.links}",
             f"clocks: {self.clocks}",
             f"work: {self.work}",
+            f"registers: {self.registers}",
             *map(str, self.faults),
         ]
         return "\n    ".join(lines)
@@ -109,6 +112,7 @@ def draw(seed: int) -> Plan:
         disk_ns=random.choice((MILLISECOND // 10, MILLISECOND, 10 * MILLISECOND, 60 * MILLISECOND)),
         clocks=draw_clocks(random),
         work=draw_workload(random),
+        registers=draw_registers(random),
         rest=random.choice(tuple(Rest)),
         faults=draw_faults(Random(f"{seed}/faults"), nodes, FAULTS_FROM, end),
     )
@@ -156,6 +160,7 @@ def reduced(plan: Plan, reduction: Reduction) -> Plan:
         disk_ns=MILLISECOND // 2 if "disks" in plain else plan.disk_ns,
         clocks=ClockConditions() if "clocks" in plain else plan.clocks,
         work=PLAIN if "work" in plain else plan.work,
+        registers=NO_REGISTERS if "registers" in plain else plan.registers,
         rest=Rest.HEALED if "rest" in plain else plan.rest,
         faults=tuple(faults),
         reduction=reduction,

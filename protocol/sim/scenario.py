@@ -21,9 +21,10 @@ from protocol.sim.injection import Injection
 from protocol.sim.knobs import config_of
 from protocol.sim.network import Network
 from protocol.sim.plan import FAULTS_FROM, SEEDS_GIVEN, Plan, plan_of
+from protocol.sim.register_clients import register_clients
 from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import SimulatedAgents, clients_of
-from protocol.sim.world import Host, World
+from protocol.sim.world import STEPS_MAX, Host, World
 
 CORE_LIVENESS_MAX: Nanoseconds = 240 * SECOND
 LIVENESS_MAX: Nanoseconds = 120 * SECOND
@@ -41,7 +42,8 @@ class Verdict(Enum):
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of a run. `checker` says who found the fault: the name of a checker, or of the
-    exception that a crash is. `exercised` counts faults by kind, and messages by fate."""
+    exception that a crash is. `exercised` counts faults by kind, messages by fate, and jobs that
+    used more than their budget."""
 
     seed: int
     plan: Plan
@@ -68,10 +70,14 @@ class Outcome:
 
 class Run:
     """One plan being carried out. `peer` may be a broken one, to see who notices; `watchers` see
-    everything."""
+    everything; more than `steps_max` steps are a storm, and a crash."""
 
     def __init__(
-        self, plan: Plan, peer: type[Peer] | None = None, watchers: tuple[Watcher, ...] = ()
+        self,
+        plan: Plan,
+        peer: type[Peer] | None = None,
+        watchers: tuple[Watcher, ...] = (),
+        steps_max: int = STEPS_MAX,
     ) -> None:
         self.plan = plan
         seed = plan.seed
@@ -82,9 +88,11 @@ class Run:
         self.liar = SimulatedAgents(Random(f"{seed}/liar"), plan.work, lies=True)
         config = config_of(plan.knobs, plan.work.slots)
         self.world = World(seed, config, network, self.agents, plan.clocks, peer)
+        self.world.steps_max = steps_max
         self.checkers = Checkers()
         self.world.watch(self.checkers, *watchers)
         self.clients = clients_of(self.world, self.random, plan.work)
+        self.writers = register_clients(self.world, plan.registers, plan.end_ns)
         self.injection = Injection(self.world, plan)
 
     def execute(self) -> Outcome:
@@ -100,7 +108,13 @@ class Run:
             verdict, checker = Verdict.CRASH, type(fault).__name__
             detail = traceback.format_exc()
         world = self.world
-        fates = {fate.value: world.fates[fate] for fate in Fate if world.fates[fate]}
+        counts = {fate.value: world.fates[fate] for fate in Fate if world.fates[fate]}
+        counts.update(self.injection.done)
+        if self.checkers.jobs.overspent:
+            counts["overspent"] = len(self.checkers.jobs.overspent)
+        counts["register operations"] = sum(len(writer.history) for writer in self.writers)
+        if self.checkers.registers.undecided:
+            counts["undecided history"] = self.checkers.registers.undecided
         return Outcome(
             self.plan.seed,
             self.plan,
@@ -109,7 +123,7 @@ class Run:
             detail,
             world.now / SECOND,
             world.steps,
-            tuple(sorted({**self.injection.done, **fates}.items())),
+            tuple(sorted(counts.items())),
             world.trace_digest(),
             tuple(world.trace),
         )
@@ -127,6 +141,8 @@ class Run:
         self.injection.schedule()
         for client in self.clients:
             world.at(FAULTS_FROM + self.random.randrange(SECOND), client.ask)
+        for writer in self.writers:
+            world.at(FAULTS_FROM + self.random.randrange(SECOND), writer.begin)
         world.run(plan.end_ns)
         self.checkers.check_logs(world.hosts)
         self.agents.is_calm = self.liar.is_calm = True
@@ -142,6 +158,8 @@ class Run:
             return f"all: {self._state()}"
         self._check_end(self._core())
         self.checkers.check_kept(self._core(), self.clients)
+        history = [operation for writer in self.writers for operation in writer.history]
+        self.checkers.registers.check(history)
         return ""
 
     def _set_out(self, knows: set[int] | None) -> None:
@@ -155,6 +173,7 @@ class Run:
     def _check_end(self, hosts: list[Host]) -> None:
         self.checkers.check_logs(hosts)
         self.checkers.check_stores(hosts)
+        self.checkers.registers.look(hosts)
         for client in self.clients:
             self.checkers.check_answer(hosts, client.job, client.answer)
 
@@ -199,9 +218,10 @@ def simulate(
     plan: Plan | None = None,
     peer: type[Peer] | None = None,
     watchers: tuple[Watcher, ...] = (),
+    steps_max: int = STEPS_MAX,
 ) -> Outcome:
     """Run one seed, or a plan of it that was made smaller."""
-    return Run(plan or plan_of(seed, nodes), peer, watchers).execute()
+    return Run(plan or plan_of(seed, nodes), peer, watchers, steps_max).execute()
 
 
 __all__ = ["Host", "Outcome", "Run", "Verdict", "simulate"]

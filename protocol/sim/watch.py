@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Reply
+from protocol.effects import ReadAnswered, Refused, Reply, Results
 from protocol.facts import Fact
 from protocol.messages import Message
 
@@ -57,6 +57,11 @@ class Watcher:
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         """A client is answered."""
 
+    def see_answer(
+        self, at: Nanoseconds, host: Host, answer: Results | ReadAnswered | Refused
+    ) -> None:
+        """A client of the registers is answered."""
+
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         """A node starts, or starts again."""
 
@@ -76,6 +81,7 @@ class Hooks:
         self.see_sent = _overriding(watchers, "see_sent")
         self.see_arrived = _overriding(watchers, "see_arrived")
         self.see_reply = _overriding(watchers, "see_reply")
+        self.see_answer = _overriding(watchers, "see_answer")
         self.see_started = _overriding(watchers, "see_started")
         self.see_stopped = _overriding(watchers, "see_stopped")
         self.see_fault = _overriding(watchers, "see_fault")
