@@ -15,15 +15,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from raft_stage import Letter, Seat, Stage, next_state
+from raft_invariants import WatchedStage
 
 from protocol.clocks import MILLISECOND
 from protocol.config import RaftConfig
-from protocol.configuration import Change, ChangeKind, Configuration, Transition
-from protocol.effects import HardState, Snapshot
-from protocol.facts import EntryCommitted, LogTruncated, RoleChanged
+from protocol.configuration import Change, ChangeKind, Transition
+from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import AppendReply, EntryKind, LogEntry, OfRaft, VoteReply, VoteRequest
 from protocol.raft import Role
 
 NAMES = "abcdef"
@@ -45,7 +43,7 @@ CONFIG = RaftConfig(
 )
 
 
-class Storm(Stage):
+class Storm(WatchedStage):
     """See the module's text."""
 
     def __init__(self, seed: int, impairs: bool = True, keeps_lines: bool = False) -> None:
@@ -57,20 +55,8 @@ class Storm(Stage):
         self.impairs = impairs and self.random.random() < 0.4
         self.rates = {name: self.random.uniform(*RATES) for name in NAMES}
         self.paused: dict[str, int] = {}  # node: time that it has missed
-        self.leaders: dict[int, str] = {}
-        self.votes: dict[tuple[str, int], str] = {}
-        self.chains: dict[tuple[int, int], bytes] = {}
-        self.committed: dict[int, tuple[bytes, int]] = {}  # index: chain, term of the committer
-        self.commit_max = 0
-        self.states: dict[int, bytes] = {0: b""}
-        self.commits: dict[str, int] = dict.fromkeys(NAMES, 0)
-        self.read_floor: dict[int, int] = {}
-        self.reads_done = 0
-        self.before: dict[str, tuple[str, int, Configuration]] = {}
         self.number = 0
         self.counts: dict[str, int] = {}
-        for name in NAMES:
-            self.remember(name)
 
     # -- the storm ---------------------------------------------------------------------------------
 
@@ -81,7 +67,7 @@ class Storm(Stage):
             (30, self.let_time_pass),
             (100, self.finish_write),
             (40, self.propose_something),
-            (12, self.read_something),
+            (25, self.read_something),
             (8, self.change_something),
             (5, self.hand_over_leadership),
             (8, self.compact_something),
@@ -105,6 +91,9 @@ class Storm(Stage):
             self.counts[deed.__name__] = self.counts.get(deed.__name__, 0) + 1
             deed(name)
 
+    def awake_leaders(self) -> list[str]:
+        return [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
+
     def pass_letter(self, name: str) -> None:
         if not self.wire:
             self.let_time_pass(name)
@@ -127,9 +116,9 @@ class Storm(Stage):
         self.hand_over(letter)
 
     def let_time_pass(self, name: str) -> None:
-        if self.random.random() < 0.1:
+        if self.random.random() < 0.06:
             self.cut.clear()
-        if self.paused and self.random.random() < 0.2:
+        if self.paused and self.random.random() < 0.08:
             self.toggle_pause(self.random.choice(list(self.paused)))
         duration = self.random.choice((1, 5, 10, 30, 80)) * MILLISECOND
         for other in NAMES:
@@ -151,17 +140,18 @@ class Storm(Stage):
             self.write(name)
 
     def propose_something(self, name: str) -> None:
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        name = self.random.choice(leaders or [name])
+        name = self.random.choice(self.awake_leaders() or [name])
         self.number += 1
         data = b"%d" % self.number * self.random.choice((1, 1, 1, 30))
         self.ask(name, f"{name} proposes", lambda node: node.propose(data))
 
     def read_something(self, name: str) -> None:
+        """At the leader of the oldest term: if there are two, it is the one that may be wrong."""
+        self.read_at(min(self.awake_leaders() or [name], key=lambda n: self[n].raft.term))
+
+    def read_at(self, name: str) -> None:
         self.number += 1
         floor, number, lease = self.commit_max, self.number, self.random.random() < 0.6
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        name = self.random.choice(leaders or [name])
         self.read_floor[number] = floor
         self.ask(
             name,
@@ -170,8 +160,7 @@ class Storm(Stage):
         )
 
     def change_something(self, name: str) -> None:
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        name = self.random.choice(leaders or [name])
+        name = self.random.choice(self.awake_leaders() or [name])
         if self[name].raft.configuration.is_joint:
             self.ask(name, f"{name} leaves joint", lambda node: node.leave_joint())
             return
@@ -190,8 +179,7 @@ class Storm(Stage):
 
     def hand_over_leadership(self, name: str) -> None:
         to = self.random.choice(NAMES)
-        leaders = [n for n in NAMES if self[n].raft.role is Role.LEADER and n not in self.paused]
-        self.transfer(self.random.choice(leaders or [name]), to)
+        self.transfer(self.random.choice(self.awake_leaders() or [name]), to)
 
     def compact_something(self, name: str) -> None:
         seat = self.seats[name]
@@ -251,9 +239,14 @@ class Storm(Stage):
             return
         self.remember(name)
         self[name].now += self.paused.pop(name)
-        if self.random.random() < 0.5:
-            self[name].tick()
-            self.perform(name)
+        match self.random.randrange(3):
+            case 0:
+                self[name].tick()
+                self.perform(name)
+            case 1:
+                self.read_at(name)  # who was away for long does not know it yet
+            case _:
+                pass
 
     def nudge(self, name: str) -> None:
         self.remember(name)
@@ -301,130 +294,6 @@ class Storm(Stage):
             assert self.seats[other].state == self.seats[leaders[0]].state
         return True
 
-    # -- invariants --------------------------------------------------------------------------------
-
-    def remember(self, name: str) -> None:
-        raft = self[name].raft
-        self.before[name] = (raft.role.value, raft.log.last_index, raft.configuration)
-
-    def hand_over(self, letter: Letter) -> None:
-        self.remember(letter.receiver)
-        super().hand_over(letter)
-
-    def ask(self, name: str, heading: str, deed: Callable[..., object]) -> object:
-        self.remember(name)
-        return super().ask(name, heading, deed)
-
-    def write(self, name: str) -> None:
-        self.remember(name)
-        super().write(name)
-
-    def perform(self, name: str) -> None:
-        seat = self.seats[name]
-        raft = seat.node.raft
-        self.check_log(name)
-        known = len(seat.facts)
-        reads = len(seat.reads)
-        super().perform(name)
-        for fact in seat.facts[known:]:
-            match fact:
-                case RoleChanged(role="leader"):
-                    self.check_leader(name, fact.term)
-                case LogTruncated():
-                    was_leader = self.before[name][0] == "leader" and raft.role is Role.LEADER
-                    assert not was_leader, "leader append only"
-                case EntryCommitted():
-                    self.check_commit(name, fact)
-                case _:
-                    pass
-        for context, index in seat.reads[reads:]:
-            assert isinstance(context, int)
-            self.reads_done += 1
-            assert index >= self.read_floor[context], f"stale read {context} at {name}: {index}"
-        assert raft.commit >= self.commits[name], "commit only grows"
-        self.commits[name] = raft.commit
-
-    def check_leader(self, name: str, term: int) -> None:
-        earlier = self.leaders.setdefault(term, name)
-        assert earlier == name, f"election safety: {earlier} and {name} in {term}"
-        log = self[name].raft.log
-        for index in sorted(self.committed, reverse=True):
-            chain, committer = self.committed[index]
-            if committer >= term:
-                continue
-            if index >= log.first_index - 1:
-                assert log.chain_at(index) == chain, f"leader completeness: {name} lacks {index}"
-            break
-
-    def check_commit(self, name: str, fact: EntryCommitted) -> None:
-        raft = self[name].raft
-        chain = bytes.fromhex(fact.checksum)
-        if fact.index in self.committed:
-            assert self.committed[fact.index][0] == chain, f"state machine safety: {fact.index}"
-            return
-        assert raft.role is Role.LEADER or self.before[name][0] == "leader", (
-            "a leader commits first"
-        )
-        self.committed[fact.index] = (chain, raft.term)
-        self.commit_max = max(self.commit_max, fact.index)
-        entry_term = fact.term
-        keeping = [
-            NodeId(other)
-            for other, seat in self.seats.items()
-            if seat.disk.term_at(fact.index) == entry_term
-            or (seat.disk.snapshot and seat.disk.snapshot.index >= fact.index)
-        ]
-        # A change that begins or ends in the same step is in force at once.
-        configurations = (self.before[name][2], raft.configuration)
-        if not any(self.seats[n].disk.impaired for each in configurations for n in each.members):
-            assert any(each.has_quorum(keeping) for each in configurations), (
-                f"durable commit: {fact} is kept by {keeping} of {configurations}"
-            )
-
-    def check_log(self, name: str) -> None:
-        """Log matching: equal index and term means equal chains, and so equal logs before."""
-        raft = self[name].raft
-        log = raft.log
-        if log.last_index:
-            chain = log.chain_at(log.last_index)
-            assert chain is not None
-            key = (log.last_index, log.last_term)
-            assert self.chains.setdefault(key, chain) == chain, f"log matching: {key} at {name}"
-        if raft.role is Role.LEADER:
-            assert raft.leadership is not None
-            pending = [at for at, _ in log._configurations if at > raft.commit]
-            own = [at for at in pending if at > raft.leadership.began_index]
-            assert not own or len(pending) == 1, "one change at a time"
-        role, last, configuration = self.before[name]
-        if role == "leader" and raft.role is Role.LEADER:
-            assert log.last_index >= last, "leader append only"
-            check_overlap(configuration, raft.configuration)
-
-    def apply(self, seat: Seat, item: LogEntry | Snapshot) -> None:
-        super().apply(seat, item)
-        known = self.states.setdefault(seat.applied, seat.state)
-        assert known == seat.state, f"state machine safety: state after {seat.applied}"
-
-    def post(self, sender: str, receiver: str, message: OfRaft) -> None:
-        disk = self.seats[sender].disk
-        match message:
-            case VoteRequest(pre=False):
-                self.check_vote(sender, message.term, sender)
-            case VoteReply(granted=True, pre=False):
-                self.check_vote(sender, message.asked, receiver)
-                assert disk.hard_state.term >= message.asked, "a vote is durable before it is told"
-                if disk.hard_state.term == message.asked:
-                    assert disk.hard_state.vote == receiver
-            case AppendReply(success=True):
-                assert disk.last_index >= message.index, "durable before acknowledged"
-            case _:
-                pass
-        super().post(sender, receiver, message)
-
-    def check_vote(self, name: str, term: int, candidate: str) -> None:
-        earlier = self.votes.setdefault((name, term), candidate)
-        assert earlier == candidate, f"one vote: {name} in {term} for {earlier} and {candidate}"
-
 
 def survive(seed: int, steps: int) -> Storm:
     """A storm of so many steps, and the calm after it."""
@@ -432,20 +301,3 @@ def survive(seed: int, steps: int) -> Storm:
     storm.rage(steps)
     storm.calm()
     return storm
-
-
-def check_overlap(before: Configuration, after: Configuration) -> None:
-    """Any quorum of one meets any quorum of the other (thesis, 4.1)."""
-    if before == after:
-        return
-    if not before.is_joint and not after.is_joint:
-        changed = set(before.voters) ^ set(after.voters)
-        assert len(changed) <= 1, f"overlap: {before} {after}"
-    elif after.is_joint:
-        assert not before.is_joint, f"overlap: {before} {after}"
-        assert before.voters == after.outgoing, f"overlap: {before} {after}"
-    else:
-        assert after.voters == before.voters, f"overlap: {before} {after}"
-
-
-__all__ = ["EntryKind", "Storm", "next_state"]

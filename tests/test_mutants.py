@@ -20,11 +20,16 @@ import test_membership
 import test_raft_disk
 import test_raft_elections
 import test_raft_figure2
+import test_raft_figure13
 import test_raft_flow
+import test_raft_joint
+import test_raft_leaders
 import test_raft_lessons
 import test_raft_membership
+import test_raft_office
 import test_raft_reads
 import test_raft_snapshots
+import test_raft_storm
 import test_store
 
 import protocol.peer
@@ -33,7 +38,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
 from protocol.sim.scenario import Verdict, simulate
 
-Test = Callable[[], object]
+Test = Callable[..., object]
 
 RAFT_RULES: list[tuple[str, Test]] = [
     ("VoteForgotten", test_raft_figure2.test_a_vote_survives_a_crash),
@@ -43,14 +48,14 @@ RAFT_RULES: list[tuple[str, Test]] = [
         partial(test_raft_figure2.test_only_an_up_to_date_candidate_gets_a_vote, 9, 1, False),
     ),
     ("SkipsPreVote", test_raft_elections.test_a_node_that_was_cut_off_does_not_disturb_the_team),
-    ("NeverSticks", test_raft_elections.test_whoever_hears_a_leader_refuses_even_a_higher_term),
+    ("NeverSticks", test_raft_office.test_whoever_hears_a_leader_refuses_even_a_higher_term),
     ("LeadsUnsure", test_raft_elections.test_a_single_voter_leads_only_when_its_term_is_durable),
     ("PrefersItself", test_raft_elections.test_the_reach_does_not_outweigh_a_longer_log),
     ("FallsSilent", test_raft_membership.test_who_is_voted_out_campaigns_until_that_is_committed),
-    ("NeverStepsDown", test_raft_elections.test_a_leader_without_a_majority_steps_down),
+    ("NeverStepsDown", test_raft_office.test_a_leader_without_a_majority_steps_down),
     (
         "CommitsOldTerms",
-        test_raft_figure2.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
+        test_raft_leaders.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
     ),
     (
         "CountsItselfEarly",
@@ -91,10 +96,10 @@ RAFT_RULES: list[tuple[str, Test]] = [
         "KeepsLease",
         test_raft_reads.test_a_leader_that_asked_somebody_to_campaign_has_no_lease_any_more,
     ),
-    ("ForgetsPromise", test_raft_elections.test_a_promise_is_kept_over_a_restart),
-    ("BreaksOwnPromise", test_raft_elections.test_a_node_promises_its_own_vote_too),
-    ("OneMajority", test_raft_membership.test_a_joint_configuration_needs_both_majorities),
-    ("OneMajority", test_raft_membership.test_a_joint_election_needs_both_majorities),
+    ("ForgetsPromise", test_raft_office.test_a_promise_is_kept_over_a_restart),
+    ("BreaksOwnPromise", test_raft_office.test_a_node_promises_its_own_vote_too),
+    ("OneMajority", test_raft_joint.test_a_joint_configuration_needs_both_majorities),
+    ("OneMajority", test_raft_joint.test_a_joint_election_needs_both_majorities),
     ("CountsLearners", test_raft_membership.test_a_learner_gets_the_log_and_counts_for_nothing),
     ("ChangesTwice", test_raft_membership.test_one_change_at_a_time),
     (
@@ -103,9 +108,9 @@ RAFT_RULES: list[tuple[str, Test]] = [
     ),
     (
         "LosesConfiguration",
-        test_raft_membership.test_a_configuration_outlives_the_compaction_of_its_entry,
+        test_raft_joint.test_a_configuration_outlives_the_compaction_of_its_entry,
     ),
-    ("DropsWhatFollows", test_raft_snapshots.test_entries_that_follow_the_snapshot_stay),
+    ("DropsWhatFollows", test_raft_figure13.test_entries_that_follow_the_snapshot_stay),
     (
         "BelievesParts",
         test_raft_snapshots.test_a_snapshot_with_a_wrong_digest_is_not_installed_and_is_fetched_again,
@@ -125,6 +130,25 @@ def test_a_raft_rule_is_missed(name: str, rule: Test, monkeypatch: pytest.Monkey
     raft_mutants.MUTANTS[name].breed(monkeypatch)
     with pytest.raises((AssertionError, pytest.fail.Exception, RemoteProtocolError)):
         rule()
+
+
+def rules_of_raft() -> list[tuple[str, str, str]]:
+    """For a table: each rule, the test that fails without it, and what a storm or the simulator
+    then finds broken, with the seed of the storm."""
+    found = {name: f"{broken} (storm {seed})" for name, seed, broken in test_raft_storm.LOOSE}
+    found |= {name: f"{checker} (simulator)" for name, checker in LOOSE_RAFT if name not in found}
+    rows = {}
+    for name, test in RAFT_RULES:
+        whole = test.func if isinstance(test, partial) else test
+        rows[name] = (raft_mutants.MUTANTS[name].rule, whole.__name__, found.get(name, ""))
+    return list(rows.values())
+
+
+def test_each_rule_of_raft_stands_in_one_line() -> None:
+    rows = rules_of_raft()
+    assert len({rule for rule, _, _ in rows}) == len(raft_mutants.MUTANTS)
+    assert all(len(rule) < 60 and "\n" not in rule for rule, _, _ in rows)
+    assert sum(bool(broken) for _, _, broken in rows) >= len(test_raft_storm.LOOSE)
 
 
 def test_every_mutant_of_raft_is_caught_by_a_test() -> None:
@@ -217,7 +241,7 @@ def test_a_checker_names_what_went_wrong_with_raft(
 
 
 @pytest.mark.parametrize(
-    ("place", "machine", "mutant", "checker"), LOOSE, ids=[m.__name__ for _, _, m, _ in LOOSE]
+    ("place", "machine", "mutant", "checker"), LOOSE, ids=[row[2].__name__ for row in LOOSE]
 )
 def test_a_checker_names_what_went_wrong(
     place: object, machine: str, mutant: type, checker: str, monkeypatch: pytest.MonkeyPatch

@@ -4,12 +4,15 @@ problem); a disk that hangs; and a journal that was found damaged."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from raft_hand import (
     CONFIG,
     Play,
     a_snapshot,
     add,
     add_learner,
+    configuration,
     entry,
     log_of,
     part_of,
@@ -24,7 +27,6 @@ from protocol.messages import Append, AppendReply, LearnRequest, TimeoutNow, Vot
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns
-HEARTBEAT = CONFIG.heartbeat_ns
 
 
 # -- before it is told -------------------------------------------------------------------------
@@ -364,6 +366,25 @@ def test_an_old_snapshot_ends_no_impairment() -> None:
     assert play["d"].commit == play["a"].commit
     assert play["d"].is_voter
     assert play["d"].impaired
+
+
+def test_a_word_that_does_not_say_how_far_the_log_is_committed_ends_no_impairment() -> None:
+    """A leader that sends a snapshot asks for answers in between, and a new leader does not know
+    the commit index yet; both say 0."""
+    play = Play("abcd", voters="abc", logs={"d": ()})
+    play.elect("a")
+    disk = play.actors["d"].disk
+    disk.impaired = True
+    play.crash("d")
+    old = replace(a_snapshot(5), configuration=configuration("abc"))
+    play.receive("d", "a", part_of(old, term=2))
+    play.receive("d", "a", Append(2, 2, 0, 0, (), 0))
+    play.receive("d", "b", Append(3, 1, 5, 2, (), 0))
+    play.receive("d", "b", Append(3, 2, 5, 2, (), 5))
+    assert (play["d"].commit, play["d"].is_voter) == (5, False)
+    assert play["d"].impaired, "term 3 may have made it a voter since"
+    play.receive("d", "b", Append(3, 3, 5, 2, (entry(6, 3),), 6))
+    assert not play["d"].impaired
 
 
 def test_who_is_removed_learns_it_from_the_others() -> None:

@@ -1,6 +1,7 @@
 """Scenes of Raft are what their transcripts say, line by line.
 
-The scenes are in `raft_scenarios`, the transcripts in tests/transcripts/, to be read like a play.
+The scenes are in `raft_scenarios` and `raft_scenes_of_logs`, the transcripts in tests/transcripts/,
+to be read like a play.
 After a change that is meant, write them anew, and read the difference before it is committed:
 
     QUORATE_TRANSCRIPTS=write pytest tests/test_raft_scenarios.py
@@ -13,13 +14,16 @@ from pathlib import Path
 
 import pytest
 import raft_scenarios
+import raft_scenes_of_logs
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
+SCENES = raft_scenarios.SCENES
+assert raft_scenes_of_logs.figure_7 in SCENES.values(), "both files register what they have"
 
 
-@pytest.mark.parametrize("name", list(raft_scenarios.SCENES))
+@pytest.mark.parametrize("name", list(SCENES))
 def test_a_scene_goes_as_its_transcript_says(name: str) -> None:
-    found = raft_scenarios.SCENES[name]().transcript()
+    found = SCENES[name]().transcript()
     path = TRANSCRIPTS / f"{name}.txt"
     if os.environ.get("QUORATE_TRANSCRIPTS") == "write":
         path.write_text(found)
@@ -27,4 +31,4 @@ def test_a_scene_goes_as_its_transcript_says(name: str) -> None:
 
 
 def test_no_transcript_is_left_over() -> None:
-    assert {path.stem for path in TRANSCRIPTS.iterdir()} == set(raft_scenarios.SCENES)
+    assert {path.stem for path in TRANSCRIPTS.iterdir()} == set(SCENES)

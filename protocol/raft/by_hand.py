@@ -133,7 +133,8 @@ class RaftNode:
         return Position(index, self.raft.term)
 
     def campaign(self) -> None:
-        """Try to become leader now. Nothing happens at a node that may not."""
+        """Try to become leader now, or as soon as the promise to the present leader is over (at
+        most `RaftConfig.lease_ns`). Nothing happens at a node that may not."""
         if self.raft.leadership is None:
             self.raft.campaign(self._at_now())
 

@@ -699,15 +699,20 @@ class Raft:
         self.commit = index
 
     def heard_commit(self, turn: Turn, committed: int) -> None:
-        """Somebody says that the log is committed up to there. An impaired node that has all of it,
-        and finds itself outside of the latest configuration, has been voted out.
+        """Somebody says that the log is committed up to there. An impaired node that has just that,
+        up to an entry of the latest term it knows of, and finds itself outside of the latest
+        configuration, has been voted out.
 
         While it only catches up it meets old configurations, from before it became a voter, and
-        they prove nothing. This isn't ideal because whoever says it may be far behind too.
+        they prove nothing; nor does a leader that does not know itself yet how far the log is
+        committed. This isn't ideal because whoever says it may be cut off, and far behind too.
         """
+        if not self.impaired:
+            return
         log = self.log
-        is_level = 0 < log.configuration_index <= self.commit and committed <= self.commit
-        if self.impaired and is_level and not self.is_voter:
+        is_level = 0 < committed == self.commit and log.term_at(committed) == self.term
+        is_settled = 0 < log.configuration_index <= self.commit
+        if is_level and is_settled and not self.is_voter:
             self._end_impairment(turn)
 
     def _end_impairment(self, turn: Turn) -> None:

@@ -325,8 +325,6 @@ class Leadership:
             return
         if configuration.is_joint:
             if not configuration.explicit and raft.commit >= self.began_index:
-                # Who is in the old set alone gets nothing after this, and may wait to hear it.
-                self.broadcast(turn, commit=True)
                 raft.append_own(turn, EntryKind.VOTERS, codec.pack_value(left(configuration)))
         elif raft.node not in configuration:
             self.broadcast(turn, commit=True)
