@@ -39,6 +39,7 @@ class Disk:
     snapshot: Snapshot | None = None
     entries: list[LogEntry] = field(default_factory=list)
     impaired: bool = False
+    rotted_from: int = 0  # the log reached so far before part of it was lost
     batches: dict[NodeId, list[bytes]] = field(default_factory=dict)
     members: dict[NodeId, MemberRecord] = field(default_factory=dict)
     starts: int = 0
@@ -56,8 +57,11 @@ class Disk:
 
     def keeps(self, index: int, term: int | None = None) -> bool:
         """Whether the log entry at `index` (of this term, if one is given) is durable here, by
-        itself or in the snapshot."""
+        itself or in the snapshot; or was acknowledged, and lost, by a node that knows that it may
+        not vote: its acknowledgement counts, for nobody is elected with its vote."""
         if self.snapshot and index <= self.snapshot.index:
+            return True
+        if self.impaired and index <= self.rotted_from:
             return True
         if not self.first_index <= index <= self.last_index:
             return False
@@ -122,6 +126,7 @@ class Disk:
                     del kept[len(kept) // 2 :]
             case Rot.LOG:
                 self.impaired = True
+                self.rotted_from = self.last_index
                 if random.random() < 0.5:
                     self.hard_state = HardState(0, NOBODY)
                 if random.random() < 0.3:
@@ -129,3 +134,5 @@ class Disk:
                     self.entries.clear()
                 else:
                     del self.entries[random.randint(0, len(self.entries)) :]
+                    if self.snapshot and self.last_index <= self.snapshot.index:
+                        self.entries.clear()  # what ends before the snapshot is of no use
