@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ from node.agents.invocation import Invocations
 from node.agents.process import hide_from_programs
 from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
-from node.database import FILE as JOURNAL_FILE
-from node.database import JournalError, JournalMissing
 from node.doors.client import ClientDoor
 from node.journal import Journal
+from node.journal_file import FILE as JOURNAL_FILE
+from node.journal_file import JournalError, JournalMissing
 from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.links.transport import Transport
 from node.links.trust import SEED_FILE, ClusterTrust, load_or_create_seed
@@ -51,16 +51,24 @@ from protocol.events import Event
 from protocol.identity import Identity
 from protocol.peer import Peer, PeerSettings
 
+Beside = Callable[[Runtime, Transport], Coroutine[Any, Any, None]]
+
 TOKEN_FILE = "token"  # in the data directory
 TOKEN_BYTES = 24
 EXIT_USAGE = 2
 EXIT_FAILED = 3
+# How long the journal's thread waits before it asks the loop for the interpreter. A busy loop lets
+# go of it for an instant with every turn, and each time that starts the wait anew: with Python's
+# 5 ms a write was confirmed after half a second (measured, the loop never idle), with this after
+# one millisecond.
+SWITCH_INTERVAL_S = 0.000_02
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a node with these command-line arguments; the exit code."""
     try:
         settings = node_settings.from_arguments(sys.argv[1:] if arguments is None else arguments)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
         return uvloop.run(run(settings))
     except QuorateError as fault:
         print(f"error: {fault}", file=sys.stderr)
@@ -72,8 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-async def run(settings: NodeSettings) -> int:
-    """A node's life."""
+async def run(settings: NodeSettings, beside: Beside | None = None) -> int:
+    """A node's life. `beside` runs in the same loop as soon as the node is ready, until it ends:
+    programs that embed a node, and benchmarks, have its runtime there."""
     hide_from_programs()  # what agents and checks run must not read our secrets from memory
     is_known = (settings.data_dir / SEED_FILE).exists()
     seed = load_or_create_seed(settings.data_dir)
@@ -88,7 +97,7 @@ async def run(settings: NodeSettings) -> int:
     code = EXIT_FAILED
     try:
         with scratch_root(settings.data_dir) as scratch:
-            code = await _run_with_journal(settings, identity, trust, journal, scratch)
+            code = await _run_with_journal(settings, identity, trust, journal, scratch, beside)
     finally:
         try:
             journal.close()
@@ -105,11 +114,15 @@ async def _run_with_journal(
     trust: ClusterTrust,
     journal: Journal,
     scratch: Path,
+    beside: Beside | None,
 ) -> int:
     peer_socket = _listener("--listen", settings.listen, settings.listen_fd)
     door_socket = _listener("--door", settings.door, settings.door_fd)
     endpoint = settings.advertise or endpoint_of(peer_socket)
     telemetry = Telemetry(identity.node, settings.name, settings.data_dir)
+    if journal.damage:
+        telemetry.say(f"! the journal was damaged: {journal.damage}")
+        print(f"warning: the journal was damaged: {journal.damage}", file=sys.stderr)
     peer = Peer(
         identity,
         PeerSettings(
@@ -134,6 +147,7 @@ async def _run_with_journal(
     runtime = Runtime(peer, transport, journal, workers, telemetry)
     inbox.runtime = runtime
     journal.on_failure = runtime.stop
+    companion: asyncio.Task[None] | None = None
     door = ClientDoor(runtime, transport, workers, telemetry, _door_token(settings))
     try:
         await transport.start(peer_socket)
@@ -143,9 +157,14 @@ async def _run_with_journal(
         telemetry.say(f"# {settings.name} {identity.node} at {endpoint}, start {journal.starts}")
         _say_ready(settings, endpoint, endpoint_of(door_socket))
         gc.freeze()  # what lives for ever need not be looked at again
+        if beside is not None:
+            companion = asyncio.create_task(beside(runtime, transport), name="beside the node")
         return await _until_stopped(told, runtime, telemetry)
     finally:
         runtime.stop()
+        if companion is not None:
+            companion.cancel()
+            await asyncio.gather(companion, return_exceptions=True)
         await workers.close()
         await door.close()
         await transport.close()

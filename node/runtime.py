@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Protocol
+from typing import Any, Protocol
 
 from node.telemetry import Telemetry
 from protocol.clocks import SECOND
@@ -22,26 +22,54 @@ from protocol.effects import (
     Effect,
     Invoke,
     Persist,
+    ReadAnswered,
     Record,
+    Refused,
     Reply,
     Report,
+    Results,
     Send,
 )
-from protocol.errors import Busy, InvalidJob, TimedOut
-from protocol.events import Event, Leaving, Persisted, Received, Submitted, TimerFired
+from protocol.errors import (
+    Busy,
+    ChangeRefused,
+    InvalidJob,
+    NoLeader,
+    NotLeader,
+    NotPossible,
+    QuorateError,
+    TimedOut,
+)
+from protocol.events import (
+    Commanded,
+    Consistency,
+    Event,
+    Leaving,
+    Persisted,
+    ReadAsked,
+    Received,
+    Rescued,
+    Submitted,
+    TimerFired,
+    Transferred,
+)
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.messages import Message
 from protocol.peer import Peer
+from protocol.registers import Command, Versioned, fault_of
 
 INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (they repeat them)
 BATCH_MAX = 256  # events taken before other tasks get their turn
 REQUESTS_MAX = 1_000  # clients waiting for an answer
 REPLY_TIMEOUT_S = 30.0
-LEAVE_TIMEOUT_S = 1.0  # for the disk, before a goodbye goes out
+LEAVE_TIMEOUT_S = 6.0  # for the others to do without this node, and for its disk
 TIMER_RESOLUTION_S = 0.001
 
-_ERRORS = {"InvalidJob": InvalidJob, "Busy": Busy, "TimedOut": TimedOut}
+_ERRORS: dict[str, type[QuorateError]] = {
+    kind.__name__: kind
+    for kind in (Busy, ChangeRefused, InvalidJob, NoLeader, NotLeader, NotPossible, TimedOut)
+}
 
 
 class Sender(Protocol):
@@ -86,8 +114,11 @@ class Runtime:
         self._timer_at = 0
         self._leaving = False
         self._unwritten: deque[tuple[int, list[Effect]]] = deque()
-        self._requests: dict[int, asyncio.Future[str]] = {}
+        self._requests: dict[int, asyncio.Future[Any]] = {}
         self._request_numbers = count(1)
+        self._commands: list[Command] = []  # for the next step, numbered on from `_command`
+        self._command = 0
+        self._results: dict[int, asyncio.Future[int] | _Several] = {}
 
     def start(self) -> None:
         """Take the first step."""
@@ -102,11 +133,12 @@ class Runtime:
                 self.stopped.set_result(None)
             else:
                 self.stopped.set_exception(fault)
+        late = TimedOut("the node is stopping; the request may have happened")
         for waiting in self._requests.values():
             if not waiting.done():
-                waiting.set_exception(
-                    TimedOut("the node is stopping; the request may have happened")
-                )
+                waiting.set_exception(late)
+        for number in [*self._results]:
+            self._answer(number, late)
 
     def _fail(self, fault: Exception) -> None:
         self.stop(fault)
@@ -118,6 +150,9 @@ class Runtime:
             self.dropped += 1
             return
         self._inbox.append(event)
+        self._schedule()
+
+    def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._drain)
@@ -125,19 +160,79 @@ class Runtime:
     async def submit(self, job: Job) -> str:
         """A client's job: its id once a majority keeps it. InvalidJob and Busy mean that it did not
         happen; TimedOut that it may have."""
+        answer: str = await self._ask(lambda number: Submitted(number, job))
+        return answer
+
+    def read(self, key: str, consistency: Consistency) -> asyncio.Future[Versioned | None]:
+        """A register as it is, or was if LOCAL. Busy, NoLeader; the peer always answers."""
+        number, answer = self._new_request()
+        answer.add_done_callback(lambda _: self._requests.pop(number))
+        self.deliver(ReadAsked(number, key, consistency))
+        return answer
+
+    async def transfer(self, to: NodeId) -> None:
+        """Let another voter lead: `to`, or whoever is furthest. NotLeader, ChangeRefused."""
+        await self._ask(lambda number: Transferred(number, to))
+
+    async def rescue(self) -> str:
+        """The operator's word that the majority is lost for good: the new epoch. NotPossible."""
+        answer: str = await self._ask(Rescued)
+        return answer
+
+    def _new_request(self) -> tuple[int, asyncio.Future[Any]]:
+        self._check_running()
         if len(self._requests) >= REQUESTS_MAX:
             raise Busy(f"{REQUESTS_MAX} requests wait here already; try again")
         number = next(self._request_numbers)
-        answer: asyncio.Future[str] = self._loop.create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._requests[number] = answer
-        self.deliver(Submitted(number, job))
+        return number, answer
+
+    def _check_running(self) -> None:
+        if self.stopped.done():
+            raise Busy("this node is stopping; ask another one")
+
+    async def _ask(self, event: Callable[[int], Event]) -> Any:
+        number, answer = self._new_request()
+        self.deliver(event(number))
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
                 return await answer
         except TimeoutError:
-            raise TimedOut("no answer in time; the job may have been taken") from None
+            raise TimedOut("no answer in time; it may have happened") from None
         finally:
             del self._requests[number]
+
+    def command(self, command: Command) -> asyncio.Future[int]:
+        """Do something to a register, in the order of the calls: the future has the revision of the
+        write, or one of `protocol.registers.Refusal`; or Busy and NoLeader (it did not happen), or
+        TimedOut (it may have). Calls of one turn of the loop travel together."""
+        self._check(command)
+        result: asyncio.Future[int] = self._loop.create_future()
+        self._queue(command, result)
+        return result
+
+    def commands(self, commands: Sequence[Command]) -> asyncio.Future[list[int | QuorateError]]:
+        """The same for many: for each what its own future would have had."""
+        for command in commands:
+            self._check(command)
+        several = _Several(self._loop, len(commands), self._command + 1)
+        for command in commands:
+            self._queue(command, several)
+        return several.answer
+
+    def _check(self, command: Command) -> None:
+        self._check_running()
+        fault = fault_of(command)
+        if fault:
+            raise NotPossible(fault)
+
+    def _queue(self, command: Command, waiting: asyncio.Future[int] | _Several) -> None:
+        if not self._commands:
+            self._schedule()
+        self._commands.append(command)
+        self._command += 1
+        self._results[self._command] = waiting
 
     def leave(self) -> None:
         """Say goodbye to the team, then stop."""
@@ -149,14 +244,17 @@ class Runtime:
     def _drain(self) -> None:
         self._scheduled = False
         try:
+            if self._commands:
+                commands, self._commands = self._commands, []
+                first = self._command - len(commands) + 1
+                self._step(Commanded(first, tuple(commands)))
             for _ in range(min(BATCH_MAX, len(self._inbox))):
                 self._step(self._inbox.popleft())
         except Exception as fault:  # a bug: better no node than a wrong one
             self._fail(fault)
             return
-        if self._inbox and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._drain)
+        if self._inbox:
+            self._schedule()
         self._arm()
 
     def _step(self, event: Event) -> None:
@@ -164,7 +262,7 @@ class Runtime:
             return
         self.steps += 1
         self._perform(self.peer.step(event, time.monotonic_ns()))
-        if isinstance(event, Leaving):
+        if self.peer.has_left and not self._leaving:
             self._leaving = True
             self._end_if_gone()
 
@@ -207,7 +305,14 @@ class Runtime:
                 case Abort():
                     self._workers.abort(effect.invocation, effect.reason)
                 case Reply():
-                    self._reply(effect)
+                    self._reply(effect.request, effect.error, effect.detail, effect.detail)
+                case ReadAnswered():
+                    self._reply(effect.request, "", "", effect.value)
+                case Results():
+                    for number, revision in enumerate(effect.results, effect.first):
+                        self._answer(number, revision)
+                case Refused():
+                    self._refuse(effect)
 
     def _written(self, sequence: int) -> None:
         """The journal has everything up to `sequence`: perform what waited for it, in order."""
@@ -222,11 +327,51 @@ class Runtime:
         self.deliver(Persisted(sequence))
         self._end_if_gone()
 
-    def _reply(self, effect: Reply) -> None:
-        waiting = self._requests.get(effect.request)
+    def _reply(self, request: int, error: str, detail: str, answer: object) -> None:
+        waiting = self._requests.get(request)
         if waiting is None or waiting.done():
             return  # the client has gone
-        if effect.error:
-            waiting.set_exception(_ERRORS[effect.error](effect.detail))
+        if error:
+            waiting.set_exception(_ERRORS[error](detail))
         else:
-            waiting.set_result(effect.detail)
+            waiting.set_result(answer)
+
+    def _refuse(self, effect: Refused) -> None:
+        """Commands or reads that were not done."""
+        fault = _ERRORS[effect.error](effect.detail)
+        for number in range(effect.first, effect.first + effect.count):
+            if effect.is_command:
+                self._answer(number, fault)
+            else:
+                self._reply(number, effect.error, effect.detail, None)
+
+    def _answer(self, number: int, result: int | QuorateError) -> None:
+        """A command's revision, or why there is none."""
+        waiting = self._results.pop(number)
+        if isinstance(waiting, _Several):
+            waiting.take(number, result)
+        elif not waiting.done():  # else the client has gone
+            if isinstance(result, int):
+                waiting.set_result(result)
+            else:
+                waiting.set_exception(result)
+
+
+class _Several:
+    """Commands that are answered together: those from the number `first` on."""
+
+    __slots__ = ("_first", "_missing", "_results", "answer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, count: int, first: int) -> None:
+        self.answer: asyncio.Future[list[int | QuorateError]] = loop.create_future()
+        self._first = first
+        self._missing = count
+        self._results: list[int | QuorateError] = [0] * count
+        if not count:
+            self.answer.set_result([])
+
+    def take(self, number: int, result: int | QuorateError) -> None:
+        self._results[number - self._first] = result
+        self._missing -= 1
+        if not self._missing and not self.answer.done():
+            self.answer.set_result(self._results)

@@ -60,8 +60,27 @@ class RaftConfig:
     compact_size: int = 32 * 1024 * 1024  # or their bytes, or as many as the last snapshot has
     trailing_entries: int = 2_000  # kept before the snapshot, for followers that are not far behind
     disk_stall_ns: Nanoseconds = 2 * SECOND  # without an answer of the disk: others shall lead
+    relay_after_ns: Nanoseconds = 250 * MILLISECOND  # well above any answer in good order
+    reach_window_ns: Nanoseconds = 6 * SECOND  # every member has probed every other by then
+    spread_interval_ns: Nanoseconds = 10 * MILLISECOND  # at most so often to those who learn
     council_size: int = 5  # voters; two may fail
     settle_ns: Nanoseconds = 2 * SECOND  # wait this long for expected members before choosing
+    replace_after_ns: Nanoseconds = 5 * SECOND  # a voter that failed may come back so long
+    stable_ns: Nanoseconds = 2 * SECOND  # who takes its place has been there so long
+    caught_up_entries: int = 100  # a learner that lacks no more than these may be made a voter
+    leave_timeout_ns: Nanoseconds = 3 * SECOND  # for the others to do without a voter that leaves
+
+
+@dataclass(frozen=True, slots=True)
+class ClerkConfig:
+    """What clients of one node may have waiting."""
+
+    timeout_ns: Nanoseconds = 10 * SECOND  # then the client is told TimedOut
+    retry_ns: Nanoseconds = 400 * MILLISECOND  # without any answer: what was sent is sent again
+    reorder_ns: Nanoseconds = 50 * MILLISECOND  # so late is lost, if a later one has come
+    requests_max: int = 50_000  # that wait, beyond which clients are told Busy
+    window_max: int = 10_000  # commands on their way to the leader
+    batch_size_max: int = 512 * 1024  # bytes of commands in one log entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +109,7 @@ class Config:
     membership: MembershipConfig = MembershipConfig()
     gossip: GossipConfig = GossipConfig()
     raft: RaftConfig = RaftConfig()
+    clerk: ClerkConfig = ClerkConfig()
     team: TeamConfig = TeamConfig()
 
 
@@ -125,7 +145,18 @@ def wan() -> Config:
             redial_interval_ns=2 * SECOND,
         ),
         gossip=replace(base.gossip, tick_ns=500 * MILLISECOND, quiet_tick_ns=2 * SECOND),
-        raft=replace(base.raft, heartbeat_ns=500 * MILLISECOND, election_timeout_ns=3 * SECOND),
+        raft=replace(
+            base.raft,
+            heartbeat_ns=500 * MILLISECOND,
+            election_timeout_ns=3 * SECOND,
+            vote_repeat_ns=500 * MILLISECOND,
+            lease_ns=SECOND,
+            relay_after_ns=SECOND,
+            reach_window_ns=20 * SECOND,
+            replace_after_ns=20 * SECOND,
+            disk_stall_ns=4 * SECOND,
+        ),
+        clerk=replace(base.clerk, retry_ns=2 * SECOND),
         team=replace(
             base.team,
             lease_ns=30 * SECOND,

@@ -38,9 +38,7 @@ class Configuration:
     @property
     def everybody(self) -> tuple[NodeId, ...]:
         """All who get the log from the leader, sorted."""
-        return tuple(
-            sorted({*self.voters, *self.outgoing, *self.learners, *self.learners_next})
-        )
+        return tuple(sorted({*self.voters, *self.outgoing, *self.learners, *self.learners_next}))
 
     @property
     def is_joint(self) -> bool:

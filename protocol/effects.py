@@ -16,6 +16,7 @@ from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.jobs import File, Job, Task
 from protocol.messages import LogEntry, MemberRecord, Message
+from protocol.registers import Versioned
 
 # -- what is kept ----------------------------------------------------------------------------
 
@@ -173,16 +174,47 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Results:
+    """The requests `first`, `first` + 1, ... happened: the revision of each write, or what
+    `protocol.registers.Refusal` says."""
+
+    first: int
+    results: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswered:
+    """The register as it is; None if there is none."""
+
+    request: int
+    value: Versioned | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The requests `first` to `first` + `count` - 1 got no answer: 'Busy' or 'NoLeader' (they did
+    not happen), or 'TimedOut' (they may have). Commands and reads are numbered apart."""
+
+    first: int
+    count: int
+    error: str
+    detail: str
+    is_command: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A fact, for whoever watches."""
 
     fact: Fact
 
 
-Effect: TypeAlias = Persist | Send | Invoke | Abort | Reply | Report
+Answer: TypeAlias = Reply | Results | ReadAnswered | Refused
+Effect: TypeAlias = Persist | Send | Invoke | Abort | Answer | Report
 
 __all__ = [
     "Abort",
+    "Answer",
     "AppendEntries",
     "Assignment",
     "DropLog",
@@ -195,10 +227,13 @@ __all__ = [
     "KeepMember",
     "KeepSnapshot",
     "Persist",
+    "ReadAnswered",
     "Record",
+    "Refused",
     "Reply",
     "Report",
     "Restored",
+    "Results",
     "Send",
     "Snapshot",
 ]

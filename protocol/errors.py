@@ -5,6 +5,8 @@
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
     ├── DefiniteError           the request did not happen
     │   ├── NotLeader           this node does not lead; the message says who does, if known
+    │   ├── NoLeader            nobody has led for too long
+    │   ├── NotPossible         it cannot be done here, now or ever
     │   ├── ChangeRefused       these voters cannot be had from those, or not now
     │   └── Busy                a bound was reached; try again later
     └── IndefiniteError         the request may have happened
@@ -36,6 +38,14 @@ class Busy(DefiniteError):
 
 class NotLeader(DefiniteError):
     """Only a leader can do this."""
+
+
+class NoLeader(DefiniteError):
+    """A majority of the voters is out of reach, or they have not agreed on a leader."""
+
+
+class NotPossible(DefiniteError):
+    """The message says why, and what would be possible."""
 
 
 class ChangeRefused(DefiniteError):

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from protocol.identity import NodeId
 from protocol.jobs import File, Job, Usage
 from protocol.messages import Message
+from protocol.registers import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,49 @@ class Submitted:
 
     request: int
     job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """Local clients want these done to the registers, in this order. They are the requests `first`,
+    `first` + 1, ..., answered by `Results` or `Refused`."""
+
+    first: int
+    commands: tuple[Command, ...]
+
+
+class Consistency(Enum):
+    """How fresh a read has to be."""
+
+    LINEARIZABLE = "linearizable"  # a majority is asked whether the leader still leads
+    LEASE = "lease"  # the same, if clocks' rates differ by less than the lease's margin
+    LOCAL = "local"  # what this node has: perhaps old, never torn
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAsked:
+    """A local client reads a register; answered by `ReadAnswered` or `Refused`."""
+
+    request: int
+    key: str
+    consistency: Consistency
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """The operator says that the majority is lost for good, and that this node's log shall be the
+    team's. Answered by `Reply`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """The operator wants another voter to lead: `to`, or whoever is furthest if that is empty.
+    Answered by `Reply`."""
+
+    request: int
+    to: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +153,10 @@ Event: TypeAlias = (
     Received
     | TimerFired
     | Submitted
+    | Commanded
+    | ReadAsked
+    | Rescued
+    | Transferred
     | Progressed
     | Completed
     | AgentFailed

@@ -22,10 +22,15 @@ class Fact:
     mark: ClassVar[str] = "?"
 
     def __str__(self) -> str:
-        details = " ".join(
-            f"{field.name}={_plain(getattr(self, field.name))}" for field in fields(self)
-        )
-        return f"{self.mark} {type(self).__name__} {details}".rstrip()
+        kind = type(self)
+        names = _NAMES.get(kind)
+        if names is None:
+            names = _NAMES[kind] = tuple(field.name for field in fields(self))
+        details = " ".join([f"{name}={_plain(getattr(self, name))}" for name in names])
+        return f"{self.mark} {kind.__name__} {details}".rstrip()
+
+
+_NAMES: dict[type[Fact], tuple[str, ...]] = {}  # the fields of each kind; asking is slow
 
 
 def _plain(value: object) -> str:
@@ -62,6 +67,14 @@ class MemberRefuted(Fact):
     mark = "~"
     node: NodeId
     incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberChanged(Fact):
+    """A living node has something new to say of itself: its metadata."""
+
+    mark = "~"
+    node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +229,45 @@ class ImpairmentEnded(Fact):
 
     mark = "="
     commit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOpened(Fact):
+    """`node` may write to the registers under the session `number`."""
+
+    mark = "="
+    node: NodeId
+    nonce: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutOfOrder(Fact):
+    """The log has commands of a session from `first` on, but `expected` is the next one: earlier
+    ones are on their way, or lost. Nothing was done."""
+
+    mark = "="
+    session: int
+    expected: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExpired(Fact):
+    """A batch came for a session that is forgotten, or never was."""
+
+    mark = "!"
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRescued(Fact):
+    """On an operator's word this node's log stands for the team's, in a new epoch, with this node
+    as its only voter."""
+
+    mark = "!"
+    epoch: int
+    index: int
 
 
 # -- store -----------------------------------------------------------------------------------
@@ -408,6 +460,15 @@ class JobFinished(Fact):
     job: str
     succeeded: bool
     outcome: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateReplaced(Fact):
+    """A snapshot up to `index` took the place of what had been applied; with 0, another log is
+    followed from its beginning."""
+
+    mark = "="
     index: int
 
 

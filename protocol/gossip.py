@@ -46,6 +46,11 @@ class Gossip:
     def deadline(self) -> Nanoseconds:
         return self._tick_at
 
+    @property
+    def has_news(self) -> bool:
+        """Whether this step brought anything for `flush` to pass on."""
+        return bool(self._own or self._fresh)
+
     def write(self, turn: Turn, writes: Sequence[tuple[str, bytes]]) -> None:
         """Write values as this node; they go out when they are durable. Beyond the quota they are
         refused, and nobody hears of them: a lost claim or partial result costs time, no more."""

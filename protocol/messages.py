@@ -332,6 +332,18 @@ class Agreement:
     message: OfLog
 
 
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """`frame` is what `origin` has to say to `destination`, as an encoded Agreement; whoever gets
+    it from the origin itself passes it on. `number` tells repetitions."""
+
+    origin: NodeId
+    destination: NodeId
+    number: int
+    frame: bytes
+    signature: bytes
+
+
 Message: TypeAlias = (
     Probe
     | ProbeAck
@@ -343,4 +355,5 @@ Message: TypeAlias = (
     | Digest
     | Delta
     | Agreement
+    | Relay
 )

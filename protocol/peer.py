@@ -15,45 +15,46 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from protocol import codec
 from protocol.choice import View
-from protocol.claims import score
 from protocol.clocks import Nanoseconds
 from protocol.config import Config
-from protocol.council import Council
+from protocol.consensus import PROPOSE_HOPS, Consensus, Say
+from protocol.council import Standing
 from protocol.effects import Effect, Persist, Report, Restored, Send
 from protocol.errors import RemoteProtocolError
 from protocol.events import (
     AgentFailed,
+    Commanded,
     Completed,
     Event,
     Leaving,
     LinkFault,
     Persisted,
     Progressed,
+    ReadAsked,
     Received,
+    Rescued,
     Submitted,
     TimerFired,
+    Transferred,
     Undeliverable,
 )
 from protocol.facts import (
     Fact,
-    LogGivenUp,
-    LogsDiffer,
-    MemberFailed,
+    ImpairmentEnded,
     MemberJoined,
-    MemberLeft,
     RequestRefused,
-    RoleChanged,
+    StateReplaced,
 )
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
-from protocol.ledger import Ledger
-from protocol.membership import Membership
+from protocol.membership import Membership, State
 from protocol.messages import (
     Agreement,
+    Append,
     Delta,
     Digest,
-    LearnRequest,
     MemberRecord,
     MemberSync,
     Message,
@@ -62,18 +63,21 @@ from protocol.messages import (
     ProbeAck,
     ProbeNack,
     ProbeRequest,
-    Propose,
     Push,
+    ReadRequest,
+    Relay,
+    SnapshotPart,
     Summary,
+    VoteRequest,
 )
-from protocol.raft import Raft, RaftStatus, Role
-from protocol.raft.log import ENTRY_SIZE_MAX
+from protocol.raft import RaftStatus
+from protocol.relaying import Relaying
 from protocol.store import Store
 from protocol.team import Team
-from protocol.turn import Turn
+from protocol.turn import Outgoing, Turn
 
 INTRODUCTIONS_MAX = 64
-PROPOSE_HOPS = 2  # a node that is no voter -> any voter -> the leader
+JOURNAL, IMPAIRED, LEAVING = "journal", "impaired", "leaving"  # metadata of member records
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +110,17 @@ class Peer:
     ) -> None:
         self.node = identity.node
         self.settings = settings
-        self.ledger = Ledger()
+        self.config = config
         self.store = Store(identity, settings.cluster, config.gossip.entries_per_author_max)
         self.store.restore(restored.batches)
         self.gossip = Gossip(self.store, config.gossip, self._random("gossip"), now)
-        self.raft = Raft(self.node, config.raft, self._random("raft"), restored, now)
-        self.council = Council(config.raft, settings.expected, now)
+        nonce = settings.epoch.to_bytes(8, "big")
+        self.consensus = Consensus(
+            self.node, config, restored, settings.expected, nonce, self._random("raft"), now
+        )
+        self.raft = self.consensus.raft
+        self.ledger = self.consensus.replicated.ledger
+        self.registers = self.consensus.replicated.registers
         record = MemberRecord(
             identity.public_key,
             settings.name,
@@ -119,7 +128,7 @@ class Peer:
             settings.epoch,
             0,
             False,
-            settings.metadata,
+            (*settings.metadata, *(((JOURNAL, IMPAIRED),) if restored.impaired else ())),
             b"",
         )
         self.membership = Membership(
@@ -132,15 +141,15 @@ class Peer:
             self._random("membership"),
             now,
         )
+        self.relaying = Relaying(
+            identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
+        )
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
-        self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
-        self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
-        self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
-        self._wake_council = False
-        self._found = settings.found and not restored.entries
+        self._found = settings.found and not self.raft.log.last_index
         self._persist_sequence = 0
         self._persisted = 0
+        self._leaving_until: Nanoseconds | None = None
         self._left = False
 
     def __repr__(self) -> str:
@@ -159,21 +168,24 @@ class Peer:
         self._take(turn, event)
         self._settle(turn)
         self.membership.flush(turn)
-        self.gossip.flush(turn, self.membership.alive())
+        if self.gossip.has_news:
+            self.gossip.flush(turn, self.membership.alive())
         return self._effects(turn)
 
     def deadline(self) -> Nanoseconds | None:
         """When to send TimerFired. None only after leaving."""
         if self._left:
             return None
-        deadlines = (
-            self.membership.deadline(),
-            self.gossip.deadline(),
-            self.raft.deadline(),
-            self.council.deadline(),
-            self.team.deadline(),
-        )
-        return min(deadline for deadline in deadlines if deadline is not None)
+        due = min(self.membership.deadline(), self.gossip.deadline())
+        for other in (self.consensus.deadline(), self.team.deadline(), self._leaving_until):
+            if other is not None and other < due:
+                due = other
+        return due
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the goodbye has been said: nothing more will come."""
+        return self._left
 
     def status(self) -> RaftStatus:
         """The agreement's state as this node sees it."""
@@ -184,17 +196,20 @@ class Peer:
     def _take(self, turn: Turn, event: Event) -> None:
         match event:
             case Received():
+                self.relaying.heard(event.sender, turn.now)
                 try:
                     self._receive(turn, event.sender, event.message)
                 except RemoteProtocolError as fault:
                     turn.report(RequestRefused(f"message of {event.sender}: {fault}"))
             case TimerFired():
-                self.membership.tick(turn)
-                self.raft.tick(turn)
-                self._compare(turn)
+                self._tick(turn)
             case Persisted():
                 self._persisted = event.sequence
-                self.raft.persisted(turn, event.sequence)
+                self.consensus.persisted(turn, event.sequence)
+            case Commanded():
+                self.consensus.command(turn, event)
+            case ReadAsked():
+                self.consensus.read(turn, event)
             case Submitted():
                 self.team.submit(turn, self._view(), event.request, event.job)
             case Progressed():
@@ -204,25 +219,33 @@ class Peer:
             case AgentFailed():
                 self.team.agent_failed(turn, event)
             case Undeliverable():
-                self.membership.undeliverable(
-                    turn, event.destination, event.endpoint, event.fault, event.detail
-                )
-                if event.fault is LinkFault.REFUSED:
-                    self.raft.lose_leader(turn, event.destination)
+                self._undeliverable(turn, event)
+            case Transferred():
+                self.consensus.transfer(turn, event.request, event.to)
+            case Rescued():
+                self.consensus.rescue(turn, event.request)
+                self._introduce(turn, self.membership.alive())
             case Leaving():
-                self.membership.leave(turn)
-                self._left = True
+                self._begin_leaving(turn)
 
-    def _compare(self, turn: Turn) -> None:
-        """When it is time, show one random member what this node has."""
-        partner = self.gossip.summary_due(turn, self.membership.alive())
-        if partner is not None:
-            turn.send(partner, self._summary())
+    def _tick(self, turn: Turn) -> None:
+        if self.membership.deadline() <= turn.now:
+            self.membership.tick(turn)
+        self.raft.reach = self._reach(turn.now)
+        self.consensus.tick(turn)
+        if self.gossip.deadline() <= turn.now:
+            partner = self.gossip.summary_due(turn, self.membership.alive())
+            if partner is not None:
+                turn.send(partner, self._summary())
 
-    def _summary(self) -> Summary:
-        raft, log = self.raft, self.raft.log
-        fingerprint = self.store.fingerprint()
-        return Summary(fingerprint, log.origin, log.is_settled, raft.commit, raft.term, raft.leader)
+    def _undeliverable(self, turn: Turn, event: Undeliverable) -> None:
+        self.membership.undeliverable(
+            turn, event.destination, event.endpoint, event.fault, event.detail
+        )
+        if event.fault is LinkFault.REFUSED:
+            self.raft.unreachable(turn, event.destination)
+        elif event.fault is LinkFault.RESET:
+            self.raft.lose_leader(turn, event.destination)
 
     def _receive(self, turn: Turn, sender: NodeId, message: Message) -> None:
         match message:
@@ -232,53 +255,69 @@ class Peer:
                 self.gossip.receive(turn, sender, message)
             case Summary():
                 self.gossip.receive(turn, sender, message)
-                self._compare_logs(turn, sender, message)
+                self._say(turn, self.consensus.compare(turn, sender, message), sender)
             case Agreement():
-                if self._is_same_log(sender, message.log):
-                    self._receive_of_log(turn, sender, message.message)
+                self._receive_of_log(turn, sender, message)
+            case Relay():
+                self._receive_relay(turn, sender, message)
 
-    def _receive_of_log(self, turn: Turn, sender: NodeId, message: OfLog) -> None:
-        if isinstance(message, Propose):
-            if len(message.command) > ENTRY_SIZE_MAX:
-                raise RemoteProtocolError(f"a command of {len(message.command)} bytes")
-            self._propose(turn, message.command, message.hops)
-        else:
-            self.raft.receive(turn, sender, message)
+    def _receive_of_log(self, turn: Turn, sender: NodeId, message: Agreement) -> None:
+        if not self.consensus.receive(turn, sender, message.log, message.message):
+            turn.send(sender, self._summary())  # one of the two should give way
+
+    def _receive_relay(self, turn: Turn, sender: NodeId, message: Relay) -> None:
+        if self.relaying.may_pass_on(sender, message):
+            turn.send(message.destination, message)
+            return
+        key = self.membership.key_of(message.origin)
+        frame = self.relaying.unwrap(sender, message, key, turn.now)
+        if frame is not None:
+            inner = codec.decode(frame)
+            if not isinstance(inner, Agreement):
+                raise RemoteProtocolError("only what concerns the log is relayed")
+            self._receive_of_log(turn, message.origin, inner)
+
+    def _reach(self, now: Nanoseconds) -> int:
+        window = self.config.raft.reach_window_ns
+        return self.relaying.reach(self.raft.configuration.members, now, window)
+
+    # -- leaving ---------------------------------------------------------------------------------
+
+    def _begin_leaving(self, turn: Turn) -> None:
+        """A voter asks the others to do without it first, and hands over if it leads."""
+        if self._leaving_until is not None or self._left:
+            return
+        self._leaving_until = turn.now
+        if self.raft.is_voter and len(self.raft.configuration.voters) > 1:
+            self._leaving_until = turn.now + self.config.raft.leave_timeout_ns
+            self.membership.describe(**{LEAVING: "1"})
+            self.consensus.hand_over(turn)
+
+    def _leave_if_due(self, turn: Turn) -> bool:
+        """Say goodbye once the others can do without this node, or after a while."""
+        if self._leaving_until is None:
+            return False
+        if self.raft.leadership is not None:
+            self.consensus.hand_over(turn)
+        # Once a joint configuration is committed the new voters are on their own.
+        is_settled = self.raft.log.configuration_index <= self.raft.commit
+        is_free = is_settled and self.node not in self.raft.configuration.voters
+        if not is_free and turn.now < self._leaving_until:
+            return False
+        self._leaving_until = None
+        self._left = True
+        self.membership.leave(turn)
+        return True
 
     # -- whose log ---------------------------------------------------------------------------------
 
-    def _is_same_log(self, node: NodeId, log: bytes) -> bool:
-        """Take note of which log the node follows: whether that is this node's, or either has none
-        yet."""
-        own = self.raft.log.origin
-        if self._logs.get(node) != log:
-            self._logs[node] = log
-            self._wake_council = True
-        return not own or not log or own == log
+    def _summary(self) -> Summary:
+        return self.consensus.summary(self.store.fingerprint())
 
-    def _compare_logs(self, turn: Turn, sender: NodeId, message: Summary) -> None:
-        """A node beyond the council asks for what it lacks. Where somebody has founded another log,
-        one of the two gives way if nothing is lost with it."""
-        if not self._is_same_log(sender, message.log):
-            self._meet(turn, sender, message)
-        elif message.log and not self.raft.is_voter:
-            self.raft.hear_of_leader(turn, message.term, message.leader)
-            if message.committed > self.raft.commit:
-                turn.send(sender, LearnRequest(self.raft.commit + 1))
-
-    def _meet(self, turn: Turn, sender: NodeId, message: Summary) -> None:
-        own = self.raft.log.origin
-        if self.raft.log.is_settled:
-            if message.settled and (sender, message.log) not in self._met:
-                self._met.add((sender, message.log))
-                turn.report(LogsDiffer(sender, own.hex(), message.log.hex()))
-            elif not message.settled:
-                turn.send(sender, self._summary())  # it will give way
-        elif message.settled or own < message.log:
-            turn.report(LogGivenUp(own.hex(), message.log.hex()))
-            self.raft.give_up_log(turn)
-            self.ledger.restart()
-            turn.send(sender, LearnRequest(1))
+    def _say(self, turn: Turn, whom: Say, sender: NodeId) -> None:
+        if whom is Say.SENDER:
+            turn.send(sender, self._summary())
+        elif whom is Say.EVERYBODY:
             self._introduce(turn, self.membership.alive())
 
     def _introduce(self, turn: Turn, nodes: Sequence[NodeId]) -> None:
@@ -287,43 +326,58 @@ class Peer:
         for node in nodes[:INTRODUCTIONS_MAX]:
             turn.send(node, self._summary())
 
-    def _candidates(self) -> list[NodeId]:
-        """Who may become a voter: nobody suspects it, and it follows this log or none."""
-        own = self.raft.log.origin
-        return [node for node in self.membership.healthy() if self._logs.get(node) in (b"", own)]
+    def _standings(self) -> dict[NodeId, Standing]:
+        """What the council has to know of the others."""
+        found = {}
+        for node, member in self.membership.members().items():
+            if member.state is State.REMEMBERED:
+                continue
+            said = dict(member.record.metadata)
+            found[node] = Standing(
+                healthy=member.state is State.ALIVE,
+                failed=member.state is State.FAILED,
+                left=member.state is State.LEFT,
+                leaving=LEAVING in said,
+                impaired=said.get(JOURNAL) == IMPAIRED,
+                follows=self.consensus.follows(node),
+                since=member.since,
+            )
+        return found
+
+    # -- what follows within a step ----------------------------------------------------------------
 
     def _settle(self, turn: Turn) -> None:
         """Carry facts, committed entries, writes and proposals until nothing is left to do."""
         carried = 0
-        applied = 0
+        consensus = self.consensus
         while True:
             if carried < len(turn.facts):
                 fact = turn.facts[carried]
                 carried += 1
                 self._carry(turn, fact)
-            elif applied < len(turn.committed):
-                self._uncommitted.discard(turn.committed[applied].data)
-                for fact in self.ledger.apply(turn.committed[applied]):
-                    turn.report(fact)
-                applied += 1
+            elif turn.committed:
+                committed, turn.committed = turn.committed, []
+                consensus.apply(turn, committed)
             elif turn.writes:
                 writes, turn.writes = turn.writes, []
                 self.gossip.write(turn, writes)
             elif turn.proposals:
                 proposals, turn.proposals = turn.proposals, []
-                for command in proposals:
-                    self._propose(turn, command, PROPOSE_HOPS)
+                alive = self.membership.alive()
+                for kind, data in proposals:
+                    consensus.propose(turn, kind, data, PROPOSE_HOPS, alive)
+            elif turn.reads or turn.read_requests:
+                consensus.settle_reads(turn)
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
-            elif self._wake_council:
-                self._wake_council = False
-                self.council.look_again(turn.now)
-            elif self._is_due(self.council.deadline(), turn.now):
-                self.council.decide(turn, self.raft, self._candidates())
+            elif self._is_due(consensus.council.deadline(), turn.now):
+                consensus.decide(turn, self._standings())
+            elif self._leaving_until is not None and self._leave_if_due(turn):
+                pass
             else:
                 break
-        if turn.committed:
-            self._teach(turn, turn.committed[0].index)
+        if self._is_due(consensus.spreading.deadline(), turn.now):
+            consensus.spreading.flush(turn, self.membership.alive())
 
     @staticmethod
     def _is_due(deadline: Nanoseconds | None, now: Nanoseconds) -> bool:
@@ -331,65 +385,76 @@ class Peer:
 
     def _carry(self, turn: Turn, fact: Fact) -> None:
         self.team.learn(turn, fact)
-        self.council.learn(turn, fact)
-        if isinstance(fact, MemberFailed | MemberLeft):
-            self.raft.lose_leader(turn, fact.node)
-        elif isinstance(fact, RoleChanged):
-            self._uncommitted.clear()
-        elif isinstance(fact, MemberJoined):
+        self.consensus.carry(turn, fact)
+        if isinstance(fact, MemberJoined):
             self._introduce(turn, (fact.node,))
+        elif isinstance(fact, ImpairmentEnded):
+            self.membership.describe(**{JOURNAL: ""})
+        elif isinstance(fact, StateReplaced):
+            self.team.relearn(turn)
 
     def _view(self) -> View:
         alive = frozenset({self.node, *self.membership.alive()})
         return View(alive, frozenset(self.membership.gone()), self.raft.leader)
 
-    def _propose(self, turn: Turn, command: bytes, hops: int) -> None:
-        """Append the command here, or pass it on towards the leader; it may be lost."""
-        if self.raft.role is Role.LEADER:
-            if command not in self._uncommitted and self.raft.propose(turn, command) is not None:
-                self._uncommitted.add(command)
-            return
-        alive = set(self.membership.alive())
-        target = self.raft.leader
-        if not target:  # any living voter knows better
-            voters = [node for node in self.raft.log.configuration.members if node in alive]
-            if not voters or self.raft.is_voter:
-                return
-            target = voters[self._persist_sequence % len(voters)]
-        if hops > 0:
-            turn.send(target, Propose(command, hops - 1))
-
-    def _teach(self, turn: Turn, first: int) -> None:
-        """Each node beyond the council is taught by one voter that does not lead, so that the
-        leader's work does not grow with the team."""
-        if not self.raft.is_voter:
-            return
-        voters = self.raft.log.configuration.members
-        teachers = [node for node in voters if node != self.raft.leader] or list(voters)
-        for node in self.membership.alive():
-            if node in voters:
-                continue
-            teacher = max(teachers, key=lambda teacher: score(("teach", node, 0), teacher))
-            if teacher == self.node:
-                self.raft.teach(turn, node, first)
-
     # -- effects -----------------------------------------------------------------------------------
 
     def _effects(self, turn: Turn) -> list[Effect]:
-        effects: list[Effect] = [
-            self._send(*item) if isinstance(item, tuple) else item for item in turn.before
-        ]
+        effects: list[Effect] = []
+        for item in turn.before:
+            if isinstance(item, tuple):
+                self._send(turn.now, item, effects)
+            else:
+                effects.append(item)
         uncertain = self._persist_sequence > self._persisted
         if turn.records or (turn.after and uncertain):
             self._persist_sequence = turn.sequence
             effects.append(Persist(turn.sequence, tuple(turn.records)))
-        effects.extend(self._send(*item) for item in turn.after)
-        effects.extend(Report(fact) for fact in turn.facts)
+        for late in turn.after:
+            if isinstance(late, tuple):
+                self._send(turn.now, late, effects)
+            else:
+                effects.append(late)
+        effects += map(Report, turn.facts)
         return effects
 
-    def _send(self, destination: NodeId, endpoint: str, message: Message | OfLog) -> Send:
-        if isinstance(message, OfLog):
-            message = Agreement(self.raft.log.origin, message)
+    def _send(self, now: Nanoseconds, item: Outgoing, effects: list[Effect]) -> None:
+        """A message to a node, also by another way if the direct one seems to be broken."""
+        destination, endpoint, message = item
         if destination == NOBODY:
-            return Send(NOBODY, (endpoint,), message)
-        return Send(destination, self.membership.endpoints_of(destination), message)
+            assert not isinstance(message, OfLog)
+            effects.append(Send(NOBODY, (endpoint,), message))
+            return
+        endpoints = self.membership.endpoints_of(destination)
+        if not isinstance(message, OfLog):
+            effects.append(Send(destination, endpoints, message))
+            return
+        envelope = Agreement(self.raft.log.identity, message)
+        effects.append(Send(destination, endpoints, envelope))
+        if self.relaying.is_silent(destination, now) or self.relaying.is_deaf(destination, now):
+            self._send_around(now, destination, envelope, effects)
+        if _wants_answer(message) and destination in self.raft.configuration:
+            self.relaying.asked(destination, now)
+
+    def _send_around(
+        self, now: Nanoseconds, destination: NodeId, envelope: Agreement, effects: list[Effect]
+    ) -> None:
+        if self.membership.state_of(destination) not in (State.ALIVE, State.SUSPECT):
+            return
+        frame = codec.encode(envelope)
+        others = [
+            node
+            for node in self.raft.configuration.members
+            if self.membership.state_of(node) is State.ALIVE
+        ]
+        ways = self.relaying.ways_to(destination, now, len(frame), others)
+        if ways:
+            relay = self.relaying.wrap(destination, frame)
+            effects.extend(Send(way, self.membership.endpoints_of(way), relay) for way in ways)
+
+
+def _wants_answer(message: OfLog) -> bool:
+    """Whether silence after this message is suspicious."""
+    if isinstance(message, Append):
+        return message.request != 0
+    return isinstance(message, VoteRequest | SnapshotPart | ReadRequest)

@@ -123,6 +123,15 @@ class Team:
         for key in self.store.scan():
             self._learn_key(None, key, now)
 
+    def relearn(self, turn: Turn) -> None:
+        """The ledger was replaced by a later one: what was waited for may be in it."""
+        for job in list(self.ledger.jobs.values()):
+            self._wishes.submitted(turn, job.job.id)
+            if job.is_finished:
+                self._finished.add(job.job.id)
+        self.restore(turn.now)
+        self.dirty = True
+
     def holder_of(self, unit: Unit) -> NodeId:
         """Who works on the unit, as far as is known here; empty if nobody."""
         found = self.ledger.slot(*unit)

@@ -11,10 +11,10 @@ collected in order and carried to the other machines before the step ends.
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Abort, Invoke, Record, Reply, Snapshot
+from protocol.effects import Abort, Answer, Invoke, Record, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import LogEntry, Message, OfLog
+from protocol.messages import EntryKind, LogEntry, Message, OfLog, ReadRequest
 
 Outgoing = tuple[NodeId, str, Message | OfLog]
 
@@ -29,6 +29,7 @@ class Turn:
         "facts",
         "now",
         "proposals",
+        "read_requests",
         "reads",
         "records",
         "sequence",
@@ -40,13 +41,14 @@ class Turn:
         self.now = now
         self.wall = wall
         self.sequence = sequence
-        self.before: list[Outgoing | Invoke | Abort | Reply] = []
+        self.before: list[Outgoing | Invoke | Abort | Answer] = []
         self.records: list[Record] = []
-        self.after: list[Outgoing] = []
+        self.after: list[Outgoing | Answer] = []
         self.facts: list[Fact] = []
         self.committed: list[LogEntry | Snapshot] = []
         self.reads: list[tuple[object, int]] = []
-        self.proposals: list[bytes] = []
+        self.read_requests: list[ReadRequest] = []
+        self.proposals: list[tuple[EntryKind, bytes]] = []
         self.writes: list[tuple[str, bytes]] = []
 
     def send(self, destination: NodeId, message: Message | OfLog) -> None:
@@ -65,9 +67,13 @@ class Turn:
         """Make the record durable."""
         self.records.append(record)
 
-    def perform(self, effect: Invoke | Abort | Reply) -> None:
+    def perform(self, effect: Invoke | Abort | Answer) -> None:
         """Start or stop an agent, or answer a client."""
         self.before.append(effect)
+
+    def answer_durable(self, answer: Answer) -> None:
+        """Answer a client once everything persisted so far is durable."""
+        self.after.append(answer)
 
     def report(self, fact: Fact) -> None:
         """State what happened."""
@@ -78,10 +84,10 @@ class Turn:
         stands for all up to its index."""
         self.committed.append(entry)
 
-    def propose(self, command: bytes) -> None:
-        """Ask for a command to be appended to the log, here or at the leader's. It may get lost:
-        whoever proposes looks at the ledger and repeats."""
-        self.proposals.append(command)
+    def propose(self, data: bytes, kind: EntryKind = EntryKind.COMMAND) -> None:
+        """Ask for something to be appended to the log, here or at the leader's. It may get lost:
+        whoever proposes looks at what the log has led to, and repeats."""
+        self.proposals.append((kind, data))
 
     def write(self, key: str, value: bytes) -> None:
         """Write a value into the replicated store as this node."""

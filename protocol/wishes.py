@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from protocol.clocks import Alarm, Nanoseconds
+from protocol.codec import ENTRY_SIZE_MAX
 from protocol.config import TeamConfig
 from protocol.effects import Reply
 from protocol.identity import NodeId
@@ -34,7 +35,6 @@ from protocol.ledger import (
     Unit,
     encode_command,
 )
-from protocol.raft.log import ENTRY_SIZE_MAX
 from protocol.turn import Turn
 
 _Key: TypeAlias = tuple[str, object, int]  # kind, subject, token

@@ -72,8 +72,13 @@ class Desk:
     def begin(self, *tasks: object, **options: object) -> Invoke:
         """Submit a job and see its first task started."""
         turn = self.submit(job(*tasks, **options))  # type: ignore[arg-type]
-        (command,) = turn.proposals
+        (command,) = commands(turn)
         return invoked(self.commit(command))[0]
+
+
+def commands(turn: Turn) -> list[bytes]:
+    """What the turn proposes."""
+    return [data for _, data in turn.proposals]
 
 
 def invoked(turn: Turn) -> list[Invoke]:

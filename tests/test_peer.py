@@ -16,6 +16,7 @@ import protocol.sim.world
 from protocol import config as presets
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import Config
+from protocol.consensus import PROPOSE_HOPS
 from protocol.effects import Effect, Persist, Report, Restored, Send
 from protocol.events import Event, Leaving, Persisted, Received, Submitted, TimerFired
 from protocol.facts import MemberLeft, RequestRefused, RoleChanged
@@ -35,7 +36,7 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
-from protocol.peer import PROPOSE_HOPS, Peer, PeerSettings
+from protocol.peer import Peer, PeerSettings
 
 PROMISES = (VoteRequest, VoteReply, AppendReply, Delta)
 SELF = Identity(b"p" * 32)
@@ -212,7 +213,9 @@ def test_a_malformed_message_is_reported_and_the_node_goes_on() -> None:
 def test_garbage_that_was_proposed_is_refused_by_the_ledger() -> None:
     peer = lone_peer()
     peer.step(Persisted(persist_of(peer.step(TimerFired(), 0)).sequence), 1)
-    garbage = Agreement(peer.raft.log.origin, Propose(b"garbage", PROPOSE_HOPS))
+    garbage = Agreement(
+        peer.raft.log.identity, Propose(EntryKind.COMMAND, b"garbage", PROPOSE_HOPS)
+    )
     effects = peer.step(Received(NodeId("x"), garbage), 2)
     effects += peer.step(Persisted(persist_of(effects).sequence), 3)
     assert facts_of(effects, RequestRefused)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from ledger_hand import job, task
 from small_world import EAGER, SmallWorld, done, failed
-from team_hand import CONFIG, SELF, Desk, finished, invoked, replies
+from team_hand import CONFIG, SELF, Desk, commands, finished, invoked, replies
 
 from protocol import codec
 from protocol.claims import Claim, Phase, claim_key
@@ -43,13 +43,13 @@ DIAMOND = (task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"))
 
 def test_a_wish_is_repeated_until_it_shows() -> None:
     desk = Desk()
-    (command,) = desk.submit(job(task("a"))).proposals
+    (command,) = commands(desk.submit(job(task("a"))))
     assert isinstance(decode_command(command), SubmitJob)
     for tries in range(3):  # ever more seldom
-        assert desk.wait((CONFIG.propose_retry_ns << tries) - 1).proposals == []
-        assert desk.wait(1).proposals == [command]
+        assert commands(desk.wait((CONFIG.propose_retry_ns << tries) - 1)) == []
+        assert commands(desk.wait(1)) == [command]
     assert replies(desk.commit(command)) == [Reply(7, "", "job")]
-    assert desk.wait(CONFIG.propose_retry_ns).proposals == []
+    assert commands(desk.wait(CONFIG.propose_retry_ns)) == []
 
 
 def test_a_client_is_told_when_nothing_was_confirmed_in_time() -> None:
@@ -57,7 +57,7 @@ def test_a_client_is_told_when_nothing_was_confirmed_in_time() -> None:
     desk.submit(job(task("a")))
     (reply,) = replies(desk.wait(CONFIG.submit_timeout_ns))
     assert (reply.request, reply.error) == (7, "TimedOut")
-    assert desk.wait(CONFIG.propose_retry_ns).proposals == []
+    assert commands(desk.wait(CONFIG.propose_retry_ns)) == []
 
 
 def test_an_invalid_job_is_refused_at_once() -> None:
@@ -85,7 +85,7 @@ def test_an_agent_is_given_what_the_task_needs() -> None:
     first = desk.begin(task("a"), task("b", "a"))
     turn = desk.turn()
     desk.team.completed(turn, finished(first.invocation, File("a", b"made")))
-    (command,) = desk.settle(turn).proposals
+    (command,) = commands(desk.settle(turn))
     assert isinstance(decode_command(command), AcceptResult)
     (second,) = invoked(desk.commit(command))
     assert second.assignment.task.id == "b"
@@ -131,7 +131,7 @@ def test_attempts_are_bounded() -> None:
         started = invoked(desk.settle(turn))
         assert len(started) == (number < 2)
         invocation = started[0].invocation if started else 0
-    (command,) = turn.proposals
+    (command,) = commands(turn)
     abandon = decode_command(command)
     assert isinstance(abandon, AbandonTask)
     assert abandon.reason.startswith("3 attempts failed")
@@ -144,7 +144,7 @@ def test_a_task_that_no_model_knows_is_given_up_at_once() -> None:
     event = AgentFailed(first.invocation, Failure.UNKNOWN_TASK, "not in the book", (), Usage())
     desk.team.agent_failed(turn, event)
     desk.settle(turn)
-    assert [type(decode_command(command)) for command in turn.proposals] == [AbandonTask]
+    assert [type(decode_command(command)) for command in commands(turn)] == [AbandonTask]
     assert invoked(turn) == []
 
 
@@ -184,10 +184,10 @@ def test_a_result_that_the_log_refuses_is_not_proposed_for_ever() -> None:
     turn = desk.turn()
     files = (File(path, bytes(FILE_SIZE_MAX)) for path in paths)
     desk.team.completed(turn, finished(first.invocation, *files))
-    proposed = list(desk.settle(turn).proposals)
+    proposed = list(commands(desk.settle(turn)))
     for command in proposed:
         desk.commit(command)
-    again = [command for _ in range(20) for command in desk.wait(SECOND).proposals]
+    again = [command for _ in range(20) for command in commands(desk.wait(SECOND))]
     assert not [c for c in again if isinstance(decode_command(c), AcceptResult)]
 
 
@@ -207,8 +207,8 @@ def test_a_result_that_cannot_travel_fails_its_attempt(usage: Usage, text: str) 
     turn = desk.turn()
     desk.team.completed(turn, Completed(first.invocation, (), text, usage))
     assert [fact.reason for fact in turn.facts if isinstance(fact, AttemptFailed)] == ["output"]
-    commands = [decode_command(command) for command in desk.settle(turn).proposals]
-    assert not [command for command in commands if isinstance(command, AcceptResult)]
+    proposed = [decode_command(command) for command in commands(desk.settle(turn))]
+    assert not [command for command in proposed if isinstance(command, AcceptResult)]
 
 
 def test_a_claim_from_an_earlier_life_is_void() -> None:

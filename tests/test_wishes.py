@@ -6,12 +6,12 @@ import pytest
 from ledger_hand import ADA, Book, job, task
 
 from protocol.clocks import SECOND, Alarm
+from protocol.codec import ENTRY_SIZE_MAX
 from protocol.config import TeamConfig
 from protocol.effects import Reply
 from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Quorum, Task
 from protocol.ledger import LATE_MAX, AcceptResult, FenceTask, SubmitJob
-from protocol.raft.log import ENTRY_SIZE_MAX
 from protocol.turn import Turn
 from protocol.wishes import Wishes
 
@@ -30,7 +30,7 @@ def pursue(wishes: Wishes, book: Book, now: int) -> int:
     """Propose what is due, and commit it at once: how many entries that were."""
     turn = Turn(now, now, 1)
     wishes.pursue(turn)
-    for command in turn.proposals:
+    for _, command in turn.proposals:
         book.say(command)
     return len(turn.proposals)
 

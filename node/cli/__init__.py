@@ -13,10 +13,13 @@ from typing import Any
 
 import typer
 
-from node.cli import job_verbs, sim_verb, team_verbs
+from node.cli import agreement_verbs, job_verbs, register_verb, sim_verb, team_verbs
 from protocol.errors import QuorateError
 
-COULD_NOT_RUN = ("RunFailed", "StartFailed", "Unreachable", "TimedOut", "Busy", "Unexpected")
+COULD_NOT_RUN = (
+    *("RunFailed", "StartFailed", "Unreachable", "TimedOut", "Unexpected"),
+    *("Busy", "NoLeader", "NotLeader"),
+)
 
 app = typer.Typer(
     name="quorate",
@@ -31,10 +34,14 @@ app.command()(job_verbs.run)
 app.command()(team_verbs.up)
 app.command()(team_verbs.down)
 app.command()(team_verbs.ps)
+app.command()(agreement_verbs.status)
 app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
 app.command()(job_verbs.get)
 app.command()(job_verbs.ask)
+app.command()(register_verb.register)
+app.command()(agreement_verbs.transfer)
+app.command()(agreement_verbs.rescue)
 app.command()(team_verbs.logs)
 app.command()(team_verbs.doctor)
 app.command(

@@ -27,7 +27,7 @@ from protocol.configuration import Change, Configuration, Transition
 from protocol.effects import HardState, Record, Restored, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import EntryKind, LogEntry, OfRaft
+from protocol.messages import EntryKind, LearnRequest, LogEntry, OfRaft
 from protocol.raft.core import Raft, RaftStatus
 from protocol.turn import Turn
 
@@ -162,6 +162,10 @@ class RaftNode:
     def lose_leader(self) -> None:
         """There is evidence that the leader is gone: campaign soon."""
         self.raft.lose_leader(self._at_now(), self.raft.leader)
+
+    def lacking(self) -> LearnRequest:
+        """What to ask anybody for, at a node that gets nothing from a leader: see `Learned`."""
+        return self.raft.following.lacking()
 
     def unreachable(self, node: str) -> None:
         """Messages to `node` could not be delivered."""

@@ -13,12 +13,11 @@ from collections.abc import Iterable
 from struct import Struct
 
 from protocol import codec
-from protocol.codec import FRAME_SIZE_MAX
 from protocol.configuration import NO_CONFIGURATION, Configuration
 from protocol.effects import Snapshot
+from protocol.identity import NodeId
 from protocol.messages import EntryKind, LogEntry
 
-ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes of data: an Append must fit into a frame
 ORIGIN_SIZE = 8  # bytes
 CHAIN_SIZE = 16  # bytes
 ENTRY_OVERHEAD = 24  # bytes that an entry costs on the wire beside its data
@@ -83,9 +82,7 @@ class RaftLog:
         return (
             self.snapshot is not None
             or any(len(found.members) > 1 for _, found in self._configurations)
-            or any(
-                entry.kind not in (EntryKind.NOOP, EntryKind.VOTERS) for entry in self._entries
-            )
+            or any(entry.kind not in (EntryKind.NOOP, EntryKind.VOTERS) for entry in self._entries)
         )
 
     @property
@@ -120,6 +117,17 @@ class RaftLog:
             if at <= index:
                 return at, found
         return 0, NO_CONFIGURATION
+
+    def is_voted_out_above(self, index: int, node: NodeId) -> bool:
+        """Whether `node` votes by the configuration at `index`, or by one after it but the last."""
+        if self.configuration_index <= index:
+            return False
+        for at, found in reversed(self._configurations[:-1]):
+            if node in found:
+                return True
+            if at <= index:
+                break
+        return False
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at `index`; 0 before the first one ever; None where that is not

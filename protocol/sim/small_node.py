@@ -211,17 +211,18 @@ def _act(node: SmallNode, outcome: Outcome, deed: Callable[[Turn], object]) -> N
     for item in turn.before:
         assert isinstance(item, tuple)
         _send(node, outcome, item)
+    promises = tuple(item for item in turn.after if isinstance(item, tuple))
     if turn.records:
         node.sequence = turn.sequence
-        node.writes.append((tuple(turn.records), tuple(turn.after)))
+        node.writes.append((tuple(turn.records), promises))
         if not node.slow_disk:
             _write(node, outcome)
     elif node.writes:  # it waits for the last of them; to say a thing twice then is to say it once
         records, after = node.writes[-1]
-        news = tuple(item for item in turn.after if item not in after)
+        news = tuple(item for item in promises if item not in after)
         node.writes[-1] = (records, tuple(sorted(after + news, key=repr)))
     else:
-        for item in turn.after:
+        for item in promises:
             _send(node, outcome, item)
 
 
@@ -234,6 +235,7 @@ def _write(node: SmallNode, outcome: Outcome) -> None:
     node.sequence -= 1
     for write in node.raft._writes:
         write.sequence -= 1
+    node.raft._vote_cast = max(0, node.raft._vote_cast - 1)
     _act(node, outcome, lambda turn: node.raft.persisted(turn, 0))
 
 

@@ -1,0 +1,366 @@
+"""All that one node has to do with the agreement: Raft, the state machine that it feeds, the clerk
+of the local clients, the council, and which log this node follows at all.
+
+    proposals  ──▶ leader's log ──▶ committed ──▶ Replicated ──▶ facts, and answers by the clerk
+
+Invariants: entries are applied once, in order, or a snapshot in their place; what concerns another
+log is not looked at. Of two logs that were founded apart one gives way if nothing is lost with it;
+of two epochs of one log the older one gives way, since an operator has declared it lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from random import Random
+
+from protocol.clerk import Clerk
+from protocol.clocks import Nanoseconds
+from protocol.codec import ENTRY_SIZE_MAX
+from protocol.config import Config
+from protocol.council import Council, Standing
+from protocol.effects import Reply, Restored, Snapshot
+from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
+from protocol.events import Commanded, ReadAsked
+from protocol.facts import (
+    BatchOutOfOrder,
+    Fact,
+    LeaderElected,
+    LogGivenUp,
+    LogRescued,
+    LogsDiffer,
+    MemberFailed,
+    MemberLeft,
+    MemberSuspected,
+    RoleChanged,
+    SessionOpened,
+    StateReplaced,
+)
+from protocol.identity import NOBODY, NodeId
+from protocol.messages import (
+    EntryKind,
+    LearnRequest,
+    LogEntry,
+    OfLog,
+    Propose,
+    ReadReply,
+    ReadRequest,
+    Summary,
+)
+from protocol.raft import Raft
+from protocol.raft.log import ORIGIN_SIZE
+from protocol.replicated import Replicated
+from protocol.spreading import Spreading
+from protocol.turn import Turn
+
+PROPOSE_HOPS = 2  # a node that is no voter -> any voter -> the leader
+MET_MAX = 1_000  # nodes of other logs that are remembered as reported
+
+
+class Say(Enum):
+    """Whom to tell which log this node follows."""
+
+    NOBODY = "nobody"
+    SENDER = "sender"
+    EVERYBODY = "everybody"
+
+
+class Consensus:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: Config,
+        restored: Restored,
+        expected: int,
+        nonce: bytes,
+        random: Random,
+        now: Nanoseconds,
+    ) -> None:
+        self.node = node
+        self.config = config.raft
+        self.raft = Raft(node, config.raft, random, restored, now)
+        self.replicated = Replicated()
+        if restored.snapshot is not None:
+            self.replicated.restore(restored.snapshot)
+        self.clerk = Clerk(node, nonce, config.clerk, self.replicated.registers)
+        self.council = Council(config.raft, expected, now)
+        self.spreading = Spreading(self.raft, config.raft, random)
+        self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
+        self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
+        self.summaries: dict[NodeId, tuple[Nanoseconds, Summary]] = {}  # the latest, and its time
+        self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
+
+    def deadline(self) -> Nanoseconds | None:
+        """The earliest of the machines' deadlines."""
+        return min(
+            (
+                due
+                for due in (
+                    self.raft.deadline(),
+                    self.council.deadline(),
+                    self.clerk.deadline(),
+                    self.spreading.deadline(),
+                )
+                if due is not None
+            ),
+            default=None,
+        )
+
+    # -- inputs ----------------------------------------------------------------------------------
+
+    def tick(self, turn: Turn) -> None:
+        """Serve what is due."""
+        due = self.raft.deadline()
+        if due is not None and due <= turn.now:
+            self.raft.tick(turn)
+        due = self.clerk.deadline()
+        if due is not None and due <= turn.now:
+            self.clerk.tick(turn)
+
+    def receive(self, turn: Turn, sender: NodeId, log: bytes, message: OfLog) -> bool:
+        """Take what concerns a log; False if that is another one than this node's."""
+        if not self._is_same_log(turn.now, sender, log):
+            return False
+        match message:
+            case Propose():
+                if len(message.data) > ENTRY_SIZE_MAX:
+                    raise RemoteProtocolError(f"a command of {len(message.data)} bytes")
+                self.propose(turn, message.kind, message.data, message.hops, ())
+            case ReadRequest():
+                self._read(turn, sender, message)
+            case ReadReply():
+                self.clerk.read_confirmed(turn, message, self.replicated.applied)
+            case _:
+                self.raft.step(turn, sender, message)
+        return True
+
+    def command(self, turn: Turn, event: Commanded) -> None:
+        """Local clients write."""
+        self.clerk.command(turn, event.first, event.commands)
+
+    def read(self, turn: Turn, event: ReadAsked) -> None:
+        """A local client reads."""
+        self.clerk.read(turn, event.request, event.key, event.consistency)
+
+    def persisted(self, turn: Turn, sequence: int) -> None:
+        """Everything up to this sequence is durable."""
+        self.raft.persisted(turn, sequence)
+
+    def transfer(self, turn: Turn, request: int, to: NodeId) -> None:
+        """The operator wants another leader."""
+        try:
+            self.raft.transfer(turn, to or self._successor())
+        except (NotLeader, ChangeRefused) as fault:
+            turn.perform(Reply(request, type(fault).__name__, str(fault)))
+        else:
+            turn.perform(Reply(request, "", to))
+
+    def rescue(self, turn: Turn, request: int) -> None:
+        """The operator declares the majority lost."""
+        if not self.raft.log.last_index:
+            detail = "this node has no log: rescue the team from a node that has one"
+            turn.perform(Reply(request, "NotPossible", detail))
+            return
+        if self.raft.leadership is not None:
+            detail = "this node leads a majority: there is nothing to rescue"
+            turn.perform(Reply(request, "NotPossible", detail))
+            return
+        if self.raft.hears_leader(turn.now):
+            detail = f"{self.raft.leader} leads, and this node hears it: there is nothing to rescue"
+            turn.perform(Reply(request, "NotPossible", detail))
+            return
+        self.raft.rescue(turn)
+        found = self.raft.configuration
+        turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
+        turn.answer_durable(Reply(request, "", str(found.epoch)))
+
+    def hand_over(self, turn: Turn) -> None:
+        """This node will leave: if it leads, somebody else shall."""
+        successor = self._successor()
+        if self.raft.leadership is not None and successor:
+            self.raft.transfer(turn, successor)
+
+    def _successor(self) -> NodeId:
+        """The voter that is furthest."""
+        leadership = self.raft.leadership
+        if leadership is None:
+            return NOBODY
+        voters = [
+            node
+            for node in self.raft.configuration.voters
+            if node in leadership.progress and leadership.progress[node].confirmed
+        ]
+        progress = leadership.progress
+        return max(voters, key=lambda node: progress[node].match_index, default=NOBODY)
+
+    # -- what follows within a step --------------------------------------------------------------
+
+    def carry(self, turn: Turn, fact: Fact) -> None:
+        """A fact of this step."""
+        self.council.learn(turn, fact)
+        match fact:
+            case MemberSuspected():
+                self.raft.lose_leader(turn, fact.node)
+            case MemberFailed() | MemberLeft():
+                self.raft.lose_leader(turn, fact.node)
+                self._logs.pop(fact.node, None)
+                self.summaries.pop(fact.node, None)
+            case RoleChanged():
+                self._uncommitted.clear()
+            case LeaderElected():
+                self.clerk.leader_changed(turn, fact.leader)
+            case BatchOutOfOrder():
+                self.clerk.out_of_order(turn, fact.session)
+            case SessionOpened():
+                self.clerk.session_opened(turn, fact.node, fact.nonce, fact.number)
+            case _:
+                pass
+
+    def apply(self, turn: Turn, committed: Sequence[LogEntry | Snapshot]) -> None:
+        """Feed the state machine what has just been committed."""
+        for item in committed:
+            if isinstance(item, Snapshot):
+                self.replicated.restore(item)
+                turn.report(StateReplaced(item.index))
+                self.clerk.look_for_session(turn)
+                self.spreading.committed(turn.now, item.index + 1)
+            else:
+                self._uncommitted.discard(item.data)
+                facts = self.replicated.apply(item)
+                if facts:
+                    turn.facts += facts
+                self.spreading.committed(turn.now, item.index)
+        self.clerk.applied(turn)
+        self.clerk.answer_reads(turn, self.replicated.applied)
+        self._compact(turn)
+
+    def _compact(self, turn: Turn) -> None:
+        """Take a snapshot when enough has been applied since the last one."""
+        state, config = self.replicated, self.config
+        if state.entries_since < config.compact_entries and (
+            state.size_since < max(config.compact_size, state.image_size)
+        ):
+            return
+        self.raft.compact(turn, state.applied, state.image())
+
+    def settle_reads(self, turn: Turn) -> None:
+        """Reads that the leader has confirmed in this step, and questions to it."""
+        reads, turn.reads = turn.reads, []
+        for context, index in reads:
+            assert isinstance(context, tuple)
+            node, number = context
+            reply = ReadReply(number, index)
+            if node == self.node:
+                self.clerk.read_confirmed(turn, reply, self.replicated.applied)
+            else:
+                turn.send(node, reply)
+        requests, turn.read_requests = turn.read_requests, []
+        for request in requests:
+            if self.raft.leadership is not None:
+                self._read(turn, self.node, request)
+            elif self.raft.leader:
+                turn.send(self.raft.leader, request)
+
+    def _read(self, turn: Turn, sender: NodeId, message: ReadRequest) -> None:
+        if self.raft.leadership is None:
+            return  # it will ask again
+        try:
+            self.raft.read_index(turn, (sender, message.read), message.lease)
+        except Busy:
+            return
+
+    def propose(
+        self, turn: Turn, kind: EntryKind, data: bytes, hops: int, alive: Sequence[NodeId]
+    ) -> None:
+        """Append something here, or pass it on towards the leader; it may be lost."""
+        if kind in (EntryKind.NOOP, EntryKind.VOTERS):
+            raise RemoteProtocolError(f"nobody proposes a {kind.name}")
+        if self.raft.leadership is not None:
+            if kind is not EntryKind.BATCH and data in self._uncommitted:
+                return
+            try:
+                self.raft.propose(turn, data, kind)
+            except Busy:
+                return
+            if kind is not EntryKind.BATCH:
+                self._uncommitted.add(data)
+            return
+        target = self.raft.leader
+        if not target:  # any living voter knows better
+            voters = [node for node in self.raft.configuration.members if node in alive]
+            if not voters or self.raft.is_voter:
+                return
+            target = voters[turn.sequence % len(voters)]
+        if hops > 0:
+            turn.send(target, Propose(kind, data, hops - 1))
+
+    def decide(self, turn: Turn, team: Mapping[NodeId, Standing]) -> None:
+        """Let the council decide."""
+        self.council.decide(turn, self.raft, team)
+
+    # -- whose log ---------------------------------------------------------------------------------
+
+    def follows(self, node: NodeId) -> bool:
+        """Whether the node is known to follow this log, or none."""
+        return self._logs.get(node) in (b"", self.raft.log.identity)
+
+    def log_of(self, node: NodeId) -> bytes | None:
+        """Which log the node follows, empty if none; None if that is not known."""
+        return self._logs.get(node)
+
+    def _is_same_log(self, now: Nanoseconds, node: NodeId, log: bytes) -> bool:
+        """Take note of which log the node follows: whether that is this node's, or either has none
+        yet."""
+        own = self.raft.log.identity
+        if self._logs.get(node) != log:
+            self._logs[node] = log
+            self.council.look_again(now)
+        return not own or not log or own == log
+
+    def compare(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
+        """A node that no leader sends anything to asks for what it lacks. Where somebody follows
+        another log, one of the two gives way if nothing is lost with it. The answer is to whom this
+        node should say now what it follows."""
+        self.summaries[sender] = (turn.now, message)
+        if not self._is_same_log(turn.now, sender, message.log):
+            return self._meet(turn, sender, message)
+        # Who takes itself for a voter and hears of no leader may have been voted out meanwhile.
+        is_led = self.raft.is_voter and self.raft.hears_leader(turn.now)
+        if message.log and not is_led:
+            self.raft.hear_of_leader(turn, message.term, message.leader)
+            if message.committed > self.raft.commit:
+                turn.send(sender, self.raft.following.lacking())
+        return Say.NOBODY
+
+    def _meet(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
+        own, other = self.raft.log.identity, message.log
+        if own[:ORIGIN_SIZE] == other[:ORIGIN_SIZE]:
+            gives_way = own < other  # the same log, in different epochs
+        elif self.raft.log.is_settled:
+            if message.settled and (sender, other) not in self._met and len(self._met) < MET_MAX:
+                self._met.add((sender, other))
+                turn.report(LogsDiffer(sender, own.hex(), other.hex()))
+            if message.settled:
+                return Say.NOBODY
+            gives_way = False
+        else:
+            gives_way = message.settled or own < other
+        if not gives_way:
+            return Say.SENDER  # it will give way
+        turn.report(LogGivenUp(own.hex(), other.hex()))
+        self.raft.give_up_log(turn)
+        self.replicated.restart()
+        self._uncommitted.clear()
+        turn.report(StateReplaced(0))
+        self.clerk.log_changed(turn)
+        turn.send(sender, LearnRequest(1, 0, 0))
+        return Say.EVERYBODY
+
+    def summary(self, fingerprint: bytes) -> Summary:
+        """What this node follows, and how far."""
+        raft, log = self.raft, self.raft.log
+        return Summary(
+            fingerprint, log.identity, log.is_settled, raft.commit, raft.term, raft.leader
+        )

@@ -1,0 +1,74 @@
+"""The replicated state machine: the ledger of jobs, and the registers. Fed by the log alone.
+
+Invariant: two nodes that applied the same prefix of the log are in the same state, whether they
+applied the entries or took a snapshot of somebody who did; and their images are equal bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol import codec, ledger_image
+from protocol.effects import Snapshot
+from protocol.facts import Fact
+from protocol.ledger import Ledger
+from protocol.messages import EntryKind, LogEntry
+from protocol.registers import Registers
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    ledger: bytes
+    registers: bytes
+
+
+class Replicated:
+    """See the module's text. `size_since` counts bytes applied since the last image."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.registers = Registers()
+        self.image_size = 0
+        self.entries_since = 0
+        self.size_since = 0
+
+    @property
+    def applied(self) -> int:
+        """Index of the last entry applied."""
+        return self.ledger.applied
+
+    def apply(self, entry: LogEntry) -> list[Fact]:
+        """Apply the next committed entry: what follows from it."""
+        self.entries_since += 1
+        self.size_since += len(entry.data)
+        facts = self.ledger.apply(entry)
+        if entry.kind is EntryKind.BATCH:
+            facts += self.registers.apply_batch(entry.index, entry.data)
+        elif entry.kind is EntryKind.SESSION:
+            facts += self.registers.open_session(entry.index, entry.data)
+        return facts
+
+    def image(self) -> bytes:
+        """Everything, for a snapshot."""
+        image = codec.pack_value(_Image(ledger_image.image_of(self.ledger), self.registers.image()))
+        self._imaged(len(image))
+        return image
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Be what the snapshot says. RemoteProtocolError if it says nothing, and then nothing has
+        changed."""
+        image = codec.unpack_value(_Image, snapshot.state)
+        jobs = ledger_image.jobs_of(image.ledger)
+        self.registers.restore(image.registers)
+        ledger_image.restore(self.ledger, jobs, snapshot.index)
+        self._imaged(len(snapshot.state))
+
+    def restart(self) -> None:
+        """Begin with another log."""
+        self.ledger.restart()
+        self.registers.restart()
+        self._imaged(0)
+
+    def _imaged(self, size: int) -> None:
+        self.image_size = size
+        self.entries_since = self.size_since = 0
