@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import AppendReply, OfRaft, VoteRequest
+from protocol.messages import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
 from protocol.raft import Raft, Role
+from protocol.raft.following import Following
 from protocol.raft.leadership import Leadership
 from protocol.turn import Turn
 
@@ -88,9 +89,34 @@ class CountsOldVotes(Raft):
     """A vote counts for whatever election is under way when it arrives."""
 
     def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
-        if type(message).__name__ == "VoteReply" and self.candidacy is not None:
+        if isinstance(message, VoteReply) and self.candidacy is not None:
             message = replace(message, asked=self.candidacy.term)
         super().step(turn, sender, message)
+
+
+class _CutsAlways(Following):
+    def _store_entries(self, turn: Turn, entries: Sequence[LogEntry]) -> None:
+        if entries and self.raft.commit < entries[0].index <= self.raft.log.last_index:
+            self.raft.truncate(turn, entries[0].index)
+        super()._store_entries(turn, entries)
+
+
+class TruncatesAlways(Raft):
+    """The log is cut at every Append, in conflict or not (Figure 2, AppendEntries, rule 3)."""
+
+    def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+        self.following.__class__ = _CutsAlways
+        super().step(turn, sender, message)
+
+
+class DropsOwn(Raft):
+    """A leader that is refused drops its last entry (against Figure 3, leader append-only)."""
+
+    def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+        super().step(turn, sender, message)
+        is_own = self.leadership is not None and self.log.last_index > self.commit
+        if is_own and isinstance(message, AppendReply) and not message.success:
+            self.truncate(turn, self.log.last_index)
 
 
 def one_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:

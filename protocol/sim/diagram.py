@@ -47,6 +47,7 @@ _TICK = 44  # the least distance between two times on the axis
 _LINE = 12  # the height of a label
 _LETTER = 6.7  # its width
 _MARGIN = 120  # for labels beyond the last node
+_SHADE = 80  # the width of a fault of one node: labels beside it stay clear of it
 _BROKEN_AT = 0.62  # of the way: there a lost message ends
 _BAND = {"leader": 18, "candidate": 10, "pre_candidate": 10}  # widths
 
@@ -181,7 +182,8 @@ class _Drawing:
             until = self.end if event.until_ns is None else min(event.until_ns, self.end)
             left, width = _AXIS, self.width - _AXIS
             if event.node is not None:
-                left, width = self.x[event.node] - self.column // 2 + 6, self.column - 12
+                width = min(_SHADE, self.column - 12)
+                left = self.x[event.node] - width // 2
             top = self.y[event.at_ns]
             height = max(3.0, self.y[until] - top)
             ended = "to the end" if event.until_ns is None else f"until {_clock(event.until_ns)}"

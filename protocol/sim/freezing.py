@@ -5,7 +5,7 @@
 
 Both walk whatever attributes they find, so that a field that is added to a machine is copied and
 compared without a word here: a forgotten one would merge states that differ. What is left out of
-the key is named: what never changes, and what follows from the rest.
+the key is named: what never changes, what follows from the rest, and what only people look at.
 About ten times as fast as `copy.deepcopy`, which copies immutable things too.
 """
 
@@ -22,7 +22,8 @@ T = TypeVar("T")
 
 CONSTANT = frozenset({"config", "random"})
 DERIVED = frozenset({"_chains", "_base_chain", "_configurations", "_origin", "_encoded"})
-LEFT_OUT = CONSTANT | DERIVED
+FOR_PEOPLE = frozenset({"refusals"})  # told by `protocol.diagnosis`, and decides nothing
+LEFT_OUT = CONSTANT | DERIVED | FOR_PEOPLE
 
 _ATOMS = (int, str, bytes, float, type(None), bool)
 

@@ -25,10 +25,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from protocol.messages import VoteReply
 from protocol.raft import Raft
 from protocol.sim.small_bounds import DROPS, DUPLICATES, FREE, Bounds
 from protocol.sim.small_history import History, Picture, check_claim, compare, follow
-from protocol.sim.small_node import Broken, Input
+from protocol.sim.small_node import Broken, Input, Letter
 from protocol.sim.small_reactions import Reaction, Reactions, text_of
 
 State = tuple[int, ...]
@@ -74,6 +75,7 @@ class SmallCluster:
         self._histories = [History()]
         self._history_numbers = {History(): 0}
         self._followed: dict[tuple[int, int], tuple[int, list[Broken]]] = {}
+        self._answered: dict[int, int] = {}  # an answer that cost nothing, and to what
         self._matching: dict[tuple[int, int], Broken | None] = {}
         awake = 0 if reduced and bounds.starts_alike else bounds.nodes
         rations = self._number_rations(bounds.rations)
@@ -94,7 +96,10 @@ class SmallCluster:
         """The move that leads from one to the other."""
         for found, what, manner in self._moves(state):
             if found == successor:
-                return Move(self.reactions.inputs[what], manner)
+                inputs = self.reactions.inputs
+                if what in self._answered:
+                    manner += f" (at once, to {text_of(inputs[self._answered[what]])})"
+                return Move(inputs[what], manner)
         raise AssertionError("there is no such move")
 
     def _moves(self, state: State) -> Iterator[tuple[State, int, str]]:
@@ -200,6 +205,7 @@ class SmallCluster:
                 answers = self.reactions.answers(nodes[to], letter)
                 if answers:
                     self._post(mail, changed, answers, nodes)
+                    self._note(letter, answers)
         mail.sort()
         return mail
 
@@ -215,6 +221,18 @@ class SmallCluster:
                 mail.append(letter)
                 if lasts:
                     changed.append(letter)
+
+    def _note(self, letter: int, answers: tuple[int, ...]) -> None:
+        """Remember what was answered without a move, to tell it: all but votes, which were given
+        in a move before."""
+        for answer in answers:
+            found = self.reactions.inputs[answer]
+            assert isinstance(found, Letter)
+            match found.message:
+                case VoteReply(granted=True, pre=False):
+                    pass
+                case _:
+                    self._answered.setdefault(answer, letter)
 
     # -- what must hold ----------------------------------------------------------------------------
 

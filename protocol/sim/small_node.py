@@ -235,6 +235,7 @@ def _write(node: SmallNode, outcome: Outcome) -> None:
     node.sequence -= 1
     for write in node.raft._writes:
         write.sequence -= 1
+    node.raft._vote_cast = max(0, node.raft._vote_cast - 1)
     _act(node, outcome, lambda turn: node.raft.persisted(turn, 0))
 
 

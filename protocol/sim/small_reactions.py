@@ -229,17 +229,19 @@ class Reactions:
             deeds.append((CHANGES, [Deed(name, Kind.CHANGE, wanted)]))
             others = [other for other in self.names if other != name]
             deeds += [(TRANSFERS, [Deed(name, Kind.TRANSFER, other)]) for other in others]
-        elif (
-            raft.may_campaign
-            and raft.term < self.term_max
-            and raft.role is not Role.PRE_CANDIDATE  # it would only ask again
-        ):
+        elif raft.may_campaign and raft.term < self.term_max and not _is_asking(raft):
             deeds.append((FREE, [Deed(name, Kind.TIME_OUT)]))
         return [
             (ration, [self.number_input(deed) for deed in choices])
             for ration, choices in deeds
             if bounds.rations[ration]
         ]
+
+
+def _is_asking(raft: Raft) -> bool:
+    """A time-out would only make it ask once more, or not even that: see `Raft.tick`."""
+    is_casting = raft.role is Role.CANDIDATE and not raft.durable_vote
+    return is_casting or raft.role is Role.PRE_CANDIDATE
 
 
 def _is_past(message: OfRaft, receiver: Picture) -> bool:
