@@ -150,8 +150,13 @@ class Consensus:
 
     def transfer(self, turn: Turn, request: int, to: NodeId) -> None:
         """The operator wants another leader."""
+        to = to or self._successor()
+        if not to and self.raft.leadership is not None:
+            detail = "no other voter has answered this leader yet"
+            turn.perform(Reply(request, ChangeRefused.__name__, detail))
+            return
         try:
-            self.raft.transfer(turn, to or self._successor())
+            self.raft.transfer(turn, to)
         except (NotLeader, ChangeRefused) as fault:
             turn.perform(Reply(request, type(fault).__name__, str(fault)))
         else:
