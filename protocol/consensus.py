@@ -90,6 +90,8 @@ class Consensus:
         self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
         self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
         self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
+        self._epoch = self.raft.log.configuration_at(self.raft.commit)[1].epoch
+        self._rescues: list[int] = []  # requests that wait for the new epoch
 
     def deadline(self) -> Nanoseconds | None:
         """The earliest of the machines' deadlines."""
@@ -169,7 +171,7 @@ class Consensus:
         self.raft.rescue(turn)
         found = self.raft.configuration
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
-        turn.perform(Reply(request, "", str(found.epoch)))
+        self._rescues.append(request)  # answered when it is durable
 
     def hand_over(self, turn: Turn) -> None:
         """This node will leave: if it leads, somebody else shall."""
@@ -228,7 +230,23 @@ class Consensus:
                 self.spreading.committed(turn.now, item.index)
         self.clerk.applied(turn)
         self.clerk.answer_reads(turn, self.replicated.applied)
-        self._compact(turn)
+        epoch = self.raft.log.configuration_at(self.replicated.applied)[1].epoch
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._begin_epoch(turn)
+        else:
+            self._compact(turn)
+
+    def _begin_epoch(self, turn: Turn) -> None:
+        """An operator has rescued the team. Nothing before shall be taken over entry by entry:
+        whoever had the beginning only would be a node of the epoch before, and could vote with
+        others like it."""
+        self.council.begin_epoch(turn.now)
+        state = self.replicated
+        if state.applied > self.raft.log.snapshot_index:
+            self.raft.compact(turn, state.applied, state.image(), trailing=0)
+        while self._rescues:
+            turn.perform(Reply(self._rescues.pop(), "", str(self._epoch)))
 
     def _compact(self, turn: Turn) -> None:
         """Take a snapshot when enough has been applied since the last one."""
@@ -341,6 +359,7 @@ class Consensus:
         turn.report(LogGivenUp(own.hex(), other.hex()))
         self.raft.give_up_log(turn)
         self.replicated.restart()
+        self._epoch = 0
         self._uncommitted.clear()
         turn.report(StateReplaced(0))
         self.clerk.log_changed(turn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from ledger_hand import job, task
@@ -240,4 +241,4 @@ def test_the_image_grows_before_it_is_taken_again() -> None:
         clients.do(small.hosts[0], put(f"k{number}", BIG))
     taken = [fact.size for _, _, fact in small.diary.of(LogCompacted)]
     assert 2 <= len(taken) < 8
-    assert all(later > 1.5 * earlier for earlier, later in zip(taken, taken[1:], strict=False))
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(taken))
