@@ -1,0 +1,120 @@
+"""How available a team is during a partial cut: `partial_cuts` says what is cut and what counts.
+
+    measure("howard5", seed=1)  ──▶  Availability(any_node=1.0, by_node=(1.0, ...), term_growth=0)
+
+A client at each node writes every 100 ms, as long as not too many of its writes are unanswered.
+"""
+
+from __future__ import annotations
+
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.config import Config
+from protocol.effects import Refused, Results
+from protocol.events import Commanded
+from protocol.registers import Command, Verb
+from protocol.sim.partial_cuts import DURATION_NS, SIZES, Availability, Links, all_links, links_of
+from protocol.sim.partial_cuts import served as shares_served
+from protocol.sim.settled import leader_of, peers_of, settled_world
+from protocol.sim.world import Host, World
+
+WRITE_EVERY_NS: Nanoseconds = 100 * MILLISECOND
+LOOK_EVERY_NS: Nanoseconds = 10 * MILLISECOND  # at answers, links and leaders
+WARM_UP_NS: Nanoseconds = 3 * SECOND
+UNANSWERED_MAX = 2_000  # of one client
+
+
+class Client:
+    """Writes at one node, and notes when what was confirmed. `failed` are the requests that were
+    refused, with their time."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.asked: dict[int, Nanoseconds] = {}
+        self.confirmed: list[tuple[Nanoseconds, Nanoseconds]] = []  # asked, confirmed
+        self.failed: list[tuple[Nanoseconds, str]] = []
+        self._last = 0
+        self._seen = 0  # answers looked at
+
+    def write(self) -> None:
+        """Ask for one more."""
+        if len(self.asked) < UNANSWERED_MAX:
+            self._last += 1
+            self.asked[self._last] = self.host.world.now
+            command = Command(Verb.PUT, f"cut/{self.host.number}", b"%d" % self._last)
+            self.host.submit(Commanded(self._last, (command,)))
+
+    def look(self) -> None:
+        """Take the answers that have come."""
+        now = self.host.world.now
+        answers = self.host.answers[self._seen :]
+        self._seen += len(answers)
+        for answer in answers:
+            if isinstance(answer, Results):
+                for request in range(answer.first, answer.first + len(answer.results)):
+                    self.confirmed.append((self.asked.pop(request), now))
+            elif isinstance(answer, Refused):
+                for request in range(answer.first, answer.first + answer.count):
+                    del self.asked[request]
+                    self.failed.append((now, answer.error))
+
+
+class Measurement:
+    """One team during one cut. The times of `clients` are the world's; `began` is the cut's."""
+
+    def __init__(self, name: str, seed: int, config: Config | None = None) -> None:
+        self.name = name
+        self.size = SIZES[name]
+        self.world = settled_world(self.size, seed, config)
+        self.clients = [Client(host) for host in self.world.hosts]
+        self.leaders_at_once = 0
+        self._writes_at = self.world.now
+        self._run(WARM_UP_NS)
+        self.leader = leader_of(self.world).number
+        self.began = self.world.now
+        self._term = self._highest_term()
+
+    def run(self) -> Availability:
+        """Cut, and see what happens."""
+        self.leaders_at_once = 0
+        self._run(DURATION_NS, cut=True)
+        writes = [
+            [
+                (asked - self.began, confirmed - self.began)
+                for asked, confirmed in client.confirmed
+                if confirmed >= self.began
+            ]
+            for client in self.clients
+        ]
+        any_node, by_node = shares_served(writes, DURATION_NS)
+        growth = self._highest_term() - self._term
+        return Availability(any_node, by_node, growth, self.leaders_at_once)
+
+    def links(self) -> Links:
+        """The links that work now."""
+        return links_of(self.name, self.size, self.leader, self.world.now - self.began)
+
+    def _run(self, duration: Nanoseconds, cut: bool = False) -> None:
+        until = self.world.now + duration
+        while self.world.now < until:
+            if cut:
+                self.world.network.blocked = set(all_links(self.size) - self.links())
+            if self.world.now >= self._writes_at:
+                self._writes_at += WRITE_EVERY_NS
+                for client in self.clients:
+                    client.write()
+            self.world.run(self.world.now + LOOK_EVERY_NS)
+            for client in self.clients:
+                client.look()
+            leading = sum(peer.raft.leadership is not None for peer in peers_of(self.world))
+            self.leaders_at_once = max(self.leaders_at_once, leading)
+
+    def _highest_term(self) -> int:
+        return max(peer.raft.term for peer in peers_of(self.world))
+
+
+def measure(name: str, seed: int, config: Config | None = None) -> Availability:
+    """How available a team is, through each of its nodes, during the cut of this name."""
+    return Measurement(name, seed, config).run()
+
+
+__all__ = ["Availability", "Client", "Measurement", "World", "measure"]
