@@ -12,10 +12,17 @@ from protocol.config import Config
 from protocol.effects import Refused, Results
 from protocol.events import Commanded
 from protocol.registers import Command, Verb
-from protocol.sim.partial_cuts import DURATION_NS, SIZES, Availability, Links, all_links, links_of
-from protocol.sim.partial_cuts import served as shares_served
+from protocol.sim.partial_cuts import (
+    DURATION_NS,
+    SIZES,
+    Availability,
+    Links,
+    all_links,
+    links_of,
+    served,
+)
 from protocol.sim.settled import leader_of, peers_of, settled_world
-from protocol.sim.world import Host, World
+from protocol.sim.world import Host
 
 WRITE_EVERY_NS: Nanoseconds = 100 * MILLISECOND
 LOOK_EVERY_NS: Nanoseconds = 10 * MILLISECOND  # at answers, links and leaders
@@ -61,8 +68,15 @@ class Client:
 class Measurement:
     """One team during one cut. The times of `clients` are the world's; `began` is the cut's."""
 
-    def __init__(self, name: str, seed: int, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        seed: int,
+        config: Config | None = None,
+        duration: Nanoseconds = DURATION_NS,
+    ) -> None:
         self.name = name
+        self.duration = duration
         self.size = SIZES[name]
         self.world = settled_world(self.size, seed, config)
         self.clients = [Client(host) for host in self.world.hosts]
@@ -76,7 +90,7 @@ class Measurement:
     def run(self) -> Availability:
         """Cut, and see what happens."""
         self.leaders_at_once = 0
-        self._run(DURATION_NS, cut=True)
+        self._run(self.duration, cut=True)
         writes = [
             [
                 (asked - self.began, confirmed - self.began)
@@ -85,7 +99,7 @@ class Measurement:
             ]
             for client in self.clients
         ]
-        any_node, by_node = shares_served(writes, DURATION_NS)
+        any_node, by_node = served(writes, self.duration)
         growth = self._highest_term() - self._term
         return Availability(any_node, by_node, growth, self.leaders_at_once)
 
@@ -115,6 +129,3 @@ class Measurement:
 def measure(name: str, seed: int, config: Config | None = None) -> Availability:
     """How available a team is, through each of its nodes, during the cut of this name."""
     return Measurement(name, seed, config).run()
-
-
-__all__ = ["Availability", "Client", "Measurement", "World", "measure"]

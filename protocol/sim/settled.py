@@ -60,9 +60,7 @@ def peers_of(world: World) -> list[Peer]:
 
 def leader_of(world: World) -> Host:
     """Who leads the latest term. There must be somebody."""
-    leading = [
-        host for host in world.hosts if host.peer is not None and host.peer.raft.leadership
-    ]
+    leading = [host for host in world.hosts if host.peer is not None and host.peer.raft.leadership]
     return max(leading, key=_term_of)
 
 
