@@ -91,6 +91,7 @@ class Consensus:
         self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
         self.summaries: dict[NodeId, tuple[Nanoseconds, Summary]] = {}  # the latest, and its time
         self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
+        self._epoch = self.raft.log.configuration_at(self.raft.commit)[1].epoch
 
     def deadline(self) -> Nanoseconds | None:
         """The earliest of the machines' deadlines."""
@@ -239,7 +240,21 @@ class Consensus:
                 self.spreading.committed(turn.now, item.index)
         self.clerk.applied(turn)
         self.clerk.answer_reads(turn, self.replicated.applied)
-        self._compact(turn)
+        epoch = self.raft.log.configuration_at(self.replicated.applied)[1].epoch
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self._begin_epoch(turn)
+        else:
+            self._compact(turn)
+
+    def _begin_epoch(self, turn: Turn) -> None:
+        """An operator has rescued the team. Nothing before shall be taken over entry by entry:
+        whoever had the beginning only would be a node of the epoch before, and could vote with
+        others like it."""
+        self.council.begin_epoch(turn.now)
+        state = self.replicated
+        if state.applied > self.raft.log.snapshot_index:
+            self.raft.compact(turn, state.applied, state.image(), trailing=0)
 
     def _compact(self, turn: Turn) -> None:
         """Take a snapshot when enough has been applied since the last one."""
@@ -357,6 +372,7 @@ class Consensus:
         turn.report(LogGivenUp(own.hex(), other.hex()))
         self.raft.give_up_log(turn)
         self.replicated.restart()
+        self._epoch = 0
         self._uncommitted.clear()
         turn.report(StateReplaced(0))
         self.clerk.log_changed(turn)

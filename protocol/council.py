@@ -59,6 +59,7 @@ class Council:
         self.expected = expected
         self._joined_at = now
         self._due_at: Nanoseconds | None = None
+        self._lost_by: Nanoseconds | None = None  # who had failed then is lost, says the operator
 
     def deadline(self) -> Nanoseconds | None:
         return self._due_at
@@ -82,6 +83,11 @@ class Council:
                 self._due_at = turn.now
             case _:
                 pass
+
+    def begin_epoch(self, now: Nanoseconds) -> None:
+        """An operator has declared the majority lost: nobody is to wait for it any more."""
+        self._lost_by = now + self.config.replace_after_ns
+        self._due_at = now
 
     def look_again(self, now: Nanoseconds) -> None:
         """Somebody may have become a candidate."""
@@ -112,7 +118,7 @@ class Council:
         if raft.configuration.is_joint:
             return []
         present = 1 + sum(each.healthy for each in team.values())
-        known = 1 + sum(not each.left for each in team.values())
+        known = 1 + sum(not (each.left or self._is_lost(each)) for each in team.values())
         if 2 * present <= known and known > 2:
             return []  # most of the team is out of sight
         return (
@@ -122,6 +128,9 @@ class Council:
             or self._replace(turn, raft, team)
             or self._tidy_learners(raft, team)
         )
+
+    def _is_lost(self, standing: Standing) -> bool:
+        return self._lost_by is not None and standing.failed and standing.since <= self._lost_by
 
     # -- the kinds of changes ----------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from ledger_hand import job, task
@@ -241,4 +241,4 @@ def test_the_image_grows_before_it_is_taken_again() -> None:
         clients.do(small.hosts[0], put(f"k{number}", BIG))
     taken = [fact.size for _, _, fact in small.diary.of(LogCompacted)]
     assert 2 <= len(taken) < 8
-    assert all(later > 1.5 * earlier for earlier, later in itertools.pairwise(taken))
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(taken))

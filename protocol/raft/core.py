@@ -388,12 +388,13 @@ class Raft:
             self.leadership.unreachable(node)
         self.lose_leader(turn, node)
 
-    def compact(self, turn: Turn, index: int, state: bytes) -> None:
+    def compact(self, turn: Turn, index: int, state: bytes, trailing: int | None = None) -> None:
         """Let a snapshot of the state machine after `index` stand for the log up to there. Some
         entries before stay, for followers that are not far behind."""
         assert self.log.snapshot_index < index <= self.commit
         snapshot = self.snapshot_at(index, state)
-        keep_from = max(self.log.first_index, index + 1 - self.config.trailing_entries)
+        kept = self.config.trailing_entries if trailing is None else trailing
+        keep_from = max(self.log.first_index, index + 1 - kept)
         self.log.compact(snapshot, keep_from)
         self.persist(turn, KeepSnapshot(snapshot, keep_from, replace=False))
         turn.report(LogCompacted(index, len(state)))

@@ -88,9 +88,11 @@ class Leadership:
     def _has_quorum(self, turn: Turn) -> bool:
         """Whether a majority answered lately (thesis, 6.2)."""
         timeout = self.raft.config.election_timeout_ns
-        self._quorum_check_at = turn.now + timeout
-        heard = {node for node, each in self.progress.items() if turn.now - each.heard_at < timeout}
-        return self.raft.log.configuration.has_quorum(heard | {self.raft.node})
+        heard = {node: each.heard_at for node, each in self.progress.items()}
+        heard[self.raft.node] = turn.now
+        since = self.raft.log.configuration.agreed_index(heard)
+        self._quorum_check_at = since + timeout  # the very moment: the others wait for it
+        return turn.now < self._quorum_check_at
 
     # -- sending ---------------------------------------------------------------------------------
 
