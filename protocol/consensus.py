@@ -80,6 +80,7 @@ class Consensus:
     ) -> None:
         self.node = node
         self.config = config.raft
+        self._random = random
         self.raft = Raft(node, config.raft, random, restored, now)
         self.replicated = Replicated()
         if restored.snapshot is not None:
@@ -103,6 +104,7 @@ class Consensus:
                     self.council.deadline(),
                     self.clerk.deadline(),
                     self.spreading.deadline(),
+                    self.raft.following.lesson_due_at(),
                 )
                 if due is not None
             ),
@@ -119,6 +121,21 @@ class Consensus:
         due = self.clerk.deadline()
         if due is not None and due <= turn.now:
             self.clerk.tick(turn)
+        due = self.raft.following.lesson_due_at()
+        if due is not None and due <= turn.now:
+            self._seek_lesson(turn)
+
+    def _seek_lesson(self, turn: Turn) -> None:
+        """Ask anybody who has more to go on with the snapshot that is half here."""
+        knowing = [
+            node
+            for node, (_, summary) in self.summaries.items()
+            if summary.committed > self.raft.commit and summary.log == self.raft.log.identity
+        ]
+        if knowing:
+            self.raft.following.ask(turn, self._random.choice(knowing))
+        else:
+            self.raft.following.forget()
 
     def receive(self, turn: Turn, sender: NodeId, log: bytes, message: OfLog) -> bool:
         """Take what concerns a log; False if that is another one than this node's."""
