@@ -321,9 +321,9 @@ class Consensus:
         return not own or not log or own == log
 
     def compare(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
-        """A node that no leader sends anything to asks for what it lacks. Where somebody follows another log, one
-        of the two gives way if nothing is lost with it. The answer is to whom this node should say
-        now what it follows."""
+        """A node that no leader sends anything to asks for what it lacks. Where somebody follows
+        another log, one of the two gives way if nothing is lost with it. The answer is to whom this
+        node should say now what it follows."""
         self.summaries[sender] = (turn.now, message)
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
