@@ -1,298 +1,351 @@
 """The file in which a node keeps what it must not forget: one sqlite3 database.
 
-    meta        cluster, node, starts
-    hard_state  Raft's term and vote, one row
-    log         Raft's entries by index
-    batches     the store's signed batches by author and first sequence
-    members     the members' own records by node
+`journal_file` has its form, `salvage` judges what is in it, `keeping` writes into it.
 
-Invariant: a file is used only if all of it is sound and it belongs to this node of this cluster;
-otherwise one line says what is wrong and what to do, and the file is left as it is. Each row
-carries a CRC-32 over its table, key and value, so a value that was changed, or moved to another
-row, is noticed. Rows that are missing at the end of a table are not: no checksum covers those.
+Invariant: a node never goes on, without knowing it, from a file that is not what it wrote. What it
+can do without is left out and named in `damage`: the damaged file is put aside, and a new one with
+all that is certainly sound, marked as impaired if Raft's part has suffered, takes its place in one
+step. If it cannot do without, one line says what is wrong and what to do, and the file stays.
 
-Durability is sqlite's: write-ahead log, synchronous=FULL, so a commit returns after fsync.
+Durability is sqlite's: write-ahead log, synchronous=FULL, so a commit returns after its fsync.
+Checkpoints are never part of a commit: `fold` is called when there is time.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-from protocol.codec import pack_value, unpack_value
-from protocol.effects import AppendEntries, HardState, KeepBatch, KeepMember, Record, Restored, KeepSnapshot, DropLog, KeepImpairment, Snapshot
-from protocol.errors import QuorateError, RemoteProtocolError
+from node import write_ahead
+from node.journal_file import (
+    APPLICATION_ID,
+    FILE,
+    SCHEMA,
+    SCHEMA_VERSION,
+    Extent,
+    JournalDamaged,
+    JournalError,
+    JournalForeign,
+    JournalInUse,
+    JournalNewer,
+    JournalOlder,
+    JournalUnreadable,
+    JournalUnwritable,
+    Own,
+    Voting,
+)
+from node.keeping import Keeper
+from node.salvage import Survey, read_meta, structure
+from protocol.codec import pack_value
+from protocol.effects import (
+    AppendEntries,
+    KeepImpairment,
+    KeepMember,
+    KeepSnapshot,
+    Record,
+    Restored,
+)
 from protocol.identity import NodeId
-from protocol.messages import LogEntry, MemberRecord
 
-FILE = "journal.db"
-SCHEMA_VERSION = 1
-_APPLICATION_ID = 0x51524A31  # marks the file as ours
+WITNESS_FILE = "journal.witness"
+DAMAGED_KEPT_MAX = 3  # files put aside; then the oldest goes
+_DRAFT_FILE = "journal.db.new"
 _BUSY_TIMEOUT_S = 5.0  # for another program that looks into the file
-_SCHEMA = """
-    CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER);
-    CREATE TABLE hard_state(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER);
-    CREATE TABLE snapshot(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER);
-    CREATE TABLE log(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER);
-    CREATE TABLE batches(author TEXT, first INTEGER, last INTEGER, value BLOB, checksum INTEGER,
-                         PRIMARY KEY(author, first));
-    CREATE TABLE members(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER);
-"""
-_HARD_STATE_KEY = 0
-
-T = TypeVar("T")
-
-
-class JournalError(QuorateError):
-    """Base of all that is wrong with a journal. One line: what, and what to do."""
-
-
-class JournalForeign(JournalError):
-    """The directory belongs to another cluster or another node."""
-
-
-class JournalMissing(JournalError):
-    """A node that has been in a team, and has forgotten everything."""
-
-
-class JournalDamaged(JournalError):
-    """The file is not what was written."""
-
-
-class JournalNewer(JournalError):
-    """The file was written by a newer version of this program."""
-
-
-class JournalInUse(JournalError):
-    """Another process works with the directory."""
-
-
-class JournalUnwritable(JournalError):
-    """The directory or the file cannot be written, or not any more."""
 
 
 class Database:
-    """An open journal file. Every method may be called by one thread at a time."""
+    """An open journal file of one node. Every method may be called by one thread at a time."""
 
-    def __init__(self, data_dir: Path) -> None:
-        """Open the file, making it if there is none, and check that it is sound."""
+    def __init__(self, data_dir: Path, cluster: str, node: NodeId) -> None:
+        """Open the file, making it if there is none, and count one more start."""
         self.path = data_dir / FILE
-        # Autocommit: transactions are begun and ended here, in so many words.
-        self._connection = self._guard(
-            lambda: sqlite3.connect(
-                self.path, _BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-        )
-        try:
-            self._guard(self._prepare)
-        except JournalError:
-            self._connection.close()
-            raise
-
-    def claim(self, cluster: str, node: NodeId) -> int:
-        """Make sure that the file is that of `node` in `cluster`, and count one more start."""
-        return self._guard(lambda: self._claim(cluster, node))
+        self.damage = ""  # what was found when it was opened, and where the damaged file is now
+        self._node = node
+        self._restored: Restored | None = None
+        with _guarded(self.path):
+            if self.path.is_file() and (lost := write_ahead.lost_transactions(self.path)):
+                raise JournalDamaged(lost)
+            self._witness = write_ahead.Witness(data_dir / WITNESS_FILE)
+            try:
+                self._open(cluster)
+            except BaseException:
+                self._witness.close()
+                raise
 
     def load(self) -> Restored:
-        """Everything that was written, after checking each row."""
-        return self._guard(self._load)
+        """Everything that was written. Once: it may be large."""
+        restored, self._restored = self._restored, None
+        assert restored is not None, "loaded before"
+        return restored
 
     def write(self, writes: Iterable[tuple[Record, ...]]) -> None:
-        """Make all the records durable in one transaction, or none of them."""
-        self._guard(lambda: self._in_transaction(lambda: self._apply(writes)))
+        """Make all the records durable in one transaction, or none of them. After an error nothing
+        more may be written."""
+        with _guarded(self.path), _transaction(self._connection):
+            for records in writes:
+                self._keeper.keep(records)
+            self._keeper.seal()
+        self._witness.note(self._keeper.extent.number)
+
+    def fold(self) -> None:
+        """Bring the write-ahead log into the file, so that the next write begins it anew."""
+        with _guarded(self.path):
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def close(self) -> None:
         """Close the file; its write-ahead log is folded into it."""
-        self._guard(self._connection.close)
+        self._witness.close()
+        with _guarded(self.path):
+            self._connection.close()
 
-    # -- errors ----------------------------------------------------------------------------------
+    # -- opening -----------------------------------------------------------------------------------
 
-    def _guard(self, action: Callable[[], T]) -> T:
-        """Run `action`; what sqlite3 complains of becomes a JournalError that names the file."""
+    def _open(self, cluster: str) -> None:
+        self._connection = _connect(self.path)
         try:
-            return action()
-        except sqlite3.Error as fault:
-            code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise JournalInUse(
-                    f"{self.path} is locked by another program: close it, then start again"
-                ) from None
-            if code in _UNWRITABLE:
-                raise JournalUnwritable(
-                    f"{self.path} cannot be written ({fault}): make room, or give this user a "
-                    f"data directory to write in, then start again"
-                ) from None
-            raise self._damaged(str(fault)) from None
-        except (RemoteProtocolError, UnicodeDecodeError) as fault:
-            raise self._damaged(str(fault)) from None
-
-    def _damaged(self, detail: str) -> JournalDamaged:
-        return JournalDamaged(
-            f"{self.path} is damaged ({detail}): move the data directory away and join again as a "
-            f"new node"
-        )
-
-    # -- opening ---------------------------------------------------------------------------------
-
-    def _prepare(self) -> None:
-        version = self._number("PRAGMA user_version")
-        is_ours = self._number("PRAGMA application_id") == _APPLICATION_ID
-        is_empty = self._number("SELECT count(*) FROM sqlite_master") == 0
-        if not is_ours and not (is_empty and version == 0):
-            raise self._damaged("it is a database of another kind")
-        if version > SCHEMA_VERSION:
-            raise JournalNewer(
-                f"{self.path} has format {version}, this version knows up to {SCHEMA_VERSION}: "
-                f"use the version that wrote it, or a newer one"
-            )
-        (mode,) = self._connection.execute("PRAGMA journal_mode=WAL").fetchone()
-        if mode != "wal":
-            raise JournalUnwritable(
-                f"{self.path} cannot have a write-ahead log: use a data directory on a local disk"
-            )
-        self._connection.execute("PRAGMA synchronous=FULL")
-        if is_empty:
-            self._in_transaction(self._create)
-            _sync_directory(self.path.parent)
-        (verdict,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise self._damaged(str(verdict).replace("\n", " "))
-        self._load()
-
-    def _create(self) -> None:
-        for statement in _SCHEMA.split(";"):
-            self._connection.execute(statement)
-        self._connection.execute(f"PRAGMA application_id={_APPLICATION_ID}")
-        self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-    def _claim(self, cluster: str, node: NodeId) -> int:
-        kept = {key: unpack_value(str, value) for key, value in self._rows("meta")}
-        if kept.get("cluster", cluster) != cluster:
-            raise JournalForeign(
-                f"{self.path.parent} belongs to cluster {kept['cluster']!r}, not {cluster!r}: give "
-                f"another data directory, or that cluster's name"
-            )
-        if kept.get("node", node) != node:
-            raise JournalForeign(
-                f"{self.path.parent} belongs to node {kept['node']}, but its key is that of node "
-                f"{node}: restore the key, or move the data directory away and join as a new node"
-            )
-        starts = int(kept.get("starts", "0")) + 1
-
-        def note() -> None:
-            for key, value in (("cluster", cluster), ("node", node), ("starts", str(starts))):
-                self._put("meta", key, pack_value(value))
-
-        self._in_transaction(note)
-        return starts
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def _number(self, query: str) -> int:
-        (number,) = self._connection.execute(query).fetchone()
-        return int(number)
-
-    def _rows(self, table: str) -> list[tuple[str | int, bytes]]:
-        """Key and value of all rows by key; JournalDamaged unless all checksums are right."""
-        query = f"SELECT key, value, checksum FROM {table} ORDER BY key"
-        found = []
-        for key, value, checksum in self._connection.execute(query):
-            if type(value) is not bytes or _checksum(table, key, value) != checksum:
-                raise self._damaged(f"wrong checksum of row {key!r} in {table}")
-            found.append((key, value))
-        return found
-
-    def _batches(self) -> tuple[bytes, ...]:
-        query = "SELECT author, first, last, value, checksum FROM batches ORDER BY author, first"
-        found = []
-        for author, first, last, value, checksum in self._connection.execute(query):
-            if type(value) is not bytes or (
-                _checksum("batches", f"{author} {first} {last}", value) != checksum
-            ):
-                raise self._damaged(f"wrong checksum of batch {first} of {author!r}")
-            found.append(value)
-        return tuple(found)
-
-    def _load(self) -> Restored:
-        self._rows("meta")
-        hard_states = [unpack_value(HardState, value) for _, value in self._rows("hard_state")]
-        log = self._rows("log")
-        entries = tuple(unpack_value(LogEntry, value) for _, value in log)
-        for at, ((key, _), entry) in enumerate(zip(log, entries, strict=True)):
-            if not key == entry.index == entries[0].index + at:
-                raise self._damaged(f"log entry {entries[0].index + at} is missing")
-        members = [unpack_value(MemberRecord, value) for _, value in self._rows("members")]
-        hard_state = hard_states[0] if hard_states else HardState(0, NodeId(""))
-        snapshots = [unpack_value(Snapshot, value) for _, value in self._rows("snapshot")]
-        snapshot = snapshots[0] if snapshots else None
-        return Restored(hard_state, snapshot, entries, False, self._batches(), tuple(members))
-
-    # -- writing ---------------------------------------------------------------------------------
-
-    def _in_transaction(self, action: Callable[[], None]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            action()
-            self._connection.execute("COMMIT")
+            survey = self._examine(cluster)
+            if survey.damage:
+                self._replace(cluster, survey)
+                survey = self._examine(cluster)
+                assert not survey.damage
+            self._restored = survey.restored
+            self._start(cluster, survey)
         except BaseException:
-            if self._connection.in_transaction:  # some errors have rolled back already
-                self._connection.execute("ROLLBACK")
+            self._connection.close()
             raise
 
-    def _apply(self, writes: Iterable[tuple[Record, ...]]) -> None:
-        for records in writes:
-            for record in records:
-                match record:
-                    case HardState():
-                        self._put("hard_state", _HARD_STATE_KEY, pack_value(record))
-                    case AppendEntries():
-                        self._append(record.entries)
-                    case KeepSnapshot():
-                        self._put("snapshot", 0, pack_value(record.snapshot))
-                        bound = 2**62 if record.replace else record.keep_from
-                        self._connection.execute("DELETE FROM log WHERE key < ?", (bound,))
-                    case DropLog():
-                        self._connection.execute("DELETE FROM log")
-                        self._connection.execute("DELETE FROM snapshot")
-                    case KeepImpairment():
-                        pass
-                    case KeepBatch():
-                        self._keep_batch(record)
-                    case KeepMember():
-                        self._put("members", record.record.node, pack_value(record.record))
+    def _examine(self, cluster: str) -> Survey:
+        """What is in the file; a JournalError if it cannot be used at all."""
+        if _prepare(self._connection, self.path):
+            with _transaction(self._connection):
+                _create(self._connection, self._node, cluster)
+            write_ahead.sync_directory(self.path.parent)
+        meta = read_meta(self._connection)
+        if meta.keys() != {"cluster", "node", "starts"}:
+            raise JournalDamaged("meta is not complete")
+        _check_owner(self.path, meta, cluster, self._node)
+        survey = Survey(self._connection, self._node)
+        self._starts = int(meta["starts"])
+        if survey.extent is not None:
+            if survey.extent.starts != self._starts:
+                raise JournalDamaged(f"{self._starts} starts counted, {survey.extent.starts} made")
+            if survey.extent.number < self._witness.read():
+                missing = self._witness.read() - survey.extent.number
+                raise JournalDamaged(f"the last {missing} transactions are missing")
+        if not survey.damage and (fault := structure(self._connection)):
+            survey.lost_others.append(fault)
+        return survey
 
-    def _put(self, table: str, key: str | int, value: bytes) -> None:
-        self._connection.execute(
-            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",
-            (key, value, _checksum(table, key, value)),
+    def _start(self, cluster: str, survey: Survey) -> None:
+        """Count the start, and make the file ready for writing."""
+        assert survey.voting is not None
+        assert survey.extent is not None
+        connection = self._connection
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise JournalInUse(_LOCKED.format(self.path))
+        write_ahead.preallocate(self.path)
+        self.starts = self._starts + 1
+        extent = replace(survey.extent, starts=self.starts)
+        self._keeper = Keeper(connection, self._node, survey.voting, extent, survey.own)
+        with _transaction(connection):
+            self._keeper.put("meta", "starts", pack_value(str(self.starts)))
+            self._keeper.seal()
+        self._witness.note(self._keeper.extent.number)
+
+    # -- damage ------------------------------------------------------------------------------------
+
+    def _replace(self, cluster: str, survey: Survey) -> None:
+        """Put the damaged file aside and a new one with what is sound in its place."""
+        number = max(survey.extent.number if survey.extent else 0, self._witness.read())
+        draft = self._write_draft(cluster, survey, number)
+        aside = _put_aside(self.path)
+        self._connection.close()
+        for leftover in ("-wal", "-shm"):  # they would be taken for the new file's
+            self.path.with_name(FILE + leftover).unlink(missing_ok=True)
+        draft.replace(self.path)
+        write_ahead.sync_directory(self.path.parent)
+        self.damage = f"{survey.damage}; the damaged file is kept as {aside.name}"
+        self._connection = _connect(self.path)
+
+    def _write_draft(self, cluster: str, survey: Survey, number: int) -> Path:
+        draft = self.path.with_name(_DRAFT_FILE)
+        for leftover in ("", "-wal", "-shm"):
+            draft.with_name(draft.name + leftover).unlink(missing_ok=True)
+        with contextlib.closing(_connect(draft)) as connection:
+            _prepare(connection, draft)
+            with _transaction(connection):
+                _create(connection, self._node, cluster, self._starts, number)
+                extent = Extent(number, self._starts)
+                keeper = Keeper(connection, self._node, Voting(), extent, Own())
+                keeper.keep(_records_of(survey))
+                keeper.seal()
+        return draft
+
+
+def _records_of(survey: Survey) -> Iterable[Record]:
+    """What writes all that is sound once more."""
+    restored = survey.restored
+    yield KeepImpairment(restored.impaired)
+    yield restored.hard_state
+    if restored.snapshot is not None:
+        yield KeepSnapshot(restored.snapshot, restored.snapshot.index + 1, replace=True)
+    yield AppendEntries(restored.entries)
+    yield from survey.batches
+    for member in restored.members:
+        yield KeepMember(member)
+
+
+def _put_aside(path: Path) -> Path:
+    """Keep the file under another name; its new name."""
+    kept = sorted(
+        (int(each.suffix.removeprefix(".damaged-")), each)
+        for each in path.parent.glob(f"{path.name}.damaged-*")
+        if each.suffix.removeprefix(".damaged-").isdigit()
+    )
+    for _, old in kept[: max(0, len(kept) + 1 - DAMAGED_KEPT_MAX)]:
+        old.unlink()
+        write_ahead.log_of(old).unlink(missing_ok=True)
+    aside = path.with_name(f"{path.name}.damaged-{kept[-1][0] + 1 if kept else 1}")
+    for source, target in (
+        (path, aside),
+        (write_ahead.log_of(path), write_ahead.log_of(aside)),
+    ):
+        if not source.exists() or source.stat().st_size == 0:
+            continue
+        try:
+            os.link(source, target)
+        except OSError:  # a file system without links
+            shutil.copyfile(source, target)
+    return aside
+
+
+# -- sqlite ----------------------------------------------------------------------------------------
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit: transactions are begun and ended here, in so many words.
+    connection = sqlite3.connect(
+        path, _BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    connection.text_factory = lambda text: text.decode(errors="replace")  # judged by checksums
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> bool:
+    """Make sure that the file is a journal of this version, and set it up; whether it is new."""
+
+    def number(query: str) -> int:
+        (found,) = connection.execute(query).fetchone()
+        return int(found)
+
+    version = number("PRAGMA user_version")
+    is_ours = number("PRAGMA application_id") == APPLICATION_ID
+    tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master") if sql}
+    is_new = not tables and version == 0
+    if not is_ours and not is_new:
+        raise JournalDamaged("it is a database of another kind")
+    if version > SCHEMA_VERSION:
+        raise JournalNewer(
+            f"{path} has format {version}, this version knows up to {SCHEMA_VERSION}: "
+            f"use the version that wrote it, or a newer one"
+        )
+    if version < SCHEMA_VERSION and not is_new:
+        # Not converted: what its entries mean has changed, too.
+        raise JournalOlder(
+            f"{path} has format {version}, this version needs {SCHEMA_VERSION}: finish with the "
+            f"version that wrote it, or move the data directory away and join as a new node"
+        )
+    if not is_new and tables != set(SCHEMA):
+        raise JournalDamaged("its tables are not those of a journal")
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise JournalUnwritable(
+            f"{path} cannot have a write-ahead log: use a data directory on a local disk"
+        )
+    for pragma in (
+        "synchronous=FULL",
+        "wal_autocheckpoint=0",  # a commit waits for nothing but its own fsync
+        f"journal_size_limit={write_ahead.SIZE}",  # what a large snapshot needs is given back
+        "secure_delete=OFF",  # nothing here is secret from whoever may read the file
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+    return is_new
+
+
+def _create(
+    connection: sqlite3.Connection, node: NodeId, cluster: str, starts: int = 0, number: int = 0
+) -> None:
+    """A journal without records."""
+    for statement in SCHEMA:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    keeper = Keeper(connection, node, Voting(), Extent(number, starts), Own())
+    for key, value in (("cluster", cluster), ("node", node), ("starts", str(starts))):
+        keeper.put("meta", key, pack_value(value))
+    keeper.create()
+    keeper.seal()
+
+
+def _check_owner(path: Path, meta: dict[str, str], cluster: str, node: NodeId) -> None:
+    if meta["cluster"] != cluster:
+        raise JournalForeign(
+            f"{path.parent} belongs to cluster {meta['cluster']!r}, not {cluster!r}: give another "
+            f"data directory, or that cluster's name"
+        )
+    if meta["node"] != node:
+        raise JournalForeign(
+            f"{path.parent} belongs to node {meta['node']}, but its key is that of node {node}: "
+            f"restore the key, or move the data directory away and join as a new node"
         )
 
-    def _append(self, entries: tuple[LogEntry, ...]) -> None:
-        if not entries:
-            return
-        first = entries[0].index
-        assert [entry.index for entry in entries] == list(range(first, first + len(entries)))
-        self._connection.execute("DELETE FROM log WHERE key >= ?", (first,))
-        rows = [(entry.index, pack_value(entry)) for entry in entries]
-        self._connection.executemany(
-            "INSERT INTO log VALUES (?, ?, ?)",
-            [(index, value, _checksum("log", index, value)) for index, value in rows],
-        )
 
-    def _keep_batch(self, batch: KeepBatch) -> None:
-        key = f"{batch.author} {batch.first} {batch.last}"
-        checksum = _checksum("batches", key, batch.encoded)
-        self._connection.execute(
-            "INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?, ?)",
-            (batch.author, batch.first, batch.last, batch.encoded, checksum),
-        )
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # some errors have rolled back already
+            with contextlib.suppress(sqlite3.Error):  # the first error says more
+                connection.execute("ROLLBACK")
+        raise
 
 
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
+    """What sqlite3 and the system complain of becomes a JournalError that names the file."""
+    try:
+        yield
+    except JournalDamaged as fault:
+        raise JournalDamaged(_DAMAGED.format(path, fault)) from None
+    except sqlite3.Error as fault:
+        raise _as_journal_error(path, fault) from None
+    except UnicodeDecodeError as fault:  # in names that sqlite3 itself decodes
+        raise JournalDamaged(_DAMAGED.format(path, fault)) from None
+    except OSError as fault:
+        raise JournalUnwritable(_UNWRITABLE.format(path, fault.strerror)) from None
+
+
+_DAMAGED = "{} is damaged ({}): move the data directory away and join again as a new node"
+_LOCKED = "{} is locked by another program: close it, then start again"
 _UNWRITABLE = (
+    "{} cannot be written ({}): make room, or give this user a data directory to write in, then "
+    "start again"
+)
+_UNREADABLE_CODES = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_FSTAT,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,  # what sqlite makes of EIO
+)
+_UNWRITABLE_CODES = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -301,14 +354,16 @@ _UNWRITABLE = (
 )
 
 
-def _checksum(table: str, key: str | int, value: bytes) -> int:
-    return zlib.crc32(value, zlib.crc32(f"{table} {key}\0".encode()))
-
-
-def _sync_directory(folder: Path) -> None:
-    """The name of a new file is durable only when its directory is (fsync(2))."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _as_journal_error(path: Path, fault: sqlite3.Error) -> JournalError:
+    extended = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    code = extended & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return JournalInUse(_LOCKED.format(path))
+    if extended in _UNREADABLE_CODES:
+        return JournalUnreadable(
+            f"{path} cannot be read ({fault}): what is in it may be sound: look after the disk, "
+            f"then start again"
+        )
+    if code in _UNWRITABLE_CODES:
+        return JournalUnwritable(_UNWRITABLE.format(path, fault))
+    return JournalDamaged(_DAMAGED.format(path, fault))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
@@ -118,7 +118,7 @@ class Runtime:
         self._request_numbers = count(1)
         self._commands: list[Command] = []  # for the next step, numbered on from `_command`
         self._command = 0
-        self._results: dict[int, asyncio.Future[int]] = {}
+        self._results: dict[int, asyncio.Future[int] | _Several] = {}
 
     def start(self) -> None:
         """Take the first step."""
@@ -133,11 +133,12 @@ class Runtime:
                 self.stopped.set_result(None)
             else:
                 self.stopped.set_exception(fault)
-        for waiting in (*self._requests.values(), *self._results.values()):
+        late = TimedOut("the node is stopping; the request may have happened")
+        for waiting in self._requests.values():
             if not waiting.done():
-                waiting.set_exception(
-                    TimedOut("the node is stopping; the request may have happened")
-                )
+                waiting.set_exception(late)
+        for number in [*self._results]:
+            self._answer(number, late)
 
     def _fail(self, fault: Exception) -> None:
         self.stop(fault)
@@ -162,11 +163,11 @@ class Runtime:
         answer: str = await self._ask(lambda number: Submitted(number, job))
         return answer
 
-    async def read(self, key: str, consistency: Consistency) -> Versioned | None:
-        """A register as it is, or was if LOCAL. Busy, NoLeader."""
-        answer: Versioned | None = await self._ask(
-            lambda number: ReadAsked(number, key, consistency)
-        )
+    def read(self, key: str, consistency: Consistency) -> asyncio.Future[Versioned | None]:
+        """A register as it is, or was if LOCAL. Busy, NoLeader; the peer always answers."""
+        number, answer = self._new_request()
+        answer.add_done_callback(lambda _: self._requests.pop(number))
+        self.deliver(ReadAsked(number, key, consistency))
         return answer
 
     async def transfer(self, to: NodeId) -> None:
@@ -178,12 +179,21 @@ class Runtime:
         answer: str = await self._ask(Rescued)
         return answer
 
-    async def _ask(self, event: Callable[[int], Event]) -> Any:
+    def _new_request(self) -> tuple[int, asyncio.Future[Any]]:
+        self._check_running()
         if len(self._requests) >= REQUESTS_MAX:
             raise Busy(f"{REQUESTS_MAX} requests wait here already; try again")
         number = next(self._request_numbers)
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._requests[number] = answer
+        return number, answer
+
+    def _check_running(self) -> None:
+        if self.stopped.done():
+            raise Busy("this node is stopping; ask another one")
+
+    async def _ask(self, event: Callable[[int], Event]) -> Any:
+        number, answer = self._new_request()
         self.deliver(event(number))
         try:
             async with asyncio.timeout(REPLY_TIMEOUT_S):
@@ -197,16 +207,32 @@ class Runtime:
         """Do something to a register, in the order of the calls: the future has the revision of the
         write, or one of `protocol.registers.Refusal`; or Busy and NoLeader (it did not happen), or
         TimedOut (it may have). Calls of one turn of the loop travel together."""
+        self._check(command)
+        result: asyncio.Future[int] = self._loop.create_future()
+        self._queue(command, result)
+        return result
+
+    def commands(self, commands: Sequence[Command]) -> asyncio.Future[list[int | QuorateError]]:
+        """The same for many: for each what its own future would have had."""
+        for command in commands:
+            self._check(command)
+        several = _Several(self._loop, len(commands), self._command + 1)
+        for command in commands:
+            self._queue(command, several)
+        return several.answer
+
+    def _check(self, command: Command) -> None:
+        self._check_running()
         fault = fault_of(command)
         if fault:
             raise NotPossible(fault)
+
+    def _queue(self, command: Command, waiting: asyncio.Future[int] | _Several) -> None:
         if not self._commands:
             self._schedule()
         self._commands.append(command)
-        result: asyncio.Future[int] = self._loop.create_future()
         self._command += 1
-        self._results[self._command] = result
-        return result
+        self._results[self._command] = waiting
 
     def leave(self) -> None:
         """Say goodbye to the team, then stop."""
@@ -284,9 +310,7 @@ class Runtime:
                     self._reply(effect.request, "", "", effect.value)
                 case Results():
                     for number, revision in enumerate(effect.results, effect.first):
-                        result = self._results.pop(number)
-                        if not result.done():
-                            result.set_result(revision)
+                        self._answer(number, revision)
                 case Refused():
                     self._refuse(effect)
 
@@ -313,11 +337,41 @@ class Runtime:
             waiting.set_result(answer)
 
     def _refuse(self, effect: Refused) -> None:
-        """Commands that were not done, or a read, by their numbers: the two are told apart by who
-        waits for one."""
+        """Commands or reads that were not done."""
+        fault = _ERRORS[effect.error](effect.detail)
         for number in range(effect.first, effect.first + effect.count):
-            result = self._results.pop(number, None) if effect.is_command else None
-            if result is None:
+            if effect.is_command:
+                self._answer(number, fault)
+            else:
                 self._reply(number, effect.error, effect.detail, None)
-            elif not result.done():
-                result.set_exception(_ERRORS[effect.error](effect.detail))
+
+    def _answer(self, number: int, result: int | QuorateError) -> None:
+        """A command's revision, or why there is none."""
+        waiting = self._results.pop(number)
+        if isinstance(waiting, _Several):
+            waiting.take(number, result)
+        elif not waiting.done():  # else the client has gone
+            if isinstance(result, int):
+                waiting.set_result(result)
+            else:
+                waiting.set_exception(result)
+
+
+class _Several:
+    """Commands that are answered together: those from the number `first` on."""
+
+    __slots__ = ("_first", "_missing", "_results", "answer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, count: int, first: int) -> None:
+        self.answer: asyncio.Future[list[int | QuorateError]] = loop.create_future()
+        self._first = first
+        self._missing = count
+        self._results: list[int | QuorateError] = [0] * count
+        if not count:
+            self.answer.set_result([])
+
+    def take(self, number: int, result: int | QuorateError) -> None:
+        self._results[number - self._first] = result
+        self._missing -= 1
+        if not self._missing and not self.answer.done():
+            self.answer.set_result(self._results)

@@ -89,9 +89,9 @@ class Consensus:
         self.spreading = Spreading(self.raft, config.raft, random)
         self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
         self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
+        self.summaries: dict[NodeId, tuple[Nanoseconds, Summary]] = {}  # the latest, and its time
         self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
         self._epoch = self.raft.log.configuration_at(self.raft.commit)[1].epoch
-        self._rescues: list[int] = []  # requests that wait for the new epoch
 
     def deadline(self) -> Nanoseconds | None:
         """The earliest of the machines' deadlines."""
@@ -151,8 +151,13 @@ class Consensus:
 
     def transfer(self, turn: Turn, request: int, to: NodeId) -> None:
         """The operator wants another leader."""
+        to = to or self._successor()
+        if not to and self.raft.leadership is not None:
+            detail = "no other voter has answered this leader yet"
+            turn.perform(Reply(request, ChangeRefused.__name__, detail))
+            return
         try:
-            self.raft.transfer(turn, to or self._successor())
+            self.raft.transfer(turn, to)
         except (NotLeader, ChangeRefused) as fault:
             turn.perform(Reply(request, type(fault).__name__, str(fault)))
         else:
@@ -168,10 +173,14 @@ class Consensus:
             detail = "this node leads a majority: there is nothing to rescue"
             turn.perform(Reply(request, "NotPossible", detail))
             return
+        if self.raft.hears_leader(turn.now):
+            detail = f"{self.raft.leader} leads, and this node hears it: there is nothing to rescue"
+            turn.perform(Reply(request, "NotPossible", detail))
+            return
         self.raft.rescue(turn)
         found = self.raft.configuration
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
-        self._rescues.append(request)  # answered when it is durable
+        turn.answer_durable(Reply(request, "", str(found.epoch)))
 
     def leave(self, turn: Turn) -> None:
         """This node will leave: another shall vote instead, and lead if it does."""
@@ -209,6 +218,7 @@ class Consensus:
             case MemberFailed() | MemberLeft():
                 self.raft.lose_leader(turn, fact.node)
                 self._logs.pop(fact.node, None)
+                self.summaries.pop(fact.node, None)
             case RoleChanged():
                 self._uncommitted.clear()
             case LeaderElected():
@@ -251,8 +261,6 @@ class Consensus:
         state = self.replicated
         if state.applied > self.raft.log.snapshot_index:
             self.raft.compact(turn, state.applied, state.image(), trailing=0)
-        while self._rescues:
-            turn.perform(Reply(self._rescues.pop(), "", str(self._epoch)))
 
     def _compact(self, turn: Turn) -> None:
         """Take a snapshot when enough has been applied since the last one."""
@@ -324,6 +332,10 @@ class Consensus:
         """Whether the node is known to follow this log, or none."""
         return self._logs.get(node) in (b"", self.raft.log.identity)
 
+    def log_of(self, node: NodeId) -> bytes | None:
+        """Which log the node follows, empty if none; None if that is not known."""
+        return self._logs.get(node)
+
     def _is_same_log(self, now: Nanoseconds, node: NodeId, log: bytes) -> bool:
         """Take note of which log the node follows: whether that is this node's, or either has none
         yet."""
@@ -334,9 +346,10 @@ class Consensus:
         return not own or not log or own == log
 
     def compare(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
-        """A node beyond the council asks for what it lacks. Where somebody follows another log, one
-        of the two gives way if nothing is lost with it. The answer is to whom this node should say
-        now what it follows."""
+        """A node that no leader sends anything to asks for what it lacks. Where somebody follows
+        another log, one of the two gives way if nothing is lost with it. The answer is to whom this
+        node should say now what it follows."""
+        self.summaries[sender] = (turn.now, message)
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
         # Who takes itself for a voter and hears of no leader may have been voted out meanwhile.

@@ -22,10 +22,15 @@ class Fact:
     mark: ClassVar[str] = "?"
 
     def __str__(self) -> str:
-        details = " ".join(
-            f"{field.name}={_plain(getattr(self, field.name))}" for field in fields(self)
-        )
-        return f"{self.mark} {type(self).__name__} {details}".rstrip()
+        kind = type(self)
+        names = _NAMES.get(kind)
+        if names is None:
+            names = _NAMES[kind] = tuple(field.name for field in fields(self))
+        details = " ".join([f"{name}={_plain(getattr(self, name))}" for name in names])
+        return f"{self.mark} {kind.__name__} {details}".rstrip()
+
+
+_NAMES: dict[type[Fact], tuple[str, ...]] = {}  # the fields of each kind; asking is slow
 
 
 def _plain(value: object) -> str:

@@ -46,6 +46,11 @@ class Gossip:
     def deadline(self) -> Nanoseconds:
         return self._tick_at
 
+    @property
+    def has_news(self) -> bool:
+        """Whether this step brought anything for `flush` to pass on."""
+        return bool(self._own or self._fresh)
+
     def write(self, turn: Turn, writes: Sequence[tuple[str, bytes]]) -> None:
         """Write values as this node; they go out when they are durable. Beyond the quota they are
         refused, and nobody hears of them: a lost claim or partial result costs time, no more."""
@@ -91,11 +96,6 @@ class Gossip:
         self._quiet_ticks += 1
         self._tick_at = turn.now + (self.config.quiet_tick_ns if quiet else self.config.tick_ns)
         return members[self.random.randrange(len(members))] if members else None
-
-    @property
-    def has_news(self) -> bool:
-        """Whether `flush` has something to do."""
-        return bool(self._own or self._fresh)
 
     def flush(self, turn: Turn, members: Sequence[NodeId]) -> None:
         """At the end of a step: pass on what it brought, as one message to each chosen member."""

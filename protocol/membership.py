@@ -22,6 +22,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import lru_cache
 from itertools import chain
 from math import ceil, log, log10
 from random import Random
@@ -112,7 +113,9 @@ def sign_record(identity: Identity, cluster: str, record: MemberRecord) -> Membe
     return replace(record, signature=identity.sign(_statement(cluster, record)))
 
 
+@lru_cache(maxsize=4_096)
 def _statement(cluster: str, record: MemberRecord) -> bytes:
+    """What is signed. Cached: the same few records come with many messages."""
     unsigned = codec.pack_value(replace(record, signature=b""))
     return b"quorate member\0" + cluster.encode() + b"\0" + unsigned
 
@@ -160,6 +163,7 @@ class Membership:
         self.own = sign_record(identity, cluster, record)
         self.seeds = tuple(seed for seed in seeds if seed not in record.endpoints)
         self._members: dict[NodeId, Member] = {}
+        self._alive: list[NodeId] | None = None  # what `alive` says, until somebody's state changes
         self._order: list[NodeId] = []  # the permutation being probed
         self._probes: dict[int, _Probing] = {}
         self._sequence = 0
@@ -190,12 +194,15 @@ class Membership:
 
     def alive(self) -> list[NodeId]:
         """The other nodes that are in the team and not held to have failed (suspects included:
-        they get the benefit of the doubt), in the order in which they became known."""
-        return [
-            node
-            for node, member in self._members.items()
-            if member.state in (State.ALIVE, State.SUSPECT)
-        ]
+        they get the benefit of the doubt), in the order in which they became known. The list
+        is the machine's own: nobody else changes it."""
+        if self._alive is None:
+            self._alive = [
+                node
+                for node, member in self._members.items()
+                if member.state in (State.ALIVE, State.SUSPECT)
+            ]
+        return self._alive
 
     def members(self) -> dict[NodeId, Member]:
         """Every other node ever known, whatever its state."""
@@ -219,6 +226,10 @@ class Membership:
     def healthy(self) -> list[NodeId]:
         """Those of `alive` that nobody suspects."""
         return [node for node, member in self._members.items() if member.state is State.ALIVE]
+
+    def silent_seeds(self) -> list[str]:
+        """Seed addresses that a call failed at."""
+        return [seed for seed in self.seeds if self._seed_faults.get(seed)]
 
     def endpoints_of(self, node: NodeId) -> tuple[str, ...]:
         member = self._members.get(node)
@@ -344,7 +355,7 @@ class Membership:
                 node = self._order.pop()
                 if self.state_of(node) in (State.ALIVE, State.SUSPECT):
                     return node
-            self._order = self.alive()
+            self._order = [*self.alive()]
             self.random.shuffle(self._order)
         return None
 
@@ -406,6 +417,7 @@ class Membership:
 
     def _suspect(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         member.state, member.since, member.accuser = State.SUSPECT, turn.now, accuser
+        self._alive = None
         turn.report(MemberSuspected(node, accuser))
         self._spread(self._rumor_of(node, member))
         self._set_timer(
@@ -421,6 +433,7 @@ class Membership:
 
     def _fail(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         member.state, member.since, member.accuser = State.FAILED, turn.now, accuser
+        self._alive = None
         turn.report(MemberFailed(node, accuser))
         self._spread(self._rumor_of(node, member))
 
@@ -525,6 +538,7 @@ class Membership:
         state = State.LEFT if record.left else State.ALIVE
         since = member.since if member is not None and was is state else turn.now
         self._members[node] = Member(record, state, since)
+        self._alive = None
         turn.persist(KeepMember(record))
         self._spread(record)
         if state is State.LEFT:

@@ -299,7 +299,9 @@ class Peer:
             return False
         if self.raft.leadership is not None:
             self.consensus.hand_over(turn)
-        is_free = not self.raft.is_voter and self.raft.log.configuration_index <= self.raft.commit
+        # Once a joint configuration is committed the new voters are on their own.
+        is_settled = self.raft.log.configuration_index <= self.raft.commit
+        is_free = is_settled and self.node not in self.raft.configuration.voters
         if not is_free and turn.now < self._leaving_until:
             return False
         self._leaving_until = None
@@ -408,9 +410,12 @@ class Peer:
         if turn.records or (turn.after and uncertain):
             self._persist_sequence = turn.sequence
             effects.append(Persist(turn.sequence, tuple(turn.records)))
-        for item in turn.after:
-            self._send(turn.now, item, effects)
-        effects.extend(Report(fact) for fact in turn.facts)
+        for late in turn.after:
+            if isinstance(late, tuple):
+                self._send(turn.now, late, effects)
+            else:
+                effects.append(late)
+        effects += map(Report, turn.facts)
         return effects
 
     def _send(self, now: Nanoseconds, item: Outgoing, effects: list[Effect]) -> None:

@@ -13,6 +13,7 @@ is told when it writes again).
 
 from __future__ import annotations
 
+import heapq
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -131,9 +132,13 @@ class Registers:
         """The value of a key; None if there is none."""
         return self._values.get(key)
 
-    def scan(self, prefix: str = "") -> list[tuple[str, Versioned]]:
-        """Keys that begin with `prefix`, sorted, with their values."""
-        return sorted(item for item in self._values.items() if item[0].startswith(prefix))
+    def scan(
+        self, prefix: str = "", after: str = "", count: int = KEYS_MAX
+    ) -> list[tuple[str, Versioned]]:
+        """The first `count` keys that begin with `prefix` and come after `after`, sorted, with
+        their values."""
+        keys = (key for key in self._values if key > after and key.startswith(prefix))
+        return [(key, self._values[key]) for key in heapq.nsmallest(count, keys)]
 
     # -- from the log ----------------------------------------------------------------------------
 

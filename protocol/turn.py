@@ -43,7 +43,7 @@ class Turn:
         self.sequence = sequence
         self.before: list[Outgoing | Invoke | Abort | Answer] = []
         self.records: list[Record] = []
-        self.after: list[Outgoing] = []
+        self.after: list[Outgoing | Answer] = []
         self.facts: list[Fact] = []
         self.committed: list[LogEntry | Snapshot] = []
         self.reads: list[tuple[object, int]] = []
@@ -70,6 +70,10 @@ class Turn:
     def perform(self, effect: Invoke | Abort | Answer) -> None:
         """Start or stop an agent, or answer a client."""
         self.before.append(effect)
+
+    def answer_durable(self, answer: Answer) -> None:
+        """Answer a client once everything persisted so far is durable."""
+        self.after.append(answer)
 
     def report(self, fact: Fact) -> None:
         """State what happened."""

@@ -4,7 +4,7 @@ input and answers each with a JSON line.
     {"op": "status"}                                    role, term, leader, applied
     {"op": "serial", "n": 500}                          one write after the other: latencies
     {"op": "pipe", "n": 100000, "window": 1000}         so many at a time: writes per second
-    {"op": "probe"} ... {"op": "probed", "since": t}    a write every 10 ms: when they were confirmed
+    {"op": "probe"} ... {"op": "probed", "since": t}    a write every 10 ms, and its times
     {"op": "cut", "to": [...], "from": [...]}           links that carry nothing any more
 
 The arguments are those of `python -m node.process`.

@@ -12,6 +12,7 @@ Nothing happens unless the test says so. Messages lie on `wire` as real frames o
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,8 +21,8 @@ from random import Random
 from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
-from protocol.configuration import Configuration
-from protocol.effects import HardState, Record, Restored
+from protocol.configuration import Change, ChangeKind, Configuration, Transition
+from protocol.effects import HardState, Record, Restored, Snapshot
 from protocol.errors import Busy, NotLeader
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
@@ -31,20 +32,54 @@ from protocol.messages import (
     LogEntry,
     OfLog,
     OfRaft,
+    SnapshotPart,
+    VoteRequest,
 )
 from protocol.raft import Raft
+from protocol.raft.leadership import Leadership
+from protocol.raft.progress import Progress
 from protocol.sim.disk import Disk
 from protocol.turn import Outgoing, Turn
 
 CONFIG = RaftConfig()
-MACHINE: type[Raft] = Raft  # a test of mutants puts another in its place
 STEPS_MAX = 20_000  # deliveries in one `settle`: more is a storm
 
 
-def voters_entry(voters: Iterable[str], index: int = 1, term: int = 1) -> LogEntry:
+def nodes(names: Iterable[str]) -> tuple[NodeId, ...]:
+    return tuple(NodeId(name) for name in names)
+
+
+def configuration(voters: str, outgoing: str = "", learners: str = "") -> Configuration:
+    return Configuration(nodes(voters), nodes(outgoing), nodes(learners))
+
+
+def voters_entry(voters: str | Configuration, index: int = 1, term: int = 1) -> LogEntry:
     """A log entry that holds a configuration."""
-    data = codec.pack_value(Configuration(tuple(NodeId(voter) for voter in voters)))
-    return LogEntry(index, term, EntryKind.VOTERS, data)
+    found = configuration(voters) if isinstance(voters, str) else voters
+    return LogEntry(index, term, EntryKind.VOTERS, codec.pack_value(found))
+
+
+def add(name: str) -> Change:
+    return Change(ChangeKind.ADD_VOTER, NodeId(name))
+
+
+def add_learner(name: str) -> Change:
+    return Change(ChangeKind.ADD_LEARNER, NodeId(name))
+
+
+def remove(name: str) -> Change:
+    return Change(ChangeKind.REMOVE, NodeId(name))
+
+
+def vote_request(
+    term: int,
+    last_index: int = 1,
+    last_term: int = 1,
+    pre: bool = False,
+    transfer: bool = False,
+    reach: int = 0,
+) -> VoteRequest:
+    return VoteRequest(term, last_index, last_term, pre, transfer, reach)
 
 
 def entry(index: int, term: int, data: bytes = b"") -> LogEntry:
@@ -57,6 +92,21 @@ def log_of(*terms: int, voters: str = "abc") -> tuple[LogEntry, ...]:
     first = voters_entry(voters, 1, terms[0])
     rest = (entry(at, term, b"%d/%d" % (at, term)) for at, term in enumerate(terms[1:], start=2))
     return (first, *rest)
+
+
+def a_snapshot(index: int = 5, term: int = 2, state: bytes = b"state" * 20) -> Snapshot:
+    """A snapshot as if of another node's log."""
+    return Snapshot(index, term, configuration("abc"), 1, bytes(16), bytes(8), state)
+
+
+def part_of(
+    snapshot: Snapshot, offset: int = 0, size: int = 10_000, term: int = 3, request: int = 1
+) -> SnapshotPart:
+    """The piece of it from `offset` on, as a leader of `term` sends it."""
+    data = codec.pack_value(snapshot)
+    digest = hashlib.sha256(data).digest()
+    piece = data[offset : offset + size]
+    return SnapshotPart(term, request, snapshot.index, digest, len(data), offset, piece)
 
 
 @dataclass(slots=True)
@@ -87,7 +137,8 @@ class Actor:
     persisted: int = 0
     writes: deque[tuple[int, tuple[Record, ...], list[Outgoing]]] = field(default_factory=deque)
     facts: list[Fact] = field(default_factory=list)
-    committed: list[LogEntry] = field(default_factory=list)
+    committed: list[LogEntry | Snapshot] = field(default_factory=list)
+    reads: list[tuple[object, int]] = field(default_factory=list)
 
 
 class Play:
@@ -120,17 +171,25 @@ class Play:
         return self.actors[name].raft
 
     def _machine(self, name: str, restored: Restored) -> Raft:
-        return MACHINE(NodeId(name), self.config, Random(name), restored, self.now)
+        return Raft(NodeId(name), self.config, Random(name), restored, self.now)
 
     # -- doing ---------------------------------------------------------------------------------
 
     def act(self, name: str, deed: Callable[[Turn], object]) -> Turn:
-        """Let a node take a turn, and perform what it asks for, in the promised order."""
+        """Let a node take a turn, and perform what it asks for, in the promised order; also if the
+        deed raises, like `Peer`."""
+        turn = Turn(self.now, self.now, self.actors[name].sequence + 1)
+        try:
+            deed(turn)
+        finally:
+            self._perform(name, turn)
+        return turn
+
+    def _perform(self, name: str, turn: Turn) -> None:
         actor = self.actors[name]
-        turn = Turn(self.now, self.now, actor.sequence + 1)
-        deed(turn)
         actor.facts += turn.facts
         actor.committed += turn.committed
+        actor.reads += turn.reads
         for item in turn.before:
             assert isinstance(item, tuple)
             self._post(name, item)
@@ -142,7 +201,6 @@ class Play:
         else:
             for item in turn.after:
                 self._post(name, item)
-        return turn
 
     def _post(self, sender: str, item: Outgoing) -> None:
         destination, _, message = item
@@ -235,21 +293,58 @@ class Play:
         self.act(name, deed)
         return indexes[0]
 
+    def change(self, name: str, *changes: Change, transition: Transition = Transition.AUTO) -> None:
+        """Begin a change of the configuration, or raise what the node raises."""
+        self.act(name, lambda turn: self[name].change(turn, changes, transition))
+
+    def transfer(self, name: str, to: str) -> None:
+        self.act(name, lambda turn: self[name].transfer(turn, NodeId(to)))
+
+    def read(self, name: str, context: object, lease: bool = False) -> None:
+        """Ask for a read; what may be answered is in `reads`."""
+        self.act(name, lambda turn: self[name].read_index(turn, context, lease))
+
+    def reads(self, name: str) -> list[tuple[object, int]]:
+        return self.actors[name].reads
+
+    def compact(self, name: str, index: int, state: bytes = b"state") -> None:
+        self.act(name, lambda turn: self[name].compact(turn, index, state))
+
     def crash(self, name: str) -> None:
         """The node stops and starts again with what its disk kept; its letters may still arrive."""
         actor = self.actors[name]
         self.actors[name] = Actor(self._machine(name, actor.disk.restored()), actor.disk)
 
-    def said(self, name: str) -> list[OfLog]:
+    def said(self, name: str, to: str = "") -> list[OfLog]:
         """What lies on the wire from a node."""
-        return [letter.message for letter in self.wire if letter.sender == name]
+        return [
+            letter.message
+            for letter in self.wire
+            if letter.sender == name and to in ("", letter.receiver)
+        ]
+
+    def reply(self, name: str) -> OfLog:
+        """What a node said last."""
+        return self.said(name)[-1]
+
+    def leadership(self, name: str) -> Leadership:
+        found = self[name].leadership
+        assert found is not None, f"{name} does not lead"
+        return found
+
+    def progress(self, leader: str, follower: str) -> Progress:
+        """What a leader knows of a follower."""
+        return self.leadership(leader).progress[NodeId(follower)]
 
     def terms(self, name: str) -> list[int]:
         """The terms in a node's log."""
         log = self[name].log
-        return [log.entry(index).term for index in range(1, log.last_index + 1)]
+        return [log.entry(index).term for index in range(log.first_index, log.last_index + 1)]
 
     def commands(self, name: str) -> list[bytes]:
         """The commands that a node knows to be committed."""
-        committed = self.actors[name].committed
-        return [entry.data for entry in committed if entry.kind is EntryKind.COMMAND]
+        return [
+            item.data
+            for item in self.actors[name].committed
+            if isinstance(item, LogEntry) and item.kind is EntryKind.COMMAND
+        ]

@@ -14,9 +14,9 @@ from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Failure, Submitted
 from protocol.facts import Fact
 from protocol.jobs import NO_USAGE, File, Job, Usage
-from protocol.messages import Message
 from protocol.sim.checkers import Checkers
 from protocol.sim.network import Network
+from protocol.sim.watch import Watcher
 from protocol.sim.world import Host, World
 
 Script = Callable[[Assignment], tuple[Nanoseconds, Completed | AgentFailed]]
@@ -52,16 +52,13 @@ class Scripted:
 
 
 @dataclass
-class Diary:
+class Diary(Watcher):
     """Every fact, when and where."""
 
     pages: list[tuple[Nanoseconds, int, Fact]] = field(default_factory=list)
 
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
         self.pages.append((at, host.number, fact))
-
-    def see_sent(self, host: Host, message: Message) -> None:
-        """Messages are not written down."""
 
     def of(self, kind: type[F]) -> list[tuple[Nanoseconds, int, F]]:
         return [(at, number, fact) for at, number, fact in self.pages if isinstance(fact, kind)]
@@ -78,7 +75,7 @@ class SmallWorld:
         self.world = World(seed, config or presets.local(), network, self.agents)
         self.checkers = Checkers()
         self.diary = Diary()
-        self.world.watchers += [self.checkers, self.diary]
+        self.world.watch(self.checkers, self.diary)
         for number in range(size):
             host = self.world.add_host(found=number == 0, expected=size)
             host.start()

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ import pytest
 from command_line import QUORATE, quorate
 from rich.console import Console
 
+from node.cli.agreement_verbs import lines_of
 from node.cli.progress import print_outcome, table_of
 from node.lab.cluster import Cluster
 from node.lab.outcome import Outcome
@@ -55,6 +57,17 @@ if TYPE_CHECKING:
         (["ps"], "there is no team in .quorate"),
         (["down"], "there is no team in .quorate"),
         (["submit", "mathutils_p05"], "there is no team in .quorate"),
+        (["status"], "there is no team in .quorate"),
+        (["transfer"], "there is no team in .quorate"),
+        (["register", "k"], "there is no team in .quorate"),
+        (["register", ""], "a key has at least one character"),
+        (["register", "k", "--set", "v", "--delete"], "exclude each other"),
+        (["register", "k", "--set", "v", "--expect", "x", "--absent"], "exclude each other"),
+        (["register", "k", "--expect", "x"], "conditions for --set"),
+        (["register", "k", "--delete", "--absent"], "conditions for --set"),
+        (["register", "k", "--set", "v", "--consistency", "local"], "is for reading"),
+        (["register", "k", "--consistency", "strong"], "'linearizable', 'lease', 'local'"),
+        (["rescue"], "--node says whose log shall be the team's"),
         (["ask", " "], "the question is empty"),
         (["ask", "What is love?"], "outside the simulated model's answer book"),
         (["node"], "the following arguments are required: --data-dir"),
@@ -117,7 +130,8 @@ def test_a_folder_that_is_only_tried_is_not_left_behind(tmp_path: Path) -> None:
 def test_help_names_every_verb(tmp_path: Path) -> None:
     done = quorate("--help", folder=tmp_path)
     assert done.returncode == 0
-    verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim"
+    verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, "
+    verbs += "check, status, register, transfer, rescue"
     for verb in verbs.split(", "):
         assert f"\n  {verb} " in done.stdout
 
@@ -198,6 +212,124 @@ def test_who_stops_reading_is_told_nothing_more(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+# -- the agreement ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A team's folder; its nodes run."""
+    folder = tmp_path_factory.mktemp("team")
+    try:
+        assert quorate("up", "-n", "3", "--speed", "50", folder=folder).returncode == 0
+        yield folder
+    finally:
+        quorate("down", folder=folder)
+
+
+def test_a_register_is_written_read_and_deleted(team: Path) -> None:
+    def register(*arguments: str) -> tuple[int, str, str]:
+        done = quorate("register", *arguments, folder=team)
+        return done.returncode, done.stdout, done.stderr
+
+    assert register("a/ü", "--set", "one", "--absent") == (0, "revision 1\n", "")
+    assert register("a/ü") == (0, "one", "")
+    unequal = "the value is not the expected one: nothing was changed\n"
+    assert register("a/ü", "--set", "two", "--absent") == (1, "", unequal)
+    assert register("a/ü", "--set", "two", "--expect", "three") == (1, "", unequal)
+    assert register("a/ü", "--set", "two", "--expect", "one")[0] == 0
+    code, said, _ = register("a/ü", "--json", "--consistency", "lease", "--node", "n2")
+    assert (code, json.loads(said)) == (0, {"key": "a/ü", "revision": 2, "value": "two"})
+    assert json.loads(register("a/ü", "--delete", "--json")[1]) == {"key": "a/ü", "revision": 3}
+    assert register("a/ü") == (1, "", "there is no such register\n")
+
+
+def test_the_status_is_told_by_the_leader(team: Path) -> None:
+    done = quorate("status", folder=team)
+    assert done.returncode == 0, done.stderr
+    leader = json.loads(quorate("status", "--json", folder=team).stdout)["leader_name"]
+    assert done.stdout.startswith(f"leader {leader} (term ")
+    assert f"{leader} (leads)" in done.stdout
+    other = next(name for name in ("n1", "n2", "n3") if name != leader)
+    one = json.loads(quorate("status", "--node", other, "--json", folder=team).stdout)
+    assert (one["name"], one["leader_name"]) == (other, leader)
+
+
+def test_leadership_goes_to_whom_it_is_given(team: Path) -> None:
+    leader = json.loads(quorate("status", "--json", folder=team).stdout)["leader_name"]
+    other = next(name for name in ("n1", "n2", "n3") if name != leader)
+    for _ in range(2):  # the second time there is nothing to do
+        assert quorate("transfer", other, folder=team).stdout == f"{other} leads\n"
+    assert json.loads(quorate("transfer", "--json", folder=team).stdout)["leader_name"] != other
+    done = quorate("transfer", "n9", folder=team)
+    assert (done.returncode, done.stderr) == (2, "error: this node knows no node 'n9'\n")
+
+
+def status_of(**said: object) -> dict[str, object]:
+    """A status as a node tells it, of three voters without a leader."""
+    return {
+        "name": "n1",
+        "term": 4,
+        "epoch": 0,
+        "role": "follower",
+        "leader": "",
+        "leader_name": "",
+        "why_no_leader": ["1 of 3 voters can vote", "no leader for 2.0 s"],
+        "voters": ["a", "b", "c"],
+        "changing_from": [],
+        "learners": [],
+        "names": {"a": "n1", "b": "n2", "c": "n3", "d": "n4"},
+        "commit": 9,
+        "applied": 9,
+        "first_index": 1,
+        "snapshot_index": 0,
+        "last_index": 10,
+        "progress": [],
+        "transferring_to": "",
+        "impaired": False,
+        "disk_waits_s": 0.0,
+        "registers": {"keys": 1, "revision": 2, "sessions": 3},
+        **said,
+    }
+
+
+def test_a_status_without_a_leader_says_why() -> None:
+    assert lines_of(status_of(impaired=True, disk_waits_s=3.5)) == [
+        "no leader (term 4, epoch 0), as n1 sees it:",
+        "  - 1 of 3 voters can vote",
+        "  - no leader for 2.0 s",
+        "voters    n1, n2, n3",
+        "log       1 to 10, committed 9, applied 9, snapshot 0",
+        "registers 1 key at revision 2, 3 sessions",
+        "n1: the journal has lost something; it does not vote",
+        "n1: the disk has not answered for 3.5 s",
+    ]
+
+
+def test_a_leaders_status_tells_how_far_the_others_are() -> None:
+    progress = [
+        {"node": "b", "pace": "snapshot", "lacks": 8, "silent_s": 0.1},
+        {"node": "c", "pace": "probe", "lacks": 0, "silent_s": 1.26},
+        {"node": "d", "pace": "replicate", "lacks": 2, "silent_s": 0.0},
+    ]
+    said = status_of(
+        why_no_leader=[],
+        leader="a",
+        leader_name="n1",
+        role="leader",
+        progress=progress,
+        learners=["d"],
+        changing_from=["a", "d"],
+        transferring_to="c",
+    )
+    assert lines_of(said)[:5] == [
+        "leader n1 (term 4, epoch 0)",
+        "handing over to n3",
+        "voters    n1 (leads), n2 (lacks 8 of the log, gets a snapshot), n3 (silent for 1.3 s)",
+        "outgoing  n1 (leads), n4 (lacks 2 of the log)",
+        "learners  n4 (lacks 2 of the log)",
+    ]
 
 
 # -- what a run shows ----------------------------------------------------------------------------

@@ -3,83 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
-import aiohttp
 import pytest
-from agent_setup import quick
 from aiohttp import web
 from ledger_hand import job, task
+from lone_node import ALLOWED, READ, TOKEN, ask, lone_node
 
-from node.agents.invocation import Invocations
 from node.doors import PACKED
-from node.doors.client import BODY_SIZE_MAX, ClientDoor
+from node.doors.client import BODY_SIZE_MAX
 from node.lab.door import Door, DoorError, Doors, route
 from node.links.listening import endpoint_of, listen_on
-from node.links.transport import Transport
-from node.links.trust import ClusterTrust
-from node.runtime import Runtime
-from node.telemetry import Telemetry
 from protocol import codec
-from protocol import config as presets
-from protocol.effects import Record, Restored
-from protocol.identity import Identity
 from protocol.jobs import Job
-from protocol.peer import Peer, PeerSettings
-
-TOKEN = "a token that nobody guesses"
-
-
-class Memory:
-    """A disk that never fails and never waits."""
-
-    def write(
-        self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
-    ) -> None:
-        asyncio.get_running_loop().call_soon(done, sequence)
 
 
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[str]:
-    """A whole node but for its links: a team of one."""
-    seed = b"d" * 32
-    identity = Identity(seed)
-    settings = PeerSettings("doors", "n1", ("Box.example:1",), found=True, seed="1")
-    peer = Peer(identity, settings, presets.local(), Restored(), 0)
-    telemetry = Telemetry(identity.node, "n1", tmp_path)
-    transport = Transport(ClusterTrust("doors", "s" * 16, seed), lambda event: None)
-    workers = Invocations(quick(tmp_path), lambda event: runtime.deliver(event))
-    runtime = Runtime(peer, transport, Memory(), workers, telemetry)
-    door = ClientDoor(runtime, transport, workers, telemetry, TOKEN)
-    listening = listen_on("127.0.0.1", 0)
-    await door.start(listening)
-    runtime.start()
-    yield endpoint_of(listening)
-    runtime.stop()
-    await workers.close()
-    await door.close()
-    telemetry.close()
-
-
-async def ask(
-    address: str, method: str, path: str, body: bytes = b"", **headers: str
-) -> tuple[int, dict[str, object]]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.request(
-            method, f"http://{address}{path}", data=io.BytesIO(body), headers=named
-        ) as response,
-    ):
-        return response.status, await response.json()
-
-
-ALLOWED = {"Authorization": f"Bearer {TOKEN}"}
-READ = {**ALLOWED, "Content_Type": "application/json"}
+    async with lone_node(tmp_path) as (address, _):
+        yield address
 
 
 # -- who may ask --------------------------------------------------------------------------------
@@ -136,7 +81,13 @@ async def test_a_node_is_asked_by_any_address_or_its_own_name(address: str, host
     assert (await ask(address, "GET", "/v1/status", Host=host, **ALLOWED))[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/prepare", "/v1/faults", "/v1/leave"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/v1/jobs", "/v1/prepare", "/v1/faults", "/v1/leave"),
+        *("/v1/registers", "/v1/transfer", "/v1/rescue"),
+    ],
+)
 async def test_what_a_form_of_a_page_could_send_is_not_read(address: str, path: str) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
         status, answer = await ask(address, "POST", path, b"{}", Content_Type=kind, **ALLOWED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -129,30 +130,47 @@ def test_random_bytes_raise_only_the_protocol_s_error(frame: bytes) -> None:
 def test_well_formed_nonsense_raises_only_the_protocol_s_error(body: Any) -> None:
     for number in (*codec.MESSAGES, 99):
         try:
-            codec.decode(msgpack.packb([codec.VERSION, number, body]))
+            codec.decode(_framed(msgpack.packb([codec.VERSION, number, body])))
         except RemoteProtocolError:
             continue
         assert number in codec.MESSAGES
 
 
+def _framed(packed: bytes) -> bytes:
+    return zlib.crc32(packed).to_bytes(codec.CHECKSUM_SIZE, "big") + packed
+
+
+def _damaged(frame: bytes, random: Random) -> bytes:
+    damaged = bytearray(frame)
+    at = random.randrange(len(damaged))
+    match random.randrange(3):
+        case 0:
+            damaged[at] ^= 1 << random.randrange(8)
+        case 1:
+            del damaged[at:]
+        case _:
+            damaged[at:at] = random.randbytes(3)
+    return bytes(damaged)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_damaged_frame_raises_only_the_protocol_s_error(kind: type[Any]) -> None:
-    """And what is decoded in spite of the damage is a message that can be encoded again."""
+def test_a_damaged_frame_is_refused(kind: type[Any]) -> None:
     random = Random(f"damage/{kind.__name__}")
     frame = codec.encode(example(kind))
+    for _ in range(MUTATIONS):
+        with pytest.raises(RemoteProtocolError):
+            codec.decode(_damaged(frame, random))
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_nonsense_under_a_good_checksum_raises_only_the_protocol_s_error(kind: type[Any]) -> None:
+    """And what is decoded in spite of the damage is a message that can be encoded again."""
+    random = Random(f"damage/{kind.__name__}")
+    packed = codec.encode(example(kind))[codec.CHECKSUM_SIZE :]
     refused = 0
     for _ in range(MUTATIONS):
-        damaged = bytearray(frame)
-        match random.randrange(3):
-            case 0:
-                damaged[random.randrange(len(damaged))] = random.randrange(256)
-            case 1:
-                del damaged[random.randrange(len(damaged)) :]
-            case _:
-                at = random.randrange(len(damaged))
-                damaged[at:at] = random.randbytes(3)
         try:
-            message = codec.decode(bytes(damaged))
+            message = codec.decode(_framed(_damaged(packed, random)))
         except RemoteProtocolError:
             refused += 1
         else:
@@ -160,10 +178,19 @@ def test_a_damaged_frame_raises_only_the_protocol_s_error(kind: type[Any]) -> No
     assert refused > 0
 
 
+def test_every_flipped_bit_is_noticed() -> None:
+    frame = codec.encode(example(messages.Summary))
+    for bit in range(8 * len(frame)):
+        flipped = bytearray(frame)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        with pytest.raises(RemoteProtocolError, match="damaged"):
+            codec.decode(bytes(flipped))
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_field_is_checked(kind: type[Any]) -> None:
     """No field takes a value of another type, and none may be missing or too many."""
-    version, number, body = msgpack.unpackb(codec.encode(example(kind)))
+    version, number, body = msgpack.unpackb(codec.encode(example(kind))[codec.CHECKSUM_SIZE :])
     for place in range(len(body)):
         for wrong in (None, -1, 2**63, 1.5, {1: 2}):
             changed = [*body[:place], wrong, *body[place + 1 :]]
@@ -180,17 +207,17 @@ def _decode_packed(value: Any) -> messages.Message:
         frame = msgpack.packb(value)
     except OverflowError:
         raise RemoteProtocolError("msgpack itself cannot say this") from None
-    return codec.decode(frame)
+    return codec.decode(_framed(frame))
 
 
 def test_another_version_is_refused_by_name() -> None:
-    frame = msgpack.packb([codec.VERSION + 1, 1, []])
+    frame = _framed(msgpack.packb([codec.VERSION + 1, 1, []]))
     with pytest.raises(RemoteProtocolError, match=f"protocol version {codec.VERSION + 1}"):
         codec.decode(frame)
 
 
 def test_true_is_not_one() -> None:
-    frame = msgpack.packb([codec.VERSION, True, [1, [], []]])
+    frame = _framed(msgpack.packb([codec.VERSION, True, [1, [], []]]))
     with pytest.raises(RemoteProtocolError):
         codec.decode(frame)
 
@@ -202,20 +229,23 @@ def test_a_frame_over_the_limit_is_not_looked_at() -> None:
 
 def test_a_deep_frame_does_not_exhaust_the_stack() -> None:
     with pytest.raises(RemoteProtocolError):
-        codec.decode(b"\x91" * 100_000)
+        codec.decode(_framed(b"\x91" * 100_000))
 
 
 def test_an_unhashable_map_key_is_refused() -> None:
     with pytest.raises(RemoteProtocolError):
-        codec.decode(b"\x93\x01\x0c\x92\x81\x91\x01\x02\xc2")
+        codec.decode(_framed(b"\x93\x03\x0c\x92\x81\x91\x01\x02\xc2"))
 
 
 def test_the_frame_of_a_message_is_stable() -> None:
     """The wire format: whoever changes it raises VERSION."""
     reply = messages.Agreement(b"log", messages.VoteReply(3, 2, True, False))
-    assert codec.encode(reply).hex() == "93031492c4036c6f679201940302c3c2"
+    assert codec.encode(reply).hex() == "2e952cf393031492c4036c6f679201940302c3c2"
     rumor = messages.Rumor(NodeId("n"), 1, 2, NodeId("m"), False)
-    assert codec.encode(messages.Probe(1, (), (rumor,))).hex() == "9303019301909195a16e0102a16dc2"
+    assert (
+        codec.encode(messages.Probe(1, (), (rumor,))).hex()
+        == "f59ec7f39303019301909195a16e0102a16dc2"
+    )
 
 
 def test_a_type_without_a_form_is_a_bug() -> None:
@@ -241,6 +271,4 @@ def test_what_would_not_be_decoded_does_not_pack(note: FailNote) -> None:
 def test_a_frame_over_the_limit_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "FRAME_SIZE_MAX", 20)
     with pytest.raises(ValueError, match="limit is 20"):
-        codec.encode(
-            messages.Agreement(b"", messages.Propose(messages.EntryKind.COMMAND, bytes(30), 0))
-        )
+        codec.encode(messages.Agreement(b"", messages.Propose(bytes(30), 0)))

@@ -4,75 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import tracemalloc
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from node import journal as journal_module
-from node.database import (
+from node.database import Database
+from node.journal import Journal
+from node.journal_file import (
     FILE,
     JournalDamaged,
-    JournalError,
     JournalForeign,
     JournalInUse,
     JournalNewer,
+    JournalOlder,
     JournalUnwritable,
 )
-from node.journal import Journal
-from protocol.effects import AppendEntries, HardState, KeepBatch, KeepMember, Record, Restored
+from protocol.effects import (
+    AppendEntries,
+    DropLog,
+    HardState,
+    KeepBatch,
+    KeepImpairment,
+    KeepMember,
+    KeepSnapshot,
+    Record,
+    Restored,
+)
 from protocol.errors import Busy
 from protocol.identity import Identity, NodeId
-from protocol.messages import EntryKind, LogEntry, MemberRecord
-
-CLUSTER = "test"
-NODE = Identity(bytes(32)).node
-WAIT_S = 10.0
-
-
-@contextmanager
-def opened(data_dir: Path, cluster: str = CLUSTER, node: NodeId = NODE) -> Iterator[Journal]:
-    journal = Journal.open(data_dir, cluster, node)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
-def entry(index: int, term: int = 1, data: bytes = b"data") -> LogEntry:
-    return LogEntry(index, term, EntryKind.COMMAND, data)
-
-
-def member(number: int, incarnation: int = 0) -> MemberRecord:
-    key = Identity(bytes([number]) * 32).public_key
-    return MemberRecord(key, "n", ("h:1",), 1, incarnation, False, (("a", "b"),), bytes(64))
-
-
-async def written(journal: Journal, *writes: tuple[Record, ...], first: int = 1) -> list[int]:
-    """Write each and wait for the last; the sequences with which `done` was called."""
-    loop = asyncio.get_running_loop()
-    confirmed: list[int] = []
-    last = loop.create_future()
-
-    def done(sequence: int) -> None:
-        confirmed.append(sequence)
-        if sequence == first + len(writes) - 1:
-            last.set_result(None)
-
-    for sequence, records in enumerate(writes, first):
-        journal.write(sequence, records, done)
-    async with asyncio.timeout(WAIT_S):
-        await last
-    return confirmed
-
+from tests.journal_hand import (
+    CLUSTER,
+    NODE,
+    WAIT_S,
+    batch,
+    change,
+    entries,
+    entry,
+    member,
+    opened,
+    snapshot,
+    written,
+)
 
 # -- keeping ---------------------------------------------------------------------------------
 
@@ -84,7 +62,7 @@ async def test_every_kind_of_record_is_there_after_reopening(tmp_path: Path) -> 
         await written(
             journal,
             (HardState(1, NODE), AppendEntries((entry(1), entry(2)))),
-            (KeepBatch(author, 3, 9, b"b3"), KeepBatch(author, 1, 2, b"b1")),
+            (KeepBatch(author, 1, 2, b"b1"), KeepBatch(author, 3, 9, b"b3")),
             (KeepBatch(other, 1, 1, b"a1"), KeepMember(member(1)), KeepMember(member(1, 5))),
             (HardState(2, NodeId("")), KeepBatch(author, 10, 10, b"b10"), KeepMember(member(2))),
         )
@@ -107,6 +85,137 @@ async def test_an_append_replaces_everything_at_or_above_its_first_index(tmp_pat
     with opened(tmp_path) as journal:
         terms = [(each.index, each.term) for each in journal.load().entries]
     assert terms == [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)]
+
+
+async def test_a_snapshot_takes_the_place_of_the_entries_below_and_of_the_one_before(
+    tmp_path: Path,
+) -> None:
+    with opened(tmp_path) as journal:
+        await written(
+            journal,
+            (AppendEntries(entries(1, 20)),),
+            (KeepSnapshot(snapshot(8, b"eight"), 5, replace=False),),
+            (AppendEntries(entries(21, 30)), KeepSnapshot(snapshot(25, b"x" * 9), 22, False)),
+        )
+    with opened(tmp_path) as journal:
+        kept = journal.load()
+        assert kept == Restored(snapshot=snapshot(25, b"x" * 9), entries=entries(22, 30))
+        await written(journal, (AppendEntries(entries(31, 32)),))
+    with opened(tmp_path) as journal:
+        assert journal.load().entries == entries(22, 32)
+        assert not journal.damage
+
+
+async def test_the_log_goes_on_after_a_snapshot_of_all_of_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        await written(
+            journal,
+            (AppendEntries(entries(1, 9)), KeepSnapshot(snapshot(9), 10, replace=False)),
+            (KeepSnapshot(snapshot(9), 10, replace=False),),
+        )
+    with opened(tmp_path) as journal:
+        assert journal.load() == Restored(snapshot=snapshot(9))
+        await written(journal, (AppendEntries(entries(10, 11)),))
+    with opened(tmp_path) as journal:
+        assert journal.load() == Restored(snapshot=snapshot(9), entries=entries(10, 11))
+
+
+async def test_a_snapshot_from_elsewhere_takes_the_place_of_the_whole_log(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        await written(
+            journal,
+            (AppendEntries(entries(1, 20)), KeepSnapshot(snapshot(100, b""), 101, replace=True)),
+        )
+    with opened(tmp_path) as journal:
+        assert journal.load() == Restored(snapshot=snapshot(100, b""))
+        await written(journal, (AppendEntries(entries(101, 101, 4)),))
+    with opened(tmp_path) as journal:
+        assert journal.load().entries == entries(101, 101, 4)
+
+
+async def test_another_log_begins_where_one_was_dropped(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        await written(
+            journal,
+            (HardState(7, NODE), KeepSnapshot(snapshot(100), 101, replace=True)),
+            (AppendEntries(entries(101, 110)), DropLog(), AppendEntries(entries(1, 3, 9))),
+        )
+    with opened(tmp_path) as journal:
+        assert journal.load() == Restored(HardState(7, NODE), None, entries(1, 3, 9))
+
+
+async def test_entries_may_be_replaced_from_below_the_lowest_that_is_kept(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        await written(
+            journal,
+            (KeepSnapshot(snapshot(100), 101, replace=True), AppendEntries(entries(101, 110))),
+            (AppendEntries(entries(101, 102, 2)),),
+            (AppendEntries(entries(99, 104, 3)),),
+        )
+    with opened(tmp_path) as journal:
+        assert journal.load().entries == entries(99, 104, 3)
+
+
+async def test_impairment_lasts_until_it_is_lifted(tmp_path: Path) -> None:
+    for impaired in (True, False):
+        with opened(tmp_path) as journal:
+            await written(journal, (KeepImpairment(impaired), HardState(2, NODE)))
+        for _ in range(2):
+            with opened(tmp_path) as journal:
+                assert journal.load() == Restored(HardState(2, NODE), impaired=impaired)
+
+
+@pytest.mark.parametrize(
+    "gap",
+    [
+        AppendEntries(entries(4, 4)),
+        AppendEntries((entry(3), entry(5))),
+        KeepSnapshot(snapshot(9), 10, replace=False),
+        KeepSnapshot(snapshot(2), 4, replace=False),
+        batch(3, 3),
+    ],
+    ids=lambda record: type(record).__name__,
+)
+def test_a_gap_is_never_written(tmp_path: Path, gap: Record) -> None:
+    database = Database(tmp_path, CLUSTER, NODE)
+    database.write([(AppendEntries(entries(1, 2)), batch(1, 1))])
+    with pytest.raises(AssertionError):
+        database.write([(HardState(9, NODE), gap)])
+    database.close()
+    with opened(tmp_path) as journal:
+        assert journal.load() == Restored(entries=entries(1, 2), batches=(batch(1, 1).encoded,))
+
+
+async def test_a_large_state_is_in_memory_once(tmp_path: Path) -> None:
+    state = bytes(range(256)) * (128 * 1024) + b"end"
+    kept = snapshot(4, state)
+    with opened(tmp_path) as journal:
+        tracemalloc.start()
+        try:
+            await written(journal, (KeepSnapshot(kept, 5, replace=True),))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < len(state) / 4
+    tracemalloc.start()
+    try:
+        with opened(tmp_path) as journal:
+            restored = journal.load()
+            assert restored.snapshot == kept
+            now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert now < len(state) * 1.1
+    assert peak < len(state) * 1.5
+
+
+async def test_what_a_large_snapshot_needed_is_given_back(tmp_path: Path) -> None:
+    with opened(tmp_path) as journal:
+        await written(journal, (KeepSnapshot(snapshot(4, bytes(20_000_000)), 5, True),))
+        for sequence in range(2, 6):
+            await written(journal, (HardState(sequence, NODE),), first=sequence)
+        log = tmp_path / f"{FILE}-wal"
+        assert log.stat().st_size <= journal_module.FOLD_SIZE_MAX * 2
 
 
 def test_starts_count_every_opening(tmp_path: Path) -> None:
@@ -173,14 +282,19 @@ async def test_a_full_backlog_is_refused_and_may_be_tried_again(
                 journal.write(accepted + 1, (HardState(accepted, NODE),), lambda sequence: None)
                 accepted += 1
 
+        assert journal.status().waiting_s == 0
         with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as blocker:
             blocker.execute("BEGIN IMMEDIATE")  # a disk that does not answer
             with pytest.raises(Busy, match="wait for the disk"):
                 write_without_end()
+            waits = journal.status()
+            assert waits.waiting >= 10
+            assert 0 < waits.waiting_s < journal.status().waiting_s
             blocker.execute("ROLLBACK")
         assert 10 <= accepted < 1_000
         monkeypatch.undo()
         assert (await written(journal, (HardState(7, NODE),), first=accepted + 1))[-1] > accepted
+        assert journal.status().waiting_s == 0
     with opened(tmp_path) as journal:
         assert journal.load().hard_state.term == 7
 
@@ -190,8 +304,9 @@ async def test_a_failed_write_is_never_confirmed_and_nothing_is_written_after(
 ) -> None:
     journal = Journal.open(tmp_path, CLUSTER, NODE)
     await written(journal, (HardState(1, NODE),))
-    pages = journal._database._number("PRAGMA page_count")
-    journal._database._number(f"PRAGMA max_page_count={pages}")  # a full disk
+    connection = journal._database._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count={pages}").fetchone()  # a full disk
     told = asyncio.get_running_loop().create_future()
     journal.on_failure = told.set_result
     confirmed: list[int] = []
@@ -209,51 +324,6 @@ async def test_a_failed_write_is_never_confirmed_and_nothing_is_written_after(
     assert confirmed == []
     with opened(tmp_path) as again:
         assert again.load() == Restored(hard_state=HardState(1, NODE))
-
-
-WRITER_PROCESS = """
-    import asyncio, sys
-    from pathlib import Path
-    from node.journal import Journal
-    from protocol.effects import AppendEntries, HardState
-    from protocol.identity import Identity, NodeId
-    from protocol.messages import EntryKind, LogEntry
-
-    async def main():
-        journal = Journal.open(Path(sys.argv[1]), "test", Identity(bytes(32)).node)
-        at = confirmed = len(journal.load().entries)
-        def done(sequence):
-            nonlocal confirmed
-            confirmed = sequence
-            sys.stdout.write(f"{sequence}\\n")
-            sys.stdout.flush()
-        while True:
-            if at - confirmed < 100:
-                at += 1
-                entry = LogEntry(at, 1, EntryKind.COMMAND, bytes(at % 5000))
-                journal.write(at, (HardState(at, NodeId("")), AppendEntries((entry,))), done)
-            await asyncio.sleep(0)
-
-    asyncio.run(main())
-"""
-
-
-def test_kill_minus_nine_never_loses_what_was_confirmed(tmp_path: Path) -> None:
-    moments = random.Random(1)
-    program = textwrap.dedent(WRITER_PROCESS)
-    for _ in range(5):
-        command = [sys.executable, "-c", program, str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
-            lines = [process.stdout.readline() for _ in range(moments.randint(1, 40))]
-            process.kill()
-            lines += process.stdout.readlines()
-            # A line that the kill cut short is a shorter number, so it asks for less.
-            confirmed = max(int(line) for line in lines if line.strip())
-        with opened(tmp_path) as journal:
-            kept = journal.load()
-            assert len(kept.entries) >= confirmed > 0
-            assert kept.hard_state.term == len(kept.entries)
 
 
 # -- refusing --------------------------------------------------------------------------------
@@ -286,9 +356,16 @@ def test_a_directory_in_use_is_refused_with_the_process(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
-    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as database:
-        database.execute("PRAGMA user_version=99")
-    with pytest.raises(JournalNewer, match="format 99, this version knows up to 1"):
+    change(tmp_path, "PRAGMA user_version=99")
+    with pytest.raises(JournalNewer, match="format 99, this version knows up to 2"):
+        Journal.open(tmp_path, CLUSTER, NODE)
+
+
+def test_an_older_format_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    change(tmp_path, "PRAGMA user_version=1")
+    with pytest.raises(JournalOlder, match="format 1, this version needs 2: finish with"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 
@@ -305,66 +382,6 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         database.execute("CREATE TABLE bookmarks(url TEXT)")
     with pytest.raises(JournalDamaged, match="another kind"):
         Journal.open(tmp_path, CLUSTER, NODE)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE log SET value = x'00' WHERE key = 2",
-        "UPDATE log SET value = (SELECT value FROM log WHERE key = 1) WHERE key = 2",
-        "UPDATE log SET value = NULL WHERE key = 2",
-        "DELETE FROM log WHERE key = 2",
-        "UPDATE batches SET last = last + 1",
-        "UPDATE members SET checksum = checksum + 1",
-        "UPDATE hard_state SET value = x'920000'",
-        "UPDATE meta SET value = x'a139' WHERE key = 'starts'",
-        "DROP TABLE members",
-    ],
-)
-async def test_a_changed_row_is_refused_at_opening(tmp_path: Path, change: str) -> None:
-    await fill(tmp_path)
-    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as database:
-        database.execute(change)
-    with pytest.raises(JournalDamaged, match=r"journal\.db is damaged .*join again"):
-        Journal.open(tmp_path, CLUSTER, NODE)
-
-
-async def fill(data_dir: Path) -> Restored:
-    with opened(data_dir) as journal:
-        await written(
-            journal,
-            (HardState(3, NODE), KeepMember(member(1)), KeepMember(member(2))),
-            (
-                AppendEntries(
-                    tuple(entry(index, 3, bytes([index]) * 700) for index in range(1, 40))
-                ),
-            ),
-            tuple(KeepBatch(NODE, at, at, bytes([at]) * 3_000) for at in range(1, 10)),
-        )
-    with opened(data_dir) as journal:
-        return journal.load()
-
-
-async def test_flipped_bytes_are_refused_or_harmless(tmp_path: Path) -> None:
-    whole = await fill(tmp_path / "whole")
-    content = (tmp_path / "whole" / FILE).read_bytes()
-    places = random.Random(2)
-    refused: list[str] = []
-    for at in [*range(16, 100, 4), *(places.randrange(len(content)) for _ in range(150))]:
-        folder = tmp_path / "flipped"
-        folder.mkdir()
-        flipped = bytearray(content)
-        flipped[at] ^= 0xFF
-        (folder / FILE).write_bytes(flipped)
-        try:
-            with opened(folder) as journal:
-                assert journal.load() == whole, at
-                assert journal.starts == 3
-        except JournalError as error:
-            refused.append(str(error))
-        shutil.rmtree(folder)
-    assert len(refused) > 75
-    assert not [message for message in refused if "\n" in message]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

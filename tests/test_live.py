@@ -12,8 +12,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import quorate
@@ -166,6 +167,65 @@ def test_up_outlives_its_terminal_and_down_stops_exactly_what_it_started(tmp_pat
         bystander.wait()
 
 
+async def status_where(team: Cluster, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The first status of any node for which something holds."""
+    async with asyncio.timeout(60):
+        while True:
+            for status in await team.doors().gather("/v1/status"):
+                if status and holds(status):
+                    return dict(status)
+            await asyncio.sleep(0.05)
+
+
+async def test_a_leader_hands_over_and_another_leaves_in_good_order(team: Cluster) -> None:
+    first = await status_where(team, lambda s: s["role"] == "leader" and len(s["voters"]) == 3)
+    entry = {node.name: node for node in team.nodes}
+    other = next(name for name in entry if name != first["name"])
+    async with team.door(entry[first["name"]]) as door:
+        assert (await door.post("/v1/transfer", {"to": other}))["leader_name"] == other
+        assert (await door.put("/v1/registers/k", b"v"))["revision"] == 1
+    async with team.door(entry[other]) as door:
+        await door.post("/v1/leave", {})
+    rest = await status_where(
+        team, lambda s: s["role"] == "leader" and s["name"] != other and len(s["voters"]) == 1
+    )
+    assert rest["why_no_leader"] == []
+    async with team.door(entry[rest["name"]]) as door:
+        assert await door.get_bytes("/v1/registers/k") == b"v"
+    log = (team.data_dir(entry[other]) / "node.log").read_text()
+    assert "TransferBegan" in log, "who left led, and handed over first"
+
+
+def test_a_team_that_lost_its_majority_is_rescued_from_one_node(tmp_path: Path) -> None:
+    def told(*arguments: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(quorate(*arguments, "--json", folder=tmp_path).stdout)
+        return found
+
+    try:
+        nodes = told("up", "-n", "3", "--speed", "50")["nodes"]
+        assert quorate("register", "k", "--set", "v", folder=tmp_path).stdout == "revision 1\n"
+        assert "leader n" in quorate("status", folder=tmp_path).stdout
+        assert quorate("rescue", "--node", "n3", "--yes", folder=tmp_path).returncode == 1
+        for node in nodes[:2]:
+            os.kill(node["pid"], signal.SIGKILL)
+        while not any("can vote, and it takes 2" in why for why in told("status")["why_no_leader"]):
+            time.sleep(0.05)
+        done = quorate("status", folder=tmp_path)
+        assert (done.returncode, "no leader" in done.stdout) == (1, True)
+        assert "n1 and n2 failed" in done.stdout
+        done = quorate("rescue", "--node", "n3", folder=tmp_path)
+        assert (done.returncode, "--confirm" in done.stderr) == (2, True), "nobody confirmed it"
+        assert quorate("rescue", "--node", "n3", "--yes", folder=tmp_path).returncode == 0
+        assert quorate("register", "k", folder=tmp_path).stdout == "v"
+        assert quorate("up", folder=tmp_path).returncode == 0
+        while len(told("status")["voters"]) < 3:
+            time.sleep(0.05)
+        assert told("status")["epoch"] == 1
+        assert quorate("register", "k", "--node", "n1", folder=tmp_path).stdout == "v"
+    finally:
+        quorate("down", folder=tmp_path)
+
+
 # -- one node, told something impossible ---------------------------------------------------------
 
 
@@ -218,7 +278,7 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None
     with contextlib.closing(sqlite3.connect(journal)) as database:
         database.execute("pragma wal_checkpoint(truncate)")
     content = bytearray(journal.read_bytes())
-    content[len(content) // 2 :] = os.urandom(len(content) - len(content) // 2)
+    content[4096:] = os.urandom(len(content) - 4096)  # all but the first page
     journal.write_bytes(content)
     errors = refused(start_node(tmp_path, "--found"))
     assert "journal.db" in errors

@@ -13,77 +13,146 @@ import ledger_hand
 import member_hand
 import mutants
 import pytest
-import raft_hand
+import raft_mutants
 import test_gossip
 import test_ledger
 import test_membership
-import test_raft
-import test_raft_change
+import test_raft_disk
+import test_raft_elections
+import test_raft_figure2
+import test_raft_figure13
+import test_raft_flow
+import test_raft_joint
+import test_raft_leaders
+import test_raft_lessons
+import test_raft_membership
+import test_raft_office
+import test_raft_reads
+import test_raft_snapshots
+import test_raft_storm
 import test_store
 
 import protocol.peer
-from protocol.configuration import Configuration
+import protocol.replicated
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
-from protocol.raft import Raft
 from protocol.sim.scenario import Verdict, simulate
 
-Test = Callable[[], object]
+Test = Callable[..., object]
 
-RAFT_RULES: list[tuple[type[Raft], Test]] = [
-    (mutants.VoteForgotten, test_raft.test_a_vote_survives_a_crash),
-    (mutants.VotesTwice, test_raft.test_follower_grants_one_vote_per_term),
+RAFT_RULES: list[tuple[str, Test]] = [
+    ("VoteForgotten", test_raft_figure2.test_a_vote_survives_a_crash),
+    ("VotesTwice", test_raft_figure2.test_follower_grants_one_vote_per_term),
     (
-        mutants.VotesForAnyLog,
-        partial(test_raft.test_only_an_up_to_date_candidate_gets_a_vote, 9, 1, False),
+        "VotesForAnyLog",
+        partial(test_raft_figure2.test_only_an_up_to_date_candidate_gets_a_vote, 9, 1, False),
+    ),
+    ("SkipsPreVote", test_raft_elections.test_a_node_that_was_cut_off_does_not_disturb_the_team),
+    ("NeverSticks", test_raft_office.test_whoever_hears_a_leader_refuses_even_a_higher_term),
+    ("LeadsUnsure", test_raft_elections.test_a_single_voter_leads_only_when_its_term_is_durable),
+    ("PrefersItself", test_raft_elections.test_the_reach_does_not_outweigh_a_longer_log),
+    ("FallsSilent", test_raft_membership.test_who_is_voted_out_campaigns_until_that_is_committed),
+    ("NeverStepsDown", test_raft_office.test_a_leader_without_a_majority_steps_down),
+    (
+        "CommitsOldTerms",
+        test_raft_leaders.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
     ),
     (
-        mutants.CommitsOldTerms,
-        test_raft.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
+        "CountsItselfEarly",
+        test_raft_disk.test_a_leader_counts_itself_only_when_its_own_disk_has_the_entry,
+    ),
+    ("AcknowledgesEarly", test_raft_disk.test_an_append_is_on_disk_before_it_is_acknowledged),
+    (
+        "TrustsOldWrites",
+        test_raft_disk.test_a_write_proves_nothing_about_entries_that_took_the_place_of_its_own,
     ),
     (
-        mutants.CountsItselfEarly,
-        test_raft.test_a_leader_counts_itself_only_when_its_own_disk_has_the_entry,
+        "CountsOldAnswers",
+        test_raft_flow.test_an_answer_to_an_earlier_term_s_request_counts_for_nothing,
     ),
-    (mutants.AcknowledgesEarly, test_raft.test_an_append_is_on_disk_before_it_is_acknowledged),
-    (mutants.TruncatesAlways, test_raft.test_entries_are_dropped_only_in_conflict),
+    ("TruncatesAlways", test_raft_figure2.test_entries_are_dropped_only_in_conflict),
     (
-        mutants.CommitsWhatItIsTold,
-        test_raft.test_the_commit_index_goes_no_further_than_what_is_known_to_match,
+        "CommitsWhatItIsTold",
+        test_raft_figure2.test_the_commit_index_goes_no_further_than_what_is_known_to_match,
     ),
-    (mutants.NeverSticks, test_raft_change.test_whoever_hears_a_leader_refuses_even_a_higher_term),
+    ("IgnoresLowHints", test_raft_flow.test_a_hint_below_the_match_index_is_followed),
     (
-        mutants.SkipsPreVote,
-        test_raft_change.test_a_node_that_was_cut_off_does_not_disturb_the_team,
+        "MissesLosses",
+        test_raft_flow.test_a_follower_that_lost_what_it_acknowledged_is_noticed_and_repaired,
     ),
-    (mutants.NeverStepsDown, test_raft_change.test_a_leader_without_a_majority_steps_down),
-    (mutants.IgnoresLowHints, test_raft.test_a_hint_below_the_match_index_is_followed),
+    ("BelievesLessons", test_raft_lessons.test_a_lesson_that_does_not_lead_to_the_chain_is_refused),
+    ("ReadsAlone", test_raft_reads.test_a_deposed_leader_that_does_not_know_it_answers_no_read),
+    (
+        "ReadsTooSoon",
+        test_raft_reads.test_a_new_leader_answers_reads_once_an_entry_of_its_term_is_committed,
+    ),
+    (
+        "CountsOldRounds",
+        test_raft_reads.test_an_answer_to_what_was_sent_before_the_read_does_not_count,
+    ),
+    ("IgnoresMargin", test_raft_reads.test_a_lease_ends_before_the_promise_by_a_margin_for_clocks),
+    ("LeaseFromAnswer", test_raft_reads.test_a_lease_counts_from_when_the_heartbeat_was_sent),
+    (
+        "KeepsLease",
+        test_raft_reads.test_a_leader_that_asked_somebody_to_campaign_has_no_lease_any_more,
+    ),
+    ("ForgetsPromise", test_raft_office.test_a_promise_is_kept_over_a_restart),
+    ("BreaksOwnPromise", test_raft_office.test_a_node_promises_its_own_vote_too),
+    ("OneMajority", test_raft_joint.test_a_joint_configuration_needs_both_majorities),
+    ("OneMajority", test_raft_joint.test_a_joint_election_needs_both_majorities),
+    ("CountsLearners", test_raft_membership.test_a_learner_gets_the_log_and_counts_for_nothing),
+    ("ChangesTwice", test_raft_membership.test_one_change_at_a_time),
+    (
+        "ChangesTooSoon",
+        test_raft_membership.test_no_change_before_an_entry_of_the_own_term_is_committed,
+    ),
+    (
+        "LosesConfiguration",
+        test_raft_joint.test_a_configuration_outlives_the_compaction_of_its_entry,
+    ),
+    ("DropsWhatFollows", test_raft_figure13.test_entries_that_follow_the_snapshot_stay),
+    (
+        "BelievesParts",
+        test_raft_snapshots.test_a_snapshot_with_a_wrong_digest_is_not_installed_and_is_fetched_again,
+    ),
+    ("AnswersEveryAnswer", test_raft_snapshots.test_repeated_answers_do_not_double_the_parts),
+    ("VotesImpaired", test_raft_disk.test_an_impaired_node_does_not_vote),
+    ("BelievesHistory", test_raft_disk.test_an_old_configuration_ends_no_impairment),
+    # each mutant of `raft_mutants`, and the test that must fail with it
 ]
 
 
-@pytest.mark.parametrize(("mutant", "rule"), RAFT_RULES, ids=[m.__name__ for m, _ in RAFT_RULES])
-def test_a_raft_rule_is_missed(
-    mutant: type[Raft], rule: Test, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rule()
-    monkeypatch.setattr(raft_hand, "MACHINE", mutant)
-    with pytest.raises(AssertionError):
-        rule()
-
-
 @pytest.mark.parametrize(
-    "rule",
-    [
-        test_raft_change.test_a_joint_configuration_needs_both_majorities,
-        test_raft_change.test_a_joint_election_needs_both_majorities,
-    ],
+    ("name", "rule"), RAFT_RULES, ids=[f"{n}-{at}" for at, (n, _) in enumerate(RAFT_RULES)]
 )
-def test_joint_consensus_is_missed(rule: Test, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_raft_rule_is_missed(name: str, rule: Test, monkeypatch: pytest.MonkeyPatch) -> None:
     rule()
-    monkeypatch.setattr(Configuration, "has_quorum", mutants.one_majority)
-    monkeypatch.setattr(Configuration, "agreed_index", mutants.one_agreed_index)
-    with pytest.raises(AssertionError):
+    raft_mutants.MUTANTS[name].breed(monkeypatch)
+    with pytest.raises((AssertionError, pytest.fail.Exception, RemoteProtocolError)):
         rule()
+
+
+def rules_of_raft() -> list[tuple[str, str, str]]:
+    """For a table: each rule, the test that fails without it, and what a storm or the simulator
+    then finds broken, with the seed of the storm."""
+    found = {name: f"{broken} (storm {seed})" for name, seed, broken in test_raft_storm.LOOSE}
+    found |= {name: f"{checker} (simulator)" for name, checker in LOOSE_RAFT if name not in found}
+    rows = {}
+    for name, test in RAFT_RULES:
+        whole = test.func if isinstance(test, partial) else test
+        rows[name] = (raft_mutants.MUTANTS[name].rule, whole.__name__, found.get(name, ""))
+    return list(rows.values())
+
+
+def test_each_rule_of_raft_stands_in_one_line() -> None:
+    rows = rules_of_raft()
+    assert len({rule for rule, _, _ in rows}) == len(raft_mutants.MUTANTS)
+    assert all(len(rule) < 60 and "\n" not in rule for rule, _, _ in rows)
+    assert sum(bool(broken) for _, _, broken in rows) >= len(test_raft_storm.LOOSE)
+
+
+def test_every_mutant_of_raft_is_caught_by_a_test() -> None:
+    assert {name for name, _ in RAFT_RULES} == set(raft_mutants.MUTANTS)
 
 
 OTHER_RULES: list[tuple[object, str, type, Test]] = [
@@ -150,28 +219,42 @@ def test_a_rule_is_missed(
 FIRST_SEED = 1
 SEEDS_MAX = 100  # within so many seeds a checker must have named the fault
 
-LOOSE: list[tuple[str, type, str]] = [
-    ("Raft", mutants.VotesTwice, "one_vote_per_term"),
-    ("Raft", mutants.VotesForAnyLog, "leader_completeness"),
-    ("Raft", mutants.VoteForgotten, "durable_vote"),
-    ("Raft", mutants.AcknowledgesEarly, "durable_append"),
-    ("Raft", mutants.CountsItselfEarly, "durable_commit"),
-    ("Ledger", mutants.AcceptsTwice, "single_acceptance"),
-    ("Store", mutants.LastArrivalWins, "equal_values"),
+LOOSE_RAFT: list[tuple[str, str]] = [
+    ("VotesTwice", "one_vote_per_term"),
+    ("VotesForAnyLog", "leader_completeness"),
+    ("VoteForgotten", "durable_vote"),
+    ("AcknowledgesEarly", "durable_append"),
+    ("CountsItselfEarly", "durable_commit"),
+]
+LOOSE: list[tuple[object, str, type, str]] = [
+    (protocol.replicated, "Ledger", mutants.AcceptsTwice, "single_acceptance"),
+    (protocol.peer, "Store", mutants.LastArrivalWins, "causal_order"),
 ]
 
 
+@pytest.mark.parametrize(("name", "checker"), LOOSE_RAFT, ids=[name for name, _ in LOOSE_RAFT])
+def test_a_checker_names_what_went_wrong_with_raft(
+    name: str, checker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raft_mutants.MUTANTS[name].breed(monkeypatch)
+    must_be_named(name, checker)
+
+
 @pytest.mark.parametrize(
-    ("machine", "mutant", "checker"), LOOSE, ids=[m.__name__ for _, m, _ in LOOSE]
+    ("place", "machine", "mutant", "checker"), LOOSE, ids=[row[2].__name__ for row in LOOSE]
 )
 def test_a_checker_names_what_went_wrong(
-    machine: str, mutant: type, checker: str, monkeypatch: pytest.MonkeyPatch
+    place: object, machine: str, mutant: type, checker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol.peer, machine, mutant)
+    monkeypatch.setattr(place, machine, mutant)
+    must_be_named(mutant.__name__, checker)
+
+
+def must_be_named(name: str, checker: str) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS_MAX):
         outcome = simulate(seed)
         if outcome.verdict is not Verdict.HELD:
             assert outcome.verdict is Verdict.INVARIANT_BROKEN, outcome.summary()
             assert outcome.detail.startswith(f"{checker}: ")
             return
-    raise AssertionError(f"{mutant.__name__} survived {SEEDS_MAX} seeds")
+    raise AssertionError(f"{name} survived {SEEDS_MAX} seeds")

@@ -1,8 +1,8 @@
 """The command line: `quorate VERB`.
 
 Every verb but `node` takes `--json`; exit codes are 0 ok, 1 a negative result, 2 usage, 3 could not
-run (and for `sim` 3 crash, 4 no convergence, 5 invariant broken). What a verb needs is imported
-when it runs: `--help` must be quick.
+run (for `sim` 3 crash, 4 no convergence, 5 invariant broken; for `check` 3 could not decide). What
+a verb needs is imported when it runs: `--help` must be quick.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import Any
 
 import typer
 
-from node.cli import job_verbs, sim_verb, team_verbs
+from node.cli import agreement_verbs, check_verb, job_verbs, register_verb, sim_verb, team_verbs
 from protocol.errors import QuorateError
 
-COULD_NOT_RUN = ("RunFailed", "StartFailed", "Unreachable", "TimedOut", "Busy", "Unexpected")
+COULD_NOT_RUN = (
+    *("RunFailed", "StartFailed", "Unreachable", "TimedOut", "Unexpected"),
+    *("Busy", "NoLeader", "NotLeader"),
+)
 
 app = typer.Typer(
     name="quorate",
@@ -31,10 +34,14 @@ app.command()(job_verbs.run)
 app.command()(team_verbs.up)
 app.command()(team_verbs.down)
 app.command()(team_verbs.ps)
+app.command()(agreement_verbs.status)
 app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
 app.command()(job_verbs.get)
 app.command()(job_verbs.ask)
+app.command()(register_verb.register)
+app.command()(agreement_verbs.transfer)
+app.command()(agreement_verbs.rescue)
 app.command()(team_verbs.logs)
 app.command()(team_verbs.doctor)
 app.command(
@@ -42,6 +49,7 @@ app.command(
     add_help_option=False,
 )(team_verbs.node)
 app.command()(sim_verb.sim)
+app.command()(check_verb.check)
 
 
 # typer has a click of its own or takes the installed one, depending on its version.

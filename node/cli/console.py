@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -25,7 +27,9 @@ DirOption = Annotated[
 NodeOption = Annotated[
     str,
     typer.Option(
-        "--node", help="Ask the client door at this host:port instead.", envvar="QUORATE_NODE"
+        "--node",
+        help="Ask this node: its name in the team, or its client door's host:port.",
+        envvar="QUORATE_NODE",
     ),
 ]
 SpeedOption = Annotated[
@@ -44,10 +48,21 @@ def doors_of(folder: Path, node: str) -> Doors:
     from node.lab.door import Doors
 
     if node:
-        return Doors([node], _token(folder, node))
+        address = _address(folder, node)
+        return Doors([address], _token(folder, address))
     cluster = Cluster.load(folder)
     first_running(cluster.nodes)
     return cluster.doors()
+
+
+def _address(folder: Path, node: str) -> str:
+    """The door of the node that is called so in the folder's team; else the text itself."""
+    from node.lab.cluster import STATE_FILE, Cluster
+
+    if ":" in node or not (folder / STATE_FILE).exists():
+        return node
+    entries = Cluster.load(folder).nodes
+    return next((entry.door for entry in entries if entry.name == node), node)
 
 
 def _token(folder: Path, node: str) -> str:
@@ -67,6 +82,20 @@ def _token(folder: Path, node: str) -> str:
     cluster = Cluster.load(folder) if (folder / STATE_FILE).exists() else None
     is_ours = cluster is not None and any(entry.door == node for entry in cluster.nodes)
     return cluster.token if cluster is not None and is_ours else ""
+
+
+@contextlib.contextmanager
+def negative(*kinds: str) -> Iterator[None]:
+    """Errors of these kinds are a negative result: one line, and exit code 1."""
+    from node.lab.door import DoorError
+
+    try:
+        yield
+    except DoorError as fault:
+        if fault.kind not in kinds:
+            raise
+        print(fault, file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:

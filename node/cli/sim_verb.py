@@ -1,20 +1,51 @@
-"""`quorate sim`: the same peer in virtual time."""
+"""`quorate sim`: the same peer in virtual time, for one seed or for a swarm of them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node.cli.console import JsonOption, print_json
 
+if TYPE_CHECKING:
+    from node.lab.swarm import Row, Swarm
+    from protocol.sim.plan import Plan
+    from protocol.sim.scenario import Outcome
+
+PROGRESS_EVERY_S = 2.0
+INTERRUPTED = 130
+SHRUNK_STEPS_MIN = 100_000
+JOBS_MAX = 256
+
 
 def sim(
-    seed: Annotated[int, typer.Option(min=0, help="The first seed.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", "--from", min=0, help="The seed, or the first of several.")
+    ] = 0,
     nodes: Annotated[
         int, typer.Option(min=0, max=64, help="Team size; 0 lets the seed draw it.")
     ] = 0,
+    only_faults: Annotated[
+        str | None,
+        typer.Option(help="Only these of the drawn faults, by number: 2,5 or none.", metavar="N,N"),
+    ] = None,
+    until: Annotated[
+        float | None, typer.Option(min=2.1, help="No faults after this time, virtual seconds.")
+    ] = None,
+    plain: Annotated[
+        str, typer.Option(help="What to leave plain: knobs, links, disks, clocks, work, rest.")
+    ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
+    swarm: Annotated[
+        int, typer.Option(min=0, help="How many seeds, in worker processes, with a summary.")
+    ] = 0,
+    jobs: Annotated[int, typer.Option(min=1, max=JOBS_MAX, help="Workers of a swarm.")] = 1,
+    shrink: Annotated[
+        bool, typer.Option("--shrink", help="Make a failed plan small, and print the command.")
+    ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print every fact of the run.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -22,32 +53,116 @@ def sim(
 
     Exit code 0 held, 3 crash, 4 no convergence, 5 invariant broken.
     """
+    if swarm:
+        _run_swarm(seed, swarm, jobs, as_json)
     from protocol.sim.scenario import Verdict, simulate
 
     worst = Verdict.HELD
     rows = []
     for number in range(seed, seed + seeds):
-        outcome = simulate(number, nodes or None)
+        plan = _plan_of(number, nodes, only_faults, until, plain)
+        if seeds == 1 and not as_json:
+            print(f"plan: {plan}", flush=True)
+        outcome = simulate(number, plan=plan)
+        if shrink and outcome.verdict is not Verdict.HELD:
+            outcome = _shrunk(outcome, as_json)
         if trace:
             print("\n".join(outcome.trace))
         if as_json:
-            rows.append(
-                {
-                    "seed": number,
-                    "drawn": str(outcome.drawn),
-                    "verdict": outcome.verdict.name.lower(),
-                    "detail": outcome.detail,
-                    "virtual_s": outcome.virtual_s,
-                    "steps": outcome.steps,
-                    "trace": outcome.trace_digest,
-                }
-            )
+            rows.append(_row_of(outcome))
         else:
-            if seeds == 1:
-                print(f"drawn: {outcome.drawn}")
             print(outcome.summary())
-        if outcome.verdict.value > worst.value:
-            worst = outcome.verdict
+        worst = max(worst, outcome.verdict, key=lambda verdict: verdict.value)
     if as_json:
         print_json(rows)
     raise typer.Exit(worst.value)
+
+
+def _plan_of(
+    seed: int, nodes: int, only_faults: str | None, until: float | None, plain: str
+) -> Plan:
+    from protocol.clocks import SECOND
+    from protocol.sim.plan import PLAIN_PARTS, plan_of
+
+    numbers: tuple[int, ...] | None = None
+    if only_faults is not None:
+        words = [] if only_faults == "none" else only_faults.split(",")
+        if not all(word.strip().isdecimal() for word in words):
+            raise typer.BadParameter("--only-faults takes numbers like 2,5, or none")
+        numbers = tuple(int(word) for word in words)
+    parts = [part.strip() for part in plain.split(",") if part.strip()]
+    unknown = [part for part in parts if part not in PLAIN_PARTS]
+    if unknown:
+        raise typer.BadParameter(f"--plain takes {', '.join(PLAIN_PARTS)}, not {unknown[0]!r}")
+    until_ns = None if until is None else round(until * SECOND)
+    return plan_of(seed, nodes or None, numbers, until_ns, parts)
+
+
+def _shrunk(failed: Outcome, as_json: bool) -> Outcome:
+    from protocol.sim.scenario import simulate
+    from protocol.sim.shrink import shrink
+
+    if not as_json:
+        print(f"{failed.summary()}\nshrinking ...", flush=True)
+    steps_max = max(SHRUNK_STEPS_MIN, 4 * failed.steps)  # no candidate shall take for ever
+    shrunk = shrink(failed, lambda plan: simulate(plan.seed, plan=plan, steps_max=steps_max))
+    if not as_json:
+        faults = len(shrunk.outcome.plan.faults)
+        print(
+            f"in {shrunk.runs} runs: {failed.plan.nodes} -> {shrunk.outcome.plan.nodes} nodes, "
+            f"{len(failed.plan.faults)} -> {faults} faults; {shrunk.outcome.plan.command}"
+        )
+    return shrunk.outcome
+
+
+def _row_of(outcome: Outcome) -> dict[str, object]:
+    return {
+        "seed": outcome.seed,
+        "plan": str(outcome.plan),
+        "command": outcome.plan.command,
+        "verdict": outcome.verdict.name.lower(),
+        "checker": outcome.checker,
+        "detail": outcome.detail,
+        "virtual_s": outcome.virtual_s,
+        "steps": outcome.steps,
+        "exercised": dict(outcome.exercised),
+        "trace": outcome.trace_digest,
+    }
+
+
+def _run_swarm(first: int, count: int, jobs: int, as_json: bool) -> None:
+    """Run them, tell how it goes on standard error, and end with the worst verdict."""
+    from node.lab.swarm import run_swarm
+    from protocol.sim.scenario import Verdict
+
+    told_at = time.monotonic()
+
+    def tell(swarm: Swarm, row: Row) -> None:
+        nonlocal told_at
+        if row.verdict is not Verdict.HELD:
+            print(row.summary, file=sys.stderr, flush=True)
+        if time.monotonic() - told_at >= PROGRESS_EVERY_S:
+            told_at = time.monotonic()
+            failed = swarm.seeds - swarm.verdicts[Verdict.HELD]
+            rate = swarm.seeds / swarm.elapsed_s
+            line = f"{swarm.seeds} of {count} seeds, {failed} failed, {rate:.1f} seeds/s"
+            print(line, file=sys.stderr, flush=True)
+
+    swarm = run_swarm(first, count, jobs, tell)
+    if as_json:
+        print_json(
+            {
+                "first": first,
+                "seeds": swarm.seeds,
+                "verdicts": {v.name.lower(): n for v, n in swarm.verdicts.items()},
+                "virtual_s": swarm.virtual_s,
+                "steps": swarm.steps,
+                "elapsed_s": swarm.elapsed_s,
+                "exercised": dict(sorted(swarm.exercised.items())),
+                "failed": {row.seed: row.command for row in swarm.failed},
+                "cut_short": swarm.is_cut_short,
+            }
+        )
+    else:
+        print("\n".join(swarm.lines()))
+    raise typer.Exit(swarm.worst.value or (INTERRUPTED if swarm.is_cut_short else 0))

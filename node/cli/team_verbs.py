@@ -119,10 +119,17 @@ def _row_line(row: dict[str, Any]) -> str:
     parts = [f"{row['name']:<10}", f"{row['state']:<8}"]
     if "role" in row:
         working = ",".join(unit[1] for unit in row["running"]) or "idle"
-        parts.append(f"{row['role']:<9} term {row['term']:<3} sees {row['alive']}  {working}")
+        parts.append(f"{_part(row):<9} term {row['term']:<3} sees {row['alive']}  {working}")
     elif row.get("leads"):
         parts.append("leader")
     return "  ".join([*parts, f"http://{row['door']}" if row.get("door") else ""]).rstrip()
+
+
+def _part(row: dict[str, Any]) -> str:
+    """A node's part in the agreement: its role if it votes."""
+    if row["node"] in (*row["voters"], *row["changing_from"]):
+        return str(row["role"])
+    return "learner" if row["node"] in row["learners"] else "no voter"
 
 
 def logs(

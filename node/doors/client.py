@@ -13,7 +13,9 @@
     GET  /v1/events                    facts as server-sent events
     POST /v1/prepare                   load what agents of these kinds need, before a job comes
     POST /v1/faults                    cut links, if the node was started with --allow-faults
-    POST /v1/leave                     leave the team and stop
+    POST /v1/leave                     hand over, leave the team and stop
+    POST /v1/transfer  /v1/rescue      who leads, and whose log it is: see `agreement`
+    ...  /v1/registers                 named values that the team agrees on: see `registers`
 
 Every request but the first two shows the node's token: `Authorization: Bearer TOKEN`. Other users
 of the machine do not have it, and neither has a page in a browser; what comes from one is refused
@@ -23,8 +25,8 @@ A packed job has its id already, and one that is there is answered as when it wa
 may repeat the submission. A job that comes as text gets a new id each time, unless the client
 names one: POST /v1/jobs?id=NAME may be repeated like a packed job, as long as the text is the same.
 Errors are JSON {"error": kind, "detail": text}: 400 and 404 for the request, 401 and 403 for who
-asks, 409 if the id belongs to another job, 413 if it is too large, 415 if it is of a kind that is
-not read, 500 for a bug, 503 if it did not happen (try again), 504 if it may have happened.
+asks, 409 if it cannot be (an id belongs to another job), 413 if it is too large, 415 if it is of a
+kind that is not read, 500 for a bug, 503 if it did not happen (try again), 504 if it may have.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from socket import socket
@@ -42,19 +45,17 @@ from typing import Any
 from aiohttp import web
 
 from node.agents.invocation import Invocations
-from node.doors import JSON, PACKED, YAML
+from node.doors import JSON, MSGPACK, PACKED, YAML
+from node.doors.agreement import AgreementDoor
+from node.doors.answers import error_answer, not_found, status_of
+from node.doors.lane import Lanes
+from node.doors.registers import RegistersDoor
 from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
 from node.links.transport import LinkFaults, Transport
 from node.runtime import Runtime
 from node.telemetry import Telemetry
 from protocol import codec
-from protocol.errors import (
-    DefiniteError,
-    IndefiniteError,
-    InvalidJob,
-    QuorateError,
-    RemoteProtocolError,
-)
+from protocol.errors import QuorateError
 from protocol.identity import NodeId
 from protocol.jobs import AGENT_KINDS, Job, manifest, shown
 from protocol.ledger import JobState
@@ -67,7 +68,11 @@ STREAMS_MAX = 64  # event streams at a time
 KEEPALIVE_S = 10.0
 NO_FOLDER = Path("/nonexistent")  # a job sent as text brings no files
 OPEN = ("/healthz", "/readyz")  # for health checks: they tell who leads, no more
-TAKEN = {"/v1/jobs": (YAML, JSON, PACKED)}  # kinds of content; JSON elsewhere
+TAKEN = {  # kinds of content; JSON elsewhere
+    "/v1/jobs": (YAML, JSON, PACKED),
+    "/v1/registers": (MSGPACK, JSON),
+}
+BACKLOG = 512  # clients that wait to be let in
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -92,7 +97,11 @@ class ClientDoor:
         self._authorization = f"Bearer {token}".encode()
         self._names = _names_of(self.peer)
         self._streams = 0
+        self._registers = RegistersDoor(runtime)
+        self._agreement = AgreementDoor(runtime, telemetry)
         self._runner: web.AppRunner | None = None
+        self._lanes: Lanes | None = None
+        self._server: asyncio.Server | None = None
 
     async def start(self, listening: socket) -> None:
         """Serve on a socket that is bound already."""
@@ -113,13 +122,22 @@ class ClientDoor:
                 web.post("/v1/prepare", self._prepare),
                 web.post("/v1/faults", self._faults),
                 web.post("/v1/leave", self._leave),
+                *self._registers.routes(),
+                *self._agreement.routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
-        await web.SockSite(self._runner, listening).start()
+        assert self._runner.server is not None
+        self._lanes = Lanes(self._registers, self._may_ask, self._runner.server)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._lanes, sock=listening, backlog=BACKLOG)
 
     async def close(self) -> None:
+        if self._server:
+            self._server.close()
+        if self._lanes:
+            self._lanes.close()
         if self._runner:
             await self._runner.cleanup()
 
@@ -136,46 +154,47 @@ class ClientDoor:
         except web.HTTPException as fault:
             if fault.content_type == "application/json":
                 raise
-            return _error(fault.status, fault.reason.replace(" ", ""), _remedy(request, fault))
-        except InvalidJob as fault:
-            return _error(400, "InvalidJob", str(fault))
-        except RemoteProtocolError as fault:
-            return _error(400, "BadRequest", str(fault))
-        except DefiniteError as fault:
-            return _error(503, type(fault).__name__, str(fault))
-        except IndefiniteError as fault:
-            return _error(504, type(fault).__name__, str(fault))
+            kind = fault.reason.replace(" ", "")
+            return error_answer(fault.status, kind, _remedy(request, fault))
         except QuorateError as fault:
-            return _error(500, type(fault).__name__, str(fault))
+            return error_answer(*status_of(fault), str(fault))
         except ConnectionError:
             raise  # the client has gone
         except Exception as fault:
             log.exception("! %s %s", request.method, request.path)
             self.telemetry.say(f"! {request.method} {request.path}: {fault!r}")
             detail = f"a bug in this node ({type(fault).__name__}): its log has more"
-            return _error(500, "Unexpected", detail)
+            return error_answer(500, "Unexpected", detail)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         """What is said to whom nothing is done for; None if the request may go on."""
         if "Origin" in request.headers:
-            return _error(403, "Forbidden", "pages in a browser are not served")
+            return error_answer(403, "Forbidden", "pages in a browser are not served")
         host = request.headers.get("Host", "")
         if not self._is_named(host):
             detail = (
                 f"{shown(host)} is no name of this node: use its address, or what it advertises"
             )
-            return _error(403, "Forbidden", detail)
-        if request.path not in OPEN:
-            given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(given, self._authorization):
-                detail = "show the node's token: 'Authorization: Bearer TOKEN' (QUORATE_TOKEN)"
-                return _error(401, "Unauthorized", detail)
+            return error_answer(403, "Forbidden", detail)
+        shown_token = request.headers.get("Authorization", "")
+        if request.path not in OPEN and not self._is_shown(shown_token):
+            detail = "show the node's token: 'Authorization: Bearer TOKEN' (QUORATE_TOKEN)"
+            return error_answer(401, "Unauthorized", detail)
         if request.method == "POST" and request.match_info.http_exception is None:
             taken = TAKEN.get(request.path, (JSON,))
             if request.content_type not in taken:
                 detail = f"{request.content_type} is not read here: send Content-Type: "
-                return _error(415, "UnsupportedMediaType", detail + " or ".join(taken))
+                return error_answer(415, "UnsupportedMediaType", detail + " or ".join(taken))
         return None
+
+    def _may_ask(self, host: str, authorization: str) -> bool:
+        """Whether a request with these headers, and without `Origin`, is served."""
+        return self._is_named(host) and self._is_shown(authorization)
+
+    def _is_shown(self, authorization: str) -> bool:
+        """Whether this is the node's token."""
+        given = authorization.encode("utf-8", "surrogateescape")
+        return hmac.compare_digest(given, self._authorization)
 
     def _is_named(self, host: str) -> bool:
         """Whether a client that means this node would say so. A page can give this node's address
@@ -195,7 +214,7 @@ class ClientDoor:
     # -- reading -------------------------------------------------------------------------------
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        view = status_view(self.peer)
+        view = status_view(self.peer, time.monotonic_ns())
         view["transport"] = self.transport.statistics()
         view["facts"] = dict(self.telemetry.counts)
         view["log_lines_lost"] = self.telemetry.lost
@@ -237,7 +256,7 @@ class ClientDoor:
         for file in self._find(request).files():
             if file.path == path:
                 return web.Response(body=file.content, content_type="application/octet-stream")
-        raise _not_found(f"no accepted task of this job wrote {path!r}")
+        raise not_found(f"no accepted task of this job wrote {path!r}")
 
     async def _partials(self, request: web.Request) -> web.StreamResponse:
         job = self._find(request).job.id
@@ -246,7 +265,7 @@ class ClientDoor:
     def _find(self, request: web.Request) -> JobState:
         state = self.peer.ledger.jobs.get(request.match_info["job"])
         if state is None:
-            raise _not_found(f"this node knows no job {request.match_info['job']!r}")
+            raise not_found(f"this node knows no job {request.match_info['job']!r}")
         return state
 
     # -- acting --------------------------------------------------------------------------------
@@ -256,21 +275,23 @@ class ClientDoor:
         chosen = request.query.get("id")
         if request.content_type == PACKED:
             if chosen is not None:
-                return _error(400, "BadRequest", "a packed job has its id in it: leave ?id= out")
+                return error_answer(
+                    400, "BadRequest", "a packed job has its id in it: leave ?id= out"
+                )
             job = codec.unpack_value(Job, body)
         else:
             name = "job.json" if request.content_type == JSON else "job.yaml"
             job = await asyncio.to_thread(_parse_job, body, name, chosen)
         known = self.peer.ledger.jobs.get(job.id)
         if known is not None and known.job != job:
-            return _error(
+            return error_answer(
                 409, "InvalidJob", f"there is another job {job.id!r}: give this one another id"
             )
         return web.json_response({"job": await self.runtime.submit(job)}, status=201)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if self._streams >= STREAMS_MAX:
-            return _error(503, "Busy", f"{STREAMS_MAX} event streams are open already")
+            return error_answer(503, "Busy", f"{STREAMS_MAX} event streams are open already")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         self._streams += 1
         try:
@@ -289,10 +310,10 @@ class ClientDoor:
         try:
             kinds = [str(kind) for kind in (await request.json())["agents"]]
         except (ValueError, TypeError, KeyError, RecursionError) as fault:
-            return _error(400, "BadRequest", f"expected {{'agents': [...]}}: {fault!r}")
+            return error_answer(400, "BadRequest", f"expected {{'agents': [...]}}: {fault!r}")
         unknown = [kind for kind in kinds if kind not in AGENT_KINDS]
         if unknown:
-            return _error(400, "BadRequest", f"there is no agent {unknown[0]!r}")
+            return error_answer(400, "BadRequest", f"there is no agent {unknown[0]!r}")
         for kind in kinds:
             await self.workers.prepare(kind)
         return web.json_response({"prepared": kinds})
@@ -300,7 +321,9 @@ class ClientDoor:
     async def _faults(self, request: web.Request) -> web.StreamResponse:
         """{"drop": [node id, ...], "loss": 0.1, "delay_s": 0.05}: both ways; {} heals."""
         if not self.transport.allow_faults:
-            return _error(403, "Forbidden", "start the node with --allow-faults to cut its links")
+            return error_answer(
+                403, "Forbidden", "start the node with --allow-faults to cut its links"
+            )
         try:
             wanted = await request.json()
             drop = frozenset(NodeId(str(node)) for node in wanted.get("drop", []))
@@ -311,7 +334,9 @@ class ClientDoor:
                 delay_s=float(wanted.get("delay_s", 0.0)),
             )
         except (ValueError, TypeError, AttributeError, RecursionError) as fault:
-            return _error(400, "BadRequest", f"expected {{'drop': [...], 'loss': 0.1}}: {fault}")
+            return error_answer(
+                400, "BadRequest", f"expected {{'drop': [...], 'loss': 0.1}}: {fault}"
+            )
         self.transport.set_faults(faults)
         self.telemetry.say(f"! link faults: drop={sorted(drop)} loss={faults.loss}")
         return web.json_response({"drop": sorted(drop)})
@@ -376,12 +401,3 @@ def _remedy(request: web.Request, fault: web.HTTPException) -> str:
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, default=str)
-
-
-def _error(status: int, kind: str, detail: str) -> web.Response:
-    return web.json_response({"error": kind, "detail": detail}, status=status)
-
-
-def _not_found(detail: str) -> web.HTTPNotFound:
-    body = json.dumps({"error": "NotFound", "detail": detail})
-    return web.HTTPNotFound(text=body, content_type="application/json")

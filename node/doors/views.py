@@ -7,29 +7,21 @@ from typing import Any
 
 from protocol import claims, codec, graph
 from protocol.claims import Partial
-from protocol.clocks import HybridClock
+from protocol.clocks import SECOND, HybridClock, Nanoseconds
+from protocol.diagnosis import name_of, why_no_leader
 from protocol.errors import RemoteProtocolError
-from protocol.identity import NodeId
 from protocol.jobs import manifest
 from protocol.ledger import Answer, JobState, TaskState
 from protocol.peer import Peer
 
 
-def status_view(peer: Peer) -> dict[str, Any]:
+def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
     """Who this node is, what it takes for the leader, whom it knows, what it does."""
-    raft = peer.status()
     return {
         "node": peer.node,
         "name": peer.settings.name,
         "cluster": peer.settings.cluster,
-        "role": raft.role,
-        "term": raft.term,
-        "leader": raft.leader,
-        "leader_name": name_of(peer, raft.leader),
-        "voters": list(raft.voters),
-        "changing_from": list(raft.outgoing),
-        "commit": raft.commit,
-        "last_index": raft.last_index,
+        **_agreement_view(peer, now),
         "alive": 1 + len(peer.membership.alive()),
         "running": [list(attempt.unit) for attempt in peer.team.attempts.values()],
         "jobs": {
@@ -39,6 +31,51 @@ def status_view(peer: Peer) -> dict[str, Any]:
         "store": {
             "entries": sum(peer.store.vector().values()),
             "authors": len(peer.store.vector()),
+        },
+    }
+
+
+def _agreement_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
+    """The log and its voters as this node sees them; at the leader also how far the others are."""
+    raft, status = peer.raft, peer.status()
+    waits_since = raft.disk_waits_since()
+    progress = raft.leadership.progress if raft.leadership else {}
+    return {
+        "role": status.role,
+        "term": status.term,
+        "epoch": raft.configuration.epoch,
+        "leader": status.leader,
+        "leader_name": name_of(peer, status.leader),
+        "why_no_leader": why_no_leader(peer, now),
+        "voters": list(status.voters),
+        "changing_from": list(status.outgoing),
+        "learners": list(status.learners),
+        "names": {node: name_of(peer, node) for node in raft.configuration.everybody},
+        "commit": status.commit,
+        "applied": peer.consensus.replicated.applied,
+        "first_index": status.first_index,
+        "snapshot_index": raft.log.snapshot_index,
+        "last_index": status.last_index,
+        "progress": [
+            {
+                "node": node,
+                "name": name_of(peer, node),
+                "pace": each.pace.value,
+                "match": each.match_index,
+                "lacks": raft.log.last_index - each.match_index,
+                "inflight": each.inflight,
+                "silent_s": round((now - each.heard_at) / SECOND, 3),
+            }
+            for node, each in progress.items()
+        ],
+        "transferring_to": raft.leadership.transferee if raft.leadership else "",
+        "impaired": status.impaired,
+        "disk_waits_s": round((now - waits_since) / SECOND, 3) if waits_since is not None else 0.0,
+        "relayed": peer.relaying.relayed,
+        "registers": {
+            "keys": len(peer.registers),
+            "revision": peer.registers.revision,
+            "sessions": len(peer.registers.sessions),
         },
     }
 
@@ -71,14 +108,6 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def name_of(peer: Peer, node: NodeId) -> str:
-    """The name a node gave itself; its id if unknown; empty for nobody."""
-    if node == peer.node:
-        return peer.settings.name
-    member = peer.membership.members().get(node)
-    return member.record.name if member else str(node)
 
 
 def job_view(peer: Peer, job: JobState) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import io
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from node.doors import JSON, PACKED
+from node.doors import JSON, OCTETS, PACKED
 from protocol import codec
 from protocol.errors import QuorateError
 from protocol.jobs import File, Job
@@ -82,9 +82,19 @@ class Door:
     async def get_bytes(self, path: str) -> bytes:
         return await self._request("GET", path)
 
+    async def get_whole(self, path: str) -> tuple[bytes, Mapping[str, str]]:
+        """The body and the headers."""
+        return await self._exchange("GET", path)
+
     async def post(self, path: str, content: object) -> Any:
         body = json.dumps(content).encode()
         return self._document(await self._request("POST", path, body, JSON))
+
+    async def put(self, path: str, value: bytes) -> Any:
+        return self._document(await self._request("PUT", path, value, OCTETS))
+
+    async def delete(self, path: str) -> Any:
+        return self._document(await self._request("DELETE", path))
 
     async def submit(self, job: Job) -> str:
         """Submit a job: its id once a majority keeps it."""
@@ -119,6 +129,11 @@ class Door:
     async def _request(
         self, method: str, path: str, body: bytes | None = None, kind: str = ""
     ) -> bytes:
+        return (await self._exchange(method, path, body, kind))[0]
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None = None, kind: str = ""
+    ) -> tuple[bytes, Mapping[str, str]]:
         assert self._session is not None
         headers = {"Content-Type": kind} if kind else {}
         url = URL(path, encoded=True)
@@ -136,7 +151,7 @@ class Door:
             raise DoorError("TimedOut", f"{detail}: it may have happened") from None
         if response.status >= 400:
             raise _error_of(response.status, answer)
-        return answer
+        return answer, response.headers
 
 
 class Doors:
@@ -151,12 +166,13 @@ class Doors:
 
     async def get(self, path: str) -> Any:
         """The document from the first of the doors that answers."""
-        return await self._first(lambda door: door.get(path))
+        return await self.first(lambda door: door.get(path))
 
     async def get_bytes(self, path: str) -> bytes:
-        return await self._first(lambda door: door.get_bytes(path))
+        return await self.first(lambda door: door.get_bytes(path))
 
-    async def _first(self, ask: Callable[[Door], Awaitable[T]]) -> T:
+    async def first(self, ask: Callable[[Door], Awaitable[T]]) -> T:
+        """What the first of the doors says that can be reached."""
         fault = DoorError("Unreachable", "there is no node to ask")
         for address in self.addresses:
             try:

@@ -27,7 +27,7 @@ from protocol.configuration import Change, Configuration, Transition
 from protocol.effects import HardState, Record, Restored, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import EntryKind, LogEntry, OfRaft
+from protocol.messages import EntryKind, LearnRequest, LogEntry, OfRaft
 from protocol.raft.core import Raft, RaftStatus
 from protocol.turn import Turn
 
@@ -133,7 +133,8 @@ class RaftNode:
         return Position(index, self.raft.term)
 
     def campaign(self) -> None:
-        """Try to become leader now. Nothing happens at a node that may not."""
+        """Try to become leader now, or as soon as the promise to the present leader is over (at
+        most `RaftConfig.lease_ns`). Nothing happens at a node that may not."""
         if self.raft.leadership is None:
             self.raft.campaign(self._at_now())
 
@@ -162,6 +163,10 @@ class RaftNode:
     def lose_leader(self) -> None:
         """There is evidence that the leader is gone: campaign soon."""
         self.raft.lose_leader(self._at_now(), self.raft.leader)
+
+    def lacking(self) -> LearnRequest:
+        """What to ask anybody for, at a node that gets nothing from a leader: see `Learned`."""
+        return self.raft.following.lacking()
 
     def unreachable(self, node: str) -> None:
         """Messages to `node` could not be delivered."""

@@ -25,7 +25,9 @@ class Candidacy:
         self.term = term
         self.pre = pre
         self.transfer = transfer
-        self.grants: set[NodeId] = {raft.node}
+        # The own vote counts once it is durable; to be asked costs nothing.
+        self.grants: set[NodeId] = {raft.node} if pre else set()
+        self.refusals: set[NodeId] = set()  # ever; who refused may have granted it later
         self.repeat_at: Nanoseconds = 0
         self._raft = raft
 
@@ -37,10 +39,10 @@ class Candidacy:
             self.term, raft.log.last_index, raft.log.last_term, self.pre, self.transfer, raft.reach
         )
         for voter in raft.log.configuration.members:
-            if voter not in self.grants:
+            if voter != raft.node and voter not in self.grants:
                 # The request says that our own vote is cast: that must be durable first.
                 turn.send_durable(voter, request)
 
     def is_answered_by(self, message: VoteReply) -> bool:
-        """Whether this grants what was asked, and not something older."""
-        return message.granted and (message.asked, message.pre) == (self.term, self.pre)
+        """Whether this is about what was asked, and not about something older."""
+        return (message.asked, message.pre) == (self.term, self.pre)

@@ -137,6 +137,7 @@ class Raft:
         self.vote = restored.hard_state.vote
         self.log = RaftLog(restored.entries, restored.snapshot)
         self.leader: NodeId = NOBODY
+        self.leader_since = now  # that one, or nobody, is known to lead
         self.commit = self.log.snapshot_index
         self.impaired = restored.impaired
         self.reach = 1  # voters that are heard from directly, this one included; the host knows
@@ -147,6 +148,7 @@ class Raft:
         self._writes: deque[_Write] = deque()
         self._encoded: EncodedSnapshot | None = None
         self._heard_leader_at: Nanoseconds | None = None
+        self._vote_cast = 0  # the write that makes a candidate's vote for itself durable
         # A restart forgets when a leader was heard: hold back as if that had been just now.
         self._promised_until = now + config.lease_ns if self.term else now
         self._election_at = now + self.draw_timeout()
@@ -170,7 +172,11 @@ class Raft:
 
     @property
     def may_campaign(self) -> bool:
-        return self.is_voter and not self.impaired
+        """Also without a vote of its own while the change that took it is not known to be
+        committed: the others may not have it, and need the log that has (thesis, 4.2.2)."""
+        if self.impaired:
+            return False
+        return self.is_voter or self.log.is_voted_out_above(self.commit, self.node)
 
     def status(self) -> RaftStatus:
         """What the machine looks like now."""
@@ -201,6 +207,11 @@ class Raft:
             return min(self._election_at, self.candidacy.repeat_at)
         return self._election_at
 
+    @property
+    def durable_vote(self) -> bool:
+        """Whether a candidate's vote for itself is on its disk, and counts."""
+        return self.candidacy is not None and self.node in self.candidacy.grants
+
     def disk_waits_since(self) -> Nanoseconds | None:
         """When the oldest write that is not durable yet was asked for; None if there is none."""
         return self._writes[0].since if self._writes else None
@@ -214,7 +225,7 @@ class Raft:
     def found(self, turn: Turn) -> None:
         """Start a cluster of which this node is the only voter. Once in a cluster's life."""
         assert self.log.last_index == 0, "only an empty log can be founded"
-        self.term = 1
+        self.term = max(self.term, 1)  # it may have followed, or voted for, another log before
         self.persist(turn, HardState(self.term, self.vote))
         data = codec.pack_value(Configuration((self.node,)))
         self.append(turn, (LogEntry(1, 1, EntryKind.VOTERS, data),))
@@ -272,7 +283,9 @@ class Raft:
         elif self.may_campaign:
             if turn.now >= self._election_at:
                 self._election_at = turn.now + self.draw_timeout()
-                if not self.is_disk_stalled(turn.now):
+                # A candidate whose own vote is on its way to the disk has not even asked yet.
+                is_asking = self.role is not Role.CANDIDATE or self.durable_vote
+                if is_asking and not self.is_disk_stalled(turn.now):
                     self.campaign(turn)
             elif self.candidacy is not None and turn.now >= self.candidacy.repeat_at:
                 self.candidacy.ask(turn)
@@ -283,6 +296,12 @@ class Raft:
             self.durable = max(self.durable, self._writes.popleft().last_index)
         if self.leadership is not None:
             self.leadership.advance_commit(turn)
+        elif self.role is Role.CANDIDATE and sequence >= self._vote_cast:
+            # Not before: a leader that is its only voter would send entries of a term which a crash
+            # could make it lead a second time, with other entries.
+            assert self.candidacy is not None
+            self.candidacy.grants.add(self.node)
+            self._count_votes(turn)
 
     def propose(self, turn: Turn, data: bytes, kind: EntryKind = EntryKind.COMMAND) -> int:
         """Append a command: its index, which is its own only while the term lasts. NotLeader or
@@ -321,9 +340,14 @@ class Raft:
     def campaign(self, turn: Turn) -> None:
         """Ask whether we could win; only then raise the term (pre-vote, thesis 9.6)."""
         assert self.leadership is None
-        if self.may_campaign:
-            self.become_pre_candidate(turn)
-            self._count_votes(turn)
+        if not self.may_campaign:
+            return
+        if self.is_promised(turn.now):
+            # The own vote is promised like any other: as soon as that is over.
+            self._election_at = min(self._election_at, self._promised_until)
+            return
+        self.become_pre_candidate(turn)
+        self._count_votes(turn)
 
     def transfer(self, turn: Turn, to: NodeId) -> None:
         """Hand leadership over to a voter, once it has the whole log (thesis, 3.10). Proposals are
@@ -364,9 +388,7 @@ class Raft:
             self.leadership.unreachable(node)
         self.lose_leader(turn, node)
 
-    def compact(
-        self, turn: Turn, index: int, state: bytes, trailing: int | None = None
-    ) -> None:
+    def compact(self, turn: Turn, index: int, state: bytes, trailing: int | None = None) -> None:
         """Let a snapshot of the state machine after `index` stand for the log up to there. Some
         entries before stay, for followers that are not far behind."""
         assert self.log.snapshot_index < index <= self.commit
@@ -384,8 +406,6 @@ class Raft:
         turn.commit(snapshot)
         if self.log.configuration_index != configuration_before:
             self._report_voters(turn)
-        if self.node not in snapshot.configuration.members:
-            self._end_impairment(turn)
 
     def encoded_snapshot(self) -> EncodedSnapshot:
         """The own snapshot as it travels, kept since more than one may want it."""
@@ -412,6 +432,8 @@ class Raft:
         check_term(term)
         if self.is_voter or term < self.term or not leader:
             return
+        if self.leadership is not None and term == self.term:
+            return  # a leader on its way out knows better
         if term > self.term:
             self.become_follower(turn, term, NOBODY)
         self.set_leader(turn, leader)
@@ -424,6 +446,7 @@ class Raft:
         self.following.forget()
         self.log = RaftLog()
         self.commit = self.durable = 0
+        self._encoded = None
         for write in self._writes:
             write.last_index = 0
         self.persist(turn, DropLog())
@@ -488,9 +511,10 @@ class Raft:
         turn.report(RoleChanged(self.role.value, self.term))
         turn.report(VoteGranted(self.term, self.node))
         self._election_at = turn.now + self.draw_timeout()
+        self._heard_leader_at = None
         self.candidacy = Candidacy(self, self.term, pre=False, transfer=transfer)
         self.candidacy.ask(turn)
-        self._count_votes(turn)
+        self._vote_cast = turn.sequence
 
     def become_leader(self, turn: Turn) -> None:
         assert self.role is Role.CANDIDATE
@@ -518,6 +542,7 @@ class Raft:
         """Note who leads this term; nobody if that is not known."""
         if leader != self.leader:
             self.leader = leader
+            self.leader_since = turn.now
             turn.report(LeaderElected(self.term, leader))
 
     # -- elections ----------------------------------------------------------------------------
@@ -547,7 +572,7 @@ class Raft:
             granted = (
                 message.term > self.term
                 and self._is_up_to_date(message)
-                and not self._reaches_more(message)
+                and not self._leads_better(turn, message)
                 and not self.impaired
             )
         else:
@@ -576,23 +601,31 @@ class Raft:
         own = (self.log.last_term, self.log.last_index)
         return (message.last_term, message.last_index) >= own
 
-    def _reaches_more(self, message: VoteRequest) -> bool:
-        """Whether the candidate reaches no majority directly while this node does: then this node,
-        or another like it, is the better leader. Only asked before the vote, so that it may delay
-        an election and not prevent one: who reaches a majority campaigns itself."""
+    def _leads_better(self, turn: Turn, message: VoteRequest) -> bool:
+        """Whether the candidate reaches no majority directly while this node does, and could win
+        just as well: then this node shall lead. Only asked before the vote, so that it may delay
+        an election and not prevent one: this node campaigns itself. A longer log of the candidate's
+        is no matter of taste: with it, nobody else may be able to win."""
         needed = len(self.log.configuration.voters) // 2 + 1
-        return self.may_campaign and message.reach < needed <= self.reach
+        return (
+            self.may_campaign
+            and message.reach < needed <= self.reach
+            and (message.last_term, message.last_index) == (self.log.last_term, self.log.last_index)
+            and not self.is_disk_stalled(turn.now)
+        )
 
     def _receive_vote_reply(self, turn: Turn, sender: NodeId, message: VoteReply) -> None:
         if message.term > self.term:
             self.become_follower(turn, message.term, NOBODY)
         elif self.candidacy is not None and self.candidacy.is_answered_by(message):
-            self.candidacy.grants.add(sender)
+            (self.candidacy.grants if message.granted else self.candidacy.refusals).add(sender)
             self._count_votes(turn)
 
     def _count_votes(self, turn: Turn) -> None:
         if self.candidacy is None or not self.log.configuration.has_quorum(self.candidacy.grants):
             return
+        if not self.may_campaign:
+            return  # it has learned since that it is no voter any more
         if self.candidacy.pre:
             self.become_candidate(turn)
         else:
@@ -665,8 +698,22 @@ class Raft:
             turn.report(EntryCommitted(at, entry.term, chain.hex()))
             turn.commit(entry)
         self.commit = index
-        at, configuration = self.log.configuration_at(index)
-        if self.impaired and at and self.node not in configuration.members:
+
+    def heard_commit(self, turn: Turn, committed: int) -> None:
+        """Somebody says that the log is committed up to there. An impaired node that has just that,
+        up to an entry of the latest term it knows of, and finds itself outside of the latest
+        configuration, has been voted out.
+
+        While it only catches up it meets old configurations, from before it became a voter, and
+        they prove nothing; nor does a leader that does not know itself yet how far the log is
+        committed. This isn't ideal because whoever says it may be cut off, and far behind too.
+        """
+        if not self.impaired:
+            return
+        log = self.log
+        is_level = 0 < committed == self.commit and log.term_at(committed) == self.term
+        is_settled = 0 < log.configuration_index <= self.commit
+        if is_level and is_settled and not self.is_voter:
             self._end_impairment(turn)
 
     def _end_impairment(self, turn: Turn) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from protocol import codec
+from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration
 from protocol.effects import KeepSnapshot, Snapshot
 from protocol.errors import RemoteProtocolError
@@ -42,11 +43,12 @@ SNAPSHOT_SIZE_MAX = 1024 * 1024 * 1024  # bytes
 
 @dataclass(slots=True)
 class _Intake:
-    """A snapshot of which only the beginning is here."""
+    """A snapshot of which only the beginning is here; the last of it came at `grown_at`."""
 
     index: int
     digest: bytes
     size: int
+    grown_at: Nanoseconds
     data: bytearray = field(default_factory=bytearray)
 
 
@@ -79,6 +81,7 @@ class Following:
         # The leader's commit index may lie beyond what this message proves to match.
         if min(message.commit, matched) > raft.commit:
             raft.commit_to(turn, min(message.commit, matched))
+        raft.heard_commit(turn, message.commit)
         if message.request:
             self._reply(turn, sender, message, True, matched)
 
@@ -133,8 +136,8 @@ class Following:
         raft = self.raft
         taught = message.request == 0
         if taught:
-            if raft.is_voter and raft.leader:
-                return  # our leader will send it
+            if self._is_led():
+                return
         elif not self._is_of_leader(turn, sender, message.term):
             self._reply_part(turn, sender, message, 0)
             return
@@ -144,7 +147,9 @@ class Following:
             if not taught:
                 self._reply_part(turn, sender, message, message.size)
             return
-        intake = self._take_part(message)
+        intake = self._take_part(turn, message)
+        if intake is None:
+            return
         if len(intake.data) < intake.size:
             if taught:
                 request = LearnRequest(raft.commit + 1, intake.index, len(intake.data))
@@ -161,9 +166,10 @@ class Following:
         reply = SnapshotReply(self.raft.term, message.term, message.request, message.index, offset)
         turn.send_durable(sender, reply)
 
-    def _take_part(self, message: SnapshotPart) -> _Intake:
+    def _take_part(self, turn: Turn, message: SnapshotPart) -> _Intake | None:
         """Add the part if it is the next one. What is here of the same snapshot stays, whoever
-        sent it; a newer snapshot takes the place of an older one."""
+        sent it. Another one takes its place if it is the leader's; a lesson does so only where
+        nothing has come for a while, or two sources would begin anew for ever. None if not."""
         intake = self._intake
         if message.size > SNAPSHOT_SIZE_MAX or not message.size:
             raise RemoteProtocolError(f"a snapshot of {message.size} bytes")
@@ -173,8 +179,13 @@ class Following:
             message.size,
         )
         if intake is None or not same:
-            intake = self._intake = _Intake(message.index, message.digest, message.size)
+            patience = self.raft.config.election_timeout_ns
+            if intake and not message.request and turn.now - intake.grown_at < patience:
+                return None
+            intake = _Intake(message.index, message.digest, message.size, turn.now)
+            self._intake = intake
         if message.offset == len(intake.data):
+            intake.grown_at = turn.now
             intake.data += message.data[: intake.size - len(intake.data)]
         return intake
 
@@ -199,7 +210,7 @@ class Following:
             raft.log.compact(snapshot, snapshot.index + 1)
         else:
             raft.log.install(snapshot)
-            raft.forget_durable(snapshot.index)
+            raft.forget_durable(raft.commit)
         record = KeepSnapshot(snapshot, snapshot.index + 1, replace=not follows)
         raft.persist(turn, record, snapshot.index)
         turn.report(SnapshotInstalled(snapshot.index, len(snapshot.state), sender))
@@ -216,6 +227,12 @@ class Following:
             self.teach(turn, sender, message.first)
         else:
             self._teach_snapshot(turn, sender, message)
+
+    def _is_led(self) -> bool:
+        """Whether this node needs no lessons: its leader sends all, or it leads itself, perhaps
+        without being a voter any more."""
+        raft = self.raft
+        return raft.leadership is not None or (raft.is_voter and bool(raft.leader))
 
     def teach(self, turn: Turn, node: NodeId, first: int) -> None:
         """Send committed entries from `first` on to a node that is no voter."""
@@ -247,8 +264,8 @@ class Following:
         and lead to the chain that is said to be everybody's.
         """
         raft = self.raft
-        if raft.is_voter and raft.leader:
-            return  # our leader will send them
+        if self._is_led():
+            return
         entries = [entry for entry in message.entries if entry.index > raft.commit]
         if not entries:
             return
@@ -267,6 +284,7 @@ class Following:
             raft.become_follower(turn, entries[-1].term, NOBODY)
         self._store_entries(turn, entries)
         raft.commit_to(turn, entries[-1].index)
+        raft.heard_commit(turn, message.committed)
         if message.committed > raft.commit:
             turn.send(sender, self.lacking())
 

@@ -50,16 +50,16 @@ class Leadership:
         self.transferee: NodeId = NOBODY
         self._transfer_until: Nanoseconds = 0
         self._told_to_campaign = False
-        self._heartbeat_at = now
+        self._heartbeat_at = now + raft.config.heartbeat_ns  # the no-op goes at once
         self._quorum_check_at = now + raft.config.election_timeout_ns
         self._uncommitted_size = 0
-        self._meet(now)
+        self._meet(now, self.began_index)
 
-    def _meet(self, now: Nanoseconds) -> None:
-        """Keep progress for all who get the log."""
+    def _meet(self, now: Nanoseconds, next_index: int) -> None:
+        """Keep progress for all who get the log. Who is new is sent `next_index` next."""
         for node in self.raft.log.configuration.everybody:
             if node != self.raft.node and node not in self.progress:
-                self.progress[node] = Progress(self.raft.log.last_index + 1, 0, now)
+                self.progress[node] = Progress(next_index, 0, now)
 
     def _part(self) -> None:
         """Whoever is in no configuration any more has been told so, and gets nothing more."""
@@ -100,9 +100,11 @@ class Leadership:
         """An own entry is in the log: send it."""
         self._uncommitted_size += len(entry.data) + ENTRY_OVERHEAD
         if entry.kind is EntryKind.VOTERS:
-            self._meet(turn.now)
+            self._meet(turn.now, entry.index)
         self.broadcast(turn)
         self.advance_commit(turn)
+        if entry.kind is EntryKind.VOTERS and self.raft.leadership is self:
+            self.reads.confirm(turn)  # fewer may have to answer now
 
     def tail_is_full(self, size: int) -> bool:
         """Whether the uncommitted tail has no room for a command of this size (one that is alone
@@ -135,7 +137,7 @@ class Leadership:
         config, log = self.raft.config, self.raft.log
         if progress.pace is Pace.SNAPSHOT:
             if heartbeat:
-                self._send_part(turn, node, progress)
+                self._send_nothing(turn, node, progress)
             return
         sent = False
         while progress.next_index <= log.last_index and progress.may_send(
@@ -153,7 +155,7 @@ class Leadership:
             self._begin_snapshot(turn, node, progress)
         elif heartbeat:
             self._send_append(turn, node, progress, ())
-        elif progress.pace is Pace.REPLICATE:
+        elif progress.pace is Pace.REPLICATE and progress.is_news(self.raft.commit):
             self._tell_commit(turn, node, progress)
 
     def _send_append(
@@ -165,6 +167,7 @@ class Leadership:
         self.request += 1
         size = sum(len(entry.data) + ENTRY_OVERHEAD for entry in entries)
         progress.sent(self.request, turn.now, len(entries), size)
+        progress.told(self.raft.commit, previous + len(entries))
         turn.send(
             node,
             Append(
@@ -172,10 +175,18 @@ class Leadership:
             ),
         )
 
+    def _send_nothing(self, turn: Turn, node: NodeId, progress: Progress) -> None:
+        """An Append that matches any log, to be answered and no more: the part of a snapshot that
+        is on its way is too large to be repeated for that."""
+        self.request += 1
+        progress.sent(self.request, turn.now, 0, 0)
+        turn.send(node, Append(self.raft.term, self.request, 0, 0, (), 0))
+
     def _tell_commit(self, turn: Turn, node: NodeId, progress: Progress) -> None:
         previous = progress.next_index - 1
         previous_term = self.raft.log.term_at(previous)
         assert previous_term is not None
+        progress.told(self.raft.commit, previous)
         turn.send(node, Append(self.raft.term, 0, previous, previous_term, (), self.raft.commit))
 
     def _begin_snapshot(self, turn: Turn, node: NodeId, progress: Progress) -> None:
@@ -183,10 +194,11 @@ class Leadership:
         self._send_part(turn, node, progress)
 
     def _send_part(self, turn: Turn, node: NodeId, progress: Progress) -> None:
-        """The part that the follower waits for; again if it was not answered by a heartbeat."""
+        """The part that the follower waits for."""
         snapshot = progress.snapshot
         assert snapshot is not None
         self.request += 1
+        progress.part_request = self.request
         progress.sent(self.request, turn.now, 0, 0)
         end = progress.offset + self.raft.config.snapshot_part_size
         turn.send(
@@ -206,7 +218,7 @@ class Leadership:
         """Messages to the follower are lost: no use to pipeline them."""
         progress = self.progress.get(node)
         if progress is not None and progress.pace is Pace.REPLICATE:
-            progress.become_probe(progress.match_index + 1)
+            progress.become_probe(progress.match_index + 1, self.request)
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -231,11 +243,16 @@ class Leadership:
         if self.raft.leadership is self:
             self.reads.confirm(turn)
         if self.raft.leadership is self and sender in self.progress:
+            if progress.pace is Pace.SNAPSHOT and message.request > progress.part_request:
+                self._send_part(turn, sender, progress)  # what was sent later is here: it is lost
             self._replicate(turn, sender, progress)
 
     def _matched(self, turn: Turn, sender: NodeId, progress: Progress, index: int) -> None:
-        if progress.matched(index, self.request):
+        raft, pace = self.raft, progress.pace
+        if progress.matched(index, self.request, raft.log.first_index):
             self.advance_commit(turn)
+        if pace is not progress.pace and raft.leadership is self:
+            self._replicate(turn, sender, progress, commit=True)  # it was told nothing so far
         if sender == self.transferee and self.raft.leadership is self:
             self._hand_over_if_ready(turn)
 
@@ -250,8 +267,10 @@ class Leadership:
             progress.forget_match()
         if progress.pace is Pace.SNAPSHOT or 0 < message.request < progress.confirmed:
             return  # older than what goes on now, or than another answer
+        if progress.pace is Pace.PROBE and message.request <= progress.probed_after:
+            return  # of all that was under way when a first refusal came, one is enough
         hint = min(message.index, self.raft.log.last_index + 1)
-        progress.become_probe(hint)
+        progress.become_probe(hint, self.request)
 
     def _snapshot_answered(
         self, turn: Turn, sender: NodeId, progress: Progress, message: SnapshotReply
@@ -261,7 +280,8 @@ class Leadership:
             return  # of another one
         if message.offset >= len(snapshot.data):
             self._matched(turn, sender, progress, snapshot.index)
-        else:
+        elif message.request >= progress.part_request or message.offset > progress.offset:
+            # Anything else was asked before, and would double what is on its way for good.
             progress.offset = message.offset
             self._send_part(turn, sender, progress)
 
@@ -277,7 +297,7 @@ class Leadership:
         if agreed <= raft.commit or raft.log.term_at(agreed) != raft.term:
             return
         was_started = raft.commit >= self.began_index
-        for at in range(raft.commit + 1, agreed + 1):
+        for at in range(max(raft.commit + 1, self.began_index), agreed + 1):
             self._uncommitted_size -= len(raft.log.entry(at).data) + ENTRY_OVERHEAD
         self._uncommitted_size = max(0, self._uncommitted_size)
         raft.commit_to(turn, agreed)
@@ -291,10 +311,12 @@ class Leadership:
     def check_change(self) -> None:
         """ChangeRefused unless the voters may be changed now."""
         log, commit = self.raft.log, self.raft.commit
-        if log.configuration_index > commit:
-            raise ChangeRefused("a change is under way: wait until it is committed")
         if commit < self.began_index:
             raise ChangeRefused("this leader has committed nothing of its term yet: wait")
+        if log.configuration_index > commit:
+            raise ChangeRefused("a change is under way: wait until it is committed")
+        if self.transferee:
+            raise ChangeRefused(f"leadership is being handed over to {self.transferee}")
 
     def _finish_change(self, turn: Turn) -> None:
         """After a committed joint configuration comes the new one; a leader that is no longer in

@@ -15,6 +15,7 @@ from struct import Struct
 from protocol import codec
 from protocol.configuration import NO_CONFIGURATION, Configuration
 from protocol.effects import Snapshot
+from protocol.identity import NodeId
 from protocol.messages import EntryKind, LogEntry
 
 ORIGIN_SIZE = 8  # bytes
@@ -116,6 +117,17 @@ class RaftLog:
             if at <= index:
                 return at, found
         return 0, NO_CONFIGURATION
+
+    def is_voted_out_above(self, index: int, node: NodeId) -> bool:
+        """Whether `node` votes by the configuration at `index`, or by one after it but the last."""
+        if self.configuration_index <= index:
+            return False
+        for at, found in reversed(self._configurations[:-1]):
+            if node in found:
+                return True
+            if at <= index:
+                break
+        return False
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at `index`; 0 before the first one ever; None where that is not

@@ -9,7 +9,7 @@
     PROBE       it answers that the logs match                 REPLICATE
     REPLICATE   it refuses, or cannot be reached               PROBE
     PROBE       the entry before the next one is gone          SNAPSHOT
-    SNAPSHOT    it has the snapshot, or any later entry        PROBE, then REPLICATE
+    SNAPSHOT    it has that, or all that is compacted away     REPLICATE
 
 Invariant: match < next; `match` only grows, but for a follower that has provably lost entries.
 """
@@ -54,7 +54,10 @@ class Progress:
     waiting: bool = False  # PROBE: one is on its way
     confirmed: int = 0
     confirmed_at: Nanoseconds = NEVER
+    probed_after: int = 0  # PROBE: requests above this feel for the match; others are older
+    part_request: int = 0  # SNAPSHOT: the one that carried the latest part
     matched_before: int = 0  # requests above this were sent when `match_index` was known
+    told_commit: int = 0
     lost: bool = False  # it has forgotten entries that it had acknowledged
     snapshot: EncodedSnapshot | None = None
     offset: int = 0  # of the part of it that is on its way
@@ -94,6 +97,14 @@ class Progress:
         else:
             self.next_index += entries
 
+    def told(self, commit: int, last_index: int) -> None:
+        """The commit index has gone with a message that can prove a match up to `last_index`."""
+        self.told_commit = max(self.told_commit, min(commit, last_index))
+
+    def is_news(self, commit: int) -> bool:
+        """Whether the follower, if it has all that was sent, could commit more than it was told."""
+        return min(commit, self.next_index - 1) > self.told_commit
+
     def answered(self, request: int, now: Nanoseconds) -> None:
         """An answer to `request`: to all before it there will be none, or none that matters."""
         self.heard_at = now
@@ -103,11 +114,14 @@ class Progress:
             if number == request and number > self.confirmed:
                 self.confirmed, self.confirmed_at = number, sent_at
 
-    def matched(self, index: int, request_counter: int) -> bool:
-        """The follower has everything up to `index`: whether that is news."""
+    def matched(self, index: int, request_counter: int, first_index: int) -> bool:
+        """The follower has everything up to `index`: whether that is news. The leader's log begins
+        at `first_index`."""
         self.waiting = False
-        if self.pace is Pace.PROBE or (
-            self.pace is Pace.SNAPSHOT and self.snapshot and index >= self.snapshot.index
+        if (
+            self.pace is Pace.PROBE
+            or (self.snapshot is not None and index >= self.snapshot.index)
+            or (self.pace is Pace.SNAPSHOT and max(index, self.match_index) >= first_index - 1)
         ):
             self.become_replicate(max(index, self.match_index))
         self.next_index = max(self.next_index, index + 1)
@@ -117,9 +131,11 @@ class Progress:
         self.matched_before = request_counter
         return True
 
-    def become_probe(self, next_index: int) -> None:
+    def become_probe(self, next_index: int, request_counter: int) -> None:
         """Feel for the match from `next_index` on."""
         self.pace = Pace.PROBE
+        self.probed_after = request_counter
+        self.told_commit = 0
         self.next_index = max(next_index, self.match_index + 1)
         self.waiting = False
         self.snapshot = None

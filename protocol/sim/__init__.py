@@ -2,5 +2,7 @@
 
     python -c "from protocol.sim.scenario import simulate; print(simulate(seed=7).summary())"
 
-One heap of events, integer nanoseconds, real bytes through the real codec on every hop.
+A seed is turned into a `Plan` (sizes, knobs, conditions, and a list of timed faults), and the plan
+is carried out in a `World`: one heap of events, integer nanoseconds, real bytes through the real
+codec on every hop. Checkers look on; `shrink` makes a failing plan small.
 """

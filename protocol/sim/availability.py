@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import Config
-from protocol.effects import Refused, Results
+from protocol.effects import ReadAnswered, Refused, Results
 from protocol.events import Commanded
 from protocol.registers import Command, Verb
 from protocol.sim.partial_cuts import (
@@ -22,15 +22,16 @@ from protocol.sim.partial_cuts import (
     served,
 )
 from protocol.sim.settled import leader_of, peers_of, settled_world
+from protocol.sim.watch import Watcher
 from protocol.sim.world import Host
 
 WRITE_EVERY_NS: Nanoseconds = 100 * MILLISECOND
-LOOK_EVERY_NS: Nanoseconds = 10 * MILLISECOND  # at answers, links and leaders
+LOOK_EVERY_NS: Nanoseconds = 10 * MILLISECOND  # at links and leaders
 WARM_UP_NS: Nanoseconds = 3 * SECOND
 UNANSWERED_MAX = 2_000  # of one client
 
 
-class Client:
+class Client(Watcher):
     """Writes at one node, and notes when what was confirmed. `failed` are the requests that were
     refused, with their time."""
 
@@ -40,7 +41,7 @@ class Client:
         self.confirmed: list[tuple[Nanoseconds, Nanoseconds]] = []  # asked, confirmed
         self.failed: list[tuple[Nanoseconds, str]] = []
         self._last = 0
-        self._seen = 0  # answers looked at
+        host.world.watch(self)
 
     def write(self) -> None:
         """Ask for one more."""
@@ -50,19 +51,18 @@ class Client:
             command = Command(Verb.PUT, f"cut/{self.host.number}", b"%d" % self._last)
             self.host.submit(Commanded(self._last, (command,)))
 
-    def look(self) -> None:
-        """Take the answers that have come."""
-        now = self.host.world.now
-        answers = self.host.answers[self._seen :]
-        self._seen += len(answers)
-        for answer in answers:
-            if isinstance(answer, Results):
-                for request in range(answer.first, answer.first + len(answer.results)):
-                    self.confirmed.append((self.asked.pop(request), now))
-            elif isinstance(answer, Refused):
-                for request in range(answer.first, answer.first + answer.count):
-                    del self.asked[request]
-                    self.failed.append((now, answer.error))
+    def see_answer(
+        self, at: Nanoseconds, host: Host, answer: Results | ReadAnswered | Refused
+    ) -> None:
+        if host is not self.host:
+            return
+        if isinstance(answer, Results):
+            for request in range(answer.first, answer.first + len(answer.results)):
+                self.confirmed.append((self.asked.pop(request), at))
+        elif isinstance(answer, Refused):
+            for request in range(answer.first, answer.first + answer.count):
+                del self.asked[request]
+                self.failed.append((at, answer.error))
 
 
 class Measurement:
@@ -111,14 +111,12 @@ class Measurement:
         until = self.world.now + duration
         while self.world.now < until:
             if cut:
-                self.world.network.blocked = set(all_links(self.size) - self.links())
+                self.world.network.block(self.name, all_links(self.size) - self.links())
             if self.world.now >= self._writes_at:
                 self._writes_at += WRITE_EVERY_NS
                 for client in self.clients:
                     client.write()
             self.world.run(self.world.now + LOOK_EVERY_NS)
-            for client in self.clients:
-                client.look()
             leading = sum(peer.raft.leadership is not None for peer in peers_of(self.world))
             self.leaders_at_once = max(self.leaders_at_once, leading)
 

@@ -1,8 +1,10 @@
-"""A simulated disk: what was written is durable after a while, and a crash loses the rest."""
+"""What a simulated disk holds, as the journal of a real process keeps it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
+from random import Random
 
 from protocol.effects import (
     AppendEntries,
@@ -20,17 +22,58 @@ from protocol.identity import NOBODY, NodeId
 from protocol.messages import LogEntry, MemberRecord
 
 
+class Rot(Enum):
+    """What turns out to be illegible at the next start, and is left out. Never a node's own
+    batches: without them its journal does not open."""
+
+    MEMBERS = "members"
+    BATCHES = "batches"  # the latest half of another author's
+    LOG = "log"  # of Raft's part: the journal notices, and the node does not vote for a while
+
+
 @dataclass(slots=True)
 class Disk:
-    """The durable state of one node, as the journal of a real process keeps it."""
+    """The durable state of one node."""
 
     hard_state: HardState = field(default_factory=lambda: HardState(0, NOBODY))
     snapshot: Snapshot | None = None
     entries: list[LogEntry] = field(default_factory=list)
     impaired: bool = False
+    rotted_from: int = 0  # the log reached so far before part of it was lost
     batches: dict[NodeId, list[bytes]] = field(default_factory=dict)
     members: dict[NodeId, MemberRecord] = field(default_factory=dict)
     starts: int = 0
+
+    @property
+    def first_index(self) -> int:
+        """Of the oldest log entry held; where nothing is held, of the one that would be."""
+        if self.entries:
+            return self.entries[0].index
+        return self.snapshot.index + 1 if self.snapshot else 1
+
+    @property
+    def last_index(self) -> int:
+        return self.first_index + len(self.entries) - 1
+
+    def keeps(self, index: int, term: int | None = None) -> bool:
+        """Whether the log entry at `index` (of this term, if one is given) is durable here, by
+        itself or in the snapshot; or was acknowledged, and lost, by a node that knows that it may
+        not vote: its acknowledgement counts, for nobody is elected with its vote."""
+        if self.snapshot and index <= self.snapshot.index:
+            return True
+        if self.impaired and index <= self.rotted_from:
+            return True
+        if not self.first_index <= index <= self.last_index:
+            return False
+        return term is None or self.entries[index - self.first_index].term == term
+
+    def term_at(self, index: int) -> int | None:
+        """The term of an entry that is held, or of the last one that the snapshot stands for."""
+        if self.snapshot and index == self.snapshot.index:
+            return self.snapshot.term
+        if self.first_index <= index <= self.last_index:
+            return self.entries[index - self.first_index].term
+        return None
 
     def write(self, records: tuple[Record, ...]) -> None:
         """Make the records durable."""
@@ -39,10 +82,9 @@ class Disk:
                 case HardState():
                     self.hard_state = record
                 case AppendEntries():
-                    first = record.entries[0].index
-                    del self.entries[max(0, first - self.first_index) :]
-                    assert not self.entries or first == self.last_index + 1, "a hole"
-                    assert self.entries or first == 1 or self.snapshot, "a hole"
+                    at = record.entries[0].index - self.first_index
+                    assert 0 <= at <= len(self.entries), "a hole in the log on disk"
+                    del self.entries[at:]
                     self.entries.extend(record.entries)
                 case KeepSnapshot():
                     self.snapshot = record.snapshot
@@ -58,24 +100,6 @@ class Disk:
                 case KeepMember():
                     self.members[record.record.node] = record.record
 
-    @property
-    def first_index(self) -> int:
-        """Of the entries kept, or of the next one."""
-        if self.entries:
-            return self.entries[0].index
-        return self.snapshot.index + 1 if self.snapshot else 1
-
-    @property
-    def last_index(self) -> int:
-        return self.first_index + len(self.entries) - 1
-
-    def term_at(self, index: int) -> int | None:
-        """The term of a kept entry, also of the last one that the snapshot stands for."""
-        at = index - self.first_index
-        if self.snapshot and index == self.snapshot.index:
-            return self.snapshot.term
-        return self.entries[at].term if 0 <= at < len(self.entries) else None
-
     def restored(self) -> Restored:
         """What a restarted node finds."""
         batches = [batch for kept in self.batches.values() for batch in kept]
@@ -87,3 +111,28 @@ class Disk:
             tuple(batches),
             tuple(self.members.values()),
         )
+
+    def decay(self, rot: Rot, own: NodeId, random: Random) -> None:
+        """Lose what has become illegible. Of an author's batches the later ones, for what follows
+        a hole in a history is of no use."""
+        match rot:
+            case Rot.MEMBERS:
+                for node in random.sample(list(self.members), len(self.members) // 2):
+                    del self.members[node]
+            case Rot.BATCHES:
+                authors = [author for author in self.batches if author != own]
+                if authors:
+                    kept = self.batches[random.choice(authors)]
+                    del kept[len(kept) // 2 :]
+            case Rot.LOG:
+                self.impaired = True
+                self.rotted_from = self.last_index
+                if random.random() < 0.5:
+                    self.hard_state = HardState(0, NOBODY)
+                if random.random() < 0.3:
+                    self.snapshot = None
+                    self.entries.clear()
+                else:
+                    del self.entries[random.randint(0, len(self.entries)) :]
+                    if self.snapshot and self.last_index <= self.snapshot.index:
+                        self.entries.clear()  # what ends before the snapshot is of no use

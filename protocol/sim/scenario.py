@@ -1,32 +1,33 @@
-"""A run from a seed: the seed draws sizes, conditions, faults and a job; then all is healed, and
-the team must converge.
+"""A run from a seed: the seed draws a plan; first it is carried out, then all is healed, and the
+team must converge.
 
-Safety phase: links lose, delay and repeat, nodes crash and come back, the team is cut in two.
-Liveness phase: everything is repaired, and within bounded virtual time the job must be finished
-and all nodes must agree. Verdicts: held, crash, no convergence, invariant broken.
+Safety phase: links, disks, clocks, nodes and agents misbehave as planned. Liveness phase: a core
+is healed (a majority of the voters; the rest stays broken) and must finish its jobs and agree
+within bounded virtual time; then everybody is healed, and all must agree. Verdicts: held, crash,
+no convergence, invariant broken.
 """
 
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
-from protocol import config as presets
-from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
-from protocol.sim.checkers import Checkers, InvariantBroken
+from protocol.clocks import SECOND, Nanoseconds
+from protocol.peer import Peer
+from protocol.sim.checkers import Checkers
+from protocol.sim.injection import Injection
+from protocol.sim.knobs import config_of
 from protocol.sim.network import Network
-from protocol.sim.workload import (
-    SimulatedAgents,
-    WorkloadOptions,
-    clients_of,
-    draw_workload,
-)
-from protocol.sim.world import Host, World
+from protocol.sim.plan import FAULTS_FROM, SEEDS_GIVEN, Plan, plan_of
+from protocol.sim.register_clients import register_clients
+from protocol.sim.watch import Fate, InvariantBroken, Watcher
+from protocol.sim.workload import SimulatedAgents, clients_of
+from protocol.sim.world import STEPS_MAX, Host, World
 
-FAULTS_FROM = 2 * SECOND
-LIVENESS_MAX = 120 * SECOND
+CORE_LIVENESS_MAX: Nanoseconds = 240 * SECOND
+LIVENESS_MAX: Nanoseconds = 120 * SECOND
 
 
 class Verdict(Enum):
@@ -39,55 +40,19 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """What a seed drew, apart from the draws made along the way."""
-
-    nodes: int
-    faults_s: float
-    loss: float
-    duplication: float
-    delay_ms: float
-    disk_ms: float
-    crashes: int
-    cuts: int
-    work: WorkloadOptions
-
-    def __str__(self) -> str:
-        return (
-            f"nodes={self.nodes} faults={self.faults_s:.0f}s loss={self.loss:.2f} "
-            f"duplication={self.duplication:.2f} delay={self.delay_ms:.1f}ms "
-            f"disk={self.disk_ms:.1f}ms crashes={self.crashes} cuts={self.cuts} {self.work}"
-        )
-
-
-def draw(seed: int, nodes: int | None = None) -> Drawn:
-    """The options of a seed; `nodes` overrides the drawn size. Each kind of fault is absent in
-    some seeds, mild in most and harsh in a few: what is always there hides what it masks."""
-    random = Random(f"{seed}/options")
-    drawn = Drawn(
-        nodes=random.choice((1, 2, 3, 3, 4, 5, 5, 5, 7, 8)),
-        faults_s=random.choice((8.0, 15.0, 30.0)),
-        loss=random.choice((0.0, 0.01, 0.05, 0.3)),
-        duplication=random.choice((0.0, 0.02, 0.2)),
-        delay_ms=random.choice((0.3, 2.0, 10.0, 50.0)),
-        disk_ms=random.choice((0.1, 1.0, 10.0, 60.0)),
-        crashes=random.choice((0, 0, 1, 3, 8)),
-        cuts=random.choice((0, 0, 1, 2, 5)),
-        work=draw_workload(random),
-    )
-    return replace(drawn, nodes=nodes) if nodes is not None else drawn
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run."""
+    """What came of a run. `checker` says who found the fault: the name of a checker, or of the
+    exception that a crash is. `exercised` counts faults by kind, messages by fate, and jobs that
+    used more than their budget."""
 
     seed: int
-    drawn: Drawn
+    plan: Plan
     verdict: Verdict
+    checker: str
     detail: str
     virtual_s: float
     steps: int
+    exercised: tuple[tuple[str, int], ...]
     trace_digest: str
     trace: tuple[str, ...]
 
@@ -99,134 +64,164 @@ class Outcome:
         )
         if self.verdict is Verdict.HELD:
             return line
-        command = f"quorate sim --seed {self.seed} --nodes {self.drawn.nodes}"
-        return f"{line}\n  {self.detail}\n  drawn: {self.drawn}\n  repeat: {command} --trace"
+        repeat = f"{self.plan.command} --trace"
+        return f"{line}\n  {self.detail}\n  plan: {self.plan}\n  repeat: {repeat}"
 
 
 class Run:
-    """One seed being run."""
+    """One plan being carried out. `peer` may be a broken one, to see who notices; `watchers` see
+    everything; more than `steps_max` steps are a storm, and a crash."""
 
-    def __init__(self, seed: int, drawn: Drawn) -> None:
-        self.seed = seed
-        self.drawn = drawn
+    def __init__(
+        self,
+        plan: Plan,
+        peer: type[Peer] | None = None,
+        watchers: tuple[Watcher, ...] = (),
+        steps_max: int = STEPS_MAX,
+    ) -> None:
+        self.plan = plan
+        seed = plan.seed
         self.random = Random(f"{seed}/schedule")
-        network = Network(
-            Random(f"{seed}/network"),
-            delay_mean_ns=int(drawn.delay_ms * MILLISECOND),
-            loss=drawn.loss,
-            duplication=drawn.duplication,
-        )
-        agents = SimulatedAgents(Random(f"{seed}/agents"), drawn.work)
-        base = presets.local()
-        config = replace(base, team=replace(base.team, slots=drawn.work.slots))
-        self.world = World(seed, config, network, agents)
+        network = Network(Random(f"{seed}/network"))
+        network.set(plan.links)
+        self.agents = SimulatedAgents(Random(f"{seed}/agents"), plan.work)
+        self.liar = SimulatedAgents(Random(f"{seed}/liar"), plan.work, lies=True)
+        config = config_of(plan.knobs, plan.work.slots)
+        self.world = World(seed, config, network, self.agents, plan.clocks, peer)
+        self.world.steps_max = steps_max
         self.checkers = Checkers()
-        self.world.watchers.append(self.checkers)
-        self.clients = clients_of(self.world, self.random, drawn.work)
-        self._healed = False
+        self.world.watch(self.checkers, *watchers)
+        self.clients = clients_of(self.world, self.random, plan.work)
+        self.writers = register_clients(self.world, plan.registers, plan.end_ns)
+        self.injection = Injection(self.world, plan)
 
     def execute(self) -> Outcome:
         """Run it to its verdict."""
+        verdict, checker, detail = Verdict.HELD, "", ""
         try:
-            verdict, detail = self._phases()
+            stuck = self._phases()
+            if stuck:
+                verdict, checker, detail = Verdict.NO_CONVERGENCE, "convergence", stuck
         except InvariantBroken as broken:
-            verdict, detail = Verdict.INVARIANT_BROKEN, str(broken)
-        except Exception:  # whatever it is, the seed is the bug report
-            verdict, detail = Verdict.CRASH, traceback.format_exc()
+            verdict, checker, detail = Verdict.INVARIANT_BROKEN, broken.checker, str(broken)
+        except Exception as fault:  # whatever it is, the seed is the bug report
+            verdict, checker = Verdict.CRASH, type(fault).__name__
+            detail = traceback.format_exc()
         world = self.world
+        counts = {fate.value: world.fates[fate] for fate in Fate if world.fates[fate]}
+        counts.update(self.injection.done)
+        if self.checkers.jobs.overspent:
+            counts["overspent"] = len(self.checkers.jobs.overspent)
+        counts["register operations"] = sum(len(writer.history) for writer in self.writers)
+        if self.checkers.registers.undecided:
+            counts["undecided history"] = self.checkers.registers.undecided
         return Outcome(
-            self.seed,
-            self.drawn,
+            self.plan.seed,
+            self.plan,
             verdict,
+            checker,
             detail,
             world.now / SECOND,
             world.steps,
+            tuple(sorted(counts.items())),
             world.trace_digest(),
             tuple(world.trace),
         )
 
-    def _phases(self) -> tuple[Verdict, str]:
-        drawn, world = self.drawn, self.world
-        for number in range(drawn.nodes):
-            host = world.add_host(found=number == 0, expected=drawn.nodes)
-            host.disk_delay_ns = int(drawn.disk_ms * MILLISECOND)
+    def _phases(self) -> str:
+        """All of the run: what does not converge, or nothing."""
+        plan, world = self.plan, self.world
+        seeds = tuple(range(min(SEEDS_GIVEN, plan.nodes)))
+        for number in range(plan.nodes):
+            host = world.add_host(number == 0, plan.nodes, seeds)
+            host.disk_delay_ns = plan.disk_ns
+            if plan.work.liar and number == plan.nodes - 1:
+                host.agents = self.liar
             world.at(self.random.randrange(SECOND // 2), host.start)
-        faults_end = FAULTS_FROM + int(drawn.faults_s * SECOND)
-        self._schedule_faults(faults_end)
+        self.injection.schedule()
         for client in self.clients:
             world.at(FAULTS_FROM + self.random.randrange(SECOND), client.ask)
-        world.run(faults_end)
+        for writer in self.writers:
+            world.at(FAULTS_FROM + self.random.randrange(SECOND), writer.begin)
+        world.run(plan.end_ns)
         self.checkers.check_logs(world.hosts)
-        self._heal()
-        converged = world.run(faults_end + LIVENESS_MAX, self._is_converged)
-        self.checkers.check_logs(world.hosts)
-        self.checkers.check_stores(world.hosts)
+        self.agents.is_calm = self.liar.is_calm = True
+        if self.injection.heal_core():
+            self._set_out(self.injection.core)
+            if not world.run(world.now + CORE_LIVENESS_MAX, self._has_core_converged):
+                return f"core: {self._state()}"
+            self._check_end(self._core())
+        self.injection.heal_all()
+        self._set_out(None)
+        limit = LIVENESS_MAX if plan.rest.value != "healed" else CORE_LIVENESS_MAX
+        if not world.run(world.now + limit, self._has_converged):
+            return f"all: {self._state()}"
+        self._check_end(self._core())
+        self.checkers.check_kept(self._core(), self.clients)
+        history = [operation for writer in self.writers for operation in writer.history]
+        self.checkers.registers.check(history)
+        return ""
+
+    def _set_out(self, knows: set[int] | None) -> None:
+        """Clients look for nodes that work."""
         for client in self.clients:
-            self.checkers.check_answer(world.hosts, client.job, client.answer)
-        if not converged:
-            return Verdict.NO_CONVERGENCE, "; ".join(repr(host.peer) for host in world.hosts)
-        return Verdict.HELD, ""
+            client.knows = knows
 
-    def _schedule_faults(self, end: Nanoseconds) -> None:
-        world, random = self.world, self.random
-        for _ in range(self.drawn.crashes):
-            at = random.randrange(FAULTS_FROM, end)
-            back = min(at + random.randrange(100 * MILLISECOND, 6 * SECOND), end)
-            host_number = random.randrange(self.drawn.nodes)
-            world.at(at, lambda n=host_number: self._crash(n))  # type: ignore[misc]
-            world.at(back, lambda n=host_number: self._restart(n))  # type: ignore[misc]
-        for _ in range(self.drawn.cuts):
-            at = random.randrange(FAULTS_FROM, end)
-            back = min(at + random.randrange(SECOND, 10 * SECOND), end)
-            order = random.sample(range(self.drawn.nodes), self.drawn.nodes)
-            size = random.randint(0, self.drawn.nodes - 1)
-            both_ways = random.random() < 0.7
-            world.at(at, lambda o=order, s=size, b=both_ways: self._cut(o, s, b))  # type: ignore[misc]
-            world.at(back, world.network.blocked.clear)
+    def _core(self) -> list[Host]:
+        return [host for host in self.world.hosts if host.number in self.injection.core]
 
-    def _crash(self, number: int) -> None:
-        if self.world.hosts[number].is_up and not self._healed:
-            self.world.hosts[number].crash()
+    def _check_end(self, hosts: list[Host]) -> None:
+        self.checkers.check_logs(hosts)
+        self.checkers.check_stores(hosts)
+        self.checkers.registers.look(hosts)
+        for client in self.clients:
+            self.checkers.check_answer(hosts, client.job, client.answer)
 
-    def _restart(self, number: int) -> None:
-        if not self.world.hosts[number].is_up:
-            self.world.hosts[number].start()
+    def _has_core_converged(self) -> bool:
+        self.injection.extend_core()
+        return self._agree(self._core())
 
-    def _cut(self, order: list[int], size: int, both_ways: bool) -> None:
-        if not self._healed:
-            self.world.network.cut(order[:size], order[size:], both_ways)
+    def _has_converged(self) -> bool:
+        core = self._core()
+        return self._agree(core) and all(
+            host.peer is not None and len(host.peer.membership.alive()) == len(core) - 1
+            for host in core
+        )
 
-    def _heal(self) -> None:
-        self._healed = True
-        self.world.network.heal()
-        self.world.network.delay_mean_ns = MILLISECOND
-        for host in self.world.hosts:
-            host.disk_delay_ns = MILLISECOND // 2
-            if not host.is_up:
-                host.start()
-
-    def _is_converged(self) -> bool:
-        peers = [host.peer for host in self.world.hosts if host.peer]
+    def _agree(self, hosts: list[Host]) -> bool:
+        """Whether these nodes see each other, have finished all jobs, and are in one state."""
+        peers = [host.peer for host in hosts if host.peer]
+        if len(peers) < len(hosts) or any(client.answer is None for client in self.clients):
+            return False
         first = peers[0]
-        if len(peers) < len(self.world.hosts):
-            return False
-        if any(client.answer is None for client in self.clients):
-            return False
         outcomes = [(job, state.outcome) for job, state in first.ledger.jobs.items()]
-        if len(outcomes) < self.drawn.work.jobs or not all(outcome for _, outcome in outcomes):
+        if len(outcomes) < self.plan.work.jobs or not all(outcome for _, outcome in outcomes):
             return False
+        nodes = {peer.node for peer in peers}
         return all(
             [(job, state.outcome) for job, state in peer.ledger.jobs.items()] == outcomes
             and peer.ledger.applied == first.ledger.applied
             and peer.store.fingerprint() == first.store.fingerprint()
-            and len(peer.membership.alive()) == len(peers) - 1
+            and nodes <= {peer.node, *peer.membership.alive()}
             for peer in peers
         )
 
+    def _state(self) -> str:
+        answers = [client.answer for client in self.clients]
+        peers = "; ".join(f"n{host.number} {host.peer!r}" for host in self.world.hosts)
+        return f"core={sorted(self.injection.core)} answers={answers}; {peers}"
 
-def simulate(seed: int, nodes: int | None = None) -> Outcome:
-    """Run one seed."""
-    return Run(seed, draw(seed, nodes)).execute()
+
+def simulate(
+    seed: int,
+    nodes: int | None = None,
+    plan: Plan | None = None,
+    peer: type[Peer] | None = None,
+    watchers: tuple[Watcher, ...] = (),
+    steps_max: int = STEPS_MAX,
+) -> Outcome:
+    """Run one seed, or a plan of it that was made smaller."""
+    return Run(plan or plan_of(seed, nodes), peer, watchers, steps_max).execute()
 
 
-__all__ = ["Drawn", "Host", "Outcome", "Run", "Verdict", "draw", "simulate"]
+__all__ = ["Host", "Outcome", "Run", "Verdict", "simulate"]

@@ -1,5 +1,5 @@
-"""What a simulated team is asked to do: drawn jobs, agents that take a drawn time and may fail, and
-clients that insist.
+"""What a simulated team is asked to do: drawn jobs, agents that take a drawn time and may fail,
+hang or lie, and clients that insist.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from protocol.jobs import Budget, ClaimMode, File, Job, Quorum, Task, Usage
 from protocol.sim.world import World
 
 CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
+AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
+SLOW_FACTOR = 10
 TOKENS_PER_ATTEMPT = 1_000
+SIMULATED = "simulated"  # the prompt of a drawn task
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadOptions:
-    """The sizes of a workload. `rival`: a second client asks for another job under the first one's
-    id. `tokens` is each job's budget, 0 for none."""
+    """The sizes of a workload, and the probabilities that an agent fails, is slow, or hangs.
+    `liar`: one node's agents report a wrong result as done, each time another one. `rival`: a
+    second client asks for another job under the first one's id. `tokens` is each job's budget, 0
+    for none."""
 
     jobs: int
     tasks: int
@@ -28,6 +33,9 @@ class WorkloadOptions:
     quorum: int
     slots: int
     agent_failures: float
+    agent_slow: float
+    agent_hangs: float
+    liar: bool
     result_size: int
     tokens: int
     rival: bool
@@ -36,8 +44,13 @@ class WorkloadOptions:
         return (
             f"jobs={self.jobs} tasks={self.tasks} claims={self.claims.value} "
             f"quorum={self.quorum} slots={self.slots} agent_failures={self.agent_failures:.2f} "
-            f"result_size={self.result_size} tokens={self.tokens} rival={self.rival}"
+            f"agent_slow={self.agent_slow:.2f} agent_hangs={self.agent_hangs:.2f} "
+            f"liar={self.liar} result_size={self.result_size} tokens={self.tokens} "
+            f"rival={self.rival}"
         )
+
+
+PLAIN = WorkloadOptions(1, 6, ClaimMode.LEASE, 1, 1, 0.0, 0.0, 0.0, False, 20, 0, False)
 
 
 def draw_workload(random: Random) -> WorkloadOptions:
@@ -49,28 +62,47 @@ def draw_workload(random: Random) -> WorkloadOptions:
         quorum=random.choice((1, 1, 1, 3)),
         slots=random.choice((1, 1, 1, 2, 4)),
         agent_failures=random.choice((0.0, 0.0, 0.1, 0.3)),
+        agent_slow=random.choice((0.0, 0.0, 0.1, 0.5)),
+        agent_hangs=random.choice((0.0, 0.0, 0.0, 0.1)),
+        liar=random.choice((False, False, False, True)),
         result_size=random.choice((20, 20, 20, 50_000)),
         tokens=random.choice((0, 0, 0, 5 * TOKENS_PER_ATTEMPT)),
         rival=random.choice((False, False, True)),
     )
 
 
-class SimulatedAgents:
-    """Agents that answer differently each time, unless the task is answered by quorum."""
+def honest_text(job: str, task: str) -> str:
+    """What a task that is answered by quorum has for its answer."""
+    return f"{job}/{task}"
 
-    def __init__(self, random: Random, options: WorkloadOptions) -> None:
+
+class SimulatedAgents:
+    """Agents that answer differently each time, unless the task is answered by quorum. `calm` ends
+    all trouble with those that start later. `tokens` counts what was used, job by job."""
+
+    def __init__(self, random: Random, options: WorkloadOptions, lies: bool = False) -> None:
         self.random = random
         self.options = options
+        self.lies = lies
+        self.is_calm = False
 
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
-        duration = int(self.random.lognormvariate(-0.5, 0.6) * SECOND)
+        random, options = self.random, self.options
+        duration = int(random.lognormvariate(-0.5, 0.6) * SECOND)
         usage = Usage(1, 0, TOKENS_PER_ATTEMPT, simulated=True)
-        if self.random.random() < self.options.agent_failures:
+        if not self.is_calm:
+            if random.random() < options.agent_hangs:
+                end = AgentFailed(0, Failure.TIMEOUT, "it hung", (), usage)
+                return AGENT_TIMEOUT_NS, end
+            if random.random() < options.agent_slow:
+                duration *= SLOW_FACTOR
+        if random.random() < options.agent_failures:
             return duration, AgentFailed(0, Failure.VERIFY, "a drawn failure", (), usage)
         task = assignment.task
-        mark = "" if task.quorum.of > 1 else f" {self.random.getrandbits(32)}"
-        text = f"{assignment.job}/{task.id}{mark}"
-        content = text.encode().ljust(self.options.result_size)
+        is_alike = task.quorum.of > 1 and not self.lies
+        mark = "" if is_alike else f" {random.getrandbits(32)}"
+        text = honest_text(assignment.job, task.id) + mark
+        content = text.encode().ljust(options.result_size)
         files = tuple(File(path, content) for path in task.writes)
         return duration, Completed(0, files, text, usage)
 
@@ -87,7 +119,7 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
         tasks.append(
             Task(
                 id=f"t{number}",
-                prompt="simulated",
+                prompt=SIMULATED,
                 needs=tuple(sorted(needs)),
                 writes=(f"t{number}.txt",),
                 quorum=quorum,
@@ -110,6 +142,7 @@ class Client:
         self.request = request
         self.job = job
         self.answer: str | None = None
+        self.knows: set[int] | None = None  # the nodes that it may ask; None for all
 
     def ask(self) -> None:
         """Look for an answer, else ask the next node."""
@@ -120,14 +153,16 @@ class Client:
         if self.answer is not None:
             return
         up = [host for host in self.world.hosts if host.is_up]
+        if self.knows is not None:
+            up = [host for host in up if host.number in self.knows]
         if up:
             self.random.choice(up).submit(Submitted(self.request, self.job))
-        self.world.at(self.world.now + CLIENT_RETRY_NS, self.ask)
+        self.world.after(CLIENT_RETRY_NS, self.ask)
 
 
 def clients_of(world: World, random: Random, options: WorkloadOptions) -> list[Client]:
     """One client a job, and perhaps a rival of the first."""
     jobs = [random_job(random, options, f"job{number}") for number in range(options.jobs)]
     if options.rival:
-        jobs.append(Job(jobs[0].id, "rival", (Task("other", "simulated"),)))
+        jobs.append(Job(jobs[0].id, "rival", (Task("other", SIMULATED),)))
     return [Client(world, random, request, job) for request, job in enumerate(jobs, start=1)]

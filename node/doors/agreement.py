@@ -1,0 +1,125 @@
+"""What an operator may do to the agreement, at the client door.
+
+    POST /v1/transfer  {"to": NAME or ID}    another voter shall lead; {} leaves it open which
+    POST /v1/rescue    {"confirm": CLUSTER}  the majority is lost for good: this node's log shall be
+                                             the team's, in a new epoch
+
+A transfer is asked of the leader and answered when it is over. A rescue is asked of the one node
+that knows most, and gives up whatever only others had, be it acknowledged: it has to be confirmed
+by the cluster's name, and is refused while a majority of the voters is in sight, unless
+{"force": true} says that they will not agree ever again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from node.doors.answers import RequestFault, bad_request
+from node.runtime import Runtime
+from node.telemetry import Telemetry
+from protocol.diagnosis import missing_voters, name_of
+from protocol.errors import ChangeRefused, NotPossible, TimedOut
+from protocol.facts import LeaderElected, TransferEnded
+from protocol.identity import NOBODY, NodeId
+
+TRANSFER_TIMEOUT_S = 10.0  # far above an election time-out, after which it is given up
+
+
+class AgreementDoor:
+    """See the module's text."""
+
+    def __init__(self, runtime: Runtime, telemetry: Telemetry) -> None:
+        self.runtime = runtime
+        self.peer = runtime.peer
+        self.telemetry = telemetry
+
+    def routes(self) -> list[web.RouteDef]:
+        """What this door serves."""
+        return [web.post("/v1/transfer", self._transfer), web.post("/v1/rescue", self._rescue)]
+
+    async def _transfer(self, request: web.Request) -> web.StreamResponse:
+        wanted = (await _mapping(request, ("to",))).get("to", "")
+        if not isinstance(wanted, str):
+            raise bad_request("'to' is a node's name or id")
+        to = self._find(wanted) if wanted else NOBODY
+        raft = self.peer.raft
+        if to == self.peer.node and raft.leadership is not None:
+            return self._told_leader(to)
+        if raft.leadership is not None and to and to not in raft.configuration.voters:
+            raise ChangeRefused(f"{name_of(self.peer, to)} is no voter, so it cannot lead")
+        with self.telemetry.subscribe() as facts:
+            await self.runtime.transfer(to)
+            return self._told_leader(await self._await_leader(facts))
+
+    def _told_leader(self, leader: NodeId) -> web.Response:
+        return web.json_response({"leader": leader, "leader_name": name_of(self.peer, leader)})
+
+    def _find(self, wanted: str) -> NodeId:
+        """The node of this name or id."""
+        members = self.peer.membership.members()
+        if wanted in (self.peer.node, *members):
+            return NodeId(wanted)
+        found = [node for node in (self.peer.node, *members) if name_of(self.peer, node) == wanted]
+        if not found:
+            raise RequestFault(404, "NotFound", f"this node knows no node {wanted!r}")
+        if len(found) > 1:
+            raise RequestFault(
+                409,
+                "NotPossible",
+                f"{len(found)} nodes are called {wanted!r}: name one by its id: {', '.join(found)}",
+            )
+        return found[0]
+
+    async def _await_leader(self, facts: asyncio.Queue[dict[str, object]]) -> NodeId:
+        """Who leads when the transfer has come to its end."""
+        try:
+            async with asyncio.timeout(TRANSFER_TIMEOUT_S):
+                while True:
+                    fact = await facts.get()
+                    if fact["type"] == TransferEnded.__name__:
+                        name = name_of(self.peer, NodeId(str(fact["to"])))
+                        raise ChangeRefused(f"{name} did not take over in time: this node leads on")
+                    if fact["type"] == LeaderElected.__name__ and fact["leader"]:
+                        return NodeId(str(fact["leader"]))
+        except TimeoutError:
+            raise TimedOut("nobody is known to lead yet; it may have happened") from None
+
+    async def _rescue(self, request: web.Request) -> web.StreamResponse:
+        asked = await _mapping(request, ("confirm", "force"))
+        cluster = self.peer.settings.cluster
+        if asked.get("confirm") != cluster:
+            raise bad_request(
+                f"a rescue gives up whatever only the other voters have, be it acknowledged: "
+                f'confirm it by the name of the cluster: {{"confirm": "{cluster}"}}'
+            )
+        if not missing_voters(self.peer) and asked.get("force") is not True:
+            raise NotPossible(
+                "a majority of the voters is in sight, and will elect a leader: rescue with "
+                '{"force": true} only if you know that it never will'
+            )
+        epoch = int(await self.runtime.rescue())
+        meaning = (
+            f"this node's log is the team's now, in epoch {epoch}, with this node as its only "
+            f"voter; entries that only others had are given up, and who comes back with them takes "
+            f"this log"
+        )
+        return web.json_response(
+            {"epoch": epoch, "last_index": self.peer.raft.log.last_index, "meaning": meaning}
+        )
+
+
+async def _mapping(request: web.Request, taken: tuple[str, ...]) -> dict[str, Any]:
+    """The request's body: a mapping of what is taken."""
+    try:
+        content = await request.json()
+    except (ValueError, RecursionError) as fault:
+        raise bad_request(f"expected a JSON object: {fault}") from None
+    if not isinstance(content, dict):
+        raise bad_request("expected a JSON object")
+    unknown = [name for name in content if name not in taken]
+    if unknown:
+        raise bad_request(f"there is no {unknown[0]!r} here: {' and '.join(taken)} can be said")
+    return content

@@ -1,0 +1,89 @@
+"""Checkers of the jobs: a task is accepted once, identically everywhere, and never from a holder
+that was fenced before; a liar does not win a quorum of answers; a job has one outcome; what a
+client is told of its submission is so, and stays so; no budget is exceeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from protocol.facts import Fact, JobFinished, TaskAccepted, TaskFenced
+from protocol.jobs import Job
+from protocol.sim.host import Host
+from protocol.sim.watch import InvariantBroken
+from protocol.sim.workload import SIMULATED, honest_text
+
+# Tokens are counted when they are spent, not reserved before: attempts that are under way when the
+# budget runs out may exceed it. When they are reserved, this becomes True.
+TOKENS_ARE_RESERVED = False
+
+
+class JobChecks:
+    """See the module's text. `overspent` are the jobs that used more tokens than their budget."""
+
+    def __init__(self) -> None:
+        self._accepted: dict[tuple[str, str], TaskAccepted] = {}
+        self._fences: dict[tuple[str, str], list[TaskFenced]] = {}
+        self._outcomes: dict[str, JobFinished] = {}
+        self.overspent: dict[str, int] = {}
+
+    def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
+        """Who wants to see which facts."""
+        return {
+            TaskAccepted: self._see_acceptance,
+            TaskFenced: self._see_fence,
+            JobFinished: self._see_outcome,
+        }
+
+    def _see_acceptance(self, host: Host, fact: TaskAccepted) -> None:
+        accepted = self._accepted.setdefault((fact.job, fact.task), fact)
+        if accepted != fact:
+            raise InvariantBroken("single_acceptance", f"{accepted} and {fact}")
+        assert host.peer is not None
+        state = host.peer.ledger.jobs[fact.job].tasks[fact.task]
+        # A fence that lies earlier in the log holds. Of a task with several slots the fact does
+        # not say which one it accepted, hence only the others are looked at.
+        for fence in self._fences.get((fact.job, fact.task), ()) if len(state.slots) == 1 else ():
+            if fence.index < fact.index and fact.token < fence.token:
+                raise InvariantBroken("fencing", f"{fence} and yet {fact}")
+        accepted_text = state.accepted.text if state.accepted else ""
+        by_quorum = state.task.prompt == SIMULATED and state.task.quorum.agree > 1
+        if by_quorum and accepted_text not in ("", honest_text(fact.job, fact.task)):
+            raise InvariantBroken("honest_quorum", f"{accepted_text!r} won a quorum")
+
+    def _see_fence(self, host: Host, fact: TaskFenced) -> None:
+        self._fences.setdefault((fact.job, fact.task), []).append(fact)
+
+    def _see_outcome(self, host: Host, fact: JobFinished) -> None:
+        finished = self._outcomes.setdefault(fact.job, fact)
+        if finished != fact:
+            raise InvariantBroken("one_outcome", f"{finished} and {fact}")
+
+    def check_answer(self, hosts: Sequence[Host], job: Job, answer: str | None) -> None:
+        """What a client was told of its submission is so: success means that this very job is in
+        the ledgers, a refusal that it is not."""
+        for host in hosts:
+            state = host.peer.ledger.jobs.get(job.id) if host.peer else None
+            is_there = state is not None and state.job == job
+            if answer == "" and state is not None and not is_there:
+                raise InvariantBroken("acknowledged_job", f"n{host.number} has another {job.id}")
+            if answer and is_there:
+                raise InvariantBroken("refused_job", f"n{host.number} has {job.id}: {answer}")
+
+    def check_kept(self, hosts: Sequence[Host], job: Job, answer: str | None) -> None:
+        """At the end of a run, at nodes that have converged: an acknowledged job is in every
+        ledger, and used no more than it might."""
+        for host in hosts:
+            state = host.peer.ledger.jobs.get(job.id) if host.peer else None
+            if answer == "" and (state is None or state.job != job):
+                raise InvariantBroken("acknowledged_kept", f"n{host.number} has no {job.id}")
+            if state is not None and state.job.budget.tokens:
+                usage = state.spent()
+                self._check_budget(state.job, usage.tokens_in + usage.tokens_out)
+
+    def _check_budget(self, job: Job, spent: int) -> None:
+        if spent > job.budget.tokens:
+            self.overspent[job.id] = spent - job.budget.tokens
+            if TOKENS_ARE_RESERVED:
+                raise InvariantBroken("budget", f"{job.id} used {spent} of {job.budget.tokens}")

@@ -1,0 +1,95 @@
+"""Checkers of the replicated store: an author's entries are seen without a gap; a value that
+somebody has overwritten knowingly never shows again, nor beside the one that replaced it (causal
+order, key by key); stores with equal digests show equal values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from protocol import codec
+from protocol.clocks import VersionVector
+from protocol.facts import BatchMerged, Fact
+from protocol.identity import NodeId
+from protocol.sim.host import Host
+from protocol.sim.watch import InvariantBroken
+from protocol.store import Batch, Body
+
+_NOTHING = VersionVector()
+
+
+class StoreChecks:
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[tuple[NodeId, int], Mapping[str, int]] = {}  # of each entry
+        self._pasts: dict[tuple[int, str], VersionVector] = {}  # node, key: what was overwritten
+        self._last: dict[tuple[int, NodeId], int] = {}  # node, author: the sequence seen
+
+    def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
+        """Who wants to see which facts."""
+        return {BatchMerged: self._see_batch}
+
+    def see_started(self, host: Host) -> None:
+        """It goes on from what its disk kept, and may see again what it had seen before."""
+        for author_at in [place for place in self._last if place[0] == host.number]:
+            del self._last[author_at]
+        for key_at in [place for place in self._pasts if place[0] == host.number]:
+            del self._pasts[key_at]
+
+    def _see_batch(self, host: Host, fact: BatchMerged) -> None:
+        assert host.peer is not None
+        place = (host.number, fact.author)
+        last = self._last.get(place)
+        if last is not None and fact.first != last + 1:
+            raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
+        self._last[place] = fact.last
+        if host.identity.node == fact.author:
+            self._learn_contexts(host, fact)
+        for key in fact.keys:
+            self._check_order(host, key)
+
+    def _learn_contexts(self, host: Host, fact: BatchMerged) -> None:
+        """The author shows its own batch first: read from it what each entry replaces."""
+        assert host.peer is not None
+        store = host.peer.store
+        have = {**store.vector(), fact.author: fact.first - 1}
+        for encoded in store.missing(have, codec.FRAME_SIZE_MAX)[0]:
+            batch = codec.unpack_value(Batch, encoded)
+            entries = codec.unpack_value(Body, batch.body).entries
+            for sequence, entry in enumerate(entries, start=batch.first):
+                self._contexts[fact.author, sequence] = entry.context
+
+    def _check_order(self, host: Host, key: str) -> None:
+        assert host.peer is not None
+        place = (host.number, key)
+        versions = host.peer.store.read(key)
+        past = self._pasts.get(place, _NOTHING)
+        for version in versions:
+            context = self._contexts.get((version.author, version.sequence), {})
+            past = past.merge(VersionVector(context))
+        self._pasts[place] = past
+        for version in versions:
+            if past.sees(version.author, version.sequence):
+                raise InvariantBroken(
+                    "causal_order",
+                    f"n{host.number} shows {key} by {version.author}:{version.sequence}, "
+                    f"which was overwritten",
+                )
+
+    def check_stores(self, hosts: Sequence[Host]) -> None:
+        """Strong eventual consistency (Shapiro et al. 2011): who has received the same entries is
+        in the same state, in whatever order they came."""
+        seen: dict[bytes, Host] = {}
+        for host in hosts:
+            if host.peer is None:
+                continue
+            store = host.peer.store
+            other = seen.setdefault(store.fingerprint(), host)
+            assert other.peer is not None
+            for key in store.scan():
+                if store.read(key) != other.peer.store.read(key):
+                    raise InvariantBroken(
+                        "equal_values", f"n{host.number} and n{other.number} differ on {key}"
+                    )

@@ -1,0 +1,410 @@
+"""Raft with one rule removed at a time. A mutant says which rule, and what takes its place; who
+notices is in `test_mutants`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from protocol import codec
+from protocol.clocks import Nanoseconds
+from protocol.configuration import Configuration, _agreed, _majority
+from protocol.effects import HardState, KeepSnapshot, Snapshot
+from protocol.errors import ChangeRefused, RemoteProtocolError
+from protocol.identity import NOBODY, NodeId
+from protocol.messages import (
+    Append,
+    AppendReply,
+    LogEntry,
+    OfRaft,
+    SnapshotReply,
+    TimeoutNow,
+    VoteRequest,
+)
+from protocol.raft import Raft, Role
+from protocol.raft.following import Following, _Intake
+from protocol.raft.leadership import Leadership
+from protocol.raft.log import RaftLog, link
+from protocol.raft.progress import Progress
+from protocol.raft.reads import Reads
+from protocol.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`rule` is what it lacks; each patch is (class, name of its attribute, what stands there)."""
+
+    name: str
+    rule: str
+    patches: tuple[tuple[type, str, object], ...]
+
+    def breed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for place, name, instead in self.patches:
+            monkeypatch.setattr(place, name, instead)
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def instead_of(name: str, rule: str, *places: tuple[type, str]) -> Any:
+    """Declare a mutant: the function below stands at these places."""
+
+    def declare(function: Any) -> Any:
+        MUTANTS[name] = Mutant(name, rule, tuple((*place, function) for place in places))
+        return function
+
+    return declare
+
+
+# -- elections ------------------------------------------------------------------------------------
+
+_receive_vote_request = Raft._receive_vote_request
+_vote = Raft._vote
+_become_candidate = Raft.become_candidate
+_step = Raft.step
+_init = Raft.__init__
+
+
+@instead_of("VoteForgotten", "a vote is durable before it is told", (Raft, "_receive_vote_request"))
+def forget_vote(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
+    _receive_vote_request(self, turn, sender, message)
+    turn.records = [
+        replace(record, vote=NOBODY) if isinstance(record, HardState) else record
+        for record in turn.records
+    ]
+
+
+@instead_of("VotesTwice", "one vote per term", (Raft, "_vote"))
+def vote_twice(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) -> bool:
+    if message.term == self.term and self.role is Role.FOLLOWER:
+        self.vote = NOBODY
+    return _vote(self, turn, sender, message)
+
+
+@instead_of("VotesForAnyLog", "a vote only for a log that is up to date", (Raft, "_is_up_to_date"))
+def flatter(self: Raft, message: VoteRequest) -> bool:
+    return True
+
+
+@instead_of("SkipsPreVote", "ask before the term is raised", (Raft, "campaign"))
+def campaign_unasked(self: Raft, turn: Turn) -> None:
+    if self.may_campaign:
+        asked = len(turn.after)
+        self.become_pre_candidate(turn)
+        del turn.after[asked:]
+        self.become_candidate(turn)
+
+
+@instead_of("NeverSticks", "a living leader protects its term", (Raft, "hears_leader"))
+def hear_nobody(self: Raft, now: Nanoseconds) -> bool:
+    return False
+
+
+@instead_of("LeadsUnsure", "the own vote counts once it is durable", (Raft, "become_candidate"))
+def count_own_vote(self: Raft, turn: Turn, transfer: bool = False) -> None:
+    _become_candidate(self, turn, transfer)
+    assert self.candidacy is not None
+    self.candidacy.grants.add(self.node)
+    self._count_votes(turn)
+
+
+@instead_of("PrefersItself", "a longer log outweighs reach", (Raft, "_leads_better"))
+def prefer_self(self: Raft, turn: Turn, message: VoteRequest) -> bool:
+    needed = len(self.log.configuration.voters) // 2 + 1
+    return self.may_campaign and message.reach < needed <= self.reach
+
+
+def only_voters(self: Raft) -> bool:
+    return self.is_voter and not self.impaired
+
+
+MUTANTS["FallsSilent"] = Mutant(
+    "FallsSilent",
+    "who is voted out campaigns until that is committed",
+    ((Raft, "may_campaign", property(only_voters)),),
+)
+
+
+@instead_of("NeverStepsDown", "a leader without a majority steps down", (Leadership, "_has_quorum"))
+def need_nobody(self: Leadership, turn: Turn) -> bool:
+    self._quorum_check_at = turn.now + self.raft.config.election_timeout_ns
+    return True
+
+
+# -- replication and commitment -------------------------------------------------------------------
+
+_advance_commit = Leadership.advance_commit
+_step_of_term = Raft._step_of_term
+_receive_append = Following.receive_append
+_store_entries = Following._store_entries
+_receive_reply = Leadership.receive_reply
+_receive_learned = Following.receive_learned
+
+
+@instead_of(
+    "CommitsOldTerms",
+    "entries of earlier terms are not committed by counting",
+    (Leadership, "advance_commit"),
+)
+def commit_any_term(self: Leadership, turn: Turn) -> None:
+    raft = self.raft
+    indexes = {node: progress.match_index for node, progress in self.progress.items()}
+    indexes[raft.node] = raft.durable
+    agreed = raft.log.configuration.agreed_index(indexes)
+    if agreed > raft.commit:
+        raft.commit_to(turn, agreed)
+        self._finish_change(turn)
+
+
+@instead_of(
+    "CountsItselfEarly",
+    "the leader's copy counts once its disk has it",
+    (Leadership, "advance_commit"),
+)
+def count_self(self: Leadership, turn: Turn) -> None:
+    self.raft.durable = self.raft.log.last_index
+    _advance_commit(self, turn)
+
+
+@instead_of("AcknowledgesEarly", "durable before acknowledged", (Raft, "step"))
+def acknowledge_early(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+    _step(self, turn, sender, message)
+    turn.before += [item for item in turn.after if isinstance(item[2], AppendReply)]
+    turn.after = [item for item in turn.after if not isinstance(item[2], AppendReply)]
+
+
+@instead_of("TrustsOldWrites", "a write proves only what it wrote", (Raft, "forget_durable"))
+def keep_durable(self: Raft, last_index: int) -> None:
+    return
+
+
+@instead_of(
+    "CountsOldAnswers", "an answer counts in the term it was asked in", (Raft, "_step_of_term")
+)
+def count_old(self: Raft, turn: Turn, sender: NodeId, message: Any) -> None:
+    if isinstance(message, AppendReply | SnapshotReply) and message.term <= self.term:
+        message = replace(message, asked=self.term, term=self.term)
+    _step_of_term(self, turn, sender, message)
+
+
+@instead_of("TruncatesAlways", "truncate on conflict only", (Following, "_store_entries"))
+def truncate_always(self: Following, turn: Turn, entries: Sequence[LogEntry]) -> None:
+    if entries and self.raft.commit < entries[0].index <= self.raft.log.last_index:
+        self.raft.truncate(turn, entries[0].index)
+    _store_entries(self, turn, entries)
+
+
+@instead_of(
+    "CommitsWhatItIsTold",
+    "the commit index goes no further than what matches",
+    (Following, "receive_append"),
+)
+def commit_told(self: Following, turn: Turn, sender: NodeId, message: Append) -> None:
+    _receive_append(self, turn, sender, message)
+    told = min(message.commit, self.raft.log.last_index)
+    if message.term == self.raft.term and told > self.raft.commit:
+        self.raft.commit_to(turn, told)
+
+
+@instead_of(
+    "IgnoresLowHints", "a hint may lie below the match index", (Leadership, "receive_reply")
+)
+def ignore_low(self: Leadership, turn: Turn, sender: NodeId, message: Any) -> None:
+    progress = self.progress.get(sender)
+    is_refusal = isinstance(message, AppendReply) and not message.success
+    if progress and is_refusal and message.index <= progress.match_index:
+        return
+    _receive_reply(self, turn, sender, message)
+
+
+@instead_of("MissesLosses", "a follower that lost entries is noticed", (Progress, "forget_match"))
+def miss_loss(self: Progress) -> None:
+    return
+
+
+@instead_of("BelievesLessons", "the chain proves a lesson", (Following, "receive_learned"))
+def believe(self: Following, turn: Turn, sender: NodeId, message: Any) -> None:
+    chain = self.raft.log.chain_at(self.raft.commit) or b""
+    for entry in message.entries:
+        if entry.index > self.raft.commit:
+            chain = link(chain, entry)
+    _receive_learned(self, turn, sender, replace(message, chain=chain))
+
+
+# -- reads ----------------------------------------------------------------------------------------
+
+_ask = Reads.ask
+_campaign = Raft.campaign
+
+
+@instead_of("ReadsAlone", "a majority confirms a read", (Reads, "_is_certain"))
+def be_certain(self: Reads, now: Nanoseconds, lease: bool) -> bool:
+    return True
+
+
+@instead_of("ReadsTooSoon", "no read before the own term's first commit", (Reads, "ask"))
+def ask_soon(self: Reads, turn: Turn, context: object, lease: bool) -> None:
+    began, self._leadership.began_index = self._leadership.began_index, 0
+    _ask(self, turn, context, lease)
+    self._leadership.began_index = began
+
+
+@instead_of("CountsOldRounds", "a read needs answers to what was sent after it", (Reads, "confirm"))
+def confirm_anyway(self: Reads, turn: Turn) -> None:
+    while self._waiting:
+        _, index, context = self._waiting.popleft()
+        turn.reads.append((context, index))
+    if self._next:
+        self._begin_round(turn)
+
+
+@instead_of("IgnoresMargin", "a lease ends early, for clocks that drift", (Reads, "lease_until"))
+def no_margin(self: Reads) -> Nanoseconds:
+    return self._leadership.confirmed_at() + self._leadership.raft.config.lease_ns
+
+
+@instead_of("LeaseFromAnswer", "a lease counts from the sending", (Reads, "lease_until"))
+def from_answer(self: Reads) -> Nanoseconds:
+    raft = self._leadership.raft
+    times = {node: each.heard_at for node, each in self._leadership.progress.items()}
+    times[raft.node] = 2**62
+    usable = raft.config.lease_ns - int(raft.config.lease_ns * raft.config.lease_margin)
+    return raft.log.configuration.agreed_index(times) + usable
+
+
+@instead_of("KeepsLease", "a transfer ends the lease for good", (Leadership, "_tell_to_campaign"))
+def keep_lease(self: Leadership, turn: Turn, node: NodeId) -> None:
+    turn.send(node, TimeoutNow(self.raft.term))
+
+
+@instead_of("ForgetsPromise", "a promise is kept over a restart", (Raft, "__init__"))
+def forget_promise(self: Raft, *arguments: Any, **named: Any) -> None:
+    _init(self, *arguments, **named)
+    self._promised_until = 0
+
+
+@instead_of("BreaksOwnPromise", "the own vote is promised too", (Raft, "campaign"))
+def break_promise(self: Raft, turn: Turn) -> None:
+    promised, self._promised_until = self._promised_until, 0
+    _campaign(self, turn)
+    self._promised_until = promised
+
+
+# -- configurations -------------------------------------------------------------------------------
+
+
+def one_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:
+    return _majority(configuration.voters, nodes)
+
+
+def one_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]) -> int:
+    return _agreed(configuration.voters, indexes)
+
+
+MUTANTS["OneMajority"] = Mutant(
+    "OneMajority",
+    "joint consensus needs both majorities",
+    (
+        (Configuration, "has_quorum", one_majority),
+        (Configuration, "agreed_index", one_agreed_index),
+    ),
+)
+
+
+def any_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:
+    agreeing = sum(node in nodes for node in configuration.everybody)
+    return agreeing > len(configuration.voters) // 2
+
+
+def any_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]) -> int:
+    reached = sorted((indexes.get(node, 0) for node in configuration.everybody), reverse=True)
+    return reached[len(configuration.voters) // 2]
+
+
+MUTANTS["CountsLearners"] = Mutant(
+    "CountsLearners",
+    "learners count for nothing",
+    (
+        (Configuration, "has_quorum", any_majority),
+        (Configuration, "agreed_index", any_agreed_index),
+    ),
+)
+
+
+@instead_of("ChangesTwice", "one change at a time", (Leadership, "check_change"))
+def change_anyway(self: Leadership) -> None:
+    return
+
+
+@instead_of(
+    "ChangesTooSoon",
+    "no change before the own term's first commit",
+    (Leadership, "check_change"),
+)
+def change_soon(self: Leadership) -> None:
+    if self.raft.log.configuration_index > self.raft.commit:
+        raise ChangeRefused("a change is under way")
+
+
+_compact = RaftLog.compact
+
+
+@instead_of("LosesConfiguration", "a snapshot has the configuration", (RaftLog, "compact"))
+def lose_configuration(self: RaftLog, snapshot: Snapshot, keep_from: int) -> None:
+    _compact(self, snapshot, keep_from)
+    self._configurations = [found for found in self._configurations if found[0] >= keep_from]
+
+
+# -- snapshots and damaged journals ---------------------------------------------------------------
+
+
+@instead_of("DropsWhatFollows", "entries behind a snapshot stay", (Following, "_install"))
+def install_over(self: Following, turn: Turn, sender: NodeId, snapshot: Snapshot) -> None:
+    raft = self.raft
+    before = raft.log.configuration_index
+    raft.log.install(snapshot)
+    raft.forget_durable(raft.commit)
+    raft.persist(turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index)
+    raft.install(turn, snapshot, configuration_before=before)
+
+
+@instead_of("BelievesParts", "a snapshot's digest is checked", (Following, "_open"))
+def open_anything(self: Following, intake: _Intake) -> Snapshot:
+    snapshot = codec.unpack_value(Snapshot, bytes(intake.data))
+    if snapshot.index != intake.index:
+        raise RemoteProtocolError("another snapshot")
+    return snapshot
+
+
+@instead_of(
+    "AnswersEveryAnswer",
+    "a repeated answer starts no second stream",
+    (Leadership, "_snapshot_answered"),
+)
+def answer_all(
+    self: Leadership, turn: Turn, sender: NodeId, progress: Progress, message: SnapshotReply
+) -> None:
+    snapshot = progress.snapshot
+    if snapshot is None or message.index != snapshot.index:
+        return
+    if message.offset >= len(snapshot.data):
+        self._matched(turn, sender, progress, snapshot.index)
+    else:
+        progress.offset = message.offset
+        self._send_part(turn, sender, progress)
+
+
+@instead_of("VotesImpaired", "a damaged journal does not vote", (Raft, "__init__"))
+def ignore_damage(self: Raft, *arguments: Any, **named: Any) -> None:
+    _init(self, *arguments, **named)
+    self.impaired = False
+
+
+@instead_of("BelievesHistory", "an old configuration ends no impairment", (Raft, "heard_commit"))
+def believe_history(self: Raft, turn: Turn, committed: int) -> None:
+    at, configuration = self.log.configuration_at(self.commit)
+    if self.impaired and at and self.node not in configuration.members:
+        self._end_impairment(turn)

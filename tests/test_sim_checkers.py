@@ -1,0 +1,267 @@
+"""The checkers see what they shall see."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from ledger_hand import job, task
+from protocol.raft_log import Configuration
+from small_world import SmallWorld
+
+from protocol import codec
+from protocol.clocks import SECOND
+from protocol.effects import Reply
+from protocol.facts import (
+    BatchMerged,
+    EntryCommitted,
+    JobFinished,
+    RoleChanged,
+    TaskAccepted,
+    TaskFenced,
+    VoteGranted,
+    VotersChanged,
+)
+from protocol.identity import NOBODY, NodeId
+from protocol.jobs import Budget, Job, Quorum, Task
+from protocol.messages import Agreement, AppendReply, EntryKind, LogEntry, VoteReply
+from protocol.sim import job_checks
+from protocol.sim.agreement_checks import overlap
+from protocol.sim.checkers import Checkers, InvariantBroken
+from protocol.sim.job_checks import JobChecks
+from protocol.sim.workload import SIMULATED
+from protocol.store import Version
+
+A, B = NodeId("a"), NodeId("b")
+ACCEPTED = TaskAccepted("job", "t", A, 1, "digest", 9)
+
+
+def test_checkers_are_content_with_a_good_run() -> None:
+    small = SmallWorld(3)
+    small.do(job(task("t")))
+    small.checkers.check_logs(small.hosts)
+    small.checkers.check_stores(small.hosts)
+
+
+CONTRADICTIONS = [
+    ("one_vote_per_term", 0, VoteGranted(3, A), 0, VoteGranted(3, B)),
+    ("election_safety", 0, RoleChanged("leader", 50), 1, RoleChanged("leader", 50)),
+    ("state_machine_safety", 0, EntryCommitted(1, 1, "x"), 1, EntryCommitted(1, 1, "y")),
+    ("single_acceptance", 0, ACCEPTED, 1, TaskAccepted("job", "t", B, 2, "digest", 12)),
+    ("one_outcome", 0, JobFinished("job", True, "x", 9), 1, JobFinished("job", True, "y", 9)),
+    ("fencing", 0, TaskFenced("job", "t", 0, 2, 5), 0, ACCEPTED),
+]
+
+
+@pytest.mark.parametrize(
+    ("checker", "at", "one", "then_at", "other"), CONTRADICTIONS, ids=[c[0] for c in CONTRADICTIONS]
+)
+def test_a_contradiction_is_named(
+    checker: str, at: int, one: object, then_at: int, other: object
+) -> None:
+    small = SmallWorld(3)
+    small.do(job(task("t")))
+    checkers = Checkers()
+    checkers.see(0, small.hosts[at], one)  # type: ignore[arg-type]
+    with pytest.raises(InvariantBroken, match=checker):
+        checkers.see(0, small.hosts[then_at], other)  # type: ignore[arg-type]
+
+
+def test_a_leader_without_a_committed_entry_is_found() -> None:
+    small = SmallWorld(3)
+    checkers, host = Checkers(), small.hosts[1]
+    checkers.see(0, small.hosts[0], EntryCommitted(1, 1, "x"))
+    assert host.peer is not None
+    host.peer.raft.log.truncate(1)
+    with pytest.raises(InvariantBroken, match="leader_completeness"):
+        checkers.see(0, host, RoleChanged("leader", 50))
+
+
+def test_a_promise_that_no_disk_keeps_is_found() -> None:
+    small = SmallWorld(3)
+    checkers, host = Checkers(), small.hosts[1]
+    last, term = len(host.disk.entries), host.disk.hard_state.term
+    checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, 1, True, last)))
+    with pytest.raises(InvariantBroken, match="durable_append"):
+        checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, 1, True, last + 1)))
+    with pytest.raises(InvariantBroken, match="durable_vote"):
+        checkers.see_sent(
+            0, 1, host, host, Agreement(b"", VoteReply(term + 1, term + 1, True, False))
+        )
+    checkers.see_sent(0, 1, host, host, Agreement(b"", VoteReply(term + 1, term + 1, False, False)))
+
+
+def test_a_commit_that_no_majority_keeps_is_found() -> None:
+    small = SmallWorld(3)
+    for host in small.hosts[1:]:
+        host.disk.entries.clear()
+    with pytest.raises(InvariantBroken, match="durable_commit"):
+        Checkers().see(0, small.hosts[0], EntryCommitted(2, 1, "x"))
+
+
+def test_logs_that_differ_below_an_equal_entry_are_found() -> None:
+    small = SmallWorld(3)
+    peer = small.hosts[1].peer
+    assert peer is not None
+    entry = peer.raft.log.entry(2)
+    peer.raft.log._entries[1] = LogEntry(entry.index, entry.term, EntryKind.COMMAND, b"other")
+    with pytest.raises(InvariantBroken, match="log_matching"):
+        Checkers().check_logs(small.hosts)
+
+
+def test_stores_with_equal_digests_and_other_values_are_found() -> None:
+    small = SmallWorld(2)
+    small.do(job(task("t")))
+    small.run(5 * SECOND)
+    peers = [host.peer for host in small.hosts if host.peer]
+    assert peers[0].store.fingerprint() == peers[1].store.fingerprint()
+    peers[1].store._keys[peers[1].store.scan()[0]].versions = ()
+    with pytest.raises(InvariantBroken, match="equal_values"):
+        Checkers().check_stores(small.hosts)
+
+
+def test_an_answer_that_is_not_so_is_found() -> None:
+    small = SmallWorld(2)
+    mine, other = job(task("t")), job(task("other"))
+    small.do(mine)
+    Checkers().check_answer(small.hosts, mine, "")
+    Checkers().check_answer(small.hosts, other, "there is another")
+    Checkers().check_answer(small.hosts, other, None)
+    with pytest.raises(InvariantBroken, match="acknowledged_job"):
+        Checkers().check_answer(small.hosts, other, "")
+    with pytest.raises(InvariantBroken, match="refused_job"):
+        Checkers().check_answer(small.hosts, mine, "there is another")
+
+
+def test_a_node_s_vote_is_remembered_across_its_crash() -> None:
+    small = SmallWorld(3)
+    checkers = Checkers()
+    checkers.see(0, small.hosts[0], VoteGranted(9, A))
+    small.hosts[0].crash()
+    small.hosts[0].start()
+    with pytest.raises(InvariantBroken, match="one_vote_per_term"):
+        checkers.see(0, small.hosts[0], VoteGranted(9, NOBODY))
+
+
+def test_a_success_that_no_majority_keeps_is_found() -> None:
+    small = SmallWorld(3)
+    small.do(job(task("t")))
+    checkers = Checkers()
+    checkers.see_reply(0, small.hosts[0], Reply(1, "", "job"))
+    for host in small.hosts[1:]:
+        host.disk.entries.clear()
+    checkers.see_reply(0, small.hosts[0], Reply(1, "Busy", "job"))
+    with pytest.raises(InvariantBroken, match="durable_acknowledgement"):
+        checkers.see_reply(0, small.hosts[0], Reply(1, "", "job"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("a", "abc", False),
+        ("abc", "abcd", True),
+        ("abc", "abcde", False),
+        ("abc", "abcde/abc", True),
+        ("abcde/abc", "abcde", True),
+        ("abcd", "cdef", False),
+        ("abc", "bcd", False),
+        ("abc", "abc", True),
+        ("ab/cd", "ef/ab", True),
+        ("abc/def", "ghi/jkl", False),
+    ],
+)
+def test_configurations_overlap_if_any_two_quorums_meet(one: str, other: str, meet: bool) -> None:
+    def configuration(text: str) -> Configuration:
+        voters, _, outgoing = text.partition("/")
+        return Configuration(tuple(map(NodeId, voters)), tuple(map(NodeId, outgoing)))
+
+    first, then = configuration(one), configuration(other)
+    assert overlap(first, then) is overlap(then, first) is meet
+    nodes = sorted({*first.members, *then.members})
+    quorums = [
+        [set(some) for n in range(len(nodes) + 1) for some in combinations(nodes, n)
+         if each.has_quorum(some)]
+        for each in (first, then)
+    ]  # fmt: skip
+    apart = any(not a & b for a in quorums[0] for b in quorums[1])
+    assert apart is not meet, "as counting says"
+
+
+def test_a_change_of_voters_without_a_common_quorum_is_found() -> None:
+    small = SmallWorld(3)
+    host, strangers = small.hosts[0], (NodeId("x"), NodeId("y"), NodeId("z"))
+    assert host.peer is not None
+    log = host.peer.raft.log
+    Checkers().see(0, host, VotersChanged(log.configuration_index, (), ()))
+    data = codec.pack_value(Configuration(strangers))
+    log.extend([LogEntry(log.last_index + 1, log.last_term, EntryKind.VOTERS, data)])
+    with pytest.raises(InvariantBroken, match="configurations_overlap"):
+        Checkers().see(0, host, VotersChanged(log.last_index, strangers, ()))
+
+
+def test_a_committed_entry_that_is_missing_in_the_end_is_found() -> None:
+    small = SmallWorld(3)
+    peer = small.hosts[1].peer
+    assert peer is not None
+    small.checkers.check_kept(small.hosts, ())
+    peer.raft.log.truncate(peer.raft.log.last_index)
+    with pytest.raises(InvariantBroken, match="committed_kept"):
+        small.checkers.check_kept(small.hosts, ())
+
+
+def test_an_acknowledged_job_that_is_missing_in_the_end_is_found() -> None:
+    small = SmallWorld(2)
+    mine = job(task("t"))
+    small.do(mine)
+    jobs = JobChecks()
+    jobs.check_kept(small.hosts, mine, "")
+    assert small.hosts[1].peer is not None
+    del small.hosts[1].peer.ledger.jobs["job"]
+    jobs.check_kept(small.hosts, mine, None)
+    with pytest.raises(InvariantBroken, match="acknowledged_kept"):
+        jobs.check_kept(small.hosts, mine, "")
+
+
+def test_a_gap_in_an_author_s_entries_is_found() -> None:
+    small = SmallWorld(1)
+    checkers, host = Checkers(), small.hosts[0]
+    checkers.see(0, host, BatchMerged(A, 1, 2, ()))
+    checkers.see(0, host, BatchMerged(A, 3, 3, ()))
+    with pytest.raises(InvariantBroken, match="gap_free"):
+        checkers.see(0, host, BatchMerged(A, 5, 5, ()))
+    checkers.see_started(0, host)
+    checkers.see(0, host, BatchMerged(A, 5, 5, ()))
+
+
+def test_a_value_that_comes_back_is_found() -> None:
+    small = SmallWorld(1)
+    host, checkers = small.hosts[0], Checkers()
+    assert host.peer is not None
+    own, store = host.identity.node, host.peer.store
+    last = store.last_of(own)
+    for n, value in enumerate((b"old", b"new"), start=1):
+        store.write([("key", value)], n)
+        checkers.see(0, host, BatchMerged(own, last + n, last + n, ("key",)))
+    store._keys["key"].versions = (Version(own, last + 1, b"old", 1),)
+    with pytest.raises(InvariantBroken, match="causal_order"):
+        checkers.see(0, host, BatchMerged(A, 1, 1, ("key",)))
+
+
+def test_a_liar_that_wins_a_quorum_is_found() -> None:
+    small = SmallWorld(1)  # whose agents say "done", whatever they are asked
+    wanted = Task("t", SIMULATED, quorum=Quorum(3, 2))
+    with pytest.raises(InvariantBroken, match="honest_quorum"):
+        small.do(Job("job", "job", (wanted,)))
+
+
+def test_what_was_spent_beyond_a_budget_is_counted_and_forbidden_once_it_is_reserved(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs, poor = JobChecks(), Job("job", "job", (), budget=Budget(tokens=10))
+    jobs._check_budget(poor, 10)
+    assert not jobs.overspent
+    jobs._check_budget(poor, 12)
+    assert jobs.overspent == {"job": 2}
+    monkeypatch.setattr(job_checks, "TOKENS_ARE_RESERVED", True)
+    with pytest.raises(InvariantBroken, match="budget"):
+        jobs._check_budget(poor, 12)
