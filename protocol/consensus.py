@@ -199,6 +199,12 @@ class Consensus:
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
         turn.answer_durable(Reply(request, "", str(found.epoch)))
 
+    def leave(self, turn: Turn) -> None:
+        """This node will leave: another shall vote instead, and lead if it does."""
+        self.council.leaves = True
+        self.council.look_again(turn.now)
+        self.hand_over(turn)
+
     def hand_over(self, turn: Turn) -> None:
         """This node will leave: if it leads, somebody else shall."""
         successor = self._successor()

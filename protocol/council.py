@@ -59,6 +59,7 @@ class Council:
         self.expected = expected
         self._joined_at = now
         self._due_at: Nanoseconds | None = None
+        self.leaves = False  # this node itself, and asks for somebody in its place
         self._lost_by: Nanoseconds | None = None  # who had failed then is lost, says the operator
 
     def deadline(self) -> Nanoseconds | None:
@@ -123,6 +124,7 @@ class Council:
             return []  # most of the team is out of sight
         return (
             self._demote_impaired(raft, team)
+            or self._go(turn, raft, team)
             or self._let_go(turn, raft, team)
             or self._grow(turn, raft, team)
             or self._replace(turn, raft, team)
@@ -144,6 +146,17 @@ class Council:
                     progress.lost = False
                 return [Change(ChangeKind.ADD_LEARNER, node)]
         return []
+
+    def _go(self, turn: Turn, raft: Raft, team: Mapping[NodeId, Standing]) -> list[Change]:
+        """The only voter cannot hand over to another: it makes one first, and goes with that."""
+        configuration = raft.configuration
+        if not self.leaves or configuration.voters != (raft.node,):
+            return []
+        ready = self._ready(turn, raft, team, stable=False)
+        if ready:
+            return [Change(ChangeKind.ADD_VOTER, ready[0]), Change(ChangeKind.REMOVE, raft.node)]
+        candidates = self._candidates(configuration, team)
+        return self._want_learners(turn, configuration, candidates, 1) if candidates else []
 
     def _let_go(self, turn: Turn, raft: Raft, team: Mapping[NodeId, Standing]) -> list[Change]:
         """Who leaves makes room at once: for somebody ready if there is one, else for nobody, and

@@ -288,10 +288,10 @@ class Peer:
         if self._leaving_until is not None or self._left:
             return
         self._leaving_until = turn.now
-        if self.raft.is_voter and len(self.raft.configuration.voters) > 1:
+        if self.raft.is_voter and self.membership.alive():
             self._leaving_until = turn.now + self.config.raft.leave_timeout_ns
             self.membership.describe(**{LEAVING: "1"})
-            self.consensus.hand_over(turn)
+            self.consensus.leave(turn)
 
     def _leave_if_due(self, turn: Turn) -> bool:
         """Say goodbye once the others can do without this node, or after a while."""
