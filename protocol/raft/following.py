@@ -157,13 +157,15 @@ class Following:
             if not taught:
                 self._reply_part(turn, sender, message, message.size)
             return
+        had = len(self._intake.data) if self._intake is not None else 0
         intake = self._take_part(turn, message)
         if intake is None:
             return
         if len(intake.data) < intake.size:
             if taught:
-                request = LearnRequest(raft.commit + 1, intake.index, len(intake.data))
-                turn.send(sender, request)
+                # A part that has come before asks for nothing, or repetitions would breed.
+                if len(intake.data) != had:
+                    self.ask(turn, sender)
             else:
                 self._reply_part(turn, sender, message, len(intake.data))
             return
