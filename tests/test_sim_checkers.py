@@ -81,9 +81,9 @@ def test_a_promise_that_no_disk_keeps_is_found() -> None:
     small = SmallWorld(3)
     checkers, host = Checkers(), small.hosts[1]
     last, term = len(host.disk.entries), host.disk.hard_state.term
-    checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, 1, True, last)))
+    checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, term, 1, True, last, last)))
     with pytest.raises(InvariantBroken, match="durable_append"):
-        checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, 1, True, last + 1)))
+        checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, term, 1, True, last + 1, last + 1)))
     with pytest.raises(InvariantBroken, match="durable_vote"):
         checkers.see_sent(
             0, 1, host, host, Agreement(b"", VoteReply(term + 1, term + 1, True, False))
@@ -192,11 +192,11 @@ def test_a_change_of_voters_without_a_common_quorum_is_found() -> None:
     host, strangers = small.hosts[0], (NodeId("x"), NodeId("y"), NodeId("z"))
     assert host.peer is not None
     log = host.peer.raft.log
-    Checkers().see(0, host, VotersChanged(log.configuration_index, (), ()))
+    Checkers().see(0, host, VotersChanged(log.configuration_index, (), (), ()))
     data = codec.pack_value(Configuration(strangers))
     log.extend([LogEntry(log.last_index + 1, log.last_term, EntryKind.VOTERS, data)])
     with pytest.raises(InvariantBroken, match="configurations_overlap"):
-        Checkers().see(0, host, VotersChanged(log.last_index, strangers, ()))
+        Checkers().see(0, host, VotersChanged(log.last_index, strangers, (), ()))
 
 
 def test_a_committed_entry_that_is_missing_in_the_end_is_found() -> None:

@@ -10,7 +10,14 @@ from small_world import SmallWorld
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import Reply
-from protocol.facts import Fact, MemberFailed, MemberLeft, RoleChanged, VoteGranted
+from protocol.facts import (
+    Fact,
+    ImpairmentEnded,
+    MemberFailed,
+    MemberLeft,
+    RoleChanged,
+    VoteGranted,
+)
 from protocol.messages import Message
 from protocol.sim.disk import Rot
 from protocol.sim.drive import InFlight
@@ -134,6 +141,7 @@ def test_a_node_crashes_in_the_midst_of_a_step() -> None:
 def test_a_transaction_is_wholly_there_or_wholly_not(in_flight: InFlight, is_there: bool) -> None:
     scene = Scene(1)
     host = scene.host(0)
+    scene.until(scene.world.now + SECOND)
     host.disk_delay_ns = 10 * SECOND
     before = host.disk.last_index
     scene.small.submit(job(task("t")))
@@ -223,7 +231,8 @@ def test_a_node_stops_when_a_write_fails_and_is_started_again() -> None:
 
 
 def test_rot_takes_what_a_node_may_lose() -> None:
-    scene = Scene(3, *(BitRot(n, AT + n, 0, what) for n, what in enumerate(Rot)))
+    whats = (Rot.MEMBERS, Rot.BATCHES)
+    scene = Scene(3, *(BitRot(n, AT + n, 0, what) for n, what in enumerate(whats)))
     scene.small.do(job(task("a"), task("b"), task("c")))
     disk = scene.host(0).disk
     own = scene.host(0).identity.node
@@ -240,6 +249,24 @@ def test_rot_takes_what_a_node_may_lose() -> None:
     scene.until(END)
     peers = [host.peer for host in scene.small.hosts if host.peer]
     assert len({peer.store.fingerprint() for peer in peers}) == 1, "others bring it back"
+
+
+def test_a_node_whose_log_rots_does_not_vote_until_it_is_a_learner_again() -> None:
+    scene = Scene(3, BitRot(0, AT, 0, Rot.LOG))
+    scene.small.do(job(task("a"), task("b"), task("c")))
+    host = scene.host(0)
+    scene.until(AT + SECOND)
+    assert host.disk.impaired
+    host.crash()
+    host.start()
+    assert host.peer is not None
+    assert host.peer.raft.impaired
+    raft = host.peer.raft
+    assert scene.small.run(30 * SECOND, lambda: raft.is_voter and not raft.impaired)
+    ended = [n for _, n, _ in scene.small.diary.of(ImpairmentEnded)]
+    assert ended == [0]
+    assert not host.disk.impaired
+    assert host.disk.last_index == scene.host(1).disk.last_index, "it is refilled"
 
 
 @pytest.mark.parametrize(
