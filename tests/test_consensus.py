@@ -191,7 +191,8 @@ def test_a_rescue_is_answered_when_it_is_durable() -> None:
     turn = hand.turn()
     hand.consensus.rescue(turn, 5)
     assert not replies(turn)
-    assert replies(hand.settle(turn)) == [Reply(5, "", "1")]
+    assert Reply(5, "", "1") in turn.after
+    hand.settle(turn)
     assert hand.consensus.raft.configuration == Configuration((ADA,), epoch=1)
     log = hand.consensus.raft.log
     assert log.snapshot is not None
