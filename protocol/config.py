@@ -55,6 +55,7 @@ class RaftConfig:
     uncommitted_max: int = 10_000  # entries a leader keeps uncommitted before it takes no more
     uncommitted_size_max: int = 64 * 1024 * 1024  # and their bytes
     reads_max: int = 10_000  # that wait at the leader
+    lesson_retry_ns: Nanoseconds = 300 * MILLISECOND  # then somebody else is asked to teach
     snapshot_part_size: int = 256 * 1024  # bytes: small enough to leave room for heartbeats
     compact_entries: int = 10_000  # applied since the last snapshot before there is a new one
     compact_size: int = 32 * 1024 * 1024  # or their bytes, or as many as the last snapshot has

@@ -81,6 +81,7 @@ class Consensus:
     ) -> None:
         self.node = node
         self.config = config.raft
+        self._random = random
         self.raft = Raft(node, config.raft, random, restored, now)
         self.replicated = Replicated()
         if restored.snapshot is not None:
@@ -104,6 +105,7 @@ class Consensus:
                     self.council.deadline(),
                     self.clerk.deadline(),
                     self.spreading.deadline(),
+                    self.raft.following.lesson_due_at(),
                 )
                 if due is not None
             ),
@@ -120,6 +122,22 @@ class Consensus:
         due = self.clerk.deadline()
         if due is not None and due <= turn.now:
             self.clerk.tick(turn)
+        due = self.raft.following.lesson_due_at()
+        if due is not None and due <= turn.now:
+            self._seek_lesson(turn)
+
+    def _seek_lesson(self, turn: Turn) -> None:
+        """Ask anybody who has more to go on with the snapshot that is half here."""
+        own = self.raft.log.identity  # empty where the snapshot is the first that is learnt
+        knowing = [
+            node
+            for node, (_, summary) in self.summaries.items()
+            if summary.committed > self.raft.commit and (not own or summary.log == own)
+        ]
+        if knowing:
+            self.raft.following.ask(turn, self._random.choice(knowing))
+        else:
+            self.raft.following.forget()
 
     def receive(self, turn: Turn, sender: NodeId, log: bytes, message: OfLog) -> bool:
         """Take what concerns a log; False if that is another one than this node's."""

@@ -35,7 +35,7 @@ def why_no_leader(peer: Peer, now: Nanoseconds) -> list[str]:
         return _no_log(peer)
     return [
         *_own_faults(peer, now),
-        *missing_voters(peer),
+        *_missing_voters(peer),
         *_hearsay(peer, now),
         *_other_logs(peer),
         *_election(peer, now),
@@ -52,16 +52,17 @@ def hears_leader(peer: Peer, now: Nanoseconds) -> bool:
     return peer.membership.state_of(raft.leader) in (State.ALIVE, State.SUSPECT)
 
 
-def missing_voters(peer: Peer) -> list[str]:
-    """What is missing of each set of voters of which it takes a majority; nothing if both could
-    agree, whatever else may keep them from it."""
-    found = peer.raft.configuration
-    if not found.is_joint:
-        return _missing_of(peer, found.voters, "voters")
-    return [
-        *_missing_of(peer, found.outgoing, "voters that are being replaced"),
-        *_missing_of(peer, found.voters, "voters that replace them"),
-    ]
+def is_majority_lost(peer: Peer) -> bool:
+    """Whether of some set of voters no majority is left, suspects counted among the living: they
+    may only be slow. What is lost by a damaged journal is lost too."""
+    members = peer.membership
+    configuration = peer.raft.configuration
+    left = {
+        node
+        for node in configuration.members
+        if not _reason_of(peer, node) or members.state_of(node) is State.SUSPECT
+    }
+    return not configuration.has_quorum(left)
 
 
 # -- the parts -----------------------------------------------------------------------------------
@@ -99,6 +100,18 @@ def _own_faults(peer: Peer, now: Nanoseconds) -> list[str]:
     if since is not None and raft.is_disk_stalled(now):
         said.append(f"this node's disk has not answered for {_seconds(now - since)}")
     return said
+
+
+def _missing_voters(peer: Peer) -> list[str]:
+    """What is missing of each set of voters of which it takes a majority; nothing if both could
+    agree, whatever else may keep them from it."""
+    found = peer.raft.configuration
+    if not found.is_joint:
+        return _missing_of(peer, found.voters, "voters")
+    return [
+        *_missing_of(peer, found.outgoing, "voters that are being replaced"),
+        *_missing_of(peer, found.voters, "voters that replace them"),
+    ]
 
 
 def _missing_of(peer: Peer, voters: Sequence[NodeId], what: str) -> list[str]:

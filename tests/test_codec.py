@@ -271,4 +271,6 @@ def test_what_would_not_be_decoded_does_not_pack(note: FailNote) -> None:
 def test_a_frame_over_the_limit_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "FRAME_SIZE_MAX", 20)
     with pytest.raises(ValueError, match="limit is 20"):
-        codec.encode(messages.Agreement(b"", messages.Propose(bytes(30), 0)))
+        codec.encode(
+            messages.Agreement(b"", messages.Propose(messages.EntryKind.COMMAND, bytes(30), 0))
+        )

@@ -13,8 +13,9 @@ from protocol import codec
 from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.configuration import Configuration
-from protocol.diagnosis import why_no_leader
+from protocol.diagnosis import is_majority_lost, why_no_leader
 from protocol.events import Commanded, Leaving, Received
+from protocol.membership import State
 from protocol.messages import EntryKind, LogEntry
 from protocol.peer import Peer
 from protocol.registers import Command, Verb
@@ -89,6 +90,21 @@ def test_voters_that_failed_are_counted_and_named() -> None:
         first = why(host)[0]
         assert first == "2 of 5 voters can vote, and it takes 3: n2, n3 and n4 failed"
         assert "no leader for " in said(host)
+
+
+def test_a_majority_is_not_lost_while_it_is_only_suspected() -> None:
+    small = SmallWorld(3)
+    left = small.hosts[0]
+    assert not is_majority_lost(peer_of(left))
+    crash(small.hosts[1:])
+
+    def states() -> set[State]:
+        return {member.state for member in peer_of(left).membership.members().values()}
+
+    assert small.run(5 * SECOND, lambda: states() == {State.SUSPECT})
+    assert not is_majority_lost(peer_of(left))
+    assert small.run(20 * SECOND, lambda: states() == {State.FAILED})
+    assert is_majority_lost(peer_of(left))
 
 
 def test_a_voter_that_was_restarted_alone_has_heard_of_nobody() -> None:

@@ -20,7 +20,7 @@ from aiohttp import web
 from node.doors.answers import RequestFault, bad_request
 from node.runtime import Runtime
 from node.telemetry import Telemetry
-from protocol.diagnosis import missing_voters, name_of
+from protocol.diagnosis import is_majority_lost, name_of
 from protocol.errors import ChangeRefused, NotPossible, TimedOut
 from protocol.facts import LeaderElected, TransferEnded
 from protocol.identity import NOBODY, NodeId
@@ -95,7 +95,7 @@ class AgreementDoor:
                 f"a rescue gives up whatever only the other voters have, be it acknowledged: "
                 f'confirm it by the name of the cluster: {{"confirm": "{cluster}"}}'
             )
-        if not missing_voters(self.peer) and asked.get("force") is not True:
+        if not is_majority_lost(self.peer) and asked.get("force") is not True:
             raise NotPossible(
                 "a majority of the voters is in sight, and will elect a leader: rescue with "
                 '{"force": true} only if you know that it never will'

@@ -33,6 +33,7 @@ from protocol.messages import (
     SnapshotReply,
 )
 from protocol.raft.log import CHAIN_SIZE, link
+from protocol.raft.progress import NEVER
 from protocol.turn import Turn
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class _Intake:
     digest: bytes
     size: int
     grown_at: Nanoseconds
+    asked_at: Nanoseconds = NEVER  # for more of it, of somebody who teaches
     data: bytearray = field(default_factory=bytearray)
 
 
@@ -58,6 +60,14 @@ class Following:
     def __init__(self, raft: Raft) -> None:
         self.raft = raft
         self._intake: _Intake | None = None
+
+    def lesson_due_at(self) -> Nanoseconds | None:
+        """When to ask somebody for the next part of a snapshot that others teach, for nothing has
+        come; None if it is whole, or if the leader sends it."""
+        if self._intake is None or self._is_led():
+            return None
+        asked_at = max(self._intake.grown_at, self._intake.asked_at)
+        return asked_at + self.raft.config.lesson_retry_ns
 
     def forget(self) -> None:
         """Another log is followed from now on."""
@@ -147,13 +157,15 @@ class Following:
             if not taught:
                 self._reply_part(turn, sender, message, message.size)
             return
+        had = len(self._intake.data) if self._intake is not None else 0
         intake = self._take_part(turn, message)
         if intake is None:
             return
         if len(intake.data) < intake.size:
             if taught:
-                request = LearnRequest(raft.commit + 1, intake.index, len(intake.data))
-                turn.send(sender, request)
+                # A part that has come before asks for nothing, or repetitions would breed.
+                if len(intake.data) != had:
+                    self.ask(turn, sender)
             else:
                 self._reply_part(turn, sender, message, len(intake.data))
             return
@@ -287,6 +299,12 @@ class Following:
         raft.heard_commit(turn, message.committed)
         if message.committed > raft.commit:
             turn.send(sender, self.lacking())
+
+    def ask(self, turn: Turn, node: NodeId) -> None:
+        """Ask a node for what is lacking here."""
+        if self._intake is not None:
+            self._intake.asked_at = turn.now
+        turn.send(node, self.lacking())
 
     def lacking(self) -> LearnRequest:
         """What this node would have to be sent next."""

@@ -25,6 +25,7 @@ from protocol.facts import (
 )
 from protocol.identity import NodeId
 from protocol.messages import Agreement, AppendReply, EntryKind, Message, VoteReply
+from protocol.raft.log import RaftLog
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 
@@ -46,6 +47,16 @@ class AgreementChecks:
             LogTruncated: self._see_truncation,
             EntryCommitted: self._see_commit,
             VotersChanged: self._see_voters,
+        }
+
+    def begin_epoch(self, log: RaftLog) -> None:
+        """An operator has rescued this log: of what was committed, that counts which it has."""
+        self._leaders.clear()
+        self._votes.clear()
+        self._committed = {
+            index: entry
+            for index, entry in self._committed.items()
+            if index < log.first_index or log.term_at(index) == entry[0]
         }
 
     # -- facts -------------------------------------------------------------------------------------
@@ -112,8 +123,9 @@ class AgreementChecks:
             )
 
     def _see_voters(self, host: Host, fact: VotersChanged) -> None:
-        """Any two configurations that are in force one after the other share a quorum. They are
-        read from the log: who receives several at once reports the last."""
+        """Any two configurations that are in force one after the other share a quorum, unless an
+        operator began a new epoch in between. They are read from the log: who receives several at
+        once reports the last."""
         assert host.peer is not None
         log = host.peer.raft.log
         entries = [log.entry(index) for index in range(log.first_index, log.last_index + 1)]
@@ -123,7 +135,7 @@ class AgreementChecks:
             if entry.kind is EntryKind.VOTERS
         ]
         for (_, one), (index, other) in pairwise(found):
-            if not overlap(one, other):
+            if one.epoch == other.epoch and not overlap(one, other):
                 raise InvariantBroken(
                     "configurations_overlap", f"{one} and then {other} at {index} share no quorum"
                 )

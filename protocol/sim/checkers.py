@@ -10,8 +10,7 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from protocol.clocks import Nanoseconds
 from protocol.effects import Reply
@@ -37,20 +36,35 @@ class Checkers(Watcher):
         self.jobs = JobChecks()
         self.store = StoreChecks()
         self.registers = RegisterChecks()
-        self._by_fact: dict[type[Fact], list[Callable[[Host, Any], None]]] = {}
-        for part in (self.agreement, self.jobs, self.store):
-            for kind, check in part.by_fact().items():
-                self._by_fact.setdefault(kind, []).append(check)
-        self._see_sent = self.agreement.see_sent
+        self._of_log = {**self.agreement.by_fact(), **self.jobs.by_fact()}
+        self._of_store = self.store.by_fact()
+        self._epoch = 0
 
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
-        for check in self._by_fact.get(type(fact), ()):
-            check(host, fact)
+        kind = type(fact)
+        if kind in self._of_log:
+            if self._is_in_epoch(host):
+                self._of_log[kind](host, fact)
+        elif kind in self._of_store:
+            self._of_store[kind](host, fact)
+
+    def _is_in_epoch(self, host: Host) -> bool:
+        """Whether what happens at this node's log counts. What an older epoch goes on to decide,
+        after an operator has rescued the log elsewhere, binds nobody."""
+        assert host.peer is not None
+        log = host.peer.raft.log
+        epoch = log.configuration.epoch
+        if epoch > self._epoch:
+            self._epoch = epoch
+            self.agreement.begin_epoch(log)
+            self.jobs.begin_epoch()
+        return epoch == self._epoch or not log.last_index
 
     def see_sent(
         self, at: Nanoseconds, number: int, sender: Host, receiver: Host, message: Message
     ) -> None:
-        self._see_sent(sender, message)
+        if self._is_in_epoch(sender):
+            self.agreement.see_sent(sender, message)
 
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         self.agreement.see_reply(host, reply)

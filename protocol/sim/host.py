@@ -78,6 +78,7 @@ class Host:
         self.clock = HostClock(world.clocks)
         self.peer: Peer | None = None
         self.replies: dict[int, Reply] = {}
+        self.answers: list[Results | ReadAnswered | Refused] = []
         self.is_gone = False  # left, or died for good
         self.is_silent = False  # down as a machine is, not as a process: refuses nothing
         self.fuse = 0  # effects until it crashes; 0 for never
@@ -321,6 +322,7 @@ class Host:
                     for see in self.world.hooks.see_reply:
                         see(self.world.now, self, effect)
                 case Results() | ReadAnswered() | Refused():
+                    self.answers.append(effect)
                     for see in self.world.hooks.see_answer:
                         see(self.world.now, self, effect)
             if life != self._life:

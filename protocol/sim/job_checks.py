@@ -28,6 +28,12 @@ class JobChecks:
         self._outcomes: dict[str, JobFinished] = {}
         self.overspent: dict[str, int] = {}
 
+    def begin_epoch(self) -> None:
+        """An operator has rescued a log: what others decided beside it binds nobody."""
+        self._accepted.clear()
+        self._fences.clear()
+        self._outcomes.clear()
+
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
         """Who wants to see which facts."""
         return {
