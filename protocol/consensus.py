@@ -18,6 +18,7 @@ from protocol.clerk import Clerk
 from protocol.clocks import Nanoseconds
 from protocol.codec import ENTRY_SIZE_MAX
 from protocol.config import Config
+from protocol.configuration import Configuration
 from protocol.council import Council, Standing
 from protocol.effects import Reply, Restored, Snapshot
 from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
@@ -127,10 +128,11 @@ class Consensus:
 
     def _seek_lesson(self, turn: Turn) -> None:
         """Ask anybody who has more to go on with the snapshot that is half here."""
+        own = self.raft.log.identity  # empty where the snapshot is the first that is learnt
         knowing = [
             node
             for node, (_, summary) in self.summaries.items()
-            if summary.committed > self.raft.commit and summary.log == self.raft.log.identity
+            if summary.committed > self.raft.commit and (not own or summary.log == own)
         ]
         if knowing:
             self.raft.following.ask(turn, self._random.choice(knowing))
@@ -255,38 +257,39 @@ class Consensus:
                 turn.report(StateReplaced(item.index))
                 self.clerk.look_for_session(turn)
                 self.spreading.committed(turn.now, item.index + 1)
+                if self._is_later_epoch(item.configuration):
+                    self.council.begin_epoch(turn.now)
             else:
-                self._uncommitted.discard(item.data)
-                facts = self.replicated.apply(item)
-                if facts:
-                    turn.facts += facts
-                self.spreading.committed(turn.now, item.index)
+                self._apply_entry(turn, item)
         self.clerk.applied(turn)
         self.clerk.answer_reads(turn, self.replicated.applied)
-        epoch = self.raft.log.configuration_at(self.replicated.applied)[1].epoch
-        if epoch > self._epoch:
-            self._epoch = epoch
-            self._begin_epoch(turn)
-        else:
-            self._compact(turn)
 
-    def _begin_epoch(self, turn: Turn) -> None:
-        """An operator has rescued the team. Nothing before shall be taken over entry by entry:
-        whoever had the beginning only would be a node of the epoch before, and could vote with
-        others like it."""
-        self.council.begin_epoch(turn.now)
-        state = self.replicated
-        if state.applied > self.raft.log.snapshot_index:
-            self.raft.compact(turn, state.applied, state.image(), trailing=0)
-
-    def _compact(self, turn: Turn) -> None:
-        """Take a snapshot when enough has been applied since the last one."""
+    def _apply_entry(self, turn: Turn, entry: LogEntry) -> None:
+        """Apply an entry, and take a snapshot if it is time for one. That follows from the log
+        alone, so that all nodes take the same ones, and parts of one may come from several."""
+        self._uncommitted.discard(entry.data)
         state, config = self.replicated, self.config
-        if state.entries_since < config.compact_entries and (
-            state.size_since < max(config.compact_size, state.image_size)
+        facts = state.apply(entry)
+        if facts:
+            turn.facts += facts
+        self.spreading.committed(turn.now, entry.index)
+        if entry.kind is EntryKind.VOTERS and self._is_later_epoch(
+            self.raft.log.configuration_at(entry.index)[1]
         ):
-            return
-        self.raft.compact(turn, state.applied, state.image())
+            # An operator has rescued the team. Nothing before shall be taken over entry by entry:
+            # whoever had the beginning only would be a node of the epoch before, and could vote
+            # with others like it.
+            self.council.begin_epoch(turn.now)
+            self.raft.compact(turn, entry.index, state.image(), trailing=0)
+        elif state.entries_since >= config.compact_entries or (
+            state.size_since >= max(config.compact_size, state.image_size)
+        ):
+            self.raft.compact(turn, entry.index, state.image())
+
+    def _is_later_epoch(self, configuration: Configuration) -> bool:
+        is_later = configuration.epoch > self._epoch
+        self._epoch = max(self._epoch, configuration.epoch)
+        return is_later
 
     def settle_reads(self, turn: Turn) -> None:
         """Reads that the leader has confirmed in this step, and questions to it."""

@@ -288,7 +288,8 @@ class Peer:
         if self._leaving_until is not None or self._left:
             return
         self._leaving_until = turn.now
-        if self.raft.is_voter and self.membership.alive():
+        heirs = any(self.consensus.follows(node) for node in self.membership.alive())
+        if self.raft.is_voter and (heirs or len(self.raft.configuration.voters) > 1):
             self._leaving_until = turn.now + self.config.raft.leave_timeout_ns
             self.membership.describe(**{LEAVING: "1"})
             self.consensus.leave(turn)

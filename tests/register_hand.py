@@ -14,6 +14,7 @@ from protocol.effects import ReadAnswered, Refused, Results
 from protocol.events import Commanded, Consistency, ReadAsked
 from protocol.peer import Peer
 from protocol.registers import Command, Verb
+from protocol.sim.watch import Watcher
 from protocol.sim.world import Host
 
 
@@ -49,13 +50,22 @@ def are_alike(hosts: Iterable[Host]) -> bool:
     return True
 
 
-@dataclass
-class Clients:
+@dataclass(eq=False)
+class Clients(Watcher):
     """One at each node. `told` has, for each host and request, what it was answered."""
 
     small: SmallWorld
+    answers: dict[int, list[Results | ReadAnswered | Refused]] = field(default_factory=dict)
     written: dict[int, int] = field(default_factory=dict)  # host -> last number
     asked: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.small.world.watch(self)
+
+    def see_answer(
+        self, at: Nanoseconds, host: Host, answer: Results | ReadAnswered | Refused
+    ) -> None:
+        self.answers.setdefault(host.number, []).append(answer)
 
     def write(self, host: Host, *commands: Command) -> int:
         """Ask for these: the number of the last."""
@@ -75,7 +85,7 @@ class Clients:
     def told(self, host: Host) -> dict[int, int | str]:
         """The results of writes at the host, and the errors; nothing was told twice."""
         found: dict[int, int | str] = {}
-        for answer in host.answers:
+        for answer in self.answers.get(host.number, ()):
             if isinstance(answer, Results):
                 pairs: list[tuple[int, int | str]] = list(
                     enumerate(answer.results, start=answer.first)
@@ -92,7 +102,7 @@ class Clients:
     def values(self, host: Host) -> dict[int, bytes | str | None]:
         """What reads at the host were answered."""
         found: dict[int, bytes | str | None] = {}
-        for answer in host.answers:
+        for answer in self.answers.get(host.number, ()):
             if isinstance(answer, ReadAnswered):
                 assert answer.request not in found, "a client is answered once"
                 found[answer.request] = answer.value.value if answer.value else None

@@ -272,7 +272,7 @@ def test_a_node_whose_journal_was_damaged_is_filled_again_and_votes_again(
     size: int, lost: str
 ) -> None:
     small = SmallWorld(size, config=compacting())
-    small.world.watchers.remove(small.checkers)  # what was durable is not, and that is the point
+    small.world.unwatch(small.checkers)  # what was durable is not, and that is the point
     clients = Clients(small)
     for number in range(30):
         clients.do(small.hosts[0], put(f"k{number}"))
@@ -310,7 +310,7 @@ def test_a_node_whose_journal_was_damaged_is_filled_again_and_votes_again(
 def test_the_impaired_do_not_lead_even_if_that_leaves_nobody() -> None:
     """One of three is dead and one impaired: the third has no majority of those who may vote."""
     small = SmallWorld(3)
-    small.world.watchers.remove(small.checkers)
+    small.world.unwatch(small.checkers)
     leader = leader_of(small)
     dead, hurt = (host for host in small.hosts if host is not leader)
     for host in small.hosts:

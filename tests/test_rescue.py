@@ -24,7 +24,7 @@ LARGE = b"v" * 60_000
 def unchecked(size: int, config: Config | None = None, seed: int = 1) -> SmallWorld:
     """The checkers know one history only, and a rescue begins another."""
     small = SmallWorld(size, config=config, seed=seed)
-    small.world.watchers.remove(small.checkers)
+    small.world.unwatch(small.checkers)
     return small
 
 
