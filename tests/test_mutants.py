@@ -219,42 +219,46 @@ def test_a_rule_is_missed(
 FIRST_SEED = 1
 SEEDS_MAX = 100  # within so many seeds a checker must have named the fault
 
-LOOSE_RAFT: list[tuple[str, str]] = [
-    ("VotesTwice", "one_vote_per_term"),
-    ("VotesForAnyLog", "leader_completeness"),
-    ("VoteForgotten", "durable_vote"),
-    ("AcknowledgesEarly", "durable_append"),
-    ("CountsItselfEarly", "durable_commit"),
+LOOSE_RAFT: list[tuple[str, tuple[str, ...]]] = [
+    ("VotesTwice", ("one_vote_per_term",)),
+    ("VotesForAnyLog", ("leader_completeness",)),
+    ("VoteForgotten", ("durable_vote",)),
+    ("AcknowledgesEarly", ("durable_append",)),
+    ("CountsItselfEarly", ("durable_commit", "durable_acknowledgement")),
 ]
-LOOSE: list[tuple[object, str, type, str]] = [
-    (protocol.replicated, "Ledger", mutants.AcceptsTwice, "single_acceptance"),
-    (protocol.peer, "Store", mutants.LastArrivalWins, "causal_order"),
+LOOSE: list[tuple[object, str, type, tuple[str, ...]]] = [
+    (protocol.replicated, "Ledger", mutants.AcceptsTwice, ("single_acceptance",)),
+    (protocol.peer, "Store", mutants.LastArrivalWins, ("causal_order",)),
 ]
 
 
-@pytest.mark.parametrize(("name", "checker"), LOOSE_RAFT, ids=[name for name, _ in LOOSE_RAFT])
+@pytest.mark.parametrize(("name", "checkers"), LOOSE_RAFT, ids=[name for name, _ in LOOSE_RAFT])
 def test_a_checker_names_what_went_wrong_with_raft(
-    name: str, checker: str, monkeypatch: pytest.MonkeyPatch
+    name: str, checkers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raft_mutants.MUTANTS[name].breed(monkeypatch)
-    must_be_named(name, checker)
+    must_be_named(name, checkers)
 
 
 @pytest.mark.parametrize(
-    ("place", "machine", "mutant", "checker"), LOOSE, ids=[row[2].__name__ for row in LOOSE]
+    ("place", "machine", "mutant", "checkers"), LOOSE, ids=[row[2].__name__ for row in LOOSE]
 )
 def test_a_checker_names_what_went_wrong(
-    place: object, machine: str, mutant: type, checker: str, monkeypatch: pytest.MonkeyPatch
+    place: object,
+    machine: str,
+    mutant: type,
+    checkers: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(place, machine, mutant)
-    must_be_named(mutant.__name__, checker)
+    must_be_named(mutant.__name__, checkers)
 
 
-def must_be_named(name: str, checker: str) -> None:
+def must_be_named(name: str, checkers: tuple[str, ...]) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + SEEDS_MAX):
         outcome = simulate(seed)
         if outcome.verdict is not Verdict.HELD:
             assert outcome.verdict is Verdict.INVARIANT_BROKEN, outcome.summary()
-            assert outcome.detail.startswith(f"{checker}: ")
+            assert outcome.checker in checkers
             return
     raise AssertionError(f"{name} survived {SEEDS_MAX} seeds")

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 from ledger_hand import job, task
-from protocol.raft_log import Configuration
+from protocol.configuration import Configuration
 from small_world import SmallWorld
 
 from protocol import codec
@@ -81,9 +81,13 @@ def test_a_promise_that_no_disk_keeps_is_found() -> None:
     small = SmallWorld(3)
     checkers, host = Checkers(), small.hosts[1]
     last, term = len(host.disk.entries), host.disk.hard_state.term
-    checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, term, 1, True, last, last)))
+    checkers.see_sent(
+        0, 1, host, host, Agreement(b"", AppendReply(term, term, 1, True, last, last))
+    )
     with pytest.raises(InvariantBroken, match="durable_append"):
-        checkers.see_sent(0, 1, host, host, Agreement(b"", AppendReply(term, term, 1, True, last + 1, last + 1)))
+        checkers.see_sent(
+            0, 1, host, host, Agreement(b"", AppendReply(term, term, 1, True, last + 1, last + 1))
+        )
     with pytest.raises(InvariantBroken, match="durable_vote"):
         checkers.see_sent(
             0, 1, host, host, Agreement(b"", VoteReply(term + 1, term + 1, True, False))

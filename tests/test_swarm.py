@@ -83,7 +83,10 @@ def test_the_verb_repeats_a_reduced_plan(tmp_path: Path) -> None:
     ("words", "complaint"),
     [
         ("--only-faults x", "--only-faults takes numbers like 2,5, or none"),
-        ("--plain all", "--plain takes knobs, links, disks, clocks, work, rest, not 'all'"),
+        (
+            "--plain all",
+            "--plain takes knobs, links, disks, clocks, work, registers, rest, not 'all'",
+        ),
         ("--until 1", "Invalid value for '--until'"),
         ("--jobs 0 --swarm 2", "Invalid value for '--jobs'"),
     ],

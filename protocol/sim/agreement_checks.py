@@ -49,6 +49,11 @@ class AgreementChecks:
             VotersChanged: self._see_voters,
         }
 
+    @property
+    def last_committed(self) -> int:
+        """The highest index that anybody has seen committed."""
+        return max(self._committed, default=0)
+
     def begin_epoch(self, log: RaftLog) -> None:
         """An operator has rescued this log: of what was committed, that counts which it has."""
         self._leaders.clear()

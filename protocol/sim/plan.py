@@ -22,6 +22,7 @@ from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions, draw_re
 from protocol.sim.workload import PLAIN, WorkloadOptions, draw_workload
 
 FAULTS_FROM: Nanoseconds = 2 * SECOND
+LARGE = 40_000  # bytes of a result
 SEEDS_GIVEN = 3  # nodes whose addresses everybody is given
 
 
@@ -103,11 +104,12 @@ def draw(seed: int) -> Plan:
     random = Random(f"{seed}/plan")
     nodes = random.choice((1, 2, 3, 3, 4, 5, 5, 5, 7, 8))
     end = FAULTS_FROM + random.choice((8, 15, 30)) * SECOND
-    return Plan(
+    knobs = draw_knobs(random)
+    plan = Plan(
         seed=seed,
         nodes=nodes,
         end_ns=end,
-        knobs=draw_knobs(random),
+        knobs=knobs,
         links=draw_links(random),
         disk_ns=random.choice((MILLISECOND // 10, MILLISECOND, 10 * MILLISECOND, 60 * MILLISECOND)),
         clocks=draw_clocks(random),
@@ -116,6 +118,10 @@ def draw(seed: int) -> Plan:
         rest=random.choice(tuple(Rest)),
         faults=draw_faults(Random(f"{seed}/faults"), nodes, FAULTS_FROM, end),
     )
+    if plan.work.result_size > LARGE and knobs.snapshot_part_size:
+        # Megabytes in parts of some bytes would be old before they are there.
+        plan = replace(plan, knobs=replace(knobs, snapshot_part_size=LARGE))
+    return plan
 
 
 def draw_links(random: Random) -> LinkConditions:

@@ -194,6 +194,8 @@ class Run:
         if len(peers) < len(hosts) or any(client.answer is None for client in self.clients):
             return False
         first = peers[0]
+        if first.ledger.applied < self.checkers.agreement.last_committed:
+            return False  # somebody has seen more, and crashed since
         outcomes = [(job, state.outcome) for job, state in first.ledger.jobs.items()]
         if len(outcomes) < self.plan.work.jobs or not all(outcome for _, outcome in outcomes):
             return False
