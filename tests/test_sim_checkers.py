@@ -6,11 +6,11 @@ from itertools import combinations
 
 import pytest
 from ledger_hand import job, task
-from protocol.configuration import Configuration
 from small_world import SmallWorld
 
 from protocol import codec
 from protocol.clocks import SECOND
+from protocol.configuration import Configuration
 from protocol.effects import Reply
 from protocol.facts import (
     BatchMerged,
