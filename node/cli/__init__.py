@@ -13,7 +13,15 @@ from typing import Any
 
 import typer
 
-from node.cli import agreement_verbs, check_verb, job_verbs, register_verb, sim_verb, team_verbs
+from node.cli import (
+    agreement_verbs,
+    check_verb,
+    explore_verb,
+    job_verbs,
+    register_verb,
+    sim_verb,
+    team_verbs,
+)
 from protocol.errors import QuorateError
 
 COULD_NOT_RUN = (
@@ -50,6 +58,7 @@ app.command(
 )(team_verbs.node)
 app.command()(sim_verb.sim)
 app.command()(check_verb.check)
+app.command()(explore_verb.explore)
 
 
 # typer has a click of its own or takes the installed one, depending on its version.

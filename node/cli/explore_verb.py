@@ -1,4 +1,4 @@
-"""`quorate sim --exhaustive`: every interleaving of a tiny cluster."""
+"""`quorate explore`: every interleaving of a tiny cluster."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from node.cli.console import JsonOption, print_json
 if TYPE_CHECKING:
     from node.lab.swarm import Row, Swarm
     from protocol.sim.plan import Plan
+    from protocol.sim.record import Recording
     from protocol.sim.scenario import Outcome
 
 PROGRESS_EVERY_S = 2.0
@@ -47,6 +49,15 @@ def sim(
         bool, typer.Option("--shrink", help="Make a failed plan small, and print the command.")
     ] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print every fact of the run.")] = False,
+    diagram: Annotated[
+        Path | None, typer.Option(help="Draw the run here: a space-time diagram, HTML.")
+    ] = None,
+    shiviz: Annotated[
+        Path | None, typer.Option(help="Write the run here as a log for ShiViz.")
+    ] = None,
+    between: Annotated[
+        str, typer.Option(help="Draw and write only this time, virtual seconds.", metavar="A:B")
+    ] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Run a team in a deterministic simulator that draws faults from a seed.
@@ -55,6 +66,7 @@ def sim(
     """
     if swarm:
         _run_swarm(seed, swarm, jobs, as_json)
+    from protocol.sim.recorder import Recorder
     from protocol.sim.scenario import Verdict, simulate
 
     worst = Verdict.HELD
@@ -63,7 +75,11 @@ def sim(
         plan = _plan_of(number, nodes, only_faults, until, plain)
         if seeds == 1 and not as_json:
             print(f"plan: {plan}", flush=True)
-        outcome = simulate(number, plan=plan)
+        recorder = Recorder()
+        watchers = (recorder,) if diagram or shiviz else ()
+        outcome = simulate(number, plan=plan, watchers=watchers)
+        if diagram or shiviz:
+            _draw(recorder.recording(), number, between, diagram, shiviz)
         if shrink and outcome.verdict is not Verdict.HELD:
             outcome = _shrunk(outcome, as_json)
         if trace:
@@ -96,6 +112,26 @@ def _plan_of(
         raise typer.BadParameter(f"--plain takes {', '.join(PLAIN_PARTS)}, not {unknown[0]!r}")
     until_ns = None if until is None else round(until * SECOND)
     return plan_of(seed, nodes or None, numbers, until_ns, parts)
+
+
+def _draw(
+    recording: Recording, seed: int, between: str, diagram: Path | None, shiviz: Path | None
+) -> None:
+    from protocol.clocks import SECOND
+    from protocol.sim.diagram import to_html
+    from protocol.sim.record import narrow
+    from protocol.sim.shiviz import to_shiviz
+
+    if between:
+        try:
+            begin, end = (float(word) for word in between.split(":"))
+        except ValueError:
+            raise typer.BadParameter("--between takes two times in seconds, like 4:6.5") from None
+        recording = narrow(recording, None, None, int(begin * SECOND), int(end * SECOND))
+    if diagram is not None:
+        diagram.write_text(to_html(recording, f"seed {seed}"))
+    if shiviz is not None:
+        shiviz.write_text(to_shiviz(recording))
 
 
 def _shrunk(failed: Outcome, as_json: bool) -> Outcome:
