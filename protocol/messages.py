@@ -306,21 +306,7 @@ OfRaft: TypeAlias = (
     | LearnRequest
     | Learned
 )
-OfLog: TypeAlias = (
-    VoteRequest
-    | VoteReply
-    | Append
-    | AppendReply
-    | SnapshotPart
-    | SnapshotReply
-    | TimeoutNow
-    | Resigned
-    | LearnRequest
-    | Learned
-    | ReadRequest
-    | ReadReply
-    | Propose
-)
+OfLog: TypeAlias = OfRaft | ReadRequest | ReadReply | Propose
 
 
 @dataclass(frozen=True, slots=True)
