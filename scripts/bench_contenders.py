@@ -15,7 +15,6 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgpack
 
 VOTERS = 3
 HERE = Path(__file__).parent
@@ -209,6 +209,10 @@ class Quorate(Obedient):
             ],
             {"QUORATE_SECRET": "0123456789abcdef-benchmark", "QUORATE_TOKEN": self.token},
         )
+
+    def door(self, number: int) -> int:
+        """The port of a node's client door."""
+        return self.ports[VOTERS + number]
 
     def leads(self) -> int | None:
         states = [node.tell(op="status") for node in self.nodes]
@@ -433,5 +437,12 @@ def etcd_request(port: int) -> Callable[[int], tuple[str, str, bytes]]:
     return request
 
 
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values)
+def quorate_request(door: int) -> Callable[[int], tuple[str, str, bytes]]:
+    """A put at Quorate's client door."""
+    return lambda number: ("PUT", f"http://127.0.0.1:{door}/v1/registers/k{number % 1000}", VALUE)
+
+
+def quorate_batches(door: int, size: int) -> Callable[[int], tuple[str, str, bytes]]:
+    """So many puts in one body."""
+    body = msgpack.packb([["put", b"k%d" % number, VALUE, None] for number in range(size)])
+    return lambda number: ("POST", f"http://127.0.0.1:{door}/v1/registers", body)

@@ -147,7 +147,7 @@ class Raft:
         self.durable = self.log.last_index
         self._writes: deque[_Write] = deque()
         self._encoded: EncodedSnapshot | None = None
-        self._heard_leader_at: Nanoseconds | None = None
+        self.heard_leader_at: Nanoseconds | None = None
         self._vote_cast = 0  # the write that makes a candidate's vote for itself durable
         # A restart forgets when a leader was heard: hold back as if that had been just now.
         self._promised_until = now + config.lease_ns if self.term else now
@@ -365,7 +365,7 @@ class Raft:
     def forget_leader(self, turn: Turn) -> None:
         """Follow nobody, so that a pre-vote is granted at once; the time-out runs on."""
         if self.role is Role.FOLLOWER and self.leader:
-            self._heard_leader_at = None
+            self.heard_leader_at = None
             self.set_leader(turn, NOBODY)
 
     def lose_leader(self, turn: Turn, node: NodeId) -> None:
@@ -377,7 +377,7 @@ class Raft:
         if not node or node != self.leader or self.leadership is not None:
             return  # also when a seed, which has no name yet, refuses a node without a leader
         self.set_leader(turn, NOBODY)
-        self._heard_leader_at = None
+        self.heard_leader_at = None
         soon = max(turn.now, self._promised_until)
         soon += self.random.randrange(self.config.election_timeout_ns // 8)
         self._election_at = min(self._election_at, soon)
@@ -485,7 +485,7 @@ class Raft:
             turn.report(RoleChanged(self.role.value, self.term))
         if leader:
             self.set_leader(turn, leader)
-            self._heard_leader_at = turn.now
+            self.heard_leader_at = turn.now
             self._promised_until = turn.now + self.config.lease_ns
             self._election_at = turn.now + self.draw_timeout()
 
@@ -496,7 +496,7 @@ class Raft:
             self.role = Role.PRE_CANDIDATE
             turn.report(RoleChanged(self.role.value, self.term))
         self.set_leader(turn, NOBODY)
-        self._heard_leader_at = None
+        self.heard_leader_at = None
         self._election_at = turn.now + self.draw_timeout()
         self.candidacy = Candidacy(self, self.term + 1, pre=True, transfer=False)
         self.candidacy.ask(turn)
@@ -511,7 +511,7 @@ class Raft:
         turn.report(RoleChanged(self.role.value, self.term))
         turn.report(VoteGranted(self.term, self.node))
         self._election_at = turn.now + self.draw_timeout()
-        self._heard_leader_at = None
+        self.heard_leader_at = None
         self.candidacy = Candidacy(self, self.term, pre=False, transfer=transfer)
         self.candidacy.ask(turn)
         self._vote_cast = turn.sequence
@@ -556,7 +556,7 @@ class Raft:
         """Stickiness (thesis, 4.2.3): whoever heard a leader lately disturbs no term of it."""
         if self.leadership is not None:
             return True
-        heard = self._heard_leader_at
+        heard = self.heard_leader_at
         return heard is not None and now - heard < self.config.election_timeout_ns
 
     def is_promised(self, now: Nanoseconds) -> bool:

@@ -64,10 +64,11 @@ class Following:
     def lesson_due_at(self) -> Nanoseconds | None:
         """When to ask somebody for the next part of a snapshot that others teach, for nothing has
         come; None if it is whole, or if the leader sends it."""
-        if self._intake is None or self._is_led():
+        if self._intake is None or self.raft.leadership is not None:
             return None
         asked_at = max(self._intake.grown_at, self._intake.asked_at)
-        return asked_at + self.raft.config.lesson_retry_ns
+        due_at = asked_at + self.raft.config.lesson_retry_ns
+        return max(due_at, self._led_until()) if self._has_leader() else due_at
 
     def forget(self) -> None:
         """Another log is followed from now on."""
@@ -146,7 +147,7 @@ class Following:
         raft = self.raft
         taught = message.request == 0
         if taught:
-            if self._is_led():
+            if self._is_led(turn.now):
                 return
         elif not self._is_of_leader(turn, sender, message.term):
             self._reply_part(turn, sender, message, 0)
@@ -240,11 +241,21 @@ class Following:
         else:
             self._teach_snapshot(turn, sender, message)
 
-    def _is_led(self) -> bool:
+    def _has_leader(self) -> bool:
+        return self.raft.is_voter and bool(self.raft.leader)
+
+    def _led_until(self) -> Nanoseconds:
+        """A leader that is not heard any more may have dropped this node: one that is impaired
+        would never find out otherwise, since it does not campaign."""
+        heard_at = self.raft.heard_leader_at
+        return 0 if heard_at is None else heard_at + self.raft.config.election_timeout_ns
+
+    def _is_led(self, now: Nanoseconds) -> bool:
         """Whether this node needs no lessons: its leader sends all, or it leads itself, perhaps
         without being a voter any more."""
-        raft = self.raft
-        return raft.leadership is not None or (raft.is_voter and bool(raft.leader))
+        if self.raft.leadership is not None:
+            return True
+        return self._has_leader() and now < self._led_until()
 
     def teach(self, turn: Turn, node: NodeId, first: int) -> None:
         """Send committed entries from `first` on to a node that is no voter."""
@@ -276,7 +287,7 @@ class Following:
         and lead to the chain that is said to be everybody's.
         """
         raft = self.raft
-        if self._is_led():
+        if self._is_led(turn.now):
             return
         entries = [entry for entry in message.entries if entry.index > raft.commit]
         if not entries:

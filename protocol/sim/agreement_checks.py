@@ -111,20 +111,29 @@ class AgreementChecks:
             )
 
     def _check_durable(self, checker: str, host: Host, index: int, term: int | None) -> None:
-        """A majority's disks have the entry. The step that says so may have begun a change of the
-        voters since, hence one of the two majorities is enough."""
-        assert host.peer is not None
+        """A majority's disks have the entry. Who says so may have changed the voters in the same
+        step, or have it from a leader that did: a majority by any configuration since the entry,
+        here or at a leader, is enough."""
         keeping = [
             other.identity.node for other in host.world.hosts if other.disk.keeps(index, term)
         ]
-        configuration = host.peer.raft.log.configuration
+        deciding = [
+            other.peer.raft.log.configuration_at(at)[1]
+            for other in host.world.hosts
+            if other.peer and (other is host or other.peer.raft.leadership)
+            for at in range(index, max(index, other.peer.raft.log.last_index) + 1)
+        ]
         majorities = [
             Configuration(voters).has_quorum(keeping)
-            for voters in (configuration.voters, configuration.outgoing)
+            for found in deciding
+            for voters in (found.voters, found.outgoing)
+            if voters
         ]
         if not any(majorities):
             raise InvariantBroken(
-                checker, f"n{host.number}: entry {index} of term {term} is kept by {keeping} only"
+                checker,
+                f"n{host.number}: entry {index} of term {term} is kept by {keeping} only, "
+                f"and so decides {deciding[-1]}",
             )
 
     def _see_voters(self, host: Host, fact: VotersChanged) -> None:
