@@ -418,7 +418,7 @@ async def http_puts(requests: Callable[[int], tuple[str, str, bytes]], headers: 
                 async with session.request(method, url, data=body) as response:
                     await response.read()
                     if response.status >= 300:
-                        raise SystemExit(f"{method} {url}: HTTP {response.status}")
+                        raise RuntimeError(f"{method} {url}: HTTP {response.status}")
 
         begun = time.perf_counter()
         await asyncio.gather(*[work() for _ in range(clients)])
@@ -444,5 +444,5 @@ def quorate_request(door: int) -> Callable[[int], tuple[str, str, bytes]]:
 
 def quorate_batches(door: int, size: int) -> Callable[[int], tuple[str, str, bytes]]:
     """So many puts in one body."""
-    body = msgpack.packb([["put", b"k%d" % number, VALUE, None] for number in range(size)])
+    body = msgpack.packb([["put", f"k{number}", VALUE, None] for number in range(size)])
     return lambda number: ("POST", f"http://127.0.0.1:{door}/v1/registers", body)
