@@ -91,7 +91,7 @@ class Following:
         # The leader's commit index may lie beyond what this message proves to match.
         if min(message.commit, matched) > raft.commit:
             raft.commit_to(turn, min(message.commit, matched))
-        raft.heard_commit(turn, message.commit)
+        raft.impairment.heard_commit(turn, message.commit)
         if message.request:
             self._reply(turn, sender, message, True, matched)
 
@@ -222,9 +222,9 @@ class Following:
             raft.log.compact(snapshot, snapshot.index + 1)
         else:
             raft.log.install(snapshot)
-            raft.forget_durable(raft.commit)
+            raft.writes.forget_above(raft.commit)
         record = KeepSnapshot(snapshot, snapshot.index + 1, replace=not follows)
-        raft.persist(turn, record, snapshot.index)
+        raft.writes.persist(turn, record, snapshot.index)
         turn.report(SnapshotInstalled(snapshot.index, len(snapshot.state), sender))
         raft.install(turn, snapshot, configuration_before=before)
 
@@ -259,7 +259,7 @@ class Following:
         raft = self.raft
         snapshot = raft.log.snapshot
         assert snapshot is not None
-        encoded = raft.encoded_snapshot()
+        encoded = raft.snapshots.encoded()
         offset = message.offset if message.snapshot == snapshot.index else 0
         if offset >= len(encoded.data):
             return
@@ -296,7 +296,7 @@ class Following:
             raft.become_follower(turn, entries[-1].term, NOBODY)
         self._store_entries(turn, entries)
         raft.commit_to(turn, entries[-1].index)
-        raft.heard_commit(turn, message.committed)
+        raft.impairment.heard_commit(turn, message.committed)
         if message.committed > raft.commit:
             turn.send(sender, self.lacking())
 

@@ -76,7 +76,7 @@ class Leadership:
         if turn.now >= self._quorum_check_at and not self._has_quorum(turn):
             self.raft.resign(turn, "no majority answers")
             return
-        if self.raft.is_disk_stalled(turn.now):
+        if self.raft.writes.is_stalled(turn.now):
             self._leave_office(turn, "the disk does not answer")
             return
         if self.transferee and turn.now >= self._transfer_until:
@@ -190,7 +190,7 @@ class Leadership:
         turn.send(node, Append(self.raft.term, 0, previous, previous_term, (), self.raft.commit))
 
     def _begin_snapshot(self, turn: Turn, node: NodeId, progress: Progress) -> None:
-        progress.become_snapshot(self.raft.encoded_snapshot())
+        progress.become_snapshot(self.raft.snapshots.encoded())
         self._send_part(turn, node, progress)
 
     def _send_part(self, turn: Turn, node: NodeId, progress: Progress) -> None:
@@ -291,7 +291,7 @@ class Leadership:
         """Commit what a majority has on its disks."""
         raft = self.raft
         indexes = {node: progress.match_index for node, progress in self.progress.items()}
-        indexes[raft.node] = raft.durable
+        indexes[raft.node] = raft.writes.durable
         agreed = raft.log.configuration.agreed_index(indexes)
         # Only entries of the current term are committed by counting replicas (paper, 5.4.2).
         if agreed <= raft.commit or raft.log.term_at(agreed) != raft.term:
