@@ -49,6 +49,7 @@ from protocol.messages import (
     Summary,
 )
 from protocol.raft import Raft
+from protocol.raft.another_log import give_up_log, rescue_log
 from protocol.raft.log import ORIGIN_SIZE
 from protocol.replicated import Replicated
 from protocol.spreading import Spreading
@@ -192,11 +193,11 @@ class Consensus:
             detail = "this node leads a majority: there is nothing to rescue"
             turn.perform(Reply(request, "NotPossible", detail))
             return
-        if self.raft.hears_leader(turn.now):
+        if self.raft.elections.hears_leader(turn.now):
             detail = f"{self.raft.leader} leads, and this node hears it: there is nothing to rescue"
             turn.perform(Reply(request, "NotPossible", detail))
             return
-        self.raft.rescue(turn)
+        rescue_log(self.raft, turn)
         found = self.raft.configuration
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
         turn.answer_durable(Reply(request, "", str(found.epoch)))
@@ -233,9 +234,9 @@ class Consensus:
         self.council.learn(turn, fact)
         match fact:
             case MemberSuspected():
-                self.raft.lose_leader(turn, fact.node)
+                self.raft.elections.lose_leader(turn, fact.node)
             case MemberFailed() | MemberLeft():
-                self.raft.lose_leader(turn, fact.node)
+                self.raft.elections.lose_leader(turn, fact.node)
                 self._logs.pop(fact.node, None)
                 self.summaries.pop(fact.node, None)
             case RoleChanged():
@@ -280,11 +281,11 @@ class Consensus:
             # whoever had the beginning only would be a node of the epoch before, and could vote
             # with others like it.
             self.council.begin_epoch(turn.now)
-            self.raft.compact(turn, entry.index, state.image(), trailing=0)
+            self.raft.snapshots.compact(turn, entry.index, state.image(), trailing=0)
         elif state.entries_since >= config.compact_entries or (
             state.size_since >= max(config.compact_size, state.image_size)
         ):
-            self.raft.compact(turn, entry.index, state.image())
+            self.raft.snapshots.compact(turn, entry.index, state.image())
 
     def _is_later_epoch(self, configuration: Configuration) -> bool:
         is_later = configuration.epoch > self._epoch
@@ -373,9 +374,9 @@ class Consensus:
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
         # Who takes itself for a voter and hears of no leader may have been voted out meanwhile.
-        is_led = self.raft.is_voter and self.raft.hears_leader(turn.now)
+        is_led = self.raft.is_voter and self.raft.elections.hears_leader(turn.now)
         if message.log and not is_led:
-            self.raft.hear_of_leader(turn, message.term, message.leader)
+            self.raft.elections.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
                 turn.send(sender, self.raft.following.lacking())
         return Say.NOBODY
@@ -396,7 +397,7 @@ class Consensus:
         if not gives_way:
             return Say.SENDER  # it will give way
         turn.report(LogGivenUp(own.hex(), other.hex()))
-        self.raft.give_up_log(turn)
+        give_up_log(self.raft, turn)
         self.replicated.restart()
         self._epoch = 0
         self._uncommitted.clear()

@@ -253,7 +253,7 @@ def test_equal_logs_make_equal_snapshots() -> None:
     play = compacted()
     play.compact("b", 4, b"earlier")
     play.compact("b", 6, STATE)
-    assert play["b"].encoded_snapshot() == play["a"].encoded_snapshot()
+    assert play["b"].snapshots.encoded() == play["a"].snapshots.encoded()
 
 
 def test_an_append_that_reaches_below_the_snapshot_is_taken_from_there_on() -> None:
@@ -330,11 +330,11 @@ def test_a_lesson_does_not_displace_what_the_leader_sends() -> None:
     play = Play("abc")
     mine, theirs = part_of(a_snapshot(5), 0, 30), part_of(a_snapshot(6), 0, 30, request=0)
     play.receive("b", "a", mine)
-    play.act("b", play["b"].forget_leader)
+    play.act("b", play["b"].elections.forget_leader)
     play.receive("b", "c", theirs)
     play.receive("b", "a", part_of(a_snapshot(5), 30, 30))
     assert play.reply("b") == SnapshotReply(3, 3, 1, 5, 60)
-    play.act("b", play["b"].forget_leader)
+    play.act("b", play["b"].elections.forget_leader)
     play.wait(CONFIG.election_timeout_ns)
     play.receive("b", "c", theirs)
     assert play.reply("b") == LearnRequest(1, 6, 30), "after a while it may"

@@ -92,7 +92,7 @@ class Following:
         # The leader's commit index may lie beyond what this message proves to match.
         if min(message.commit, matched) > raft.commit:
             raft.commit_to(turn, min(message.commit, matched))
-        raft.heard_commit(turn, message.commit)
+        raft.impairment.heard_commit(turn, message.commit)
         if message.request:
             self._reply(turn, sender, message, True, matched)
 
@@ -223,9 +223,9 @@ class Following:
             raft.log.compact(snapshot, snapshot.index + 1)
         else:
             raft.log.install(snapshot)
-            raft.forget_durable(raft.commit)
+            raft.writes.forget_above(raft.commit)
         record = KeepSnapshot(snapshot, snapshot.index + 1, replace=not follows)
-        raft.persist(turn, record, snapshot.index)
+        raft.writes.persist(turn, record, snapshot.index)
         turn.report(SnapshotInstalled(snapshot.index, len(snapshot.state), sender))
         raft.install(turn, snapshot, configuration_before=before)
 
@@ -247,7 +247,7 @@ class Following:
     def _led_until(self) -> Nanoseconds:
         """A leader that is not heard any more may have dropped this node: one that is impaired
         would never find out otherwise, since it does not campaign."""
-        heard_at = self.raft.heard_leader_at
+        heard_at = self.raft.elections.heard_leader_at
         return 0 if heard_at is None else heard_at + self.raft.config.election_timeout_ns
 
     def _is_led(self, now: Nanoseconds) -> bool:
@@ -270,7 +270,7 @@ class Following:
         raft = self.raft
         snapshot = raft.log.snapshot
         assert snapshot is not None
-        encoded = raft.encoded_snapshot()
+        encoded = raft.snapshots.encoded()
         offset = message.offset if message.snapshot == snapshot.index else 0
         if offset >= len(encoded.data):
             return
@@ -307,7 +307,7 @@ class Following:
             raft.become_follower(turn, entries[-1].term, NOBODY)
         self._store_entries(turn, entries)
         raft.commit_to(turn, entries[-1].index)
-        raft.heard_commit(turn, message.committed)
+        raft.impairment.heard_commit(turn, message.committed)
         if message.committed > raft.commit:
             turn.send(sender, self.lacking())
 

@@ -164,12 +164,15 @@ class AgreementChecks:
     # -- promises ----------------------------------------------------------------------------------
 
     def see_sent(self, host: Host, message: Message) -> None:
-        """Durable before promised: a vote or an acknowledgement that leaves is on the disk."""
+        """Durable before promised: a vote or an acknowledgement that leaves is on the disk; unless
+        the disk is in a later term already, whose leader may have replaced what was acknowledged
+        in the same transaction."""
         if type(message) is not Agreement:
             return
         promise = message.message
         if type(promise) is AppendReply:
-            if promise.success and host.disk.last_index < promise.index:
+            is_of_now = host.disk.hard_state.term <= promise.asked
+            if promise.success and is_of_now and host.disk.last_index < promise.index:
                 raise InvariantBroken(
                     "durable_append",
                     f"n{host.number} keeps all up to {host.disk.last_index}: {promise}",
