@@ -98,20 +98,16 @@ class Consensus:
 
     def deadline(self) -> Nanoseconds | None:
         """The earliest of the machines' deadlines."""
-        return min(
-            (
-                due
-                for due in (
-                    self.raft.deadline(),
-                    self.council.deadline(),
-                    self.clerk.deadline(),
-                    self.spreading.deadline(),
-                    self.raft.following.lesson_due_at(),
-                )
-                if due is not None
-            ),
-            default=None,
-        )
+        earliest = self.raft.deadline()
+        for due in (  # no generator: this is asked after every step
+            self.council.deadline(),
+            self.clerk.deadline(),
+            self.spreading.deadline(),
+            self.raft.following.lesson_due_at(),
+        ):
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
 
     # -- inputs ----------------------------------------------------------------------------------
 
