@@ -7,8 +7,11 @@ does meanwhile falls on all of them. A figure is named after the contender: `etc
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
+import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +41,8 @@ PIPED = {
     10_000: {"Quorate": 100_000, "PySyncObj": 60_000},  # so many streams, etcd's client has not
 }
 FAIL_OVERS = 12
+BUSY_S = 600.0
+BURN = "while True: pass"
 
 
 def installed(*kinds: type[Contender]) -> list[Contender]:
@@ -145,12 +150,42 @@ def measure_failover(trials: int) -> Figures:
     return figures_of(samples, 3)
 
 
+def measure_elections(trials: int) -> Figures:
+    """Elections that nobody needed, while every core is busy with something else for ten minutes
+    and one write a second goes on: terms begun, leaders changed."""
+    del trials
+    burners = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(os.cpu_count() or 1)]
+    try:
+        with running(Quorate) as (team,):
+            assert isinstance(team, Quorate)
+            leader, term = team.leader, team.term()
+            until = time.monotonic() + BUSY_S
+            while time.monotonic() < until:
+                team.serial(team.leader, 1)
+                time.sleep(1)
+            team.await_leader(team.leads)
+            return {
+                "Quorate_busy_terms": _single(team.term() - term),
+                "Quorate_busy_leader_changed": _single(team.leader != leader),
+            }
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+
+
+def _single(value: float) -> dict[str, float]:
+    return {"median": value, "min": value, "max": value, "n": 1}
+
+
 MEASURES: dict[str, Callable[[int], Figures]] = {
     "serial": measure_serial,
     "throughput": measure_throughput,
     "puts": measure_puts,
     "failover": measure_failover,
+    "elections": measure_elections,
 }
+ONLY_BY_NAME = ("elections",)  # takes ten minutes
 
 
 def ratios(figures: Figures) -> dict[str, float]:

@@ -210,6 +210,10 @@ class Quorate(Obedient):
             {"QUORATE_SECRET": "0123456789abcdef-benchmark", "QUORATE_TOKEN": self.token},
         )
 
+    def term(self) -> int:
+        """The latest that any node knows."""
+        return max(node.tell(op="status")["term"] for node in self.nodes)
+
     def door(self, number: int) -> int:
         """The port of a node's client door."""
         return self.ports[VOTERS + number]
