@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -33,6 +35,7 @@ READY_S = 30.0
 VALUE = b"x" * 32
 ETCD_PUT = "/etcdserverpb.KV/Put"
 CHANNELS = 8
+PORTS = range(20_000, 32_000)
 
 
 class NotInstalled(Exception):
@@ -40,25 +43,28 @@ class NotInstalled(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody listens on just now, and that the system gives to no outgoing connection
+    either: a node that is started again needs its own."""
+    ports: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise SystemExit(f"fewer than {count} ports are free")
 
 
 class Told:
     """A process that obeys JSON lines."""
 
     def __init__(self, arguments: Sequence[str], env: dict[str, str] | None = None) -> None:
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             text=True,
             bufsize=1,
             env={**os.environ, **(env or {})},
@@ -74,7 +80,9 @@ class Told:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise SystemExit(f"a process ended while it was told {order}")
+        self._complaints.seek(0)
+        said = self._complaints.read()[-2000:]
+        raise SystemExit(f"a process ended while it was told {order}: {said}")
 
     def kill(self) -> None:
         """At once, as a power cut would."""
