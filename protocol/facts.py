@@ -484,6 +484,7 @@ class LogGivenUp(Fact):
 @dataclass(frozen=True, slots=True)
 class LogsDiffer(Fact):
     """`node` follows a log that was founded apart, and neither can be given up: two teams have met.
+    Or one that was rescued apart from this one: an operator has to rescue one of the two once more.
     They exchange entries of the store, and agree on nothing."""
 
     mark = "!"

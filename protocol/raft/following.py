@@ -32,7 +32,7 @@ from protocol.messages import (
     SnapshotPart,
     SnapshotReply,
 )
-from protocol.raft.log import CHAIN_SIZE, link
+from protocol.raft.log import CHAIN_SIZE, MARK_SIZE, ORIGIN_SIZE, link
 from protocol.raft.progress import NEVER
 from protocol.turn import Turn
 
@@ -332,5 +332,7 @@ def check_snapshot(snapshot: Snapshot, index: int) -> None:
     """Raise RemoteProtocolError unless this can be the snapshot of the log up to `index`."""
     if snapshot.index != index or not 1 <= snapshot.configuration_index <= index:
         raise RemoteProtocolError(f"a snapshot of {snapshot.index} that should be of {index}")
+    if len(snapshot.origin) not in (ORIGIN_SIZE, ORIGIN_SIZE + MARK_SIZE):
+        raise RemoteProtocolError("a snapshot of a log that has no name")
     if len(snapshot.chain) != CHAIN_SIZE or not snapshot.configuration.voters:
         raise RemoteProtocolError("a snapshot without its chain or its voters")

@@ -21,7 +21,9 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 
 CONSTANT = frozenset({"config", "random"})
-DERIVED = frozenset({"_chains", "_base_chain", "_configurations", "_origin", "_encoded"})
+DERIVED = frozenset(
+    {"_chains", "_base_chain", "_configurations", "_origin", "_marks", "_identity", "_encoded"}
+)
 FOR_PEOPLE = frozenset({"refusals"})  # told by `protocol.diagnosis`, and decides nothing
 LEFT_OUT = CONSTANT | DERIVED | FOR_PEOPLE
 
