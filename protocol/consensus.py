@@ -87,8 +87,8 @@ class Consensus:
         self.node = node
         self.config = config.raft
         self._random = random
-        self.raft = Raft(node, config.raft, random, restored, now)
         self.replicated = Replicated()
+        self.raft = Raft(node, config.raft, random, restored, now, self.replicated.check)
         if restored.snapshot is not None:
             self.replicated.restore(restored.snapshot)
         self.clerk = Clerk(node, nonce, config.clerk, self.replicated.registers)
@@ -388,7 +388,7 @@ class Consensus:
         if message.log and not is_led:
             self.raft.elections.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
-                turn.send(sender, self.raft.following.lacking())
+                self.raft.following.want(turn, sender)
         return Say.NOBODY
 
     def _meet(self, turn: Turn, sender: NodeId, message: Summary) -> Say:

@@ -270,6 +270,17 @@ class LogRescued(Fact):
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotIllegible(Fact):
+    """A snapshot of the log up to `index` came whole from `source`, but this node cannot read it:
+    it keeps the state that it has, and will not get beyond."""
+
+    mark = "!"
+    index: int
+    source: NodeId
+    reason: str
+
+
 # -- store -----------------------------------------------------------------------------------
 
 

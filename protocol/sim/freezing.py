@@ -16,11 +16,12 @@ from collections.abc import Hashable
 from enum import Enum
 from functools import cache
 from random import Random
+from types import FunctionType
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 
-CONSTANT = frozenset({"config", "random"})
+CONSTANT = frozenset({"config", "random", "check_state"})
 DERIVED = frozenset(
     {"_chains", "_base_chain", "_configurations", "_origin", "_marks", "_identity", "_encoded"}
 )
@@ -107,7 +108,7 @@ def _is_shared(kind: type) -> bool:
     return (
         kind is tuple
         or kind is frozenset
-        or issubclass(kind, (*_ATOMS, Enum, Random))
+        or issubclass(kind, (*_ATOMS, Enum, Random, FunctionType))
         or (parameters is not None and parameters.frozen)
     )
 
