@@ -43,6 +43,7 @@ LOCK_FILE = "lock"
 BACKLOG_MAX = 16_384  # writes that wait for the disk
 BACKLOG_SIZE_MAX = 256 * 1024 * 1024  # what waits when another comes, however large that is
 TRANSACTION_WRITES_MAX = 1_024
+TRANSACTION_SIZE_MAX = 8 * 1024 * 1024  # bytes, unless the first write alone has more
 FOLD_SIZE = 2 * 1024 * 1024  # of the write-ahead log, folded when the writer has nothing else to do
 FOLD_SIZE_MAX = 6 * 1024 * 1024  # folded before anything else is written
 QUIET_S = 0.02  # without work; Raft's next message comes within a round trip
@@ -198,12 +199,23 @@ class Journal:
         """The writes of the next transaction, waiting for one; empty when it is time to end."""
         while not self._backlog and not self._closing:
             self._sleep()
-        count = min(len(self._backlog), TRANSACTION_WRITES_MAX)
+        count = self._count_of_transaction()
         # Seen by `status` before they are gone from the backlog, so that no write is ever unseen.
         self._in_hand = writes = tuple(self._backlog[at] for at in range(count))
         for _ in range(count):
             self._backlog.popleft()
         return writes
+
+    def _count_of_transaction(self) -> int:
+        """How many writes go together. What was asked for before a large snapshot does not wait for
+        it: that one begins a transaction of its own."""
+        most = min(len(self._backlog), TRANSACTION_WRITES_MAX)
+        size = 0
+        for at in range(most):
+            size += self._backlog[at].size
+            if size > TRANSACTION_SIZE_MAX:
+                return max(1, at)
+        return most
 
     def _sleep(self) -> None:
         """Until the bell rings, or a while if the time could be used."""

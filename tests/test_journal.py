@@ -15,7 +15,7 @@ import pytest
 
 from node import journal as journal_module
 from node.database import Database
-from node.journal import Journal
+from node.journal import TRANSACTION_SIZE_MAX, Journal
 from node.journal_file import (
     FILE,
     JournalDamaged,
@@ -238,6 +238,21 @@ async def test_many_writes_share_few_transactions_and_are_confirmed_in_order(
         assert len(confirmed) == journal.transactions
     with opened(tmp_path) as journal:
         assert len(journal.load().entries) == 3_000
+
+
+async def test_what_was_asked_for_before_a_large_snapshot_does_not_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    large = snapshot(20, bytes(TRANSACTION_SIZE_MAX))
+    with opened(tmp_path) as journal:
+        writes = [(AppendEntries((entry(index),)),) for index in range(1, 21)]
+        confirmed = await written(
+            journal, *writes, (KeepSnapshot(large, 21, replace=False),), (HardState(1, NODE),)
+        )
+        assert 20 in confirmed
+        assert confirmed[-1] == 22
+    with opened(tmp_path) as journal:
+        assert journal.load().snapshot == large
 
 
 async def test_writes_with_different_callbacks_are_confirmed_in_order(tmp_path: Path) -> None:

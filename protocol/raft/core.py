@@ -112,7 +112,7 @@ class Raft:
         self.elections = Elections(self, now)
         self.impairment = Impairment(self)
         self.snapshots = Snapshots(self)
-        self.writes = Writes(self.log.last_index, config.disk_stall_ns)
+        self.writes = Writes(self.log.last_index, config)
 
     def __repr__(self) -> str:
         return (
@@ -234,7 +234,7 @@ class Raft:
 
     def persisted(self, turn: Turn, sequence: int) -> None:
         """Everything up to this persist sequence is durable."""
-        self.writes.persisted(sequence)
+        self.writes.persisted(turn.now, sequence)
         if self.leadership is not None:
             self.leadership.advance_commit(turn)
         else:
