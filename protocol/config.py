@@ -61,6 +61,7 @@ class RaftConfig:
     compact_size: int = 32 * 1024 * 1024  # or their bytes, or as many as the last snapshot has
     trailing_entries: int = 2_000  # kept before the snapshot, for followers that are not far behind
     disk_stall_ns: Nanoseconds = 2 * SECOND  # without an answer of the disk: others shall lead
+    disk_rate_min: int = 8 * 1024 * 1024  # bytes/s: a snapshot may take so much longer to write
     relay_after_ns: Nanoseconds = 250 * MILLISECOND  # well above any answer in good order
     reach_window_ns: Nanoseconds = 6 * SECOND  # every member has probed every other by then
     commit_notice_ns: Nanoseconds = 0  # at most so often goes a message that only tells a commit

@@ -96,6 +96,11 @@ def _own_faults(peer: Peer, now: Nanoseconds) -> list[str]:
             "this node's journal has lost something, so it does not vote until a leader has made "
             "it a learner"
         )
+    if raft.following.cannot_read:
+        said.append(
+            "this node cannot read the snapshot that the others have: it may need the version that "
+            "they run"
+        )
     since = raft.writes.waiting_since()
     if since is not None and raft.writes.is_stalled(now):
         said.append(f"this node's disk has not answered for {_seconds(now - since)}")

@@ -20,6 +20,7 @@ from raft_hand import (
     vote_request,
 )
 
+from protocol.clocks import SECOND
 from protocol.effects import AppendEntries, HardState
 from protocol.facts import ImpairmentEnded, LeaderResigned
 from protocol.identity import NodeId
@@ -253,6 +254,43 @@ def test_a_slow_disk_is_no_hung_one() -> None:
     play.elect("a")
     play.slow_disks = {"a"}
     play.propose("a", b"x")
+    assert not play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns)
+    assert play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns + 1)
+
+
+MIB = 1024 * 1024
+
+
+def test_a_disk_that_writes_a_large_snapshot_is_no_hung_one() -> None:
+    """Nor is it while it has yet to come to what was asked for meanwhile."""
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    play.slow_disks = {"a"}
+    play.compact("a", 2, bytes(32 * MIB))
+    takes = 32 * MIB * SECOND // CONFIG.disk_rate_min
+    began = play.now
+    while play.now < began + takes + CONFIG.disk_stall_ns - SECOND:
+        play.propose("a", b"x")
+        play.heartbeat("a")
+        assert play["a"].role is Role.LEADER
+    assert play["a"].commit == play["a"].log.last_index, "the others have it on theirs"
+    play.write("a")
+    assert play["a"].writes.durable == play["a"].log.last_index
+    play.compact("a", 3, bytes(32 * MIB))
+    play.wait(takes + CONFIG.disk_stall_ns + 1)
+    assert play["a"].writes.is_stalled(play.now), "patience has an end"
+
+
+def test_a_disk_that_hangs_behind_a_large_snapshot_is_noticed_as_soon_as_any() -> None:
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    play.slow_disks = {"a"}
+    play.compact("a", 2, bytes(32 * MIB))
+    play.propose("a", b"x")
+    play.wait(SECOND // 10)
+    play.act("a", lambda turn: play["a"].persisted(turn, play.actors["a"].writes[0][0]))
     assert not play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns)
     assert play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns + 1)
 

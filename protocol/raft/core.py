@@ -28,7 +28,7 @@ log; what goes beyond one of them is in a part of its own:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 from protocol import codec
@@ -75,6 +75,10 @@ from protocol.raft.writes import Writes
 from protocol.turn import Turn
 
 
+def _take_any(state: bytes) -> None:
+    """Whatever the bytes are, the state machine can be that."""
+
+
 class Raft:
     """One node's part in the agreement. A node that is no voter follows, or learns from others."""
 
@@ -85,10 +89,14 @@ class Raft:
         random: Random,
         restored: Restored,
         now: Nanoseconds,
+        check_state: Callable[[bytes], None] = _take_any,
     ) -> None:
+        """`check_state` raises RemoteProtocolError for the state of a snapshot from elsewhere that
+        the state machine could not take."""
         self.node = node
         self.config = config
         self.random = random
+        self.check_state = check_state
         self.role = Role.FOLLOWER
         self.term = restored.hard_state.term
         self.vote = restored.hard_state.vote
@@ -104,7 +112,7 @@ class Raft:
         self.elections = Elections(self, now)
         self.impairment = Impairment(self)
         self.snapshots = Snapshots(self)
-        self.writes = Writes(self.log.last_index, config.disk_stall_ns)
+        self.writes = Writes(self.log.last_index, config)
 
     def __repr__(self) -> str:
         return (
@@ -226,7 +234,7 @@ class Raft:
 
     def persisted(self, turn: Turn, sequence: int) -> None:
         """Everything up to this persist sequence is durable."""
-        self.writes.persisted(sequence)
+        self.writes.persisted(turn.now, sequence)
         if self.leadership is not None:
             self.leadership.advance_commit(turn)
         else:

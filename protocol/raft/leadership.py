@@ -203,7 +203,7 @@ class Leadership:
         snapshot = progress.snapshot
         assert snapshot is not None
         self.request += 1
-        progress.part_request = self.request
+        progress.sent_part(self.request, turn.now, self.raft.config.heartbeat_ns)
         progress.sent(self.request, turn.now, 0, 0)
         end = progress.offset + self.raft.config.snapshot_part_size
         turn.send(
@@ -248,7 +248,7 @@ class Leadership:
         if self.raft.leadership is self:
             self.reads.confirm(turn)
         if self.raft.leadership is self and sender in self.progress:
-            if progress.pace is Pace.SNAPSHOT and message.request > progress.part_request:
+            if progress.is_part_lost(message.request, turn.now):
                 self._send_part(turn, sender, progress)  # what was sent later is here: it is lost
             self._replicate(turn, sender, progress)
 
@@ -287,7 +287,8 @@ class Leadership:
             self._matched(turn, sender, progress, snapshot.index)
         elif message.request >= progress.part_request or message.offset > progress.offset:
             # Anything else was asked before, and would double what is on its way for good.
-            progress.offset = message.offset
+            if message.offset != progress.offset:
+                progress.offset, progress.part_repeats = message.offset, 0
             self._send_part(turn, sender, progress)
 
     # -- commitment ------------------------------------------------------------------------------

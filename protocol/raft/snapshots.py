@@ -54,7 +54,7 @@ class Snapshots:
         assert term is not None
         assert chain is not None
         at, configuration = log.configuration_at(index)
-        return Snapshot(index, term, configuration, at, chain, log.origin, state)
+        return Snapshot(index, term, configuration, at, chain, log.lineage, state)
 
     def forget(self) -> None:
         """Another log is followed from now on."""
