@@ -130,7 +130,9 @@ def main() -> int:
     parser.add_argument("--claims", default="lease", choices=[mode.value for mode in ClaimMode])
     parser.add_argument("--speed", type=float, help="of the simulated model")
     parser.add_argument("--only", nargs="*", choices=sorted(SIZES), default=list(SIZES))
-    parser.add_argument("--seconds", type=float, default=40.0, help="of each cut")
+    parser.add_argument(
+        "--seconds", type=float, default=40.0, help="of each cut; the goals are those of 40"
+    )
     parser.add_argument("--keep", type=Path, help="a new folder for the nodes' files during cuts")
     given = parser.parse_args()
     if given.what == "lists":

@@ -83,6 +83,9 @@ class CutOutcome:
     leader: int
     availability: Availability
     leaders_share: float  # of the samples: more than one node said that it leads
+    outage_s: float  # the longest time without a confirmed write, through any node
+    cut_frames: int  # messages that the links did not carry
+    relayed: int  # messages that a node has passed on for two others
     failed: tuple[str, ...]  # after the heal
     stale: int  # reads that missed what was confirmed before they were asked for
 
@@ -110,6 +113,7 @@ class CutOutcome:
             and self.leaders_share <= LEADERS_SHARE_MAX
             and not self.failed
             and not self.stale
+            and self.cut_frames > 0  # else nothing was measured
         )
 
     def __str__(self) -> str:
@@ -118,14 +122,14 @@ class CutOutcome:
         leaders = f"{found.leaders_at_once} ({self.leaders_share:.0%})"
         return (
             f"| {self.name:<11} | {found.any_node:.3f} | {self.mean:.3f} | {growth:<11} "
-            f"| {leaders:<15} | {len(self.failed):>10} | {self.stale:>11} | {self.goal!s:<26} "
-            f"| {'yes' if self.is_held else 'NO':<4} |"
+            f"| {leaders:<15} | {len(self.failed):>10} | {self.stale:>11} | {self.outage_s:>8.2f} "
+            f"| {self.relayed:>7} | {self.goal!s:<26} | {'yes' if self.is_held else 'NO':<4} |"
         )
 
 
 HEADER = (
     "| scenario    | any   | mean  | term growth | leaders at once | failed ops | stale reads "
-    "| goal (any / mean, growth)  | held |"
+    "| outage s | relayed | goal (any / mean, growth)  | held |"
 )
 
 
@@ -271,6 +275,9 @@ class CutTrial:
             self.leader,
             Availability(any_node, by_node, _highest_term(during) - term, max(leading)),
             sum(count > 1 for count in leading) / len(leading),
+            _longest_gap_s([pair for node in writes for pair in node], self.duration),
+            _growth(during, lambda status: int(status["transport"]["cut"])),
+            _growth(during, lambda status: int(status["relayed"])),
             tuple(
                 failure
                 for client in self.clients
@@ -338,6 +345,22 @@ class Client:
 
 def _highest_term(samples: Sequence[Sequence[Status]]) -> int:
     return max(int(one["term"]) for sample in samples for one in sample)
+
+
+def _longest_gap_s(
+    writes: Sequence[tuple[Nanoseconds, Nanoseconds]], duration: Nanoseconds
+) -> float:
+    """Between two of the confirmations, the cut's begin and its end."""
+    times = sorted(min(confirmed, duration) for _, confirmed in writes)
+    pairs = zip([0, *times], [*times, duration], strict=True)
+    return max(later - earlier for earlier, later in pairs) / SECOND
+
+
+def _growth(samples: Sequence[Sequence[Status]], count: Callable[[Status], int]) -> int:
+    """Of what the nodes count, from the first sample that has all of them to the last."""
+    size = max(map(len, samples))
+    whole = [sum(map(count, sample)) for sample in samples if len(sample) == size]
+    return whole[-1] - whole[0]
 
 
 async def _every(period_s: float, act: Callable[[], Awaitable[None]]) -> None:
