@@ -116,6 +116,8 @@ def cut_trials(names: Iterable[str], seconds: float, keep: Path | None) -> list[
         print(outcome, flush=True)
         for failure, count in Counter(outcome.failed).items():
             print(f"  {count} x after the heal: {failure}", flush=True)
+        if outcome.history.counter_example:
+            print(*outcome.history.counter_example.lines(), sep="\n", flush=True)
         results.append(outcome.is_held)
     return results
 

@@ -6,6 +6,7 @@ import pytest
 
 from node.lab.cuts import GOALS, CutOutcome, measure
 from protocol.clocks import SECOND
+from protocol.sim.linearizable import Report, Verdict
 from protocol.sim.partial_cuts import SIZES, Availability
 
 
@@ -19,9 +20,18 @@ def test_every_shape_has_a_goal() -> None:
     assert list(GOALS) == list(SIZES)
 
 
+def report(verdict: Verdict) -> Report:
+    return Report(verdict, 1, 1, 1, (), None)
+
+
 def outcome_of(name: str, by_node: tuple[float, ...], **changes: object) -> CutOutcome:
     availability = Availability(max(by_node), by_node, 0, 1)
-    given: dict[str, object] = {"leader": 0, "leaders_share": 0.0, "failed": (), "stale": 0}
+    given: dict[str, object] = {
+        "leader": 0,
+        "leaders_share": 0.0,
+        "failed": (),
+        "history": report(Verdict.TRUE),
+    }
     given |= {"outage_s": 0.1, "cut_frames": 9, "relayed": 0}
     return CutOutcome(name, availability=availability, **(given | changes))  # type: ignore[arg-type]
 
@@ -34,7 +44,12 @@ def test_who_hears_nobody_does_not_count() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"failed": ("cut/1: TimedOut",)}, {"stale": 1}, {"leaders_share": 0.1}, {"cut_frames": 0}],
+    [
+        {"failed": ("cut/1: TimedOut",)},
+        {"history": report(Verdict.FALSE)},
+        {"leaders_share": 0.1},
+        {"cut_frames": 0},
+    ],
 )
 def test_a_goal_is_more_than_availability(change: dict[str, object]) -> None:
     assert outcome_of("chain3", (1.0, 1.0, 1.0)).is_held

@@ -3,10 +3,11 @@ what is cut and what counts, so the figures stand beside the simulator's.
 
     measure("howard5")  ──▶  CutOutcome: any 1.00, mean 1.00, term growth 0, ...
 
-A client at each node's door writes every 100 ms, and reads what the client of the next node wrote;
-meanwhile every node is asked for its role and term. The links carry what the shape lets them, by
-the link faults of the nodes themselves, and work again at the end. An operation counts as failed
-if it was refused, or not answered, later than a second after the links it needs worked again.
+A client at each node's door writes every 100 ms and reads what the client of the next node wrote;
+the whole history must be linearizable. Meanwhile every node is asked for its role and term. The
+links carry what the shape lets them, by the link faults of the nodes themselves, and work again at
+the end. An operation counts as failed if it was refused, or not answered, later than a second after
+the links that it needs worked again.
 
 Invariant: every process started here is stopped before `measure` returns or raises.
 """
@@ -25,6 +26,7 @@ from typing import Any
 from node.lab.cluster import Cluster, ClusterError, ModelOptions
 from node.lab.door import Door, DoorError
 from protocol.clocks import SECOND, Nanoseconds
+from protocol.sim.linearizable import Kind, Operation, Outcome, Report, Verdict, check
 from protocol.sim.partial_cuts import (
     DURATION_NS,
     SIZES,
@@ -87,7 +89,7 @@ class CutOutcome:
     cut_frames: int  # messages that the links did not carry
     relayed: int  # messages that a node has passed on for two others
     failed: tuple[str, ...]  # after the heal
-    stale: int  # reads that missed what was confirmed before they were asked for
+    history: Report  # whether all that was written and read is linearizable
 
     @property
     def goal(self) -> Goal:
@@ -112,7 +114,7 @@ class CutOutcome:
             and (goal.growth_max is None or found.term_growth <= goal.growth_max)
             and self.leaders_share <= LEADERS_SHARE_MAX
             and not self.failed
-            and not self.stale
+            and self.history.verdict is not Verdict.FALSE
             and self.cut_frames > 0  # else nothing was measured
         )
 
@@ -120,15 +122,16 @@ class CutOutcome:
         found = self.availability
         growth = f"+{found.term_growth}"
         leaders = f"{found.leaders_at_once} ({self.leaders_share:.0%})"
+        verdict, held = self.history.verdict.value, "yes" if self.is_held else "NO"
         return (
             f"| {self.name:<11} | {found.any_node:.3f} | {self.mean:.3f} | {growth:<11} "
-            f"| {leaders:<15} | {len(self.failed):>10} | {self.stale:>11} | {self.outage_s:>8.2f} "
-            f"| {self.relayed:>7} | {self.goal!s:<26} | {'yes' if self.is_held else 'NO':<4} |"
+            f"| {leaders:<15} | {len(self.failed):>10} | {verdict:<12} | {self.outage_s:>8.2f} "
+            f"| {self.relayed:>7} | {self.goal!s:<26} | {held:<4} |"
         )
 
 
 HEADER = (
-    "| scenario    | any   | mean  | term growth | leaders at once | failed ops | stale reads "
+    "| scenario    | any   | mean  | term growth | leaders at once | failed ops | linearizable "
     "| outage s | relayed | goal (any / mean, growth)  | held |"
 )
 
@@ -180,10 +183,10 @@ class CutTrial:
             await asyncio.sleep(AFTER_S)
             for task in steady:
                 task.cancel()
-        ended = time.monotonic_ns()
+        failed = self._failures()
         for client in self.clients:
-            client.stop()
-        return self._outcome(term, during, ended)
+            await client.stop()
+        return self._outcome(term, during, failed)
 
     async def _settle(self) -> None:
         """Until all vote and follow one leader."""
@@ -238,11 +241,10 @@ class CutTrial:
         await asyncio.gather(*(at(number, door) for number, door in enumerate(self.doors)))
 
     async def _ask(self) -> None:
-        for client, neighbour in zip(
-            self.clients, [*self.clients[1:], self.clients[0]], strict=True
-        ):
+        neighbours = [*self.clients[1:], self.clients[0]]
+        for client, neighbour in zip(self.clients, neighbours, strict=True):
             client.write()
-            client.read(neighbour)
+            client.read(neighbour.key)
 
     async def _look(self) -> None:
         """One sample: what the nodes say that answer in time."""
@@ -258,7 +260,18 @@ class CutTrial:
         found = await asyncio.gather(*map(one, self.doors))
         self._samples.append([status for status in found if status is not None])
 
-    def _outcome(self, term: int, during: list[list[Status]], ended: Nanoseconds) -> CutOutcome:
+    def _failures(self) -> tuple[str, ...]:
+        now = time.monotonic_ns()
+        healed = self.began + (self.duration // 2 if self.name == "isolated" else self.duration)
+        return tuple(
+            failure
+            for client in self.clients
+            for failure in client.failures(healed + RETURN_NS, now)
+        )
+
+    def _outcome(
+        self, term: int, during: list[list[Status]], failed: tuple[str, ...]
+    ) -> CutOutcome:
         writes = [
             [
                 (asked - self.began, confirmed - self.began)
@@ -269,7 +282,6 @@ class CutTrial:
         ]
         any_node, by_node = served(writes, self.duration)
         leading = [sum(one["role"] == "leader" for one in sample) for sample in during]
-        healed = self.began + (self.duration // 2 if self.name == "isolated" else self.duration)
         return CutOutcome(
             self.name,
             self.leader,
@@ -278,23 +290,19 @@ class CutTrial:
             _longest_gap_s([pair for node in writes for pair in node], self.duration),
             _growth(during, lambda status: int(status["transport"]["cut"])),
             _growth(during, lambda status: int(status["relayed"])),
-            tuple(
-                failure
-                for client in self.clients
-                for failure in client.failures(healed + RETURN_NS, ended)
-            ),
-            sum(client.stale for client in self.clients),
+            failed,
+            check(operation for client in self.clients for operation in client.operations),
         )
 
 
 class Client:
-    """Asks one node; requests wait for each other no more than those of different people would."""
+    """Asks one node. Its requests do not wait for each other, as those of different people would
+    not; so they may happen in another order than they were begun in."""
 
     def __init__(self, number: int, door: Door) -> None:
         self.key = f"cut/{number}"
+        self.operations: list[Operation] = []  # those that have ended
         self.confirmed: list[tuple[Nanoseconds, Nanoseconds]] = []  # writes: asked, confirmed
-        self.newest = 0  # value that is confirmed; values only grow
-        self.stale = 0
         self._door = door
         self._last = 0
         self._failed: list[tuple[Nanoseconds, str]] = []
@@ -303,44 +311,58 @@ class Client:
     def write(self) -> None:
         """Ask for one more."""
         self._last += 1
-        self._begin(self._write, self._last)
+        self._begin(Kind.WRITE, self.key, self._last)
 
-    def read(self, other: Client) -> None:
-        """Ask for what another client writes: it must be no older than what is confirmed now."""
-        if other.newest:
-            self._begin(lambda least: self._read(other.key, least), other.newest)
+    def read(self, key: str) -> None:
+        """Ask what there is."""
+        self._begin(Kind.READ, key, None)
 
-    def stop(self) -> None:
-        """Wait for nothing any more."""
-        for task in self._waiting:
+    async def stop(self) -> None:
+        """Wait for nothing any more. What has not ended may happen yet."""
+        waiting = list(self._waiting)
+        for task in waiting:
             task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)  # they are cancelled
 
     def failures(self, since: Nanoseconds, ended: Nanoseconds) -> list[str]:
         """What failed after `since`, or was not answered for a second and more at the end."""
-        late = sum(ended - asked > SECOND for asked in self._waiting.values())
+        late = sum(ended - asked > RETURN_NS for asked in self._waiting.values())
         refused = [error for at, error in self._failed if at > since]
         return [*refused, *["no answer"] * late]
 
-    def _begin(self, ask: Callable[[int], Awaitable[None]], value: int) -> None:
-        async def one() -> None:
-            try:
-                await ask(value)
-            except DoorError as fault:
-                self._failed.append((time.monotonic_ns(), f"{self.key}: {fault.kind}: {fault}"))
-
-        task = asyncio.create_task(one())
+    def _begin(self, kind: Kind, key: str, value: int | None) -> None:
+        task = asyncio.create_task(self._carry_out(kind, key, value))
         self._waiting[task] = time.monotonic_ns()
         task.add_done_callback(lambda _: self._waiting.pop(task))
 
-    async def _write(self, value: int) -> None:
-        asked = time.monotonic_ns()
-        await self._door.put(f"/v1/registers/{self.key}", b"%d" % value)
-        self.confirmed.append((asked, time.monotonic_ns()))
-        self.newest = max(self.newest, value)
+    async def _carry_out(self, kind: Kind, key: str, value: int | None) -> None:
+        asked, result = time.monotonic_ns(), None
+        ended: Nanoseconds | None = None
+        outcome = Outcome.UNKNOWN
+        path = f"/v1/registers/{key}"
+        try:
+            if kind is Kind.WRITE:
+                await self._door.put(path, str(value).encode())
+            else:
+                result = await self._value_at(path)
+            ended, outcome = time.monotonic_ns(), Outcome.OK
+        except DoorError as fault:
+            self._failed.append((time.monotonic_ns(), f"{self.key}: {fault.kind}: {fault}"))
+        finally:  # also when nobody waits any more
+            process = f"{self.key} {kind.value} {len(self.operations)}"
+            self.operations.append(
+                Operation(process, kind, key, value, result, asked, ended, outcome)
+            )
+        if kind is Kind.WRITE and ended is not None:
+            self.confirmed.append((asked, ended))
 
-    async def _read(self, key: str, least: int) -> None:
-        found = await self._door.get_bytes(f"/v1/registers/{key}?consistency=linearizable")
-        self.stale += int(found) < least
+    async def _value_at(self, path: str) -> int | None:
+        try:
+            return int(await self._door.get_bytes(f"{path}?consistency=linearizable"))
+        except DoorError as fault:
+            if fault.kind == "NotFound":
+                return None
+            raise
 
 
 def _highest_term(samples: Sequence[Sequence[Status]]) -> int:
