@@ -24,7 +24,7 @@ from protocol.facts import (
     VotersChanged,
 )
 from protocol.identity import NodeId
-from protocol.messages import Agreement, AppendReply, EntryKind, Message, VoteReply
+from protocol.messages import Agreement, Append, AppendReply, EntryKind, Message, VoteReply
 from protocol.raft.log import RaftLog
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -155,7 +155,8 @@ class AgreementChecks:
     # -- promises ----------------------------------------------------------------------------------
 
     def see_sent(self, host: Host, message: Message) -> None:
-        """Durable before promised: a vote or an acknowledgement that leaves is on the disk."""
+        """Durable before promised: a vote or an acknowledgement that leaves is on the disk, and so
+        is the term of whoever leads, with its vote for itself."""
         if type(message) is not Agreement:
             return
         promise = message.message
@@ -169,6 +170,10 @@ class AgreementChecks:
             kept = host.disk.hard_state
             if (kept.term, bool(kept.vote)) < (promise.asked, True):
                 raise InvariantBroken("durable_vote", f"n{host.number} keeps {kept}: {promise}")
+        elif type(promise) is Append and host.disk.hard_state.term < promise.term:
+            raise InvariantBroken(
+                "durable_term", f"n{host.number} keeps {host.disk.hard_state}: {promise}"
+            )
 
     def see_reply(self, host: Host, reply: Reply) -> None:
         """A client hears of success only when a majority's disks have what it asked for."""
