@@ -24,7 +24,7 @@ class VotesTwice(Raft):
         super()._receive_vote_request(turn, sender, message)
 
 
-class ForgetsVotes(Raft):
+class VoteForgotten(Raft):
     """The vote is told but not made durable."""
 
     def _receive_vote_request(self, turn: Turn, sender: NodeId, message: VoteRequest) -> None:

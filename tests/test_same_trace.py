@@ -1,5 +1,5 @@
-"""One seed, one trace, byte for byte: whatever seed Python hashes strings with, and whichever Python
-it is. The other ones are those that `scripts/test` has made environments for."""
+"""One seed, one trace, byte for byte: whatever seed Python hashes strings with, and whichever
+Python it is. The other ones are those that `scripts/test` has made environments for."""
 
 from __future__ import annotations
 
