@@ -26,7 +26,7 @@ class VotesTwice(Raft):
         super().step(turn, sender, message)
 
 
-class ForgetsVotes(Raft):
+class VoteForgotten(Raft):
     """The vote is told but not made durable."""
 
     def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:

@@ -1,13 +1,13 @@
 """Raft with one rule removed at a time. A mutant says which rule, and what takes its place; who
-notices is in `test_mutants`."""
+notices is in `test_mutants` and `test_mutants_at_large`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import pytest
+from breeding import Breeder
 
 from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration, _agreed, _majority
@@ -19,8 +19,10 @@ from protocol.messages import (
     AppendReply,
     LogEntry,
     OfRaft,
+    SnapshotPart,
     SnapshotReply,
     TimeoutNow,
+    VoteReply,
     VoteRequest,
 )
 from protocol.raft import Raft, Role
@@ -34,31 +36,9 @@ from protocol.raft.reads import Reads
 from protocol.raft.writes import Writes
 from protocol.turn import Turn
 
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """`rule` is what it lacks; each patch is (class, name of its attribute, what stands there)."""
-
-    name: str
-    rule: str
-    patches: tuple[tuple[type, str, object], ...]
-
-    def breed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for place, name, instead in self.patches:
-            monkeypatch.setattr(place, name, instead)
-
-
-MUTANTS: dict[str, Mutant] = {}
-
-
-def instead_of(name: str, rule: str, *places: tuple[type, str]) -> Any:
-    """Declare a mutant: the function below stands at these places."""
-
-    def declare(function: Any) -> Any:
-        MUTANTS[name] = Mutant(name, rule, tuple((*place, function) for place in places))
-        return function
-
-    return declare
+BREEDER = Breeder()
+MUTANTS = BREEDER.mutants
+instead_of = BREEDER.instead_of
 
 
 # -- elections ------------------------------------------------------------------------------------
@@ -117,6 +97,13 @@ def count_own_vote(self: Raft, turn: Turn, transfer: bool = False) -> None:
     self.elections.count_votes(turn)
 
 
+@instead_of("CountsOldVotes", "a vote counts in the election it was asked in", (Raft, "step"))
+def count_old_votes(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+    if isinstance(message, VoteReply) and self.candidacy is not None:
+        message = replace(message, asked=self.candidacy.term)
+    _step(self, turn, sender, message)
+
+
 @instead_of("PrefersItself", "a longer log outweighs reach", (Elections, "_leads_better"))
 def prefer_self(self: Elections, turn: Turn, message: VoteRequest) -> bool:
     needed = len(self.raft.log.configuration.voters) // 2 + 1
@@ -127,10 +114,10 @@ def only_voters(self: Raft) -> bool:
     return self.is_voter and not self.impaired
 
 
-MUTANTS["FallsSilent"] = Mutant(
+BREEDER.add(
     "FallsSilent",
     "who is voted out campaigns until that is committed",
-    ((Raft, "may_campaign", property(only_voters)),),
+    (Raft, "may_campaign", property(only_voters)),
 )
 
 
@@ -310,13 +297,11 @@ def one_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]
     return _agreed(configuration.voters, indexes)
 
 
-MUTANTS["OneMajority"] = Mutant(
+BREEDER.add(
     "OneMajority",
     "joint consensus needs both majorities",
-    (
-        (Configuration, "has_quorum", one_majority),
-        (Configuration, "agreed_index", one_agreed_index),
-    ),
+    (Configuration, "has_quorum", one_majority),
+    (Configuration, "agreed_index", one_agreed_index),
 )
 
 
@@ -330,13 +315,11 @@ def any_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]
     return reached[len(configuration.voters) // 2]
 
 
-MUTANTS["CountsLearners"] = Mutant(
+BREEDER.add(
     "CountsLearners",
     "learners count for nothing",
-    (
-        (Configuration, "has_quorum", any_majority),
-        (Configuration, "agreed_index", any_agreed_index),
-    ),
+    (Configuration, "has_quorum", any_majority),
+    (Configuration, "agreed_index", any_agreed_index),
 )
 
 
@@ -377,6 +360,19 @@ def install_over(self: Following, turn: Turn, sender: NodeId, snapshot: Snapshot
         turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index
     )
     raft.install(turn, snapshot, configuration_before=before)
+
+
+_receive_part = Following.receive_snapshot_part
+
+
+@instead_of(
+    "TakesOldSnapshots",
+    "a snapshot never takes a node back",
+    (Following, "receive_snapshot_part"),
+)
+def take_old(self: Following, turn: Turn, sender: NodeId, message: SnapshotPart) -> None:
+    self.raft.commit = min(self.raft.commit, message.index - 1)
+    _receive_part(self, turn, sender, message)
 
 
 @instead_of("BelievesParts", "a snapshot's digest is checked", (Following, "_open"))

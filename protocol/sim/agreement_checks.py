@@ -24,7 +24,7 @@ from protocol.facts import (
     VotersChanged,
 )
 from protocol.identity import NodeId
-from protocol.messages import Agreement, AppendReply, EntryKind, Message, VoteReply
+from protocol.messages import Agreement, Append, AppendReply, EntryKind, Message, VoteReply
 from protocol.raft.log import RaftLog
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -164,9 +164,9 @@ class AgreementChecks:
     # -- promises ----------------------------------------------------------------------------------
 
     def see_sent(self, host: Host, message: Message) -> None:
-        """Durable before promised: a vote or an acknowledgement that leaves is on the disk; unless
-        the disk is in a later term already, whose leader may have replaced what was acknowledged
-        in the same transaction."""
+        """Durable before promised: a vote or an acknowledgement that leaves is on the disk, and so
+        is the term of whoever leads, with its vote for itself. A disk that is in a later term
+        already may hold what that term's leader put in the place of what is acknowledged."""
         if type(message) is not Agreement:
             return
         promise = message.message
@@ -181,6 +181,10 @@ class AgreementChecks:
             kept = host.disk.hard_state
             if (kept.term, bool(kept.vote)) < (promise.asked, True):
                 raise InvariantBroken("durable_vote", f"n{host.number} keeps {kept}: {promise}")
+        elif type(promise) is Append and host.disk.hard_state.term < promise.term:
+            raise InvariantBroken(
+                "durable_term", f"n{host.number} keeps {host.disk.hard_state}: {promise}"
+            )
 
     def see_reply(self, host: Host, reply: Reply) -> None:
         """A client hears of success only when a majority's disks have what it asked for."""
