@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from node.telemetry import Telemetry
 from protocol.clocks import SECOND
+from protocol.diagnosis import why_no_leader
 from protocol.effects import (
     Abort,
     Assignment,
@@ -351,13 +352,17 @@ class Runtime:
             waiting.set_result(answer)
 
     def _refuse(self, effect: Refused) -> None:
-        """Commands or reads that were not done."""
-        fault = _ERRORS[effect.error](effect.detail)
+        """Commands or reads that were not done. Where nobody leads, what this node knows of it."""
+        detail = effect.detail
+        if effect.error == NoLeader.__name__:
+            reasons = why_no_leader(self.peer, time.monotonic_ns())
+            detail = ": ".join((detail, "; ".join(reasons))) if reasons else detail
+        fault = _ERRORS[effect.error](detail)
         for number in range(effect.first, effect.first + effect.count):
             if effect.is_command:
                 self._answer(number, fault)
             else:
-                self._reply(number, effect.error, effect.detail, None)
+                self._reply(number, effect.error, detail, None)
 
     def _answer(self, number: int, result: int | QuorateError) -> None:
         """A command's revision, or why there is none."""

@@ -38,6 +38,7 @@ from protocol.facts import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
+    SETTLED_FROM,
     EntryKind,
     LearnRequest,
     LogEntry,
@@ -55,6 +56,7 @@ from protocol.raft.another_log import (
     outcome_of_meeting,
     rescue_log,
 )
+from protocol.readmission import Readmission
 from protocol.replicated import Replicated
 from protocol.spreading import Spreading
 from protocol.turn import Turn
@@ -92,6 +94,7 @@ class Consensus:
         if restored.snapshot is not None:
             self.replicated.restore(restored.snapshot)
         self.clerk = Clerk(node, nonce, config.clerk, self.replicated.registers)
+        self.readmission = Readmission(self.raft, nonce, config.clerk.retry_ns, now)
         self.council = Council(config.raft, expected, now)
         self.spreading = Spreading(self.raft, config.raft, random)
         self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
@@ -106,6 +109,7 @@ class Consensus:
         for due in (  # no generator: this is asked after every step
             self.council.deadline(),
             self.clerk.deadline(),
+            self.readmission.deadline(),
             self.spreading.deadline(),
             self.raft.following.lesson_due_at(),
         ):
@@ -123,6 +127,9 @@ class Consensus:
         due = self.clerk.deadline()
         if due is not None and due <= turn.now:
             self.clerk.tick(turn)
+        due = self.readmission.deadline()
+        if due is not None and due <= turn.now:
+            self.readmission.tick(turn)
         due = self.raft.following.lesson_due_at()
         if due is not None and due <= turn.now:
             self._seek_lesson(turn)
@@ -153,6 +160,7 @@ class Consensus:
                 self._read(turn, sender, message)
             case ReadReply():
                 self.clerk.read_confirmed(turn, message, self.replicated.applied)
+                self.readmission.confirmed(turn, message)
             case _:
                 self.raft.step(turn, sender, message)
         return True
@@ -268,6 +276,7 @@ class Consensus:
                     self.council.begin_epoch(turn.now)
             else:
                 self._apply_entry(turn, item)
+        self.raft.impairment.check(turn)
         self.clerk.applied(turn)
         self.clerk.answer_reads(turn, self.replicated.applied)
 
@@ -317,7 +326,8 @@ class Consensus:
                 turn.send(self.raft.leader, request)
 
     def _read(self, turn: Turn, sender: NodeId, message: ReadRequest) -> None:
-        if self.raft.leadership is None:
+        is_settled = self.raft.log.configuration_index <= self.raft.commit
+        if self.raft.leadership is None or (message.read >= SETTLED_FROM and not is_settled):
             return  # it will ask again
         try:
             self.raft.read_index(turn, (sender, message.read), message.lease)
@@ -406,6 +416,7 @@ class Consensus:
         self._uncommitted.clear()
         turn.report(StateReplaced(0))
         self.clerk.log_changed(turn)
+        self.readmission.log_changed()
         turn.send(sender, LearnRequest(1, 0, 0))
         return Say.EVERYBODY
 

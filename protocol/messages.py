@@ -247,10 +247,14 @@ class Resigned:
     term: int
 
 
+SETTLED_FROM = 2**62
+
+
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
     """Which index must be applied before a read is linearizable (ReadIndex; thesis, 6.4)? `lease`
-    allows the answer from a lease (6.4.1)."""
+    allows the answer from a lease (6.4.1). From the number SETTLED_FROM on there is no answer while
+    a change of the voters is under way."""
 
     read: int
     lease: bool

@@ -404,11 +404,7 @@ def ignore_damage(self: Raft, *arguments: Any, **named: Any) -> None:
     self.impaired = False
 
 
-@instead_of(
-    "BelievesHistory", "an old configuration ends no impairment", (Impairment, "heard_commit")
-)
-def believe_history(self: Impairment, turn: Turn, committed: int) -> None:
-    raft = self.raft
-    at, configuration = raft.log.configuration_at(raft.commit)
-    if raft.impaired and at and raft.node not in configuration.members:
+@instead_of("BelievesHistory", "an old configuration ends no impairment", (Impairment, "confirmed"))
+def believe_history(self: Impairment, turn: Turn, index: int) -> None:
+    if self.raft.impaired and not self.raft.is_voter:
         self.end(turn)

@@ -56,6 +56,8 @@ class Storm(WatchedStage):
         self.rates = {name: self.random.uniform(*RATES) for name in NAMES}
         self.paused: dict[str, int] = {}  # node: time that it has missed
         self.number = 0
+        self.lives = dict.fromkeys(NAMES, 0)
+        self.asked: dict[int, tuple[str, int]] = {}  # read: the impaired node, and its life
         self.counts: dict[str, int] = {}
 
     # -- the storm ---------------------------------------------------------------------------------
@@ -73,6 +75,7 @@ class Storm(WatchedStage):
             (8, self.compact_something),
             (5, self.crash_something),
             (4, self.learn_something),
+            (8, self.ask_for_readmission),
             (5, self.cut_something),
             (4, self.toggle_disk),
             (5, self.toggle_pause),
@@ -204,6 +207,7 @@ class Storm(WatchedStage):
                     disk.entries.clear()
             self.say(f"# {name} is impaired")
         self.commits[name] = 0
+        self.lives[name] += 1
         self.remember(name)
         self.before[name] = ("", 0, self[name].raft.configuration)
         self.crash(name, self.random.randrange(len(seat.writes) + 1))
@@ -216,6 +220,28 @@ class Storm(WatchedStage):
         teacher = self.random.choice(NAMES)
         if teacher != name:
             self.post(name, teacher, self[name].lacking())
+
+    def ask_for_readmission(self, name: str) -> None:
+        """An impaired node that sees itself as no voter asks a leader, and takes the answer."""
+        for number in list(self.asked):
+            found = [i for seat in self.seats.values() for c, i in seat.reads if c == number]
+            if found:
+                self.readmit(*self.asked.pop(number), found[0])
+        raft = self[name].raft
+        if not self.awake_leaders() or not raft.impaired or raft.is_voter:
+            return
+        leader = min(self.awake_leaders(), key=lambda n: self[n].raft.term)
+        if self[leader].raft.log.configuration_index <= self[leader].raft.commit:
+            self.read_at(leader)
+            self.asked[self.number] = (name, self.lives[name])
+
+    def readmit(self, name: str, life: int, index: int) -> None:
+        if self.lives[name] == life and name not in self.paused:
+            self.ask(
+                name,
+                f"{name} hears that {index} was committed",
+                lambda node: node.confirm_settled(index),
+            )
 
     def cut_something(self, name: str) -> None:
         if self.cut and self.random.random() < 0.7:
@@ -277,6 +303,7 @@ class Storm(WatchedStage):
                 self.remember(name)
                 self[name].advance(25 * MILLISECOND)
                 self.perform(name)
+                self.ask_for_readmission(name)
             for _ in range(4):
                 for letter in list(self.wire):
                     self.wire.remove(letter)

@@ -4,15 +4,12 @@ problem); a disk that hangs; and a journal that was found damaged."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from raft_hand import (
     CONFIG,
     Play,
     a_snapshot,
     add,
     add_learner,
-    configuration,
     entry,
     log_of,
     part_of,
@@ -24,7 +21,15 @@ from protocol.clocks import SECOND
 from protocol.effects import AppendEntries, HardState
 from protocol.facts import ImpairmentEnded, LeaderResigned
 from protocol.identity import NodeId
-from protocol.messages import Append, AppendReply, LearnRequest, TimeoutNow, VoteReply, VoteRequest
+from protocol.messages import (
+    Append,
+    AppendReply,
+    Learned,
+    LearnRequest,
+    TimeoutNow,
+    VoteReply,
+    VoteRequest,
+)
 from protocol.raft import Role
 from protocol.raft.another_log import rescue_log
 
@@ -312,6 +317,16 @@ def damaged(names: str = "abc", voters: str | None = None) -> Play:
     return play
 
 
+def confirm(play: Play, name: str) -> None:
+    """`a` says, confirmed by a majority, how far the log is committed."""
+    assert play["a"].log.configuration_index <= play["a"].commit
+    number = len(play.reads("a"))
+    play.read("a", (name, number))
+    play.settle()
+    [index] = [index for context, index in play.reads("a") if context == (name, number)]
+    play.act(name, lambda turn: play[name].impairment.confirmed(turn, index))
+
+
 def test_an_impaired_node_does_not_vote() -> None:
     """It may have promised its vote, or acknowledged entries that are gone: a corrupt minority
     must not spread."""
@@ -353,6 +368,8 @@ def test_who_is_voted_out_is_impaired_no_more() -> None:
     play.heartbeat("a")
     play.change("a", add_learner("c"))
     play.settle()
+    assert play["c"].impaired, "it may be an old leader that says so, and an old configuration"
+    confirm(play, "c")
     turn_facts = play.actors["c"].facts
     assert any(isinstance(fact, ImpairmentEnded) for fact in turn_facts)
     assert not play.actors["c"].disk.impaired
@@ -377,12 +394,40 @@ def test_an_old_configuration_ends_no_impairment() -> None:
     disk.entries.clear()
     disk.impaired = True
     play.crash("d")
+    play.isolate("d")
+    confirm(play, "d")
+    play.heal()
     short = Append(2, 1, 0, 0, tuple(play["a"].log.entry(at) for at in (1, 2, 3)), 4)
     play.receive("d", "a", short)
+    play.act("d", play["d"].impairment.check)
     assert (play["d"].commit, play["d"].is_voter) == (3, False)
     assert play["d"].impaired
     play.heartbeat("a")
     assert play["d"].is_voter
+    assert play["d"].impaired
+
+
+def test_a_teacher_that_is_far_behind_ends_no_impairment() -> None:
+    """It may be cut off since before this node became a voter, and teaches all that it knows."""
+    play = Play("abcd", voters="abc", logs={"d": ()})
+    play.elect("a")
+    play.propose("a", b"x")
+    play.settle()
+    old = play["b"]
+    entries = tuple(old.log.entry(at) for at in range(1, old.commit + 1))
+    chain = old.log.chain_at(old.commit)
+    assert chain is not None
+    play.change("a", add("d"))
+    play.settle()
+    assert play["d"].is_voter
+    disk = play.actors["d"].disk
+    disk.hard_state = HardState(0, NodeId(""))
+    disk.entries.clear()
+    disk.impaired = True
+    play.crash("d")
+    play.receive("d", "b", Learned(entries, entries[-1].index, chain))
+    play.receive("d", "a", Append(2, 9, entries[-1].index, 2, (), entries[-1].index))  # late, too
+    assert (play["d"].commit, play["d"].is_voter) == (entries[-1].index, False)
     assert play["d"].impaired
 
 
@@ -400,30 +445,15 @@ def test_an_old_snapshot_ends_no_impairment() -> None:
     disk.snapshot = None
     disk.impaired = True
     play.crash("d")
+    play.isolate("d")
+    confirm(play, "d")
+    play.heal()
     for _ in range(3):
         play.heartbeat("a")
+        play.act("d", play["d"].impairment.check)
     assert play["d"].commit == play["a"].commit
     assert play["d"].is_voter
     assert play["d"].impaired
-
-
-def test_a_word_that_does_not_say_how_far_the_log_is_committed_ends_no_impairment() -> None:
-    """A leader that sends a snapshot asks for answers in between, and a new leader does not know
-    the commit index yet; both say 0."""
-    play = Play("abcd", voters="abc", logs={"d": ()})
-    play.elect("a")
-    disk = play.actors["d"].disk
-    disk.impaired = True
-    play.crash("d")
-    old = replace(a_snapshot(5), configuration=configuration("abc"))
-    play.receive("d", "a", part_of(old, term=2))
-    play.receive("d", "a", Append(2, 2, 0, 0, (), 0))
-    play.receive("d", "b", Append(3, 1, 5, 2, (), 0))
-    play.receive("d", "b", Append(3, 2, 5, 2, (), 5))
-    assert (play["d"].commit, play["d"].is_voter) == (5, False)
-    assert play["d"].impaired, "term 3 may have made it a voter since"
-    play.receive("d", "b", Append(3, 3, 5, 2, (entry(6, 3),), 6))
-    assert not play["d"].impaired
 
 
 def test_who_is_removed_learns_it_from_the_others() -> None:
@@ -434,8 +464,23 @@ def test_who_is_removed_learns_it_from_the_others() -> None:
     play.heartbeat("a")
     play.receive("b", "c", LearnRequest(1, 0, 0))
     play.settle()
+    assert not play["c"].is_voter
+    confirm(play, "c")
     assert not play["c"].impaired
     assert not play.actors["c"].disk.impaired
+
+
+def test_what_was_confirmed_counts_when_the_log_has_come_so_far() -> None:
+    play = damaged()
+    play.change("a", remove("c"))
+    play.settle()
+    play.heartbeat("a")
+    confirm(play, "c")
+    assert play["c"].impaired
+    play.receive("b", "c", LearnRequest(1, 0, 0))
+    play.settle()
+    play.act("c", play["c"].impairment.check)
+    assert not play["c"].impaired
 
 
 def test_an_operator_may_rescue_an_impaired_node() -> None:

@@ -16,8 +16,8 @@ from node.runtime import Runtime
 from node.telemetry import Telemetry
 from protocol import config as presets
 from protocol.effects import Assignment, Record, Restored
-from protocol.errors import Busy, InvalidJob, TimedOut
-from protocol.events import Completed, Event, Received
+from protocol.errors import Busy, InvalidJob, NoLeader, TimedOut
+from protocol.events import Completed, Consistency, Event, Received
 from protocol.identity import Identity, NodeId
 from protocol.jobs import NO_USAGE, Job, Task
 from protocol.membership import sign_record
@@ -83,7 +83,11 @@ class Bench:
         identity = Identity(hashlib.sha256(b"runtime").digest())
         base = presets.local()
         settings = PeerSettings("test", "n1", ("127.0.0.1:1",), found=True, seed="1")
-        config = replace(base, team=replace(base.team, submit_timeout_ns=300_000_000))
+        config = replace(
+            base,
+            team=replace(base.team, submit_timeout_ns=300_000_000),
+            clerk=replace(base.clerk, timeout_ns=300_000_000),
+        )
         peer = Peer(identity, settings, config, Restored(), 0)
         self.telemetry = Telemetry(identity.node, "n1", tmp_path)
         self.runtime = Runtime(peer, self.wire, self.disk, self.agents, self.telemetry)
@@ -127,6 +131,18 @@ async def test_a_slow_disk_does_not_hold_up_other_steps(bench: Bench) -> None:
     await turns()
     assert bench.disk.held, "the disk has not answered yet"
     assert any(type(message).__name__ == "ProbeAck" for message in bench.wire.sent)
+
+
+async def test_who_finds_no_leader_is_told_why_there_is_none(bench: Bench) -> None:
+    """In the words of the status."""
+    bench.runtime.start()
+    await turns()
+    written = bench.runtime.command(Command(Verb.PUT, "k", b"v"))
+    read = bench.runtime.read("k", Consistency.LINEARIZABLE)
+    for request in (written, read):
+        with pytest.raises(NoLeader, match="for too long") as refusal:
+            await request
+        assert "; this node asks for votes in term 2: 0 of 1 agree" in str(refusal.value)
 
 
 async def test_while_the_disk_has_too_much_to_do_nothing_is_taken_on_but_probes_are_answered(

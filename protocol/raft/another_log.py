@@ -73,6 +73,7 @@ def give_up_log(raft: Raft, turn: Turn) -> None:
     raft.commit = 0
     raft.writes.forget_above(0)
     raft.snapshots.forget()
+    raft.impairment.forget()
     raft.writes.persist(turn, DropLog())
 
 

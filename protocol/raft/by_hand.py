@@ -157,6 +157,11 @@ class RaftNode:
         """Ask when a read is linearizable; the answer is in `Ready.reads`. NotLeader, Busy."""
         self.raft.read_index(self._at_now(), context, lease)
 
+    def confirm_settled(self, index: int) -> None:
+        """For a node that is impaired: this was the answer to `read_index` at a leader that was
+        asked since this node started, while no change of its voters was under way."""
+        self.raft.impairment.confirmed(self._at_now(), index)
+
     def forget_leader(self) -> None:
         """Follow nobody, so that pre-votes are granted before the time-out."""
         self.raft.elections.forget_leader(self._at_now())

@@ -103,7 +103,6 @@ class Following:
         # The leader's commit index may lie beyond what this message proves to match.
         if min(message.commit, matched) > raft.commit:
             raft.commit_to(turn, min(message.commit, matched))
-        raft.impairment.heard_commit(turn, message.commit)
         if message.request:
             self._reply(turn, sender, message, True, matched)
 
@@ -348,7 +347,6 @@ class Following:
             raft.become_follower(turn, entries[-1].term, NOBODY)
         self._store_entries(turn, entries)
         raft.commit_to(turn, entries[-1].index)
-        raft.impairment.heard_commit(turn, message.committed)
         if message.committed > raft.commit:
             self.want(turn, sender)
 

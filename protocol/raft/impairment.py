@@ -2,6 +2,10 @@
 vote. It follows and learns, and neither votes nor campaigns (`Raft.impaired`), until it is agreed
 that it does not vote. It can be made a voter anew then.
 
+That a node is outside of the configuration that it sees proves nothing: while it catches up it
+meets old ones, from before it became a voter, and whoever teaches it may be far behind. So a leader
+has to confirm how far the log is committed, as for a linearizable read.
+
 Invariant: an impaired node helps nobody to win an election.
 """
 
@@ -22,24 +26,27 @@ class Impairment:
 
     def __init__(self, raft: Raft) -> None:
         self.raft = raft
+        self._level_at: int | None = None  # the log was committed so far when this node asked
 
-    def heard_commit(self, turn: Turn, committed: int) -> None:
-        """Somebody says that the log is committed up to there. An impaired node that has just that,
-        up to an entry of the latest term it knows of, and finds itself outside of the latest
-        configuration, has been voted out.
+    def confirmed(self, turn: Turn, index: int) -> None:
+        """A leader that a majority has confirmed since this node asked it, in this life, had
+        committed the log up to `index`, and no change of its voters was under way."""
+        if self._level_at is None or index < self._level_at:
+            self._level_at = index
+        self.check(turn)
 
-        While it only catches up it meets old configurations, from before it became a voter, and
-        they prove nothing; nor does a leader that does not know itself yet how far the log is
-        committed. This isn't ideal because whoever says it may be cut off, and far behind too.
-        """
+    def check(self, turn: Turn) -> None:
+        """Perhaps the log is here up to where it was confirmed: who is outside of the latest
+        configuration then, has been voted out, or was never in."""
         raft = self.raft
-        if not raft.impaired:
+        if not raft.impaired or self._level_at is None or raft.commit < self._level_at:
             return
-        log = raft.log
-        is_level = 0 < committed == raft.commit and log.term_at(committed) == raft.term
-        is_settled = 0 < log.configuration_index <= raft.commit
-        if is_level and is_settled and not raft.is_voter:
+        if 0 < raft.log.configuration_index <= raft.commit and not raft.is_voter:
             self.end(turn)
+
+    def forget(self) -> None:
+        """Another log is followed from now on."""
+        self._level_at = None
 
     def end(self, turn: Turn) -> None:
         """It is agreed that this node does not vote: what it may have promised before binds nobody
