@@ -1,102 +1,153 @@
-"""The protocol with one rule removed at a time. Each class says which rule it breaks; the tests
-show who notices. Raft's are in `raft_mutants`."""
+"""Ledger, store, gossip, membership and council with one rule removed at a time. A mutant says
+which rule, and what takes its place; who notices is in `test_mutants` and `test_mutants_at_large`.
+Raft's are in `raft_mutants`, those of the registers in `register_mutants`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from breeding import Breeder
 
 from protocol import codec
+from protocol.configuration import Change
+from protocol.council import Council, Standing
 from protocol.facts import Fact
 from protocol.gossip import Gossip
 from protocol.identity import NodeId, node_id_of
-from protocol.ledger import AcceptResult, Ledger
+from protocol.ledger import AcceptResult, JobState, Ledger, TaskState
 from protocol.membership import Membership
-from protocol.messages import MemberRecord
+from protocol.messages import MemberRecord, Rumor
+from protocol.raft import Raft
 from protocol.store import Batch, Entry, Gap, Merged, Store, Version, _entries_of, _Key
 from protocol.turn import Turn
 
+BREEDER = Breeder()
+MUTANTS = BREEDER.mutants
+instead_of = BREEDER.instead_of
+
 # -- ledger -------------------------------------------------------------------------------------
 
-
-class AcceptsTwice(Ledger):
-    """What was accepted before is forgotten when a new result comes."""
-
-    def _accept(self, command: AcceptResult, index: int) -> list[Fact]:
-        found = self.slot(command.job, command.task, command.slot)
-        if found:
-            found[1].accepted = found[2].answer = None
-        return super()._accept(command, index)
+_accept = Ledger._accept
 
 
-class IgnoresFences(Ledger):
-    """A holder that was given up on is accepted all the same."""
-
-    def _accept(self, command: AcceptResult, index: int) -> list[Fact]:
-        found = self.slot(command.job, command.task, command.slot)
-        if found:
-            found[2].fence = 0
-        return super()._accept(command, index)
+@instead_of("AcceptsTwice", "a task is accepted once", (Ledger, "_accept"))
+def accept_twice(self: Ledger, command: AcceptResult, index: int) -> list[Fact]:
+    found = self.slot(command.job, command.task, command.slot)
+    if found:
+        found[1].accepted = found[2].answer = None
+    return _accept(self, command, index)
 
 
-class IgnoresNeeds(Ledger):
-    """A result is accepted before what its task needs."""
-
-    def _fault_of(self, job: object, task: object, command: AcceptResult) -> str:
-        return ""
+@instead_of("IgnoresFences", "a fencing token holds", (TaskState, "takes"))
+def take_fenced(self: TaskState, slot: int, token: int) -> bool:
+    return self.is_open and self.slots[slot].answer is None
 
 
-# -- store, gossip, membership -------------------------------------------------------------------
+@instead_of("AcceptsFromAnybody", "only the holder's result is accepted", (Ledger, "_accept"))
+def accept_from_anybody(self: Ledger, command: AcceptResult, index: int) -> list[Fact]:
+    found = self.slot(command.job, command.task, command.slot)
+    if found:
+        found[2].holder, found[2].token = command.node, command.token
+    return _accept(self, command, index)
 
 
-class AcceptsGaps(Store):
-    """Entries whose predecessors are missing are taken."""
-
-    def merge(self, encoded: bytes) -> Merged | None:
-        try:
-            return super().merge(encoded)
-        except Gap:
-            batch = codec.unpack_value(Batch, encoded)
-            author = node_id_of(batch.public_key)
-            held = self._authors.get(author)
-            if held is None:
-                Store._take(self, author, 1, (), b"", b"")
-                held = self._authors[author]
-            held.last = batch.first - 1
-            return self._take(author, batch.first, _entries_of(batch), b"", encoded)
+@instead_of("CountsResultsTwice", "a result proposed again is nothing new", (TaskState, "knows"))
+def know_nothing(self: TaskState, attempt: tuple[int, NodeId, int]) -> bool:
+    return False
 
 
-class LastArrivalWins(Store):
-    """A key has one value: whichever came last."""
-
-    def _apply(self, author: NodeId, sequence: int, entry: Entry) -> None:
-        super()._apply(author, sequence, entry)
-        version = Version(author, sequence, entry.value, entry.stamp)
-        self._keys[entry.key] = _Key(self._keys[entry.key].seen, (version,))
+@instead_of("IgnoresNeeds", "nothing is accepted before what it needs", (Ledger, "_fault_of"))
+def find_no_fault(self: Ledger, job: JobState, task: TaskState, command: AcceptResult) -> str:
+    return ""
 
 
-class BelievesAnyBatch(Store):
-    """Signatures of batches are not checked."""
+_count_answers = Ledger._count_answers
 
-    def merge(self, encoded: bytes) -> Merged | None:
+
+@instead_of("BelievesOneAnswer", "a quorum of answers must agree", (Ledger, "_count_answers"))
+def believe_one(self: Ledger, job: JobState, task: TaskState, index: int) -> list[Fact]:
+    others = [slot for slot in task.slots if slot.answer and slot.answer.index != index]
+    kept = [slot.answer for slot in others]
+    for slot in others:
+        slot.answer = None
+    agree = task.task.quorum.agree
+    object.__setattr__(task.task.quorum, "agree", 1)
+    try:
+        return _count_answers(self, job, task, index)
+    finally:
+        object.__setattr__(task.task.quorum, "agree", agree)
+        for slot, answer in zip(others, kept, strict=True):
+            slot.answer = answer
+
+
+# -- store and gossip ---------------------------------------------------------------------------
+
+_merge = Store.merge
+_store_apply = Store._apply
+_flush = Gossip.flush
+
+
+@instead_of("AcceptsGaps", "an author's entries come without a gap", (Store, "merge"))
+def accept_gaps(self: Store, encoded: bytes) -> Merged | None:
+    try:
+        return _merge(self, encoded)
+    except Gap:
         batch = codec.unpack_value(Batch, encoded)
         author = node_id_of(batch.public_key)
-        if batch.first != self.last_of(author) + 1:
-            return super().merge(encoded)
-        link = self._next_link(author, batch.first, batch.body)
-        return self._take(author, batch.first, _entries_of(batch), link, encoded)
+        held = self._authors.get(author)
+        if held is None:
+            self._take(author, 1, (), b"", b"")
+            held = self._authors[author]
+        held.last = batch.first - 1
+        return self._take(author, batch.first, _entries_of(batch), b"", encoded)
 
 
-class PushesEarly(Gossip):
-    """An own batch is told before it is durable."""
-
-    def flush(self, turn: Turn, members: Sequence[NodeId]) -> None:
-        super().flush(turn, members)
-        turn.before += turn.after
-        turn.after.clear()
+@instead_of("LastArrivalWins", "concurrent values are siblings", (Store, "_apply"))
+def last_wins(self: Store, author: NodeId, sequence: int, entry: Entry) -> None:
+    _store_apply(self, author, sequence, entry)
+    version = Version(author, sequence, entry.value, entry.stamp)
+    self._keys[entry.key] = _Key(self._keys[entry.key].seen, (version,))
 
 
-class BelievesAnybody(Membership):
-    """Whoever brings a record is taken for its owner."""
+@instead_of("BelievesAnyBatch", "a batch is signed by its author", (Store, "merge"))
+def believe_batch(self: Store, encoded: bytes) -> Merged | None:
+    batch = codec.unpack_value(Batch, encoded)
+    author = node_id_of(batch.public_key)
+    if batch.first != self.last_of(author) + 1:
+        return _merge(self, encoded)
+    link = self._next_link(author, batch.first, batch.body)
+    return self._take(author, batch.first, _entries_of(batch), link, encoded)
 
-    def _is_valid(self, record: MemberRecord) -> bool:
-        return True
+
+@instead_of("PushesEarly", "an own write is durable before it is told", (Gossip, "flush"))
+def push_early(self: Gossip, turn: Turn, members: Sequence[NodeId]) -> None:
+    others = len(turn.after)
+    _flush(self, turn, members)
+    turn.before += turn.after[others:]
+    del turn.after[others:]
+
+
+# -- membership and council ---------------------------------------------------------------------
+
+_take_rumor = Membership._take_rumor
+
+
+@instead_of("BelievesAnybody", "a member's record is its own word", (Membership, "_is_valid"))
+def believe_record(self: Membership, record: MemberRecord) -> bool:
+    return True
+
+
+@instead_of("HeedsOldRumors", "a refuted accusation is over", (Membership, "_take_rumor"))
+def heed_old(self: Membership, turn: Turn, rumor: Rumor) -> None:
+    member = self._members.get(rumor.node)
+    if member is not None:
+        record = member.record
+        rumor = Rumor(rumor.node, record.epoch, record.incarnation, rumor.accuser, rumor.failed)
+    _take_rumor(self, turn, rumor)
+
+
+@instead_of("ReplacesBlindly", "no change while most are out of sight", (Council, "_next_changes"))
+def replace_blindly(
+    self: Council, turn: Turn, raft: Raft, team: Mapping[NodeId, Standing]
+) -> list[Change]:
+    return [] if raft.configuration.is_joint else self._replace(turn, raft, team)

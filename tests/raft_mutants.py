@@ -1,75 +1,59 @@
 """Raft with one rule removed at a time. A mutant says which rule, and what takes its place; who
-notices is in `test_mutants`."""
+notices is in `test_mutants` and `test_mutants_at_large`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import pytest
+from breeding import Breeder
 
-from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import HardState, KeepSnapshot, Snapshot
-from protocol.errors import ChangeRefused, RemoteProtocolError
+from protocol.errors import ChangeRefused
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Append,
     AppendReply,
     LogEntry,
     OfRaft,
+    SnapshotPart,
     SnapshotReply,
     TimeoutNow,
+    VoteReply,
     VoteRequest,
 )
 from protocol.raft import Raft, Role
+from protocol.raft.elections import Elections
 from protocol.raft.following import Following, _Intake
+from protocol.raft.impairment import Impairment
 from protocol.raft.leadership import Leadership
 from protocol.raft.log import RaftLog, link
 from protocol.raft.progress import Progress
 from protocol.raft.reads import Reads
+from protocol.raft.writes import Writes
 from protocol.turn import Turn
 
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """`rule` is what it lacks; each patch is (class, name of its attribute, what stands there)."""
-
-    name: str
-    rule: str
-    patches: tuple[tuple[type, str, object], ...]
-
-    def breed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for place, name, instead in self.patches:
-            monkeypatch.setattr(place, name, instead)
-
-
-MUTANTS: dict[str, Mutant] = {}
-
-
-def instead_of(name: str, rule: str, *places: tuple[type, str]) -> Any:
-    """Declare a mutant: the function below stands at these places."""
-
-    def declare(function: Any) -> Any:
-        MUTANTS[name] = Mutant(name, rule, tuple((*place, function) for place in places))
-        return function
-
-    return declare
+BREEDER = Breeder()
+MUTANTS = BREEDER.mutants
+instead_of = BREEDER.instead_of
 
 
 # -- elections ------------------------------------------------------------------------------------
 
-_receive_vote_request = Raft._receive_vote_request
-_vote = Raft._vote
+_receive_vote_request = Elections.receive_vote_request
+_vote = Elections._vote
 _become_candidate = Raft.become_candidate
 _step = Raft.step
 _init = Raft.__init__
 
 
-@instead_of("VoteForgotten", "a vote is durable before it is told", (Raft, "_receive_vote_request"))
-def forget_vote(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
+@instead_of(
+    "VoteForgotten", "a vote is durable before it is told", (Elections, "receive_vote_request")
+)
+def forget_vote(self: Elections, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
     _receive_vote_request(self, turn, sender, message)
     turn.records = [
         replace(record, vote=NOBODY) if isinstance(record, HardState) else record
@@ -77,29 +61,31 @@ def forget_vote(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) ->
     ]
 
 
-@instead_of("VotesTwice", "one vote per term", (Raft, "_vote"))
-def vote_twice(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) -> bool:
-    if message.term == self.term and self.role is Role.FOLLOWER:
-        self.vote = NOBODY
+@instead_of("VotesTwice", "one vote per term", (Elections, "_vote"))
+def vote_twice(self: Elections, turn: Turn, sender: NodeId, message: VoteRequest) -> bool:
+    if message.term == self.raft.term and self.raft.role is Role.FOLLOWER:
+        self.raft.vote = NOBODY
     return _vote(self, turn, sender, message)
 
 
-@instead_of("VotesForAnyLog", "a vote only for a log that is up to date", (Raft, "_is_up_to_date"))
-def flatter(self: Raft, message: VoteRequest) -> bool:
+@instead_of(
+    "VotesForAnyLog", "a vote only for a log that is up to date", (Elections, "_is_up_to_date")
+)
+def flatter(self: Elections, message: VoteRequest) -> bool:
     return True
 
 
-@instead_of("SkipsPreVote", "ask before the term is raised", (Raft, "campaign"))
-def campaign_unasked(self: Raft, turn: Turn) -> None:
-    if self.may_campaign:
+@instead_of("SkipsPreVote", "ask before the term is raised", (Elections, "campaign"))
+def campaign_unasked(self: Elections, turn: Turn) -> None:
+    if self.raft.may_campaign:
         asked = len(turn.after)
-        self.become_pre_candidate(turn)
+        self.raft.become_pre_candidate(turn)
         del turn.after[asked:]
-        self.become_candidate(turn)
+        self.raft.become_candidate(turn)
 
 
-@instead_of("NeverSticks", "a living leader protects its term", (Raft, "hears_leader"))
-def hear_nobody(self: Raft, now: Nanoseconds) -> bool:
+@instead_of("NeverSticks", "a living leader protects its term", (Elections, "hears_leader"))
+def hear_nobody(self: Elections, now: Nanoseconds) -> bool:
     return False
 
 
@@ -108,23 +94,30 @@ def count_own_vote(self: Raft, turn: Turn, transfer: bool = False) -> None:
     _become_candidate(self, turn, transfer)
     assert self.candidacy is not None
     self.candidacy.grants.add(self.node)
-    self._count_votes(turn)
+    self.elections.count_votes(turn)
 
 
-@instead_of("PrefersItself", "a longer log outweighs reach", (Raft, "_leads_better"))
-def prefer_self(self: Raft, turn: Turn, message: VoteRequest) -> bool:
-    needed = len(self.log.configuration.voters) // 2 + 1
-    return self.may_campaign and message.reach < needed <= self.reach
+@instead_of("CountsOldVotes", "a vote counts in the election it was asked in", (Raft, "step"))
+def count_old_votes(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+    if isinstance(message, VoteReply) and self.candidacy is not None:
+        message = replace(message, asked=self.candidacy.term)
+    _step(self, turn, sender, message)
+
+
+@instead_of("PrefersItself", "a longer log outweighs reach", (Elections, "_leads_better"))
+def prefer_self(self: Elections, turn: Turn, message: VoteRequest) -> bool:
+    needed = len(self.raft.log.configuration.voters) // 2 + 1
+    return self.raft.may_campaign and message.reach < needed <= self.raft.reach
 
 
 def only_voters(self: Raft) -> bool:
     return self.is_voter and not self.impaired
 
 
-MUTANTS["FallsSilent"] = Mutant(
+BREEDER.add(
     "FallsSilent",
     "who is voted out campaigns until that is committed",
-    ((Raft, "may_campaign", property(only_voters)),),
+    (Raft, "may_campaign", property(only_voters)),
 )
 
 
@@ -152,7 +145,7 @@ _receive_learned = Following.receive_learned
 def commit_any_term(self: Leadership, turn: Turn) -> None:
     raft = self.raft
     indexes = {node: progress.match_index for node, progress in self.progress.items()}
-    indexes[raft.node] = raft.durable
+    indexes[raft.node] = raft.writes.durable
     agreed = raft.log.configuration.agreed_index(indexes)
     if agreed > raft.commit:
         raft.commit_to(turn, agreed)
@@ -165,7 +158,7 @@ def commit_any_term(self: Leadership, turn: Turn) -> None:
     (Leadership, "advance_commit"),
 )
 def count_self(self: Leadership, turn: Turn) -> None:
-    self.raft.durable = self.raft.log.last_index
+    self.raft.writes.durable = self.raft.log.last_index
     _advance_commit(self, turn)
 
 
@@ -176,8 +169,8 @@ def acknowledge_early(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -
     turn.after = [item for item in turn.after if not isinstance(item[2], AppendReply)]
 
 
-@instead_of("TrustsOldWrites", "a write proves only what it wrote", (Raft, "forget_durable"))
-def keep_durable(self: Raft, last_index: int) -> None:
+@instead_of("TrustsOldWrites", "a write proves only what it wrote", (Writes, "forget_above"))
+def keep_durable(self: Writes, last_index: int) -> None:
     return
 
 
@@ -237,7 +230,7 @@ def believe(self: Following, turn: Turn, sender: NodeId, message: Any) -> None:
 # -- reads ----------------------------------------------------------------------------------------
 
 _ask = Reads.ask
-_campaign = Raft.campaign
+_campaign = Elections.campaign
 
 
 @instead_of("ReadsAlone", "a majority confirms a read", (Reads, "_is_certain"))
@@ -283,11 +276,11 @@ def keep_lease(self: Leadership, turn: Turn, node: NodeId) -> None:
 @instead_of("ForgetsPromise", "a promise is kept over a restart", (Raft, "__init__"))
 def forget_promise(self: Raft, *arguments: Any, **named: Any) -> None:
     _init(self, *arguments, **named)
-    self._promised_until = 0
+    self.elections._promised_until = 0
 
 
-@instead_of("BreaksOwnPromise", "the own vote is promised too", (Raft, "campaign"))
-def break_promise(self: Raft, turn: Turn) -> None:
+@instead_of("BreaksOwnPromise", "the own vote is promised too", (Elections, "campaign"))
+def break_promise(self: Elections, turn: Turn) -> None:
     promised, self._promised_until = self._promised_until, 0
     _campaign(self, turn)
     self._promised_until = promised
@@ -304,13 +297,11 @@ def one_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]
     return _agreed(configuration.voters, indexes)
 
 
-MUTANTS["OneMajority"] = Mutant(
+BREEDER.add(
     "OneMajority",
     "joint consensus needs both majorities",
-    (
-        (Configuration, "has_quorum", one_majority),
-        (Configuration, "agreed_index", one_agreed_index),
-    ),
+    (Configuration, "has_quorum", one_majority),
+    (Configuration, "agreed_index", one_agreed_index),
 )
 
 
@@ -324,13 +315,11 @@ def any_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]
     return reached[len(configuration.voters) // 2]
 
 
-MUTANTS["CountsLearners"] = Mutant(
+BREEDER.add(
     "CountsLearners",
     "learners count for nothing",
-    (
-        (Configuration, "has_quorum", any_majority),
-        (Configuration, "agreed_index", any_agreed_index),
-    ),
+    (Configuration, "has_quorum", any_majority),
+    (Configuration, "agreed_index", any_agreed_index),
 )
 
 
@@ -366,17 +355,29 @@ def install_over(self: Following, turn: Turn, sender: NodeId, snapshot: Snapshot
     raft = self.raft
     before = raft.log.configuration_index
     raft.log.install(snapshot)
-    raft.forget_durable(raft.commit)
-    raft.persist(turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index)
+    raft.writes.forget_above(raft.commit)
+    raft.writes.persist(
+        turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index
+    )
     raft.install(turn, snapshot, configuration_before=before)
 
 
+_receive_part = Following.receive_snapshot_part
+
+
+@instead_of(
+    "TakesOldSnapshots",
+    "a snapshot never takes a node back",
+    (Following, "receive_snapshot_part"),
+)
+def take_old(self: Following, turn: Turn, sender: NodeId, message: SnapshotPart) -> None:
+    self.raft.commit = min(self.raft.commit, message.index - 1)
+    _receive_part(self, turn, sender, message)
+
+
 @instead_of("BelievesParts", "a snapshot's digest is checked", (Following, "_open"))
-def open_anything(self: Following, intake: _Intake) -> Snapshot:
-    snapshot = codec.unpack_value(Snapshot, bytes(intake.data))
-    if snapshot.index != intake.index:
-        raise RemoteProtocolError("another snapshot")
-    return snapshot
+def open_anything(self: Following, intake: _Intake) -> bytes:
+    return bytes(intake.data)
 
 
 @instead_of(
@@ -403,8 +404,11 @@ def ignore_damage(self: Raft, *arguments: Any, **named: Any) -> None:
     self.impaired = False
 
 
-@instead_of("BelievesHistory", "an old configuration ends no impairment", (Raft, "heard_commit"))
-def believe_history(self: Raft, turn: Turn, committed: int) -> None:
-    at, configuration = self.log.configuration_at(self.commit)
-    if self.impaired and at and self.node not in configuration.members:
-        self._end_impairment(turn)
+@instead_of(
+    "BelievesHistory", "an old configuration ends no impairment", (Impairment, "heard_commit")
+)
+def believe_history(self: Impairment, turn: Turn, committed: int) -> None:
+    raft = self.raft
+    at, configuration = raft.log.configuration_at(raft.commit)
+    if raft.impaired and at and raft.node not in configuration.members:
+        self.end(turn)

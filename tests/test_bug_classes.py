@@ -1,24 +1,5 @@
-"""The kinds of faults that have been found in systems of this kind, by name; each has its test.
-
- 1 stale read from a paused or deposed leader    here; test_register_team (cut off), raft
- 2 duplicate apply on retry                      here; test_registers, test_clerk
- 3 "failed" operation that commits later         here; test_clerk (never sent, given up)
- 4 acknowledgement before fsync                  here; test_raft_disk, sim checker durable_*
- 5 fsync error, then false success               test_journal_faults
- 6 a corrupt minority spreading                  here; test_register_team (damaged journal)
- 7 split brain in membership change              test_raft_membership (the erratum), _joint
- 8 disruptive return of a removed node           here; test_raft_bug_classes
- 9 asymmetric cuts                               test_availability (mute_in)
-10 no leader although a quorum is connected      test_availability (star5, constrained)
-11 leader with a hung disk                       test_register_team, test_raft_disk
-12 snapshot and compaction races                 test_snapshots, test_raft_snapshots
-13 lost acknowledgement                          here; test_clerk (a lossy leader)
-14 partial apply across a crash                  here; test_raft_bug_classes
-15 lock without fencing                          here
-16 unbounded uncommitted tail                    here; test_raft_flow
-17 clock jumps and long pauses                   here; test_raft_bug_classes
-18 mixed versions                                here; test_codec, test_transport
-"""
+"""Kinds of faults that have been found in systems of this kind, with whole teams in the simulator.
+Which test stands for which kind is in `test_bug_class_table`; the numbers are its rows."""
 
 from __future__ import annotations
 

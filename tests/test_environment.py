@@ -243,3 +243,52 @@ def test_a_checkout_that_cannot_be_written_is_told(machine: Machine) -> None:
     machine.checkout.chmod(0o755)
     assert code == 2
     assert "cannot be made (see above): use a folder that you may write to" in said
+
+
+# -- other Pythons --------------------------------------------------------------------------------
+
+
+def prepare_others(machine: Machine) -> tuple[int, str]:
+    """As `scripts/test` does it: (exit code, what it said)."""
+    shutil.copy(SCRIPT.with_name("other_pythons"), machine.checkout / "scripts")
+    script = "source scripts/environment; source scripts/other_pythons; prepare_other_pythons"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=machine.checkout,
+        env={"PATH": str(machine.path), "FAKE": str(machine.fake)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    return done.returncode, done.stderr
+
+
+def with_another(machine: Machine, minor: int) -> None:
+    program = FAKE_PYTHON.replace('cat "$FAKE/version"', f"echo 3.{minor}")
+    (machine.path / f"python3.{minor}").write_text(program)
+    (machine.path / f"python3.{minor}").chmod(0o755)
+
+
+def test_each_other_python_gets_an_environment_of_its_own_once(machine: Machine) -> None:
+    machine.prepare()
+    for minor in (12, 14):
+        with_another(machine, minor)
+    said = "making .venv-3.12 ...\nmaking .venv-3.14 ...\n"
+    assert prepare_others(machine) == (0, said)
+    assert (machine.checkout / ".venv-3.12" / "installed").exists()
+    assert prepare_others(machine) == (0, "")
+
+
+def test_without_a_network_the_other_pythons_are_left_out(machine: Machine) -> None:
+    machine.prepare()
+    with_another(machine, 13)
+    (machine.fake / "offline").touch()
+    code, said = prepare_others(machine)
+    assert code == 0
+    assert "note: Python 3.13 is not tried" in said
+    assert not (machine.checkout / ".venv-3.13").exists()
+
+
+def test_where_there_is_no_other_python_nothing_is_made(machine: Machine) -> None:
+    machine.prepare()
+    assert prepare_others(machine) == (0, "")

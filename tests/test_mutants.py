@@ -1,19 +1,21 @@
-"""Remove one rule at a time: somebody must notice. `mutants` has the broken machines.
-
-First the rules whose own test must fail without them; then mutants that are let loose in the
-simulator, where a checker has to name what went wrong within a stated number of seeds.
-"""
+"""Remove one rule at a time: the test that states it must fail. The broken machines are in
+`mutants`, `raft_mutants` and `register_mutants`; `test_mutants_at_large` lets them loose."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 
-import ledger_hand
-import member_hand
+import breeding
 import mutants
 import pytest
 import raft_mutants
+import register_mutants
+import test_clerk
+import test_codec
+import test_consensus
+import test_council
 import test_gossip
 import test_ledger
 import test_membership
@@ -29,17 +31,33 @@ import test_raft_membership
 import test_raft_office
 import test_raft_reads
 import test_raft_snapshots
-import test_raft_storm
+import test_registers
+import test_relaying
+import test_replicated
 import test_store
 
-import protocol.peer
-import protocol.replicated
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
-from protocol.sim.scenario import Verdict, simulate
 
 Test = Callable[..., object]
 
+MUTANTS: dict[str, breeding.Mutant] = {
+    **raft_mutants.MUTANTS,
+    **register_mutants.MUTANTS,
+    **mutants.MUTANTS,
+}
+
+
+def opened() -> test_clerk.Desk:
+    """As the fixture of that name."""
+    desk = test_clerk.Desk()
+    desk.open()
+    return desk
+
+
+FIXTURES: dict[str, Callable[[], object]] = {"log": test_registers.Log, "opened": opened}
+
+# Each mutant, and the test that must fail with it.
 RAFT_RULES: list[tuple[str, Test]] = [
     ("VoteForgotten", test_raft_figure2.test_a_vote_survives_a_crash),
     ("VotesTwice", test_raft_figure2.test_follower_grants_one_vote_per_term),
@@ -118,147 +136,112 @@ RAFT_RULES: list[tuple[str, Test]] = [
     ("AnswersEveryAnswer", test_raft_snapshots.test_repeated_answers_do_not_double_the_parts),
     ("VotesImpaired", test_raft_disk.test_an_impaired_node_does_not_vote),
     ("BelievesHistory", test_raft_disk.test_an_old_configuration_ends_no_impairment),
-    # each mutant of `raft_mutants`, and the test that must fail with it
+    (
+        "CountsOldVotes",
+        test_raft_elections.test_a_vote_of_an_earlier_term_counts_for_nothing,
+    ),
+    (
+        "TakesOldSnapshots",
+        test_raft_snapshots.test_a_snapshot_of_what_is_committed_here_is_acknowledged_and_not_installed,
+    ),
 ]
 
-
-@pytest.mark.parametrize(
-    ("name", "rule"), RAFT_RULES, ids=[f"{n}-{at}" for at, (n, _) in enumerate(RAFT_RULES)]
-)
-def test_a_raft_rule_is_missed(name: str, rule: Test, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule()
-    raft_mutants.MUTANTS[name].breed(monkeypatch)
-    with pytest.raises((AssertionError, pytest.fail.Exception, RemoteProtocolError)):
-        rule()
-
-
-def rules_of_raft() -> list[tuple[str, str, str]]:
-    """For a table: each rule, the test that fails without it, and what a storm or the simulator
-    then finds broken, with the seed of the storm."""
-    found = {name: f"{broken} (storm {seed})" for name, seed, broken in test_raft_storm.LOOSE}
-    found |= {name: f"{checker} (simulator)" for name, checker in LOOSE_RAFT if name not in found}
-    rows = {}
-    for name, test in RAFT_RULES:
-        whole = test.func if isinstance(test, partial) else test
-        rows[name] = (raft_mutants.MUTANTS[name].rule, whole.__name__, found.get(name, ""))
-    return list(rows.values())
-
-
-def test_each_rule_of_raft_stands_in_one_line() -> None:
-    rows = rules_of_raft()
-    assert len({rule for rule, _, _ in rows}) == len(raft_mutants.MUTANTS)
-    assert all(len(rule) < 60 and "\n" not in rule for rule, _, _ in rows)
-    assert sum(bool(broken) for _, _, broken in rows) >= len(test_raft_storm.LOOSE)
-
-
-def test_every_mutant_of_raft_is_caught_by_a_test() -> None:
-    assert {name for name, _ in RAFT_RULES} == set(raft_mutants.MUTANTS)
-
-
-OTHER_RULES: list[tuple[object, str, type, Test]] = [
+REGISTER_RULES: list[tuple[str, Test]] = [
+    ("AppliesTwice", test_registers.test_a_repeated_command_happens_once),
+    ("AppliesAhead", test_registers.test_a_command_waits_for_the_ones_before_it),
     (
-        ledger_hand,
-        "Ledger",
-        mutants.AcceptsTwice,
-        partial(test_ledger.test_a_task_is_accepted_once, ClaimMode.LEASE),
+        "ForgetsSessions",
+        partial(
+            test_replicated.test_whoever_takes_an_image_goes_on_like_whoever_applied_the_log, 1
+        ),
     ),
     (
-        ledger_hand,
-        "Ledger",
-        mutants.IgnoresFences,
-        partial(test_ledger.test_a_fenced_holder_is_not_accepted, ClaimMode.LEASE),
+        "ForgetsNumbers",
+        partial(
+            test_replicated.test_whoever_takes_an_image_goes_on_like_whoever_applied_the_log, 1
+        ),
+    ),
+    ("ReadsUnapplied", test_clerk.test_a_read_waits_until_its_index_is_applied_here),
+    ("DeniesWhatItSent", test_clerk.test_what_was_sent_may_have_happened),
+    (
+        "NumbersAnew",
+        test_clerk.test_a_command_that_was_given_up_happens_once_at_most_if_it_comes_late,
     ),
     (
-        ledger_hand,
-        "Ledger",
-        mutants.IgnoresNeeds,
+        "MixesLives",
+        test_clerk.test_an_answer_to_an_earlier_life_of_the_node_is_none_to_this_one,
+    ),
+    (
+        "ReadsAnywhere",
+        test_consensus.test_a_leader_answers_questions_about_reads_and_nobody_else_does,
+    ),
+    ("TakesAnyLog", test_consensus.test_what_concerns_another_log_is_not_taken),
+    ("TakesRelaysTwice", test_relaying.test_a_message_that_comes_by_several_ways_is_taken_once),
+    ("BelievesRelays", test_relaying.test_a_stranger_is_not_believed),
+    (
+        "PassesOnForEver",
+        test_relaying.test_whoever_gets_it_from_the_origin_passes_it_on_and_nobody_else_does,
+    ),
+    ("IgnoresChecksums", test_codec.test_every_flipped_bit_is_noticed),
+]
+
+OTHER_RULES: list[tuple[str, Test]] = [
+    ("AcceptsTwice", partial(test_ledger.test_a_task_is_accepted_once, ClaimMode.LEASE)),
+    ("IgnoresFences", partial(test_ledger.test_a_fenced_holder_is_not_accepted, ClaimMode.LEASE)),
+    (
+        "AcceptsFromAnybody",
+        partial(test_ledger.test_only_the_holder_s_result_is_accepted, ClaimMode.RAFT),
+    ),
+    ("CountsResultsTwice", test_ledger.test_the_same_result_proposed_again_is_nothing_new),
+    (
+        "IgnoresNeeds",
         partial(test_ledger.test_nothing_is_accepted_before_what_it_needs, ClaimMode.LEASE),
     ),
+    ("BelievesOneAnswer", test_ledger.test_a_quorum_accepts_when_enough_answers_agree),
+    ("AcceptsGaps", test_store.test_a_gap_is_refused_and_changes_nothing),
+    ("LastArrivalWins", test_store.test_siblings_are_exactly_the_writes_that_nobody_has_seen),
+    ("BelievesAnyBatch", test_store.test_a_forged_batch_is_refused),
+    ("PushesEarly", test_gossip.test_an_own_write_is_on_disk_before_it_is_told),
+    ("BelievesAnybody", test_membership.test_a_refutation_by_a_stranger_is_refused),
+    ("HeedsOldRumors", test_membership.test_an_older_accusation_counts_for_nothing),
     (
-        test_store,
-        "Store",
-        mutants.AcceptsGaps,
-        test_store.test_a_gap_is_refused_and_changes_nothing,
-    ),
-    (
-        test_store,
-        "Store",
-        mutants.LastArrivalWins,
-        test_store.test_siblings_are_exactly_the_writes_that_nobody_has_seen,
-    ),
-    (test_store, "Store", mutants.BelievesAnyBatch, test_store.test_a_forged_batch_is_refused),
-    (
-        test_gossip,
-        "Gossip",
-        mutants.PushesEarly,
-        test_gossip.test_an_own_write_is_on_disk_before_it_is_told,
-    ),
-    (
-        member_hand,
-        "Membership",
-        mutants.BelievesAnybody,
-        test_membership.test_a_refutation_by_a_stranger_is_refused,
+        "ReplacesBlindly",
+        test_council.test_nothing_is_changed_while_most_of_the_team_is_out_of_sight,
     ),
 ]
 
+RULES = RAFT_RULES + REGISTER_RULES + OTHER_RULES
+
+
+def whole(test: Test) -> Test:
+    """The test itself, without the arguments that are chosen for it here."""
+    return test.func if isinstance(test, partial) else test
+
+
+def call(test: Test) -> None:
+    """Run a test by hand, as pytest would."""
+    names = inspect.signature(test).parameters
+    test(**{name: make() for name, make in FIXTURES.items() if name in names})
+
 
 @pytest.mark.parametrize(
-    ("place", "name", "mutant", "rule"), OTHER_RULES, ids=[row[2].__name__ for row in OTHER_RULES]
+    ("name", "test"), RULES, ids=[f"{name}-{at}" for at, (name, _) in enumerate(RULES)]
 )
-def test_a_rule_is_missed(
-    place: object, name: str, mutant: type, rule: Test, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rule()
-    monkeypatch.setattr(place, name, mutant)
+def test_a_rule_is_missed(name: str, test: Test, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(test)
+    MUTANTS[name].breed(monkeypatch)
     with pytest.raises((AssertionError, pytest.fail.Exception, RemoteProtocolError)):
-        rule()
+        call(test)
 
 
-# -- let loose in the simulator -------------------------------------------------------------------
-
-FIRST_SEED = 1
-SEEDS_MAX = 100  # within so many seeds a checker must have named the fault
-
-LOOSE_RAFT: list[tuple[str, tuple[str, ...]]] = [
-    ("VotesTwice", ("one_vote_per_term",)),
-    ("VotesForAnyLog", ("leader_completeness",)),
-    ("VoteForgotten", ("durable_vote",)),
-    ("AcknowledgesEarly", ("durable_append",)),
-    ("CountsItselfEarly", ("durable_commit", "durable_acknowledgement")),
-]
-LOOSE: list[tuple[object, str, type, tuple[str, ...]]] = [
-    (protocol.replicated, "Ledger", mutants.AcceptsTwice, ("single_acceptance",)),
-    (protocol.peer, "Store", mutants.LastArrivalWins, ("causal_order",)),
-]
+def test_every_mutant_is_caught_by_a_test() -> None:
+    assert {name for name, _ in RULES} == set(MUTANTS)
+    assert len(MUTANTS) == sum(
+        len(place.MUTANTS) for place in (raft_mutants, register_mutants, mutants)
+    )
 
 
-@pytest.mark.parametrize(("name", "checkers"), LOOSE_RAFT, ids=[name for name, _ in LOOSE_RAFT])
-def test_a_checker_names_what_went_wrong_with_raft(
-    name: str, checkers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raft_mutants.MUTANTS[name].breed(monkeypatch)
-    must_be_named(name, checkers)
-
-
-@pytest.mark.parametrize(
-    ("place", "machine", "mutant", "checkers"), LOOSE, ids=[row[2].__name__ for row in LOOSE]
-)
-def test_a_checker_names_what_went_wrong(
-    place: object,
-    machine: str,
-    mutant: type,
-    checkers: tuple[str, ...],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(place, machine, mutant)
-    must_be_named(mutant.__name__, checkers)
-
-
-def must_be_named(name: str, checkers: tuple[str, ...]) -> None:
-    for seed in range(FIRST_SEED, FIRST_SEED + SEEDS_MAX):
-        outcome = simulate(seed)
-        if outcome.verdict is not Verdict.HELD:
-            assert outcome.verdict is Verdict.INVARIANT_BROKEN, outcome.summary()
-            assert outcome.checker in checkers
-            return
-    raise AssertionError(f"{name} survived {SEEDS_MAX} seeds")
+def test_each_rule_is_another_and_stands_in_one_line() -> None:
+    rules = [mutant.rule for mutant in MUTANTS.values()]
+    assert len(set(rules)) == len(rules)
+    assert all(len(rule) < 60 and "\n" not in rule for rule in rules)

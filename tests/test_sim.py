@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from random import Random
@@ -24,6 +22,9 @@ SEEDS = 60  # fixed ones, and as many that another commit draws anew
 CHUNKS = 6
 FAILED_ONCE = [
     171919628,  # the only address that a newcomer was given was that of a node gone for good
+    *(887, 2414, 5416, 6431, 9967),  # an impaired voter that was dropped waited for its leader
+    59654947,  # acknowledged, and replaced by the next term's leader, in one transaction
+    *(1898, 8204),  # the voters changed in the step that said what is committed
 ]
 
 
@@ -54,43 +55,6 @@ def test_the_seeds_of_this_commit_hold(chunk: int) -> None:
     for seed in range(first + chunk, first + SEEDS, CHUNKS):
         outcome = simulate(seed)
         assert outcome.verdict is Verdict.HELD, f"first seed {first}: {outcome.summary()}"
-
-
-DIGESTS = (
-    "from protocol.sim.scenario import simulate;"
-    "print([simulate(seed).trace_digest for seed in (0, 4, 9, 16, 18)])"
-)
-
-
-def digests(python: str, hash_seed: str) -> str:
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    environment["PYTHONPATH"] = str(Path(__file__).parents[1])
-    done = subprocess.run(
-        [python, "-c", DIGESTS], env=environment, capture_output=True, text=True, check=True
-    )
-    return done.stdout
-
-
-def test_a_run_is_the_same_byte_for_byte_under_any_hash_seed() -> None:
-    assert digests(sys.executable, "1") == digests(sys.executable, "4711")
-
-
-def other_python() -> str:
-    """Another minor version that has what the protocol needs; skips where there is none."""
-    tried = []
-    for minor in (11, 12, 13, 14):
-        python = shutil.which(f"python3.{minor}")
-        if minor == sys.version_info.minor or python is None:
-            continue
-        needs = [python, "-c", "import msgpack, cryptography"]
-        if subprocess.run(needs, capture_output=True).returncode == 0:
-            return python
-        tried.append(f"{python} cannot import msgpack and cryptography")
-    return pytest.skip("; ".join(tried) or "no other Python from 3.11 on is on the PATH")
-
-
-def test_another_python_replays_the_same_trace() -> None:
-    assert digests(other_python(), "0") == digests(sys.executable, "0")
 
 
 def test_the_same_seed_gives_the_same_trace() -> None:

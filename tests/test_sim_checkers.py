@@ -24,7 +24,17 @@ from protocol.facts import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Budget, Job, Quorum, Task
-from protocol.messages import Agreement, AppendReply, EntryKind, LogEntry, VoteReply
+from protocol.messages import (
+    Agreement,
+    Append,
+    AppendReply,
+    EntryKind,
+    LogEntry,
+    ReadReply,
+    ReadRequest,
+    VoteReply,
+    VoteRequest,
+)
 from protocol.sim import job_checks
 from protocol.sim.agreement_checks import overlap
 from protocol.sim.checkers import Checkers, InvariantBroken
@@ -93,6 +103,64 @@ def test_a_promise_that_no_disk_keeps_is_found() -> None:
             0, 1, host, host, Agreement(b"", VoteReply(term + 1, term + 1, True, False))
         )
     checkers.see_sent(0, 1, host, host, Agreement(b"", VoteReply(term + 1, term + 1, False, False)))
+
+
+def test_a_leader_whose_term_no_disk_keeps_is_found() -> None:
+    small = SmallWorld(3)
+    host = small.hosts[0]
+    term = host.disk.hard_state.term
+    Checkers().see_sent(0, 1, host, host, Agreement(b"", Append(term, 1, 0, 0, (), 0)))
+    with pytest.raises(InvariantBroken, match="durable_term"):
+        Checkers().see_sent(0, 1, host, host, Agreement(b"", Append(term + 1, 1, 0, 0, (), 0)))
+
+
+def test_a_term_that_nobody_was_asked_about_is_found() -> None:
+    small = SmallWorld(3)
+    checkers = Checkers()
+    asking, other, _ = small.hosts
+    checkers.see_sent(0, 1, other, asking, Agreement(b"", VoteReply(1, 50, True, True)))
+    for term in (50, 50):  # and what is repeated is looked at once
+        request = VoteRequest(term, 1, 1, False, False, 1)
+        checkers.see_sent(0, 1, asking, other, Agreement(b"", request))
+    asked_by_leader = VoteRequest(51, 1, 1, False, True, 1)
+    checkers.see_sent(0, 1, asking, other, Agreement(b"", asked_by_leader))
+    request = VoteRequest(52, 1, 1, False, False, 1)
+    with pytest.raises(InvariantBroken, match="asked_before"):
+        checkers.see_sent(0, 1, asking, other, Agreement(b"", request))
+
+
+def test_an_index_for_a_read_below_what_was_committed_is_found() -> None:
+    small = SmallWorld(3)
+    checkers = Checkers()
+    leader, asking, _ = small.hosts
+    assert leader.peer is not None
+    commit = leader.peer.raft.commit
+    checkers.see_sent(0, 1, asking, leader, Agreement(b"", ReadRequest(1, False)))
+    checkers.see_sent(0, 1, leader, asking, Agreement(b"", ReadReply(1, 0)))
+    term = leader.peer.raft.log.term_at(commit)
+    assert term is not None
+    checkers.see(0, leader, EntryCommitted(commit, term, "x"))
+    checkers.see_sent(0, 1, asking, leader, Agreement(b"", ReadRequest(2, False)))
+    checkers.see_sent(0, 1, leader, asking, Agreement(b"", ReadReply(2, commit)))
+    with pytest.raises(InvariantBroken, match="read_index"):
+        checkers.see_sent(0, 1, leader, asking, Agreement(b"", ReadReply(2, commit - 1)))
+
+
+def test_a_lease_that_outlasts_another_s_election_is_found() -> None:
+    small = SmallWorld(3)
+    leader = small.leader()
+    assert leader is not None
+    assert leader.peer is not None
+    other = next(host for host in small.hosts if host is not leader)
+    leadership = leader.peer.raft.leadership
+    assert leadership is not None
+    assert small.run(
+        SECOND, lambda: leadership.reads.lease_until() > leader.clock.reading(small.world.now)
+    )
+    with pytest.raises(InvariantBroken, match="lease_over"):
+        Checkers().see(0, other, RoleChanged("leader", leader.peer.raft.term + 1))
+    leadership.reads.lease_allowed = False
+    Checkers().see(0, other, RoleChanged("leader", leader.peer.raft.term + 1))
 
 
 def test_a_commit_that_no_majority_keeps_is_found() -> None:

@@ -3,6 +3,7 @@
 All checkers together; each has a name, and `InvariantBroken` says which one it was:
 
     agreement_checks   Raft's five, votes and acknowledgements durable, configurations overlap
+    office_checks      terms are asked for, leases over in time, reads high enough
     job_checks         single acceptance, fences, outcomes, honest quorums, clients' answers, budget
     register_checks    histories are linearizable, writes happen once, what failed is not seen
     store_checks       gap-free authors, causal order, equal digests show equal values
@@ -14,12 +15,13 @@ from collections.abc import Sequence
 
 from protocol.clocks import Nanoseconds
 from protocol.effects import Reply
-from protocol.facts import Fact
+from protocol.facts import Fact, RoleChanged
 from protocol.jobs import Job
 from protocol.messages import Message
 from protocol.sim.agreement_checks import AgreementChecks
 from protocol.sim.host import Host
 from protocol.sim.job_checks import JobChecks
+from protocol.sim.office_checks import OfficeChecks
 from protocol.sim.register_checks import RegisterChecks
 from protocol.sim.store_checks import StoreChecks
 from protocol.sim.watch import InvariantBroken, Watcher
@@ -33,6 +35,7 @@ class Checkers(Watcher):
 
     def __init__(self) -> None:
         self.agreement = AgreementChecks()
+        self.office = OfficeChecks(self.agreement)
         self.jobs = JobChecks()
         self.store = StoreChecks()
         self.registers = RegisterChecks()
@@ -45,6 +48,8 @@ class Checkers(Watcher):
         if kind in self._of_log:
             if self._is_in_epoch(host):
                 self._of_log[kind](host, fact)
+                if isinstance(fact, RoleChanged):
+                    self.office.see_role(host, fact)
         elif kind in self._of_store:
             self._of_store[kind](host, fact)
 
@@ -57,6 +62,7 @@ class Checkers(Watcher):
         if epoch > self._epoch:
             self._epoch = epoch
             self.agreement.begin_epoch(log)
+            self.office.begin_epoch()
             self.jobs.begin_epoch()
         return epoch == self._epoch or not log.last_index
 
@@ -65,6 +71,7 @@ class Checkers(Watcher):
     ) -> None:
         if self._is_in_epoch(sender):
             self.agreement.see_sent(sender, message)
+            self.office.see_sent(sender, receiver, message)
 
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         self.agreement.see_reply(host, reply)

@@ -1,0 +1,119 @@
+"""Mutants at large: a simulated run must end with the name of the invariant that is broken.
+
+Who is found by what the swarm draws, is found so; who needs more luck than a test has time for, by
+plans that are aimed at the rule (`aimed_plans`). To look for seeds again after a change:
+
+    PYTHONPATH=. python tests/test_mutants_at_large.py [NAME ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import pytest
+from aimed_plans import AIMS
+from test_mutants import MUTANTS
+
+from protocol.sim.scenario import Outcome, Verdict, simulate
+
+SEEDS_TRIED = 25  # a change of the protocol may move the seed that shows it: those after it count
+STEPS_MAX = 120_000
+SWARM = "swarm"
+ASSERTION = "AssertionError"  # the machine's own, where two places can check one thing
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A mutant, from which seed on it is looked for in which kind of plan, and who names it."""
+
+    name: str
+    plans: str
+    seed: int
+    checkers: tuple[str, ...]
+
+
+LOOSE = [
+    Loose("VoteForgotten", SWARM, 2, ("durable_vote",)),
+    Loose("VotesTwice", SWARM, 5, ("one_vote_per_term",)),
+    Loose("VotesForAnyLog", SWARM, 7, ("leader_completeness",)),
+    Loose("SkipsPreVote", SWARM, 2, ("asked_before",)),
+    Loose("LeadsUnsure", "elections", 2, ("durable_term",)),
+    Loose("CountsOldVotes", "elections", 3, ("asked_before", "election_safety")),
+    Loose("CountsItselfEarly", SWARM, 1, ("durable_acknowledgement", "durable_commit")),
+    Loose("AcknowledgesEarly", SWARM, 2, ("durable_append",)),
+    Loose("TruncatesAlways", SWARM, 10, ("durable_append", "durable_commit")),
+    Loose("CommitsWhatItIsTold", SWARM, 2, ("state_machine_safety",)),
+    Loose("ReadsAlone", "reads", 1, ("linearizable", "read_index")),
+    Loose("ReadsTooSoon", "reads", 1, ("read_index", "linearizable")),
+    Loose("ReadsAnywhere", "reads", 2, ("read_index", "linearizable")),
+    Loose("IgnoresMargin", "leases", 6, ("lease_over",)),
+    Loose("KeepsLease", "leases", 2, ("lease_over",)),
+    Loose("CountsLearners", SWARM, 6, ("durable_commit",)),
+    Loose("LosesConfiguration", "sessions", 1, ("durable_commit",)),
+    Loose("TakesOldSnapshots", "sessions", 1, (ASSERTION,)),
+    Loose("AppliesTwice", "sessions", 1, ("linearizable", "exactly_once")),
+    Loose("AppliesAhead", "sessions", 5, ("linearizable", "exactly_once")),
+    Loose("ForgetsSessions", "sessions", 1, ("linearizable", "exactly_once")),
+    Loose("ForgetsNumbers", "sessions", 1, ("linearizable", "exactly_once")),
+    Loose("ReadsUnapplied", "reads", 1, ("linearizable",)),
+    Loose("IgnoresChecksums", SWARM, 2, ("corruption_noticed",)),
+    Loose("AcceptsTwice", SWARM, 1, ("single_acceptance",)),
+    Loose("IgnoresFences", "zombies", 1, ("fencing",)),
+    Loose("BelievesOneAnswer", "liars", 1, ("honest_quorum",)),
+    Loose("AcceptsGaps", SWARM, 1, ("gap_free",)),
+    Loose("LastArrivalWins", SWARM, 2, ("causal_order", "equal_values")),
+]
+
+
+def run(plans: str, seed: int) -> Outcome:
+    """One run of a kind of plans."""
+    plan = None if plans == SWARM else AIMS[plans](seed)
+    return simulate(seed, plan=plan, steps_max=STEPS_MAX)
+
+
+def first_found(loose: Loose) -> int:
+    """The seed at which it is named."""
+    for seed in range(loose.seed, loose.seed + SEEDS_TRIED):
+        outcome = run(loose.plans, seed)
+        if outcome.verdict is not Verdict.HELD:
+            assert outcome.checker in loose.checkers, outcome.summary()
+            return seed
+    raise AssertionError(f"{loose.name} survived {SEEDS_TRIED} seeds")
+
+
+@pytest.mark.parametrize("loose", LOOSE, ids=[loose.name for loose in LOOSE])
+def test_a_checker_names_what_went_wrong(loose: Loose, monkeypatch: pytest.MonkeyPatch) -> None:
+    MUTANTS[loose.name].breed(monkeypatch)
+    first_found(loose)
+
+
+@pytest.mark.parametrize("plans", AIMS)
+def test_nothing_goes_wrong_under_these_plans_if_no_rule_is_missing(plans: str) -> None:
+    for seed in (1, 2):
+        outcome = run(plans, seed)
+        assert outcome.verdict is Verdict.HELD, outcome.summary()
+
+
+def test_one_mutant_is_at_large_in_one_way() -> None:
+    names = [loose.name for loose in LOOSE]
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(MUTANTS)
+
+
+def hunt(names: list[str]) -> None:
+    """Say from which seed on each is found, beginning with the first."""
+    for loose in LOOSE:
+        if names and loose.name not in names:
+            continue
+        with pytest.MonkeyPatch.context() as patch:
+            MUTANTS[loose.name].breed(patch)
+            for seed in range(1, 500):
+                outcome = run(loose.plans, seed)
+                if outcome.verdict is not Verdict.HELD:
+                    print(f"{loose.name}: {loose.plans} {seed}, {outcome.checker}", flush=True)
+                    break
+
+
+if __name__ == "__main__":
+    hunt(sys.argv[1:])
