@@ -177,7 +177,8 @@ class Runtime:
         return answer
 
     async def transfer(self, to: NodeId) -> None:
-        """Let another voter lead: `to`, or whoever is furthest. NotLeader, ChangeRefused."""
+        """Let another voter lead: `to`, or whoever is furthest. ChangeRefused; NotLeader if nobody
+        is known to lead."""
         await self._ask(lambda number: Transferred(number, to))
 
     async def rescue(self) -> str:

@@ -10,6 +10,7 @@ log is not looked at. Which of two logs gives way is said in `protocol.raft.anot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from random import Random
 
@@ -40,6 +41,7 @@ from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     SETTLED_FROM,
     EntryKind,
+    HandOver,
     LearnRequest,
     LogEntry,
     OfLog,
@@ -161,6 +163,9 @@ class Consensus:
             case ReadReply():
                 self.clerk.read_confirmed(turn, message, self.replicated.applied)
                 self.readmission.confirmed(turn, message)
+            case HandOver():
+                with suppress(NotLeader, ChangeRefused):
+                    self.raft.transfer(turn, message.to or self._successor())
             case _:
                 self.raft.step(turn, sender, message)
         return True
@@ -178,7 +183,12 @@ class Consensus:
         self.raft.persisted(turn, sequence)
 
     def transfer(self, turn: Turn, request: int, to: NodeId) -> None:
-        """The operator wants another leader."""
+        """The operator wants another leader; the wish goes to the one that there is."""
+        leader = self.raft.leader
+        if leader and self.raft.leadership is None:
+            turn.send(leader, HandOver(to))
+            turn.perform(Reply(request, "", to))
+            return
         to = to or self._successor()
         if not to and self.raft.leadership is not None:
             detail = "no other voter has answered this leader yet"

@@ -279,6 +279,14 @@ class Propose:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """For the leader: an operator at the sender wants `to` to lead, or whoever is furthest if that
+    is empty. Unanswered: who leads shows."""
+
+    to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class LearnRequest:
     """From a node that is no voter: committed entries from `first` on, please. If they are gone,
     then the snapshot; of one up to index `snapshot` there are `offset` bytes already."""
@@ -310,7 +318,7 @@ OfRaft: TypeAlias = (
     | LearnRequest
     | Learned
 )
-OfLog: TypeAlias = OfRaft | ReadRequest | ReadReply | Propose
+OfLog: TypeAlias = OfRaft | ReadRequest | ReadReply | Propose | HandOver
 
 
 @dataclass(frozen=True, slots=True)

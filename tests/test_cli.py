@@ -261,6 +261,9 @@ def test_leadership_goes_to_whom_it_is_given(team: Path) -> None:
     other = next(name for name in ("n1", "n2", "n3") if name != leader)
     for _ in range(2):  # the second time there is nothing to do
         assert quorate("transfer", other, folder=team).stdout == f"{other} leads\n"
+    back = quorate("transfer", leader, "--node", leader, folder=team)  # which does not lead
+    assert back.stdout == f"{leader} leads\n", back.stderr
+    assert quorate("transfer", other, folder=team).stdout == f"{other} leads\n"
     assert json.loads(quorate("transfer", "--json", folder=team).stdout)["leader_name"] != other
     done = quorate("transfer", "n9", folder=team)
     assert (done.returncode, done.stderr) == (2, "error: this node knows no node 'n9'\n")

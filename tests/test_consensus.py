@@ -20,7 +20,9 @@ from protocol.errors import RemoteProtocolError
 from protocol.facts import LogCompacted, LogGivenUp, LogsDiffer, SnapshotIllegible, StateReplaced
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
+    Append,
     EntryKind,
+    HandOver,
     LearnRequest,
     LogEntry,
     Message,
@@ -186,6 +188,24 @@ def test_only_a_leader_can_hand_over_and_only_to_another_voter() -> None:
         turn = hand.turn()
         hand.consensus.transfer(turn, 5, BOB)
         assert [(each.request, each.error) for each in replies(turn)] == [(5, error)]
+
+
+def test_a_follower_tells_the_leader_that_another_shall_lead() -> None:
+    follower = Hand(ADA, voters(ADA, BOB, CAT))
+    follower.receive(BOB, Append(1, 0, 1, 1, (), 1))
+    turn = follower.turn()
+    follower.consensus.transfer(turn, 5, CAT)
+    assert sent(turn) == [(BOB, HandOver(CAT))]
+    assert replies(turn) == [Reply(5, "", CAT)]
+
+
+def test_whoever_does_not_lead_or_cannot_hand_over_ignores_the_wish() -> None:
+    follower, leader = Hand(ADA, voters(ADA, BOB, CAT)), Hand()
+    leader.found()
+    for hand, to in ((follower, CAT), (leader, NOBODY), (leader, BOB), (leader, ADA)):
+        turn = hand.receive(BOB, HandOver(to))
+        assert not sent(turn)
+        assert not turn.facts
 
 
 def test_a_rescue_is_answered_when_it_is_durable() -> None:

@@ -23,7 +23,7 @@ from node.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from node.lab.door import Doors
+    from node.lab.door import Door, Doors
 
 Status = dict[str, Any]
 
@@ -134,15 +134,22 @@ def transfer(
 
 
 async def _transfer(doors: Doors, name: str) -> dict[str, Any]:
-    """Ask the leader, whoever that is; without one, why there is none."""
+    """Ask the leader if it is among those that can be asked, since it alone can say why it leads
+    on; else any of them, which tells the leader. Without a leader, why there is none."""
     found = _told_by_leader(await _statuses(doors))
     if found["why_no_leader"]:
         return {"why_no_leader": found["why_no_leader"]}
-    members = await doors.get("/v1/members")
-    address = next(row["door"] for row in members if row["node"] == found["leader"])
-    async with doors.door(address) as door:
+
+    async def ask(door: Door) -> dict[str, Any]:
         answer: dict[str, Any] = await door.post("/v1/transfer", {"to": name})
-    return answer
+        return answer
+
+    statuses = await doors.gather("/v1/status")
+    for address, one in zip(doors.addresses, statuses, strict=True):
+        if one is not None and one["role"] == "leader":
+            async with doors.door(address) as door:
+                return await ask(door)
+    return await doors.first(ask)
 
 
 # -- a majority that is lost -----------------------------------------------------------------------

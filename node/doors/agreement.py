@@ -4,7 +4,9 @@
     POST /v1/rescue    {"confirm": CLUSTER}  the majority is lost for good: this node's log shall be
                                              the team's, in a new epoch
 
-A transfer is asked of the leader and answered when it is over. A rescue is asked of the one node
+A transfer is asked of any node, which tells the leader by the links between nodes: the leader's own
+door may be out of a client's reach. It is answered when somebody else leads; a node that does not
+lead does not learn why nobody does, and answers TimedOut then. A rescue is asked of the one node
 that knows most, and gives up whatever only others had, be it acknowledged: it has to be confirmed
 by the cluster's name, and is refused while a majority of the voters is in sight, unless
 {"force": true} says that they will not agree ever again.
@@ -46,9 +48,9 @@ class AgreementDoor:
             raise bad_request("'to' is a node's name or id")
         to = self._find(wanted) if wanted else NOBODY
         raft = self.peer.raft
-        if to == self.peer.node and raft.leadership is not None:
+        if to and to == raft.leader:
             return self._told_leader(to)
-        if raft.leadership is not None and to and to not in raft.configuration.voters:
+        if raft.leader and to and to not in raft.configuration.voters:
             raise ChangeRefused(f"{name_of(self.peer, to)} is no voter, so it cannot lead")
         with self.telemetry.subscribe() as facts:
             await self.runtime.transfer(to)

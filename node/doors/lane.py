@@ -8,6 +8,9 @@ Invariants: the answers of a connection come in the order of its requests, one a
 handed over is every byte from the beginning of a request on, as if nobody had looked at it. Only
 what can be read in one way alone is read here (RFC 9112: HTTP/1.1, one length, no transfer coding),
 and only from who may ask: whom to refuse, and in which words, is said in one place, elsewhere.
+A connection lasts as long as its client goes on asking: it is closed `IDLE_MAX_S` after its last
+answer, or after the first byte of a request that is not complete by then. There are `LANES_MAX` at
+most; one more takes the place of the longest idle one, or is told that the node is busy.
 """
 
 from __future__ import annotations
@@ -22,11 +25,14 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
 from node.doors.registers import EXPECT, REVISION, ROOT, Answer, RegistersDoor, fault_answer
-from protocol.errors import QuorateError
+from protocol.errors import Busy, QuorateError
 from protocol.registers import VALUE_SIZE_MAX
 
 HEAD_SIZE_MAX = 8 * 1024
 BUFFER_SIZE_MAX = HEAD_SIZE_MAX + VALUE_SIZE_MAX  # what is waiting; then no more is read
+LANES_MAX = 800  # a process may often open 1,024 files, and links and the journal need some
+IDLE_MAX_S = 75.0  # longer than clients that keep connections do so: then it is they who close
+SWEEP_S = 5.0  # how often idle ones are looked for
 METHODS = (b"PUT", b"GET", b"DELETE")
 PREFIX = f"{ROOT}/".encode()
 TARGET = re.compile(rb"[!\"$-~]+")  # visible, and no fragment
@@ -59,6 +65,7 @@ class Lanes:
         self.may_ask = may_ask
         self.framework = framework
         self.open: set[Lane] = set()
+        self._sweep: asyncio.TimerHandle | None = None
         self._second = 0
         self._date = b""
 
@@ -68,8 +75,34 @@ class Lanes:
 
     def close(self) -> None:
         """Close those that are not handed over, once what was written is out."""
+        if self._sweep is not None:
+            self._sweep.cancel()
         for lane in list(self.open):
             lane.close()
+
+    def enter(self, lane: Lane) -> bool:
+        """A new connection, if there is room for it or can be made."""
+        if len(self.open) >= LANES_MAX:
+            idle = [other for other in self.open if other.is_idle]
+            if not idle:
+                return False
+            min(idle, key=lambda other: other.rests_since).close()
+        self.open.add(lane)
+        if self._sweep is None:
+            self._sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._close_idle)
+        return True
+
+    def leave(self, lane: Lane) -> None:
+        """It is closed, or another's."""
+        self.open.discard(lane)
+
+    def _close_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - IDLE_MAX_S
+        for lane in [each for each in self.open if each.rests and each.rests_since < oldest]:
+            lane.abandon()
+        again = bool(self.open)
+        self._sweep = loop.call_later(SWEEP_S, self._close_idle) if again else None
 
     def date(self) -> bytes:
         """For a `Date` header."""
@@ -110,6 +143,18 @@ class Lane(asyncio.Protocol):
         # A client's headers seldom differ from one request to the next: no need to look twice.
         self._fields = b""
         self._head: Head | None = None
+        self._loop = asyncio.get_running_loop()
+        self.rests_since = self._loop.time()
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is the client's turn: to ask, to go on with it, or to read the answer."""
+        return self._waiting is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing has been asked that is not answered."""
+        return self.rests and not self._buffer and self._may_write
 
     # -- the connection --------------------------------------------------------------------------
 
@@ -118,15 +163,29 @@ class Lane(asyncio.Protocol):
         self._transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1
         )
-        self._lanes.open.add(self)
+        if not self._lanes.enter(self):
+            detail = f"{LANES_MAX} clients are being served: try again, or ask another node"
+            self._write(fault_answer(Busy(detail)))
+            self.close()
+            self._transport = None
 
     def connection_lost(self, fault: Exception | None) -> None:
         self._transport = None
-        self._lanes.open.discard(self)
+        self._lanes.leave(self)
 
     def close(self) -> None:
+        """Once what was written is out."""
+        self._lanes.leave(self)
         if self._transport is not None:
             self._transport.close()
+
+    def abandon(self) -> None:
+        """Wait for the client no longer, not even until it has read."""
+        if self._may_write:
+            self.close()
+        elif self._transport is not None:
+            self._lanes.leave(self)
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         self._may_write = False
@@ -136,7 +195,11 @@ class Lane(asyncio.Protocol):
         self._proceed()
 
     def data_received(self, data: bytes) -> None:
-        self._buffer = self._buffer + data if self._buffer else data
+        if self._buffer:
+            self._buffer += data
+        else:
+            self._buffer = data
+            self.rests_since = self._loop.time()
         self._proceed()
 
     # -- requests --------------------------------------------------------------------------------
@@ -182,6 +245,7 @@ class Lane(asyncio.Protocol):
         try:
             waiting = self._lanes.door.begin(method, path, query, head.expect, body)
         except QuorateError as fault:
+            self.rests_since = self._loop.time()
             self._write(fault_answer(fault))
         else:
             self._waiting = waiting
@@ -193,7 +257,7 @@ class Lane(asyncio.Protocol):
         self._read_more(wanted=True)
         transport, self._transport = self._transport, None
         buffer, self._buffer = self._buffer, b""
-        self._lanes.open.discard(self)
+        self._lanes.leave(self)
         framework = self._lanes.framework()
         transport.set_protocol(framework)
         framework.connection_made(transport)
@@ -201,6 +265,7 @@ class Lane(asyncio.Protocol):
 
     def _answered(self, waiting: asyncio.Future[Any]) -> None:
         self._waiting = None
+        self.rests_since = self._loop.time()
         try:
             answer = self._lanes.door.told(waiting.result())
         except QuorateError as fault:
