@@ -36,13 +36,14 @@ from typing import IO
 from node.database import Database
 from node.journal_file import JournalError, JournalInUse, JournalUnwritable
 from protocol.effects import AppendEntries, KeepBatch, KeepSnapshot, Record, Restored
-from protocol.errors import Busy
 from protocol.identity import NodeId
 
 LOCK_FILE = "lock"
-BACKLOG_MAX = 16_384  # writes that wait for the disk
-BACKLOG_SIZE_MAX = 256 * 1024 * 1024  # what waits when another comes, however large that is
+BACKLOG_MAX = 16_384  # writes that wait for the disk, beyond which it `is_full`
+BACKLOG_SIZE_MAX = 256 * 1024 * 1024  # and their bytes
+BACKLOG_WRITES_EVER = 8 * BACKLOG_MAX  # what a node writes of its own accord gets no further
 TRANSACTION_WRITES_MAX = 1_024
+TRANSACTION_SIZE_MAX = 8 * 1024 * 1024  # bytes, unless the first write alone has more
 FOLD_SIZE = 2 * 1024 * 1024  # of the write-ahead log, folded when the writer has nothing else to do
 FOLD_SIZE_MAX = 6 * 1024 * 1024  # folded before anything else is written
 QUIET_S = 0.02  # without work; Raft's next message comes within a round trip
@@ -123,24 +124,32 @@ class Journal:
         """Hand records over and return at once; `done` is called in this thread's running loop
         when they are durable, with this sequence or a later one that became durable with it.
 
-        Busy if too much waits for the disk (nothing was handed over), and the failure if an
-        earlier write has failed.
+        Whoever can should write nothing while the journal `is_full`. A JournalError if somebody did
+        for so long that there is no room for more, or if an earlier write has failed.
         """
         if self.failure is not None:
             raise self.failure
         assert not self._closing
         assert self._last_sequence is None or sequence > self._last_sequence
-        if (
-            len(self._backlog) >= BACKLOG_MAX
-            or self._size_taken - self._size_written >= BACKLOG_SIZE_MAX
-        ):
-            raise Busy(f"{len(self._backlog)} writes wait for the disk of {self._database.path}")
+        if len(self._backlog) >= BACKLOG_WRITES_EVER:
+            raise JournalUnwritable(
+                f"{self._database.path}: {len(self._backlog)} writes wait for the disk, which has "
+                f"not answered for {self.status().waiting_s:.0f} s: check the disk"
+            )
         size = _size_of(records)
         loop = asyncio.get_running_loop()
         self._last_sequence = sequence
         self._size_taken += size
         self._backlog.append(_Write(sequence, records, size, done, loop, time.monotonic()))
         self._wake()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for the disk that nothing should be taken on that adds to it."""
+        return (
+            len(self._backlog) >= BACKLOG_MAX
+            or self._size_taken - self._size_written >= BACKLOG_SIZE_MAX
+        )
 
     def status(self) -> JournalStatus:
         """How it stands with the disk, for whoever watches. From any thread."""
@@ -182,8 +191,8 @@ class Journal:
                     self.transactions += 1
                     self._unfolded += _TRANSACTION_SIZE + sum(write.size for write in writes)
                 _confirm(writes)
-                self._in_hand = ()
                 self._size_written += sum(write.size for write in writes)
+                self._in_hand = ()
                 if self._unfolded >= FOLD_SIZE_MAX:
                     self._fold()
         except JournalError as failure:
@@ -198,12 +207,23 @@ class Journal:
         """The writes of the next transaction, waiting for one; empty when it is time to end."""
         while not self._backlog and not self._closing:
             self._sleep()
-        count = min(len(self._backlog), TRANSACTION_WRITES_MAX)
+        count = self._count_of_transaction()
         # Seen by `status` before they are gone from the backlog, so that no write is ever unseen.
         self._in_hand = writes = tuple(self._backlog[at] for at in range(count))
         for _ in range(count):
             self._backlog.popleft()
         return writes
+
+    def _count_of_transaction(self) -> int:
+        """How many writes go together. What was asked for before a large snapshot does not wait for
+        it: that one begins a transaction of its own."""
+        most = min(len(self._backlog), TRANSACTION_WRITES_MAX)
+        size = 0
+        for at in range(most):
+            size += self._backlog[at].size
+            if size > TRANSACTION_SIZE_MAX:
+                return max(1, at)
+        return most
 
     def _sleep(self) -> None:
         """Until the bell rings, or a while if the time could be used."""

@@ -55,7 +55,7 @@ from protocol.events import (
 )
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.messages import Message
+from protocol.messages import Agreement, Delta, Message, Push, Relay
 from protocol.peer import Peer
 from protocol.registers import Command, Versioned, fault_of
 
@@ -79,7 +79,11 @@ class Sender(Protocol):
 
 
 class Writer(Protocol):
-    """What the runtime needs of a journal."""
+    """What the runtime needs of a journal. While it `is_full` nothing new is taken on that would
+    have to be written."""
+
+    @property
+    def is_full(self) -> bool: ...
 
     def write(
         self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
@@ -160,6 +164,7 @@ class Runtime:
     async def submit(self, job: Job) -> str:
         """A client's job: its id once a majority keeps it. InvalidJob and Busy mean that it did not
         happen; TimedOut that it may have."""
+        self._check_room()
         answer: str = await self._ask(lambda number: Submitted(number, job))
         return answer
 
@@ -187,6 +192,10 @@ class Runtime:
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._requests[number] = answer
         return number, answer
+
+    def _check_room(self) -> None:
+        if self._journal.is_full:
+            raise Busy("too much waits for this node's disk; try again, or ask another node")
 
     def _check_running(self) -> None:
         if self.stopped.done():
@@ -223,6 +232,7 @@ class Runtime:
 
     def _check(self, command: Command) -> None:
         self._check_running()
+        self._check_room()
         fault = fault_of(command)
         if fault:
             raise NotPossible(fault)
@@ -249,7 +259,11 @@ class Runtime:
                 first = self._command - len(commands) + 1
                 self._step(Commanded(first, tuple(commands)))
             for _ in range(min(BATCH_MAX, len(self._inbox))):
-                self._step(self._inbox.popleft())
+                event = self._inbox.popleft()
+                if self._journal.is_full and _would_write(event):
+                    self.dropped += 1
+                else:
+                    self._step(event)
         except Exception as fault:  # a bug: better no node than a wrong one
             self._fail(fault)
             return
@@ -355,6 +369,15 @@ class Runtime:
                 waiting.set_result(result)
             else:
                 waiting.set_exception(result)
+
+
+def _would_write(event: Event) -> bool:
+    """Whether it is a message of a peer that mostly leads to a write. It may be lost like any: the
+    sender repeats it, and has a window of what is not answered. Probes and summaries go on, and
+    what this node does of its own accord, which is little and slow."""
+    return isinstance(event, Received) and isinstance(
+        event.message, Agreement | Relay | Push | Delta
+    )
 
 
 class _Several:

@@ -61,8 +61,10 @@ class RaftConfig:
     compact_size: int = 32 * 1024 * 1024  # or their bytes, or as many as the last snapshot has
     trailing_entries: int = 2_000  # kept before the snapshot, for followers that are not far behind
     disk_stall_ns: Nanoseconds = 2 * SECOND  # without an answer of the disk: others shall lead
+    disk_rate_min: int = 8 * 1024 * 1024  # bytes/s: a snapshot may take so much longer to write
     relay_after_ns: Nanoseconds = 250 * MILLISECOND  # well above any answer in good order
     reach_window_ns: Nanoseconds = 6 * SECOND  # every member has probed every other by then
+    commit_notice_ns: Nanoseconds = 0  # at most so often goes a message that only tells a commit
     spread_interval_ns: Nanoseconds = 10 * MILLISECOND  # at most so often to those who learn
     council_size: int = 5  # voters; two may fail
     settle_ns: Nanoseconds = 2 * SECOND  # wait this long for expected members before choosing
@@ -116,13 +118,16 @@ class Config:
 
 def lan() -> Config:
     """One site: round trips below 10 ms."""
-    return Config()
+    base = Config()
+    # Under load the next entries tell what is committed, and a message that does nothing else
+    # costs a follower as much as an entry does.
+    return replace(base, raft=replace(base.raft, commit_notice_ns=2 * MILLISECOND))
 
 
 def local() -> Config:
     """Processes of one machine: round trips are microseconds, but a busy machine may not run a
     process for a tenth of a second, so time-outs stay well above that."""
-    base = Config()
+    base = lan()
     return replace(
         base,
         membership=replace(
@@ -136,7 +141,7 @@ def local() -> Config:
 
 def wan() -> Config:
     """Several sites: round trips up to 300 ms."""
-    base = Config()
+    base = lan()
     return replace(
         base,
         membership=replace(

@@ -4,8 +4,7 @@ of the local clients, the council, and which log this node follows at all.
     proposals  ──▶ leader's log ──▶ committed ──▶ Replicated ──▶ facts, and answers by the clerk
 
 Invariants: entries are applied once, in order, or a snapshot in their place; what concerns another
-log is not looked at. Of two logs that were founded apart one gives way if nothing is lost with it;
-of two epochs of one log the older one gives way, since an operator has declared it lost.
+log is not looked at. Which of two logs gives way is said in `protocol.raft.another_log`.
 """
 
 from __future__ import annotations
@@ -49,7 +48,13 @@ from protocol.messages import (
     Summary,
 )
 from protocol.raft import Raft
-from protocol.raft.log import ORIGIN_SIZE
+from protocol.raft.another_log import (
+    Outcome,
+    are_rivals,
+    give_up_log,
+    outcome_of_meeting,
+    rescue_log,
+)
 from protocol.replicated import Replicated
 from protocol.spreading import Spreading
 from protocol.turn import Turn
@@ -82,8 +87,8 @@ class Consensus:
         self.node = node
         self.config = config.raft
         self._random = random
-        self.raft = Raft(node, config.raft, random, restored, now)
         self.replicated = Replicated()
+        self.raft = Raft(node, config.raft, random, restored, now, self.replicated.check)
         if restored.snapshot is not None:
             self.replicated.restore(restored.snapshot)
         self.clerk = Clerk(node, nonce, config.clerk, self.replicated.registers)
@@ -97,20 +102,16 @@ class Consensus:
 
     def deadline(self) -> Nanoseconds | None:
         """The earliest of the machines' deadlines."""
-        return min(
-            (
-                due
-                for due in (
-                    self.raft.deadline(),
-                    self.council.deadline(),
-                    self.clerk.deadline(),
-                    self.spreading.deadline(),
-                    self.raft.following.lesson_due_at(),
-                )
-                if due is not None
-            ),
-            default=None,
-        )
+        earliest = self.raft.deadline()
+        for due in (  # no generator: this is asked after every step
+            self.council.deadline(),
+            self.clerk.deadline(),
+            self.spreading.deadline(),
+            self.raft.following.lesson_due_at(),
+        ):
+            if due is not None and (earliest is None or due < earliest):
+                earliest = due
+        return earliest
 
     # -- inputs ----------------------------------------------------------------------------------
 
@@ -189,17 +190,23 @@ class Consensus:
             turn.perform(Reply(request, "NotPossible", detail))
             return
         if self.raft.leadership is not None:
-            detail = "this node leads a majority: there is nothing to rescue"
-            turn.perform(Reply(request, "NotPossible", detail))
-            return
-        if self.raft.hears_leader(turn.now):
+            if not self._has_rival():
+                detail = "this node leads a majority: there is nothing to rescue"
+                turn.perform(Reply(request, "NotPossible", detail))
+                return
+        elif self.raft.elections.hears_leader(turn.now):
             detail = f"{self.raft.leader} leads, and this node hears it: there is nothing to rescue"
             turn.perform(Reply(request, "NotPossible", detail))
             return
-        self.raft.rescue(turn)
+        rescue_log(self.raft, turn)
         found = self.raft.configuration
         turn.report(LogRescued(found.epoch, self.raft.log.configuration_index))
         turn.answer_durable(Reply(request, "", str(found.epoch)))
+
+    def _has_rival(self) -> bool:
+        """Whether somebody follows an epoch of this log that was begun apart from this one's."""
+        own = self.raft.log.identity
+        return any(are_rivals(own, other) for other in self._logs.values())
 
     def leave(self, turn: Turn) -> None:
         """This node will leave: another shall vote instead, and lead if it does."""
@@ -233,9 +240,9 @@ class Consensus:
         self.council.learn(turn, fact)
         match fact:
             case MemberSuspected():
-                self.raft.lose_leader(turn, fact.node)
+                self.raft.elections.lose_leader(turn, fact.node)
             case MemberFailed() | MemberLeft():
-                self.raft.lose_leader(turn, fact.node)
+                self.raft.elections.lose_leader(turn, fact.node)
                 self._logs.pop(fact.node, None)
                 self.summaries.pop(fact.node, None)
             case RoleChanged():
@@ -280,11 +287,11 @@ class Consensus:
             # whoever had the beginning only would be a node of the epoch before, and could vote
             # with others like it.
             self.council.begin_epoch(turn.now)
-            self.raft.compact(turn, entry.index, state.image(), trailing=0)
+            self.raft.snapshots.compact(turn, entry.index, state.image(), trailing=0)
         elif state.entries_since >= config.compact_entries or (
             state.size_since >= max(config.compact_size, state.image_size)
         ):
-            self.raft.compact(turn, entry.index, state.image())
+            self.raft.snapshots.compact(turn, entry.index, state.image())
 
     def _is_later_epoch(self, configuration: Configuration) -> bool:
         is_later = configuration.epoch > self._epoch
@@ -373,30 +380,27 @@ class Consensus:
         if not self._is_same_log(turn.now, sender, message.log):
             return self._meet(turn, sender, message)
         # Who takes itself for a voter and hears of no leader may have been voted out meanwhile.
-        is_led = self.raft.is_voter and self.raft.hears_leader(turn.now)
+        is_led = self.raft.is_voter and self.raft.elections.hears_leader(turn.now)
         if message.log and not is_led:
-            self.raft.hear_of_leader(turn, message.term, message.leader)
+            self.raft.elections.hear_of_leader(turn, message.term, message.leader)
             if message.committed > self.raft.commit:
-                turn.send(sender, self.raft.following.lacking())
+                self.raft.following.want(turn, sender)
         return Say.NOBODY
 
     def _meet(self, turn: Turn, sender: NodeId, message: Summary) -> Say:
         own, other = self.raft.log.identity, message.log
-        if own[:ORIGIN_SIZE] == other[:ORIGIN_SIZE]:
-            gives_way = own < other  # the same log, in different epochs
-        elif self.raft.log.is_settled:
-            if message.settled and (sender, other) not in self._met and len(self._met) < MET_MAX:
-                self._met.add((sender, other))
-                turn.report(LogsDiffer(sender, own.hex(), other.hex()))
-            if message.settled:
+        match outcome_of_meeting(self.raft.log, other, message.settled):
+            case Outcome.BOTH_STAY:
+                if (sender, other) not in self._met and len(self._met) < MET_MAX:
+                    self._met.add((sender, other))
+                    turn.report(LogsDiffer(sender, own.hex(), other.hex()))
                 return Say.NOBODY
-            gives_way = False
-        else:
-            gives_way = message.settled or own < other
-        if not gives_way:
-            return Say.SENDER  # it will give way
+            case Outcome.THEIRS_GIVES_WAY:
+                return Say.SENDER
+            case Outcome.OURS_GIVES_WAY:
+                pass
         turn.report(LogGivenUp(own.hex(), other.hex()))
-        self.raft.give_up_log(turn)
+        give_up_log(self.raft, turn)
         self.replicated.restart()
         self._epoch = 0
         self._uncommitted.clear()

@@ -48,7 +48,7 @@ def hears_leader(peer: Peer, now: Nanoseconds) -> bool:
     if not raft.leader:
         return False
     if peer.node in raft.configuration.everybody:
-        return raft.hears_leader(now)
+        return raft.elections.hears_leader(now)
     return peer.membership.state_of(raft.leader) in (State.ALIVE, State.SUSPECT)
 
 
@@ -96,8 +96,13 @@ def _own_faults(peer: Peer, now: Nanoseconds) -> list[str]:
             "this node's journal has lost something, so it does not vote until a leader has made "
             "it a learner"
         )
-    since = raft.disk_waits_since()
-    if since is not None and raft.is_disk_stalled(now):
+    if raft.following.cannot_read:
+        said.append(
+            "this node cannot read the snapshot that the others have: it may need the version that "
+            "they run"
+        )
+    since = raft.writes.waiting_since()
+    if since is not None and raft.writes.is_stalled(now):
         said.append(f"this node's disk has not answered for {_seconds(now - since)}")
     return said
 

@@ -56,7 +56,8 @@ class KeepMember:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state machine after the entry `index` of `term`, with the configuration and the hash
-    chain at that point; `origin` names the log. Equal on every node, byte for byte."""
+    chain at that point; `origin` names the log and the beginning of its epoch (`RaftLog.lineage`).
+    Equal on every node, byte for byte."""
 
     index: int
     term: int

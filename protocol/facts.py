@@ -270,6 +270,17 @@ class LogRescued(Fact):
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotIllegible(Fact):
+    """A snapshot of the log up to `index` came whole from `source`, but this node cannot read it:
+    it keeps the state that it has, and will not get beyond."""
+
+    mark = "!"
+    index: int
+    source: NodeId
+    reason: str
+
+
 # -- store -----------------------------------------------------------------------------------
 
 
@@ -484,6 +495,7 @@ class LogGivenUp(Fact):
 @dataclass(frozen=True, slots=True)
 class LogsDiffer(Fact):
     """`node` follows a log that was founded apart, and neither can be given up: two teams have met.
+    Or one that was rescued apart from this one: an operator has to rescue one of the two once more.
     They exchange entries of the store, and agree on nothing."""
 
     mark = "!"

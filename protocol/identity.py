@@ -23,6 +23,7 @@ NodeId = NewType("NodeId", str)
 NOBODY = NodeId("")
 KEY_SIZE = 32
 SIGNATURE_SIZE = 64
+CACHED_SIZE_MAX = 2_048  # of a message: the cache holds 32 MiB at most
 _ID_SIZE = 10  # bytes of the key's hash: 80 bits, 16 characters of base32
 
 
@@ -34,12 +35,18 @@ def node_id_of(public_key: bytes) -> NodeId:
     return NodeId(base64.b32encode(digest).decode().lower())
 
 
-@lru_cache(maxsize=16_384)
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """Whether `signature` was made over `message` by the holder of `public_key`.
 
-    Pure, hence cached: a batch that arrives by three ways is checked once.
+    Pure, hence cached: a batch that arrives by three ways is checked once. A long message is not
+    kept for that.
     """
+    if len(message) > CACHED_SIZE_MAX:
+        return _verify(public_key, signature, message)
+    return _verify_cached(public_key, signature, message)
+
+
+def _verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     if len(public_key) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
         return False
     try:
@@ -47,6 +54,9 @@ def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+_verify_cached = lru_cache(maxsize=16_384)(_verify)
 
 
 class Identity:

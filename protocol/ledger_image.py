@@ -87,7 +87,13 @@ def _task_image(state: TaskState) -> _TaskImage:
 
 def _job_of(image: _JobImage) -> JobState:
     job = image.job
-    if len(image.tasks) != len(job.tasks) or graph.find_cycle(job.needs) is not None:
+    known = {task.id for task in job.tasks}
+    fits = (
+        len(image.tasks) == len(job.tasks) == len(known)
+        and known.issuperset(need for task in job.tasks for need in task.needs)
+        and graph.find_cycle(job.needs) is None
+    )
+    if not fits:
         raise RemoteProtocolError(f"the image of job {job.id!r} does not fit it")
     tasks = {}
     for task, found in zip(job.tasks, image.tasks, strict=True):

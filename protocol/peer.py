@@ -245,7 +245,7 @@ class Peer:
         if event.fault is LinkFault.REFUSED:
             self.raft.unreachable(turn, event.destination)
         elif event.fault is LinkFault.RESET:
-            self.raft.lose_leader(turn, event.destination)
+            self.raft.elections.lose_leader(turn, event.destination)
 
     def _receive(self, turn: Turn, sender: NodeId, message: Message) -> None:
         match message:

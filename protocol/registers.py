@@ -261,17 +261,57 @@ class Registers:
     def restore(self, image: bytes) -> None:
         """Take over an image in place of what is here. RemoteProtocolError if it is none, and then
         nothing has changed."""
-        revision, values, sessions = _unpack(image, 3)
-        try:
-            held = {key: Versioned(value, at) for key, (value, at) in values}
-            opened = {
-                number: Session(NodeId(node), nonce, last, used_at, list(results))
-                for number, node, nonce, last, used_at, results in sessions
-            }
-            size = sum(len(key) + len(each.value) for key, each in held.items())
-        except (TypeError, ValueError) as fault:
-            raise RemoteProtocolError(f"not an image of registers: {fault}") from None
-        self._values, self.sessions, self._size, self.revision = held, opened, size, revision
+        self.take(read_image(image))
+
+    def take(self, contents: Contents) -> None:
+        """Take over what an image said, and use it up."""
+        self.revision = contents.revision
+        self._values, self.sessions, self._size = contents.values, contents.sessions, contents.size
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What an image says. `size`: as `Registers` counts it."""
+
+    revision: int
+    values: dict[str, Versioned]
+    sessions: dict[int, Session]
+    size: int
+
+
+def read_image(image: bytes) -> Contents:
+    """What `Registers.image` has made; RemoteProtocolError if it is none."""
+    revision, values, sessions = _unpack(image, 3)
+    try:
+        held = {key: Versioned(value, at) for key, (value, at) in values}
+        opened = {
+            number: Session(NodeId(node), nonce, last, used_at, list(results))
+            for number, node, nonce, last, used_at, results in sessions
+        }
+        is_image = (
+            type(revision) is int
+            and all(type(key) is str for key in held)
+            and all(type(each.value) is bytes for each in held.values())
+            and all(type(each.revision) is int for each in held.values())
+            and all(type(number) is int for number in opened)
+            and all(_is_session(session) for session in opened.values())
+        )
+        if not is_image:
+            raise TypeError("a value is of another type than it should be")
+        size = sum(len(key) + len(each.value) for key, each in held.items())
+    except (TypeError, ValueError) as fault:
+        raise RemoteProtocolError(f"not an image of registers: {fault}") from None
+    return Contents(revision, held, opened, size)
+
+
+def _is_session(session: Session) -> bool:
+    return (
+        type(session.node) is str
+        and type(session.nonce) is bytes
+        and type(session.last) is int
+        and type(session.used_at) is int
+        and all(type(result) is int for result in session.results)
+    )
 
 
 def _pack(value: Any) -> bytes:

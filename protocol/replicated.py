@@ -11,15 +11,21 @@ from dataclasses import dataclass
 from protocol import codec, ledger_image
 from protocol.effects import Snapshot
 from protocol.facts import Fact
-from protocol.ledger import Ledger
+from protocol.ledger import JobState, Ledger
 from protocol.messages import EntryKind, LogEntry
-from protocol.registers import Registers
+from protocol.registers import Contents, Registers, read_image
 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
     ledger: bytes
     registers: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    jobs: list[JobState]
+    registers: Contents
 
 
 class Replicated:
@@ -31,6 +37,7 @@ class Replicated:
         self.image_size = 0
         self.entries_since = 0
         self.size_since = 0
+        self._checked: tuple[bytes, _Read] | None = None  # what `restore` is about to be asked for
 
     @property
     def applied(self) -> int:
@@ -57,11 +64,20 @@ class Replicated:
     def restore(self, snapshot: Snapshot) -> None:
         """Be what the snapshot says. RemoteProtocolError if it says nothing, and then nothing has
         changed."""
-        image = codec.unpack_value(_Image, snapshot.state)
-        jobs = ledger_image.jobs_of(image.ledger)
-        self.registers.restore(image.registers)
-        ledger_image.restore(self.ledger, jobs, snapshot.index)
+        self.check(snapshot.state)
+        assert self._checked is not None
+        read, self._checked = self._checked[1], None
+        self.registers.take(read.registers)
+        ledger_image.restore(self.ledger, read.jobs, snapshot.index)
         self._imaged(len(snapshot.state))
+
+    def check(self, state: bytes) -> None:
+        """RemoteProtocolError if `restore` could not take this state. What was read is kept, for
+        `restore` mostly follows, and a state may be large."""
+        if self._checked is None or self._checked[0] is not state:
+            image = codec.unpack_value(_Image, state)
+            jobs = ledger_image.jobs_of(image.ledger)
+            self._checked = state, _Read(jobs, read_image(image.registers))
 
     def restart(self) -> None:
         """Begin with another log."""

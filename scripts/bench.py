@@ -13,6 +13,15 @@
     memory    resident memory of a node that has done a job with the openai client
     help      `quorate --help`, s
 
+and, three voters with etcd and PySyncObj beside them (pip install 'quorate[bench]', and Debian's
+etcd-server), Quorate's figure over each peer's at the end:
+
+    serial      one write after the other, ms
+    throughput  100, 1,000 and 10,000 writes under way, by leader and follower, 1/s
+    puts        HTTP puts from 64 clients, 1/s
+    failover    kill -9 of the leader to the next confirmed write, s
+    elections   needless ones in ten minutes with every core busy (only if asked for by name)
+
 Medians with minimum and maximum; the machine is named, since the figures are its as well.
 """
 
@@ -30,6 +39,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import bench_agreement
 
 from node import jobfile
 from node.lab.cluster import Cluster, ModelOptions
@@ -188,6 +199,7 @@ MEASURES: dict[str, Callable[[int], Figures]] = {
     "idle": measure_idle,
     "memory": measure_memory,
     "help": measure_help,
+    **bench_agreement.MEASURES,
 }
 
 
@@ -204,16 +216,22 @@ def main() -> None:
     machine = f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(machine)
     figures: Figures = {}
-    for name in given.measures or MEASURES:
+    usual = [name for name in MEASURES if name not in bench_agreement.ONLY_BY_NAME]
+    for name in given.measures or usual:
         for figure, values in MEASURES[name](given.trials).items():
             figures[figure] = values
             print(
-                f"{figure:<26} median {values['median']:<9} "
+                f"{figure:<32} median {values['median']:<9} "
                 f"min {values['min']:<9} max {values['max']:<9} n {values['n']}",
                 flush=True,
             )
+    ratios = bench_agreement.ratios(figures)
+    for name, ratio in ratios.items():
+        print(f"{name:<48} {ratio}")
     if given.json:
-        given.json.write_text(json.dumps({"machine": machine, "figures": figures}, indent=2) + "\n")
+        given.json.write_text(
+            json.dumps({"machine": machine, "figures": figures, "ratios": ratios}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgpack
 
 VOTERS = 3
 HERE = Path(__file__).parent
@@ -33,6 +35,7 @@ READY_S = 30.0
 VALUE = b"x" * 32
 ETCD_PUT = "/etcdserverpb.KV/Put"
 CHANNELS = 8
+PORTS = range(20_000, 32_000)
 
 
 class NotInstalled(Exception):
@@ -40,25 +43,28 @@ class NotInstalled(Exception):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on just now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Ports that nobody listens on just now, and that the system gives to no outgoing connection
+    either: a node that is started again needs its own."""
+    ports: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise SystemExit(f"fewer than {count} ports are free")
 
 
 class Told:
     """A process that obeys JSON lines."""
 
     def __init__(self, arguments: Sequence[str], env: dict[str, str] | None = None) -> None:
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._complaints,
             text=True,
             bufsize=1,
             env={**os.environ, **(env or {})},
@@ -74,7 +80,9 @@ class Told:
             if line.startswith("{"):
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise SystemExit(f"a process ended while it was told {order}")
+        self._complaints.seek(0)
+        said = self._complaints.read()[-2000:]
+        raise SystemExit(f"a process ended while it was told {order}: {said}")
 
     def kill(self) -> None:
         """At once, as a power cut would."""
@@ -209,6 +217,14 @@ class Quorate(Obedient):
             ],
             {"QUORATE_SECRET": "0123456789abcdef-benchmark", "QUORATE_TOKEN": self.token},
         )
+
+    def term(self) -> int:
+        """The latest that any node knows."""
+        return max(node.tell(op="status")["term"] for node in self.nodes)
+
+    def door(self, number: int) -> int:
+        """The port of a node's client door."""
+        return self.ports[VOTERS + number]
 
     def leads(self) -> int | None:
         states = [node.tell(op="status") for node in self.nodes]
@@ -414,7 +430,7 @@ async def http_puts(requests: Callable[[int], tuple[str, str, bytes]], headers: 
                 async with session.request(method, url, data=body) as response:
                     await response.read()
                     if response.status >= 300:
-                        raise SystemExit(f"{method} {url}: HTTP {response.status}")
+                        raise RuntimeError(f"{method} {url}: HTTP {response.status}")
 
         begun = time.perf_counter()
         await asyncio.gather(*[work() for _ in range(clients)])
@@ -433,5 +449,12 @@ def etcd_request(port: int) -> Callable[[int], tuple[str, str, bytes]]:
     return request
 
 
-def median(values: Sequence[float]) -> float:
-    return statistics.median(values)
+def quorate_request(door: int) -> Callable[[int], tuple[str, str, bytes]]:
+    """A put at Quorate's client door."""
+    return lambda number: ("PUT", f"http://127.0.0.1:{door}/v1/registers/k{number % 1000}", VALUE)
+
+
+def quorate_batches(door: int, size: int) -> Callable[[int], tuple[str, str, bytes]]:
+    """So many puts in one body."""
+    body = msgpack.packb([["put", f"k{number}", VALUE, None] for number in range(size)])
+    return lambda number: ("POST", f"http://127.0.0.1:{door}/v1/registers", body)

@@ -5,6 +5,7 @@ input and answers each with a JSON line.
     {"op": "serial", "n": 500}                          one write after the other: latencies
     {"op": "pipe", "n": 100000, "window": 1000}         so many at a time: writes per second
     {"op": "probe"} ... {"op": "probed", "since": t}    a write every 10 ms, and its times
+    {"op": "unprobe"}                                   no more of that
     {"op": "cut", "to": [...], "from": [...]}           links that carry nothing any more
 
 The arguments are those of `python -m node.process`.
@@ -55,6 +56,10 @@ class Generator:
                 return {}
             case "probed":
                 return {"ok": [pair for pair in self._probed if pair[0] > order["since"]]}
+            case "unprobe":
+                assert self._probing is not None
+                self._probing.cancel()
+                return {}
             case "cut":
                 self.transport.set_faults(
                     LinkFaults(

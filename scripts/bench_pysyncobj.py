@@ -2,8 +2,8 @@
 
     python bench_pysyncobj.py HOST:PORT OTHER:PORT,OTHER:PORT
 
-The same orders as `bench_node.py`: status, serial, pipe, probe, probed. PySyncObj as it comes: no
-journal, no fsync, batching on.
+Takes the orders of `bench_node.py`, but cut. PySyncObj as it comes: no journal, no fsync, batching
+on.
 """
 
 from __future__ import annotations
@@ -57,6 +57,9 @@ class Generator:
                 return {}
             case "probed":
                 return {"ok": [pair for pair in list(self.probed) if pair[0] > order["since"]]}
+            case "unprobe":
+                self.probing = False
+                return {}
         raise ValueError(order)
 
     def serial(self, count: int) -> dict[str, Any]:

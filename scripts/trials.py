@@ -5,9 +5,12 @@
     .venv/bin/python scripts/trials.py lists --papers DIR   the same for job files in a folder
     .venv/bin/python scripts/trials.py faults --runs 10     kill the leader, kill two followers,
                                                             stop a worker, kill everybody, a cut
+    .venv/bin/python scripts/trials.py cuts [--only chain3] [--seconds 40]
+                                                            partial cuts of a team without a job
 
-Each run must end with every task accepted once, the same outcome on every living node, and all
-verification tests passing on the whole output.
+Each run of a list must end with every task accepted once, the same outcome on every living node,
+and all verification tests passing on the whole output. During a cut, writes must be served through
+as many nodes as the goal beside them says, and nothing may fail once the links work again.
 """
 
 from __future__ import annotations
@@ -23,11 +26,14 @@ from pathlib import Path
 
 from node import jobfile, lists
 from node.lab.cluster import ModelOptions
+from node.lab.cuts import HEADER, measure
 from node.lab.outcome import Outcome
 from node.lab.run_job import RunOptions, run_job
 from node.lab.schedule import Fault
+from protocol.clocks import SECOND
 from protocol.errors import QuorateError
 from protocol.jobs import ClaimMode
+from protocol.sim.partial_cuts import SIZES
 
 FAULTS = {
     "leader": ("kill-leader@30%",),
@@ -100,19 +106,42 @@ def fault_trials(kinds: Iterable[str], runs: int, speed: float, claims: str) -> 
     return results
 
 
+def cut_trials(names: Iterable[str], seconds: float, keep: Path | None) -> list[bool]:
+    """Each partial cut once, as lines of a table."""
+    results = []
+    print(HEADER, flush=True)
+    for name in names:
+        folder = keep / name if keep else None
+        outcome = asyncio.run(measure(name, int(seconds * SECOND), folder))
+        print(outcome, flush=True)
+        for failure, count in Counter(outcome.failed).items():
+            print(f"  {count} x after the heal: {failure}", flush=True)
+        if outcome.history.counter_example:
+            print(*outcome.history.counter_example.lines(), sep="\n", flush=True)
+        results.append(outcome.is_held)
+    return results
+
+
 def main() -> int:
     """Run what was asked for; 1 if anything was not good."""
     parser = argparse.ArgumentParser(description="Long trials on real processes.")
-    parser.add_argument("what", choices=["lists", "faults"])
+    parser.add_argument("what", choices=["lists", "faults", "cuts"])
     parser.add_argument("--papers", type=Path, help="a folder with job files to use as lists")
     parser.add_argument("--kinds", nargs="*", choices=sorted(FAULTS), default=list(FAULTS))
     parser.add_argument("--runs", type=int, default=10, help="of each fault")
     parser.add_argument("--claims", default="lease", choices=[mode.value for mode in ClaimMode])
     parser.add_argument("--speed", type=float, help="of the simulated model")
+    parser.add_argument("--only", nargs="*", choices=sorted(SIZES), default=list(SIZES))
+    parser.add_argument(
+        "--seconds", type=float, default=40.0, help="of each cut; the goals are those of 40"
+    )
+    parser.add_argument("--keep", type=Path, help="a new folder for the nodes' files during cuts")
     given = parser.parse_args()
     if given.what == "lists":
         found = sorted(given.papers.glob("*.json")) if given.papers else lists.names()
         results = list_trials([str(source) for source in found], given.speed or 20.0, given.claims)
+    elif given.what == "cuts":
+        results = cut_trials(given.only, given.seconds, given.keep)
     else:
         results = fault_trials(given.kinds, given.runs, given.speed or 4.0, given.claims)
     print(f"{sum(results)} of {len(results)} good")

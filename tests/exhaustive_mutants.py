@@ -10,6 +10,7 @@ from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
 from protocol.raft import Raft, Role
+from protocol.raft.elections import Elections
 from protocol.raft.following import Following
 from protocol.raft.leadership import Leadership
 from protocol.turn import Turn
@@ -18,35 +19,44 @@ from protocol.turn import Turn
 class VotesTwice(Raft):
     """Whoever asks gets the vote of the term."""
 
-    def _receive_vote_request(self, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
-        if message.term == self.term and self.role is Role.FOLLOWER:
+    def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+        is_asked = isinstance(message, VoteRequest) and message.term == self.term
+        if is_asked and self.role is Role.FOLLOWER:
             self.vote = NOBODY
-        super()._receive_vote_request(turn, sender, message)
+        super().step(turn, sender, message)
 
 
 class VoteForgotten(Raft):
     """The vote is told but not made durable."""
 
-    def _receive_vote_request(self, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
-        super()._receive_vote_request(turn, sender, message)
+    def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+        super().step(turn, sender, message)
+        if not isinstance(message, VoteRequest):
+            return
         turn.records = [
             replace(record, vote=NOBODY) if isinstance(record, HardState) else record
             for record in turn.records
         ]
 
 
+class _Flatters(Elections):
+    def _is_up_to_date(self, message: VoteRequest) -> bool:
+        return True
+
+
 class VotesForAnyLog(Raft):
     """The candidate's log is not looked at (5.4.1)."""
 
-    def _is_up_to_date(self, message: VoteRequest) -> bool:
-        return True
+    def step(self, turn: Turn, sender: NodeId, message: OfRaft) -> None:
+        self.elections.__class__ = _Flatters
+        super().step(turn, sender, message)
 
 
 class _CountsOldTerms(Leadership):
     def advance_commit(self, turn: Turn) -> None:
         raft = self.raft
         indexes = {node: progress.match_index for node, progress in self.progress.items()}
-        indexes[raft.node] = raft.durable
+        indexes[raft.node] = raft.writes.durable
         agreed = raft.log.configuration.agreed_index(indexes)
         if agreed > raft.commit:
             raft.commit_to(turn, agreed)
@@ -72,7 +82,7 @@ class AcknowledgesEarly(Raft):
 
 class _CountsItselfEarly(Leadership):
     def advance_commit(self, turn: Turn) -> None:
-        self.raft.durable = self.raft.log.last_index
+        self.raft.writes.durable = self.raft.log.last_index
         super().advance_commit(turn)
 
 

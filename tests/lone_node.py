@@ -31,6 +31,8 @@ READ = {**ALLOWED, "Content_Type": "application/json"}
 class Memory:
     """A disk that never fails and never waits."""
 
+    is_full = False
+
     def write(
         self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
     ) -> None:

@@ -276,7 +276,7 @@ class Play:
     def elect(self, name: str) -> None:
         """Long after the last word of any leader, `name` campaigns; all is delivered."""
         self.wait(2 * self.config.election_timeout_ns)
-        self.act(name, self[name].campaign)
+        self.act(name, self[name].elections.campaign)
         self.settle()
         assert self[name].role.value == "leader", f"{name} did not win: {self[name]!r}"
 
@@ -308,7 +308,7 @@ class Play:
         return self.actors[name].reads
 
     def compact(self, name: str, index: int, state: bytes = b"state") -> None:
-        self.act(name, lambda turn: self[name].compact(turn, index, state))
+        self.act(name, lambda turn: self[name].snapshots.compact(turn, index, state))
 
     def crash(self, name: str) -> None:
         """The node stops and starts again with what its disk kept; its letters may still arrive."""

@@ -9,11 +9,10 @@ from typing import Any
 
 from breeding import Breeder
 
-from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import HardState, KeepSnapshot, Snapshot
-from protocol.errors import ChangeRefused, RemoteProtocolError
+from protocol.errors import ChangeRefused
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Append,
@@ -27,11 +26,14 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Raft, Role
+from protocol.raft.elections import Elections
 from protocol.raft.following import Following, _Intake
+from protocol.raft.impairment import Impairment
 from protocol.raft.leadership import Leadership
 from protocol.raft.log import RaftLog, link
 from protocol.raft.progress import Progress
 from protocol.raft.reads import Reads
+from protocol.raft.writes import Writes
 from protocol.turn import Turn
 
 BREEDER = Breeder()
@@ -41,15 +43,17 @@ instead_of = BREEDER.instead_of
 
 # -- elections ------------------------------------------------------------------------------------
 
-_receive_vote_request = Raft._receive_vote_request
-_vote = Raft._vote
+_receive_vote_request = Elections.receive_vote_request
+_vote = Elections._vote
 _become_candidate = Raft.become_candidate
 _step = Raft.step
 _init = Raft.__init__
 
 
-@instead_of("VoteForgotten", "a vote is durable before it is told", (Raft, "_receive_vote_request"))
-def forget_vote(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
+@instead_of(
+    "VoteForgotten", "a vote is durable before it is told", (Elections, "receive_vote_request")
+)
+def forget_vote(self: Elections, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
     _receive_vote_request(self, turn, sender, message)
     turn.records = [
         replace(record, vote=NOBODY) if isinstance(record, HardState) else record
@@ -57,29 +61,31 @@ def forget_vote(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) ->
     ]
 
 
-@instead_of("VotesTwice", "one vote per term", (Raft, "_vote"))
-def vote_twice(self: Raft, turn: Turn, sender: NodeId, message: VoteRequest) -> bool:
-    if message.term == self.term and self.role is Role.FOLLOWER:
-        self.vote = NOBODY
+@instead_of("VotesTwice", "one vote per term", (Elections, "_vote"))
+def vote_twice(self: Elections, turn: Turn, sender: NodeId, message: VoteRequest) -> bool:
+    if message.term == self.raft.term and self.raft.role is Role.FOLLOWER:
+        self.raft.vote = NOBODY
     return _vote(self, turn, sender, message)
 
 
-@instead_of("VotesForAnyLog", "a vote only for a log that is up to date", (Raft, "_is_up_to_date"))
-def flatter(self: Raft, message: VoteRequest) -> bool:
+@instead_of(
+    "VotesForAnyLog", "a vote only for a log that is up to date", (Elections, "_is_up_to_date")
+)
+def flatter(self: Elections, message: VoteRequest) -> bool:
     return True
 
 
-@instead_of("SkipsPreVote", "ask before the term is raised", (Raft, "campaign"))
-def campaign_unasked(self: Raft, turn: Turn) -> None:
-    if self.may_campaign:
+@instead_of("SkipsPreVote", "ask before the term is raised", (Elections, "campaign"))
+def campaign_unasked(self: Elections, turn: Turn) -> None:
+    if self.raft.may_campaign:
         asked = len(turn.after)
-        self.become_pre_candidate(turn)
+        self.raft.become_pre_candidate(turn)
         del turn.after[asked:]
-        self.become_candidate(turn)
+        self.raft.become_candidate(turn)
 
 
-@instead_of("NeverSticks", "a living leader protects its term", (Raft, "hears_leader"))
-def hear_nobody(self: Raft, now: Nanoseconds) -> bool:
+@instead_of("NeverSticks", "a living leader protects its term", (Elections, "hears_leader"))
+def hear_nobody(self: Elections, now: Nanoseconds) -> bool:
     return False
 
 
@@ -88,7 +94,7 @@ def count_own_vote(self: Raft, turn: Turn, transfer: bool = False) -> None:
     _become_candidate(self, turn, transfer)
     assert self.candidacy is not None
     self.candidacy.grants.add(self.node)
-    self._count_votes(turn)
+    self.elections.count_votes(turn)
 
 
 @instead_of("CountsOldVotes", "a vote counts in the election it was asked in", (Raft, "step"))
@@ -98,10 +104,10 @@ def count_old_votes(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -> 
     _step(self, turn, sender, message)
 
 
-@instead_of("PrefersItself", "a longer log outweighs reach", (Raft, "_leads_better"))
-def prefer_self(self: Raft, turn: Turn, message: VoteRequest) -> bool:
-    needed = len(self.log.configuration.voters) // 2 + 1
-    return self.may_campaign and message.reach < needed <= self.reach
+@instead_of("PrefersItself", "a longer log outweighs reach", (Elections, "_leads_better"))
+def prefer_self(self: Elections, turn: Turn, message: VoteRequest) -> bool:
+    needed = len(self.raft.log.configuration.voters) // 2 + 1
+    return self.raft.may_campaign and message.reach < needed <= self.raft.reach
 
 
 def only_voters(self: Raft) -> bool:
@@ -139,7 +145,7 @@ _receive_learned = Following.receive_learned
 def commit_any_term(self: Leadership, turn: Turn) -> None:
     raft = self.raft
     indexes = {node: progress.match_index for node, progress in self.progress.items()}
-    indexes[raft.node] = raft.durable
+    indexes[raft.node] = raft.writes.durable
     agreed = raft.log.configuration.agreed_index(indexes)
     if agreed > raft.commit:
         raft.commit_to(turn, agreed)
@@ -152,7 +158,7 @@ def commit_any_term(self: Leadership, turn: Turn) -> None:
     (Leadership, "advance_commit"),
 )
 def count_self(self: Leadership, turn: Turn) -> None:
-    self.raft.durable = self.raft.log.last_index
+    self.raft.writes.durable = self.raft.log.last_index
     _advance_commit(self, turn)
 
 
@@ -163,8 +169,8 @@ def acknowledge_early(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -
     turn.after = [item for item in turn.after if not isinstance(item[2], AppendReply)]
 
 
-@instead_of("TrustsOldWrites", "a write proves only what it wrote", (Raft, "forget_durable"))
-def keep_durable(self: Raft, last_index: int) -> None:
+@instead_of("TrustsOldWrites", "a write proves only what it wrote", (Writes, "forget_above"))
+def keep_durable(self: Writes, last_index: int) -> None:
     return
 
 
@@ -224,7 +230,7 @@ def believe(self: Following, turn: Turn, sender: NodeId, message: Any) -> None:
 # -- reads ----------------------------------------------------------------------------------------
 
 _ask = Reads.ask
-_campaign = Raft.campaign
+_campaign = Elections.campaign
 
 
 @instead_of("ReadsAlone", "a majority confirms a read", (Reads, "_is_certain"))
@@ -270,11 +276,11 @@ def keep_lease(self: Leadership, turn: Turn, node: NodeId) -> None:
 @instead_of("ForgetsPromise", "a promise is kept over a restart", (Raft, "__init__"))
 def forget_promise(self: Raft, *arguments: Any, **named: Any) -> None:
     _init(self, *arguments, **named)
-    self._promised_until = 0
+    self.elections._promised_until = 0
 
 
-@instead_of("BreaksOwnPromise", "the own vote is promised too", (Raft, "campaign"))
-def break_promise(self: Raft, turn: Turn) -> None:
+@instead_of("BreaksOwnPromise", "the own vote is promised too", (Elections, "campaign"))
+def break_promise(self: Elections, turn: Turn) -> None:
     promised, self._promised_until = self._promised_until, 0
     _campaign(self, turn)
     self._promised_until = promised
@@ -349,8 +355,10 @@ def install_over(self: Following, turn: Turn, sender: NodeId, snapshot: Snapshot
     raft = self.raft
     before = raft.log.configuration_index
     raft.log.install(snapshot)
-    raft.forget_durable(raft.commit)
-    raft.persist(turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index)
+    raft.writes.forget_above(raft.commit)
+    raft.writes.persist(
+        turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index
+    )
     raft.install(turn, snapshot, configuration_before=before)
 
 
@@ -368,11 +376,8 @@ def take_old(self: Following, turn: Turn, sender: NodeId, message: SnapshotPart)
 
 
 @instead_of("BelievesParts", "a snapshot's digest is checked", (Following, "_open"))
-def open_anything(self: Following, intake: _Intake) -> Snapshot:
-    snapshot = codec.unpack_value(Snapshot, bytes(intake.data))
-    if snapshot.index != intake.index:
-        raise RemoteProtocolError("another snapshot")
-    return snapshot
+def open_anything(self: Following, intake: _Intake) -> bytes:
+    return bytes(intake.data)
 
 
 @instead_of(
@@ -399,8 +404,11 @@ def ignore_damage(self: Raft, *arguments: Any, **named: Any) -> None:
     self.impaired = False
 
 
-@instead_of("BelievesHistory", "an old configuration ends no impairment", (Raft, "heard_commit"))
-def believe_history(self: Raft, turn: Turn, committed: int) -> None:
-    at, configuration = self.log.configuration_at(self.commit)
-    if self.impaired and at and self.node not in configuration.members:
-        self._end_impairment(turn)
+@instead_of(
+    "BelievesHistory", "an old configuration ends no impairment", (Impairment, "heard_commit")
+)
+def believe_history(self: Impairment, turn: Turn, committed: int) -> None:
+    raft = self.raft
+    at, configuration = raft.log.configuration_at(raft.commit)
+    if raft.impaired and at and raft.node not in configuration.members:
+        self.end(turn)

@@ -231,11 +231,11 @@ def replaced_while_it_is_written() -> Stage:
 
     def hear(sender: str, message: OfRaft) -> None:
         stage.hand_over(Letter(sender, "c", message))
-        stage.say(f"   c holds 1 to {c.log.last_index}, durable to {c.durable}")
+        stage.say(f"   c holds 1 to {c.log.last_index}, durable to {c.writes.durable}")
 
     def write() -> None:
         stage.write("c")
-        stage.say(f"   c holds 1 to {c.log.last_index}, durable to {c.durable}")
+        stage.say(f"   c holds 1 to {c.log.last_index}, durable to {c.writes.durable}")
 
     stage.note("The leader of term 2 sends entries 2 and 3; c's disk is slow.")
     hear("a", Append(2, 1, 1, 1, (entry(2, 2, b"A2"), entry(3, 2, b"A3")), 0))

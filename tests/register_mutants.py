@@ -16,7 +16,7 @@ from protocol.effects import ReadAnswered
 from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.messages import Message, ReadReply, Relay
-from protocol.registers import Registers, _pack, _unpack
+from protocol.registers import Contents, Registers, _pack, _unpack
 from protocol.relaying import Relaying, _Seen
 from protocol.turn import Turn
 
@@ -27,7 +27,7 @@ instead_of = BREEDER.instead_of
 # -- the state machine, and its sessions ----------------------------------------------------------
 
 _apply_batch = Registers.apply_batch
-_restore = Registers.restore
+_take = Registers.take
 _image = Registers.image
 
 
@@ -52,10 +52,10 @@ def apply_ahead(self: Registers, index: int, data: bytes) -> list[Fact]:
     return _apply_batch(self, index, data)
 
 
-@instead_of("ForgetsSessions", "a snapshot has the sessions", (Registers, "restore"))
-def forget_sessions(self: Registers, image: bytes) -> None:
-    revision, values, _ = _unpack(image, 3)
-    _restore(self, _pack([revision, values, []]))
+@instead_of("ForgetsSessions", "a snapshot has the sessions", (Registers, "take"))
+def forget_sessions(self: Registers, contents: Contents) -> None:
+    contents.sessions.clear()
+    _take(self, contents)
 
 
 @instead_of("ForgetsNumbers", "a snapshot has how far a session is", (Registers, "image"))

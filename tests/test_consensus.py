@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from random import Random
 
@@ -14,9 +15,9 @@ from protocol.codec import ENTRY_SIZE_MAX
 from protocol.config import Config
 from protocol.configuration import Configuration
 from protocol.consensus import MET_MAX, PROPOSE_HOPS, Consensus, Say
-from protocol.effects import Reply, Restored
+from protocol.effects import KeepSnapshot, Reply, Restored, Snapshot
 from protocol.errors import RemoteProtocolError
-from protocol.facts import LogCompacted, LogGivenUp, LogsDiffer, StateReplaced
+from protocol.facts import LogCompacted, LogGivenUp, LogsDiffer, SnapshotIllegible, StateReplaced
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     EntryKind,
@@ -293,6 +294,30 @@ def test_a_newcomer_goes_on_with_the_snapshot_that_it_has_begun() -> None:
     turn = newcomer.turn()
     newcomer.consensus.tick(turn)
     assert sent(turn) == [(BOB, LearnRequest(1, 9, len(part.data)))]
+
+
+@pytest.mark.parametrize("request_number", [0, 1])
+def test_a_snapshot_that_this_version_cannot_read_stops_nobody(request_number: int) -> None:
+    """It has the digest that it should have, and then the state machine has no use for it."""
+    hand = Hand(DAN, voters(ADA, BOB, DAN))
+    found = codec.pack_value(Snapshot(9, 2, Configuration((ADA,)), 1, bytes(16), bytes(8), b"?"))
+    digest = hashlib.sha256(found).digest()
+    part = SnapshotPart(2, request_number, 9, digest, len(found), 0, found)
+    turn = hand.settle(hand.receive(ADA, part))
+    assert [type(fact) for fact in turn.facts if fact.mark == "!"] == [SnapshotIllegible]
+    assert (hand.consensus.raft.commit, hand.consensus.replicated.applied) == (0, 0)
+    assert not any(isinstance(record, KeepSnapshot) for record in turn.records)
+    if request_number:
+        return  # it is the leader's to repeat it: see test_raft_snapshots
+    known = Summary(b"", hand.consensus.raft.log.identity, True, 9, 2, ADA)
+    asked = 0
+    for _ in range(100):
+        hand.now += SECOND // 10
+        turn = hand.meet(BOB, known)[1]
+        asked += len(sent(turn))
+        if sent(turn):
+            hand.receive(BOB, part)
+    assert 2 < asked < 10
 
 
 def founded_apart() -> tuple[Hand, Hand]:

@@ -6,11 +6,11 @@ import json
 
 import pytest
 import typer
-from exhaustive_mutants import VotesForAnyLog
+from raft_mutants import flatter
 from typer.testing import CliRunner
 
 from node.cli.explore_verb import explore
-from protocol.raft import Raft
+from protocol.raft.elections import Elections
 
 app = typer.Typer()
 app.command()(explore)
@@ -35,7 +35,7 @@ def test_a_search_that_was_cut_short_is_no_success() -> None:
 
 
 def test_a_violation_is_told_with_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Raft, "_is_up_to_date", VotesForAnyLog._is_up_to_date)
+    monkeypatch.setattr(Elections, "_is_up_to_date", flatter)
     result = RUNNER.invoke(app, ["--entries", "0", "--no-pre-votes"])
     assert result.exit_code == 5, result.output
     assert "BROKEN: leader completeness" in result.output

@@ -7,7 +7,9 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 import tracemalloc
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 
 from node import journal as journal_module
 from node.database import Database
-from node.journal import Journal
+from node.journal import TRANSACTION_SIZE_MAX, Journal
 from node.journal_file import (
     FILE,
     JournalDamaged,
@@ -36,7 +38,6 @@ from protocol.effects import (
     Record,
     Restored,
 )
-from protocol.errors import Busy
 from protocol.identity import Identity, NodeId
 from tests.journal_hand import (
     CLUSTER,
@@ -240,6 +241,21 @@ async def test_many_writes_share_few_transactions_and_are_confirmed_in_order(
         assert len(journal.load().entries) == 3_000
 
 
+async def test_what_was_asked_for_before_a_large_snapshot_does_not_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    large = snapshot(20, bytes(TRANSACTION_SIZE_MAX))
+    with opened(tmp_path) as journal:
+        writes = [(AppendEntries((entry(index),)),) for index in range(1, 21)]
+        confirmed = await written(
+            journal, *writes, (KeepSnapshot(large, 21, replace=False),), (HardState(1, NODE),)
+        )
+        assert 20 in confirmed
+        assert confirmed[-1] == 22
+    with opened(tmp_path) as journal:
+        assert journal.load().snapshot == large
+
+
 async def test_writes_with_different_callbacks_are_confirmed_in_order(tmp_path: Path) -> None:
     confirmed: list[tuple[str, int]] = []
     with opened(tmp_path) as journal:
@@ -269,34 +285,62 @@ async def test_close_writes_what_waits(tmp_path: Path) -> None:
     assert not [each for each in threading.enumerate() if each.name == "journal"]
 
 
-async def test_a_full_backlog_is_refused_and_may_be_tried_again(
+def until_idle(journal: Journal) -> None:
+    """The writer confirms a write before it puts it away."""
+    for _ in range(int(WAIT_S * 1_000)):
+        if not journal.status().waiting:
+            return
+        time.sleep(0.001)
+    raise AssertionError("the writer is never done")
+
+
+async def test_a_full_backlog_is_seen_and_has_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "BACKLOG_MAX", 10)
+    monkeypatch.setattr(journal_module, "BACKLOG_WRITES_EVER", 20)
     with opened(tmp_path) as journal:
         accepted = 0
 
-        def write_without_end() -> None:
+        def write_until(full: Callable[[], bool]) -> None:
             nonlocal accepted
-            while accepted < 1_000:
+            while not full():
                 journal.write(accepted + 1, (HardState(accepted, NODE),), lambda sequence: None)
                 accepted += 1
 
         assert journal.status().waiting_s == 0
         with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as blocker:
             blocker.execute("BEGIN IMMEDIATE")  # a disk that does not answer
-            with pytest.raises(Busy, match="wait for the disk"):
-                write_without_end()
+            write_until(lambda: journal.is_full)
             waits = journal.status()
             assert waits.waiting >= 10
             assert 0 < waits.waiting_s < journal.status().waiting_s
+            with pytest.raises(JournalUnwritable, match="writes wait for the disk"):
+                write_until(lambda: accepted == 1_000)
             blocker.execute("ROLLBACK")
-        assert 10 <= accepted < 1_000
         monkeypatch.undo()
         assert (await written(journal, (HardState(7, NODE),), first=accepted + 1))[-1] > accepted
-        assert journal.status().waiting_s == 0
+        await asyncio.to_thread(until_idle, journal)
+        assert not journal.is_full
     with opened(tmp_path) as journal:
         assert journal.load().hard_state.term == 7
+
+
+async def test_a_backlog_is_full_by_its_bytes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "BACKLOG_SIZE_MAX", 1_000)
+    with opened(tmp_path) as journal:
+        with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            journal.write(1, (AppendEntries((entry(1, data=bytes(999)),)),), lambda sequence: None)
+            assert not journal.is_full
+            journal.write(2, (AppendEntries((entry(2),)),), lambda sequence: None)
+            assert journal.is_full
+            blocker.execute("ROLLBACK")
+        await written(journal, (HardState(7, NODE),), first=3)
+        await asyncio.to_thread(until_idle, journal)
+        assert not journal.is_full
 
 
 async def test_a_failed_write_is_never_confirmed_and_nothing_is_written_after(

@@ -20,11 +20,13 @@ from raft_hand import (
     vote_request,
 )
 
+from protocol.clocks import SECOND
 from protocol.effects import AppendEntries, HardState
 from protocol.facts import ImpairmentEnded, LeaderResigned
 from protocol.identity import NodeId
 from protocol.messages import Append, AppendReply, LearnRequest, TimeoutNow, VoteReply, VoteRequest
 from protocol.raft import Role
+from protocol.raft.another_log import rescue_log
 
 TIMEOUT = CONFIG.election_timeout_ns
 
@@ -60,7 +62,7 @@ def test_a_repeated_vote_waits_for_the_first_one_to_be_on_disk() -> None:
 def test_a_candidate_is_on_disk_before_it_asks() -> None:
     play = Play("abc")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.slow_disks = {"a"}
     play.deliver("a", "b")
     play.deliver("b", "a")
@@ -133,7 +135,7 @@ def test_writes_become_durable_in_their_order() -> None:
     for _ in range(3):
         play.propose("a", b"x")
     play.act("a", lambda turn: play["a"].persisted(turn, play.actors["a"].sequence - 1))
-    assert play["a"].durable == play["a"].commit == 4
+    assert play["a"].writes.durable == play["a"].commit == 4
 
 
 # -- the ABA problem ---------------------------------------------------------------------------
@@ -150,9 +152,9 @@ def test_a_write_proves_nothing_about_entries_that_took_the_place_of_its_own() -
     raft = play["b"]
     first, second = (sequence for sequence, _, _ in play.actors["b"].writes)
     play.act("b", lambda turn: raft.persisted(turn, first))
-    assert raft.durable == 1
+    assert raft.writes.durable == 1
     play.act("b", lambda turn: raft.persisted(turn, second))
-    assert raft.durable == 3
+    assert raft.writes.durable == 3
 
 
 def test_entries_that_come_back_are_counted_by_their_own_write() -> None:
@@ -167,7 +169,7 @@ def test_entries_that_come_back_are_counted_by_their_own_write() -> None:
     durable = []
     for sequence, _, _ in list(play.actors["b"].writes):
         play.act("b", lambda turn, at=sequence: raft.persisted(turn, at))
-        durable.append(raft.durable)
+        durable.append(raft.writes.durable)
     assert durable == [1, 1, 3]
 
 
@@ -179,9 +181,9 @@ def test_a_snapshot_from_elsewhere_is_durable_by_its_own_write() -> None:
     raft = play["b"]
     first, second = (sequence for sequence, _, _ in play.actors["b"].writes)
     play.act("b", lambda turn: raft.persisted(turn, first))
-    assert raft.durable <= 1, "those entries are not the snapshot's"
+    assert raft.writes.durable <= 1, "those entries are not the snapshot's"
     play.act("b", lambda turn: raft.persisted(turn, second))
-    assert raft.durable == 5
+    assert raft.writes.durable == 5
 
 
 def test_a_restart_in_the_middle_of_a_replacement_finds_one_of_both() -> None:
@@ -211,7 +213,7 @@ def test_a_leader_whose_disk_hangs_lets_somebody_else_lead() -> None:
     while play["a"].role is Role.LEADER:
         play.heartbeat("a")
     assert LeaderResigned(2, "the disk does not answer") in play.actors["a"].facts
-    assert play["a"].disk_waits_since() is not None
+    assert play["a"].writes.waiting_since() is not None
     play.settle()
     assert Role.LEADER in (play["b"].role, play["c"].role)
 
@@ -252,8 +254,45 @@ def test_a_slow_disk_is_no_hung_one() -> None:
     play.elect("a")
     play.slow_disks = {"a"}
     play.propose("a", b"x")
-    assert not play["a"].is_disk_stalled(play.now + CONFIG.disk_stall_ns)
-    assert play["a"].is_disk_stalled(play.now + CONFIG.disk_stall_ns + 1)
+    assert not play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns)
+    assert play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns + 1)
+
+
+MIB = 1024 * 1024
+
+
+def test_a_disk_that_writes_a_large_snapshot_is_no_hung_one() -> None:
+    """Nor is it while it has yet to come to what was asked for meanwhile."""
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    play.slow_disks = {"a"}
+    play.compact("a", 2, bytes(32 * MIB))
+    takes = 32 * MIB * SECOND // CONFIG.disk_rate_min
+    began = play.now
+    while play.now < began + takes + CONFIG.disk_stall_ns - SECOND:
+        play.propose("a", b"x")
+        play.heartbeat("a")
+        assert play["a"].role is Role.LEADER
+    assert play["a"].commit == play["a"].log.last_index, "the others have it on theirs"
+    play.write("a")
+    assert play["a"].writes.durable == play["a"].log.last_index
+    play.compact("a", 3, bytes(32 * MIB))
+    play.wait(takes + CONFIG.disk_stall_ns + 1)
+    assert play["a"].writes.is_stalled(play.now), "patience has an end"
+
+
+def test_a_disk_that_hangs_behind_a_large_snapshot_is_noticed_as_soon_as_any() -> None:
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    play.slow_disks = {"a"}
+    play.compact("a", 2, bytes(32 * MIB))
+    play.propose("a", b"x")
+    play.wait(SECOND // 10)
+    play.act("a", lambda turn: play["a"].persisted(turn, play.actors["a"].writes[0][0]))
+    assert not play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns)
+    assert play["a"].writes.is_stalled(play.now + CONFIG.disk_stall_ns + 1)
 
 
 # -- a damaged journal -------------------------------------------------------------------------
@@ -288,7 +327,7 @@ def test_an_impaired_node_never_campaigns() -> None:
     play.heartbeat("a")
     assert play["c"].is_voter
     assert play["c"].deadline() is None
-    play.act("c", play["c"].campaign)
+    play.act("c", play["c"].elections.campaign)
     play.receive("c", "a", TimeoutNow(2))
     assert play["c"].role is Role.FOLLOWER
 
@@ -403,6 +442,6 @@ def test_an_operator_may_rescue_an_impaired_node() -> None:
     play = Play("abc", logs=dict.fromkeys("abc", log_of(1, 1)))
     play.actors["c"].disk.impaired = True
     play.crash("c")
-    play.act("c", play["c"].rescue)
+    play.act("c", lambda turn: rescue_log(play["c"], turn))
     assert play["c"].role is Role.LEADER
     assert not play.actors["c"].disk.impaired

@@ -23,7 +23,7 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
-from protocol.raft.core import TERM_MAX
+from protocol.raft.elections import TERM_MAX
 
 
 def led() -> Play:

@@ -16,6 +16,7 @@ from protocol.messages import (
     VoteRequest,
 )
 from protocol.raft import Raft, Role
+from protocol.raft.another_log import give_up_log
 from protocol.turn import Turn
 
 TIMEOUT = CONFIG.election_timeout_ns
@@ -24,7 +25,7 @@ TIMEOUT = CONFIG.election_timeout_ns
 def candidate(play: Play, name: str) -> None:
     """Let `name` win the pre-vote by one voice, and lose what else is on the wire."""
     play.wait(2 * TIMEOUT)
-    play.act(name, play[name].campaign)
+    play.act(name, play[name].elections.campaign)
     other = next(other for other in play.actors if other != name)
     play.deliver(name, other)
     play.deliver(other, name)
@@ -53,7 +54,7 @@ def test_a_term_never_goes_back_even_for_another_log() -> None:
     play = Play("a", logs={"a": ()}, terms={"a": 7})
     play.act("a", play["a"].found)
     assert (play["a"].role, play["a"].term, play.terms("a")) == (Role.LEADER, 8, [1, 8])
-    play.act("a", play["a"].give_up_log)
+    play.act("a", lambda turn: give_up_log(play["a"], turn))
     play.act("a", play["a"].found)
     assert play["a"].term == 9
 
@@ -105,7 +106,7 @@ def test_a_candidate_does_not_raise_the_term_again_before_it_has_asked() -> None
     play = Play("abc")
     play.slow_disks = {"a"}
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.settle()
     assert (play["a"].role, play["a"].term) == (Role.CANDIDATE, 2)
     play.wait(CONFIG.disk_stall_ns)
@@ -121,7 +122,7 @@ def test_a_node_with_an_empty_log_never_campaigns() -> None:
     assert play["a"].deadline() is None
     play.wait(10 * TIMEOUT)
     play.tick("a")
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     assert play["a"].role is Role.FOLLOWER
 
 
@@ -148,7 +149,7 @@ def test_a_candidate_without_a_majority_never_leads() -> None:
 def test_a_vote_that_comes_too_late_counts_for_nothing() -> None:
     play = Play("abc")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.lose()
     play.receive("a", "b", VoteReply(1, 1, True, False))
     play.receive("a", "b", VoteReply(1, 2, True, False))
@@ -174,7 +175,7 @@ def test_a_vote_of_an_earlier_term_counts_for_nothing() -> None:
 def test_a_stranger_s_vote_counts_for_nothing() -> None:
     play = Play("abc")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.receive("a", "stranger", VoteReply(1, 2, True, True))
     assert play["a"].role is Role.PRE_CANDIDATE
 

@@ -169,7 +169,7 @@ def test_a_new_leader_supposes_that_all_have_its_log_and_knows_of_nothing() -> N
     play = Play("abc", logs=dict.fromkeys("abc", log_of(1, 1, 1)))
     play.cut = {(name, "a") for name in "bc"} - {("b", "a")}
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     while play["a"].role is not Role.LEADER:
         assert play.deliver()
     assert (play.progress("a", "c").next_index, play.progress("a", "c").match_index) == (4, 0)
@@ -277,7 +277,7 @@ def test_a_candidate_raises_the_term_votes_for_itself_and_asks_all() -> None:
     RequestVote RPCs to all other servers"."""
     play = Play("abc")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.deliver("a", "b")
     play.deliver("b", "a")
     assert (play["a"].role, play["a"].term) == (Role.CANDIDATE, 2)
@@ -300,7 +300,7 @@ def test_a_candidate_that_hears_the_leader_follows() -> None:
     """Candidates, rule 3: "If AppendEntries RPC received from new leader: convert to follower"."""
     play = Play("abc")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.deliver("a", "b")
     play.deliver("b", "a")
     assert play["a"].role is Role.CANDIDATE
@@ -313,7 +313,7 @@ def test_a_split_vote_is_asked_again_in_a_new_term() -> None:
     it could win (thesis 9.6)."""
     play = Play("abc")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.deliver("a", "b")
     play.deliver("b", "a")
     play.lose()

@@ -223,6 +223,45 @@ def test_unanswered_appends_are_bounded_in_bytes() -> None:
     assert play["a"].commit == 12
 
 
+def test_a_follower_whose_disk_hangs_is_sent_a_window_full_and_answers_when_it_is_back() -> None:
+    play = Play("abc")
+    play.elect("a")
+    play.heartbeat("a")
+    play.slow_disks.add("b")
+    for number in range(CONFIG.inflight_max + 50):
+        play.propose("a", b"%d" % number)
+        play.settle()
+    assert play["a"].commit == CONFIG.inflight_max + 52, "the others go on"
+    assert play["b"].log.last_index == CONFIG.inflight_max + 2, "all that the window has room for"
+    assert play.progress("a", "b").match_index == 2, "and nothing of it counts"
+    play.slow_disks.clear()
+    play.write("b")
+    play.settle()
+    assert play.progress("a", "b").match_index == play["b"].commit == CONFIG.inflight_max + 52
+
+
+def test_a_new_leader_sends_one_append_to_a_disk_that_hangs_and_all_when_it_is_back() -> None:
+    """It does not know yet where the logs match, and no answer comes before the term is durable:
+    whoever forgets the term could take entries of an older leader in their place."""
+    play = Play("abc")
+    play.elect("a")
+    play.slow_disks.add("b")
+    play.propose("a", b"x")
+    play.settle()
+    play.transfer("a", "c")
+    play.settle()
+    assert play["c"].leadership is not None
+    for _ in range(20):
+        play.propose("c", b"y")
+        play.settle()
+    assert play["c"].commit == 24
+    assert play["b"].log.last_index == 4
+    play.slow_disks.clear()
+    play.write("b")
+    play.settle()
+    assert play.progress("c", "b").match_index == play["b"].commit == 24
+
+
 def test_a_full_window_does_not_hold_heartbeats_back() -> None:
     play = Play("ab", config=replace(CONFIG, inflight_max=2))
     play.elect("a")

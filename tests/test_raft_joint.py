@@ -67,7 +67,7 @@ def test_a_joint_election_needs_both_majorities() -> None:
     play = Play("abcde", logs=dict.fromkeys("abcde", log))
     play.cut = {("a", "b"), ("a", "c")}
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     play.settle()
     assert play["a"].role is Role.PRE_CANDIDATE
     play.cut = {("a", "b")}

@@ -92,7 +92,7 @@ def test_figure_8_an_older_term_s_entry_is_not_committed_by_counting() -> None:
     play.isolate("e")
     play.isolate("d")
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     while play["a"].role is not Role.LEADER:
         assert play.deliver()
     assert play["a"].term == 4

@@ -126,7 +126,7 @@ def test_a_voter_without_a_leader_may_be_taught() -> None:
     play.isolate("c")
     play.propose("a", b"z")
     play.settle()
-    play.act("c", play["c"].forget_leader)
+    play.act("c", play["c"].elections.forget_leader)
     play.heal()
     play.receive("b", "c", LearnRequest(5, 0, 0))
     play.settle()
@@ -135,11 +135,11 @@ def test_a_voter_without_a_leader_may_be_taught() -> None:
 
 def test_hearsay_about_the_leader_is_for_learners_only() -> None:
     play = taught()
-    play.act("l", lambda turn: play["l"].hear_of_leader(turn, 2, NodeId("a")))
+    play.act("l", lambda turn: play["l"].elections.hear_of_leader(turn, 2, NodeId("a")))
     assert (play["l"].leader, play["l"].term) == (NodeId("a"), 2)
-    play.act("l", lambda turn: play["l"].hear_of_leader(turn, 1, NodeId("b")))
+    play.act("l", lambda turn: play["l"].elections.hear_of_leader(turn, 1, NodeId("b")))
     assert play["l"].leader == NodeId("a")
-    play.act("b", lambda turn: play["b"].hear_of_leader(turn, 9, NodeId("c")))
+    play.act("b", lambda turn: play["b"].elections.hear_of_leader(turn, 9, NodeId("c")))
     assert (play["b"].leader, play["b"].term) == (NodeId("a"), 2)
 
 

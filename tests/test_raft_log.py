@@ -9,6 +9,7 @@ from protocol.configuration import NO_CONFIGURATION, Configuration
 from protocol.effects import Snapshot
 from protocol.identity import NodeId
 from protocol.messages import LogEntry
+from protocol.raft.another_log import are_rivals
 from protocol.raft.log import RaftLog, link
 
 
@@ -124,7 +125,7 @@ def snapshot_of(log: RaftLog, index: int) -> Snapshot:
     term, chain = log.term_at(index), log.chain_at(index)
     assert term is not None
     assert chain is not None
-    return Snapshot(index, term, found, at, chain, log.origin, b"state")
+    return Snapshot(index, term, found, at, chain, log.lineage, b"state")
 
 
 def test_compaction_keeps_what_it_is_told() -> None:
@@ -181,6 +182,30 @@ def test_a_log_is_named_by_its_first_entry_and_its_epoch() -> None:
     one.extend([voters_entry(rescued, 2)])
     assert one.identity != before
     assert one.origin == RaftLog(log_of(1, voters="a")).origin
+
+
+def test_two_epochs_that_were_begun_apart_are_two_logs() -> None:
+    """Also when their beginnings are compacted away, and to whoever takes the snapshot."""
+    names = set()
+    for rescuer in "ab":
+        log = RaftLog(log_of(1, voters="ab"))
+        log.extend([voters_entry(Configuration(nodes(rescuer), epoch=1), 2)])
+        grown = Configuration(nodes("ab"), epoch=1)
+        log.extend([voters_entry(grown, 3)])
+        names.add(log.identity)
+        log.compact(snapshot_of(log, 3), keep_from=4)
+        assert log.snapshot is not None
+        assert {log.identity, RaftLog((), log.snapshot).identity} <= names
+    assert len(names) == 2
+    assert are_rivals(*names)
+
+
+def test_an_epoch_that_is_cut_off_leaves_no_mark() -> None:
+    log = RaftLog(log_of(1, voters="ab"))
+    before = log.identity
+    log.extend([voters_entry(Configuration(nodes("a"), epoch=1), 2)])
+    log.truncate(2)
+    assert log.identity == before
     assert RaftLog().identity == b""
 
 

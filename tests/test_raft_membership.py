@@ -178,7 +178,7 @@ def test_no_change_before_an_entry_of_the_own_term_is_committed() -> None:
     play.wait(2 * TIMEOUT)
     play.tick("b")
     play.lose()
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     while play["a"].role is not Role.LEADER:
         assert play.deliver()
     assert play["a"].commit > play["a"].log.configuration_index, "no change is under way"
@@ -208,7 +208,9 @@ def test_the_scenario_of_the_erratum_loses_nothing() -> None:
     play.isolate("c")
     for name in "ade":
         play.wait(2 * TIMEOUT)
-        play.act(name, play[name].campaign) if play[name].leadership is None else play.tick(name)
+        play.act(name, play[name].elections.campaign) if play[
+            name
+        ].leadership is None else play.tick(name)
         play.settle()
     assert all(play[name].role is not Role.LEADER for name in "ade")
 
@@ -303,7 +305,7 @@ def test_a_leader_on_its_way_out_is_taught_nothing() -> None:
     play.isolate("c")
     play.change("a", remove("a"))
     play.settle()
-    play.act("a", lambda turn: play["a"].hear_of_leader(turn, 2, NodeId("b")))
+    play.act("a", lambda turn: play["a"].elections.hear_of_leader(turn, 2, NodeId("b")))
     assert (play["a"].role, play["a"].leader) == (Role.LEADER, NodeId("a"))
 
 

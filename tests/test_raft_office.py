@@ -19,6 +19,7 @@ from protocol.messages import (
     VoteReply,
 )
 from protocol.raft import Raft, Role
+from protocol.raft.another_log import give_up_log, rescue_log
 
 TIMEOUT = CONFIG.election_timeout_ns
 HEARTBEAT = CONFIG.heartbeat_ns
@@ -27,7 +28,7 @@ HEARTBEAT = CONFIG.heartbeat_ns
 def candidate(play: Play, name: str) -> None:
     """Let `name` win the pre-vote by one voice, and lose what else is on the wire."""
     play.wait(2 * TIMEOUT)
-    play.act(name, play[name].campaign)
+    play.act(name, play[name].elections.campaign)
     other = next(other for other in play.actors if other != name)
     play.deliver(name, other)
     play.deliver(other, name)
@@ -74,7 +75,7 @@ def test_evidence_of_the_leader_s_death_does_not_end_the_promise_to_it() -> None
     play = Play("abc")
     play.elect("a")
     for name in "bc":
-        play.act(name, lambda turn, name=name: play[name].lose_leader(turn, NodeId("a")))
+        play.act(name, lambda turn, name=name: play[name].elections.lose_leader(turn, NodeId("a")))
     play.receive("b", "c", vote_request(3, 2, 2, pre=True))
     assert play.reply("b") == VoteReply(2, 3, False, True)
     play.wait(CONFIG.lease_ns)
@@ -86,7 +87,7 @@ def test_a_node_promises_its_own_vote_too() -> None:
     """Asked to campaign while the leader may still rely on it, it waits."""
     play = Play("abc")
     play.elect("a")
-    play.act("b", play["b"].campaign)
+    play.act("b", play["b"].elections.campaign)
     assert play["b"].role is Role.FOLLOWER
     assert play.said("b") == []
     assert play["b"].deadline() == play.now + CONFIG.lease_ns
@@ -174,7 +175,7 @@ def test_learners_are_no_majority() -> None:
 def test_evidence_that_the_leader_is_gone_shortens_the_wait() -> None:
     play = Play("abc")
     play.elect("a")
-    play.act("b", lambda turn: play["b"].lose_leader(turn, NodeId("a")))
+    play.act("b", lambda turn: play["b"].elections.lose_leader(turn, NodeId("a")))
     deadline = play["b"].deadline()
     assert deadline is not None
     assert deadline < play.now + TIMEOUT
@@ -185,7 +186,7 @@ def test_evidence_about_somebody_else_changes_nothing() -> None:
     play = Play("abc")
     play.elect("a")
     before = play["b"].deadline()
-    play.act("b", lambda turn: play["b"].lose_leader(turn, NodeId("c")))
+    play.act("b", lambda turn: play["b"].elections.lose_leader(turn, NodeId("c")))
     assert (play["b"].deadline(), play["b"].leader) == (before, NodeId("a"))
 
 
@@ -197,14 +198,14 @@ def test_a_seed_that_refuses_is_not_the_leader_that_is_gone() -> None:
     play.wait(2 * TIMEOUT)
     play.tick("b")
     due = play["b"].deadline()
-    play.act("b", lambda turn: play["b"].lose_leader(turn, NOBODY))
+    play.act("b", lambda turn: play["b"].elections.lose_leader(turn, NOBODY))
     assert play["b"].deadline() == due
 
 
 def test_a_forgotten_leader_is_followed_again_when_it_speaks() -> None:
     play = Play("abc")
     play.elect("a")
-    play.act("b", play["b"].forget_leader)
+    play.act("b", play["b"].elections.forget_leader)
     assert play["b"].leader == NOBODY
     play.heartbeat("a")
     assert (play["b"].leader, play["b"].term) == (NodeId("a"), 2)
@@ -255,7 +256,7 @@ def test_a_rescued_log_goes_on_with_one_voter_in_a_term_that_nobody_has_used() -
     play.propose("a", b"x")
     play.settle()
     play.isolate("b")
-    play.act("b", play["b"].rescue)
+    play.act("b", lambda turn: rescue_log(play["b"], turn))
     assert (play["b"].role, play["b"].term) == (Role.LEADER, 4)
     assert play["b"].status().voters == nodes("b")
     assert play["b"].configuration.epoch == 1
@@ -265,7 +266,7 @@ def test_a_rescued_log_goes_on_with_one_voter_in_a_term_that_nobody_has_used() -
 def test_a_log_that_is_given_up_leaves_the_term_and_the_vote() -> None:
     play = Play("abc")
     play.receive("b", "a", vote_request(5))
-    play.act("b", play["b"].give_up_log)
+    play.act("b", lambda turn: give_up_log(play["b"], turn))
     assert play["b"].log.last_index == play["b"].commit == 0
     assert play.actors["b"].disk.hard_state == HardState(5, NodeId("a"))
     play.receive("b", "c", Learned(log_of(1, 1), 2, chain_of(log_of(1, 1))))

@@ -88,7 +88,7 @@ def test_a_new_leader_answers_reads_once_an_entry_of_its_term_is_committed() -> 
     waits until it has done so": until then it does not know the latest commit index."""
     play = Play("abc", logs=dict.fromkeys("abc", log_of(1, 1)))
     play.wait(2 * TIMEOUT)
-    play.act("a", play["a"].campaign)
+    play.act("a", play["a"].elections.campaign)
     while play["a"].role is not Role.LEADER:
         assert play.deliver()
     play.read("a", "early")
@@ -223,7 +223,7 @@ def test_a_lease_ends_before_the_promise_by_a_margin_for_clocks() -> None:
     play.tick("a")
     play.settle()
     play.wait(USABLE)
-    assert play["b"].is_promised(play.now), "the voters' promise goes on"
+    assert play["b"].elections.is_promised(play.now), "the voters' promise goes on"
     play.read("a", "one", lease=True)
     assert play.reads("a") == []
 
@@ -234,8 +234,8 @@ def test_nobody_is_elected_while_a_lease_lasts() -> None:
     play.heartbeat("a")
     play.isolate("a")
     for name in "bc":
-        play.act(name, lambda turn, name=name: play[name].lose_leader(turn, NodeId("a")))
-        play.act(name, play[name].campaign)
+        play.act(name, lambda turn, name=name: play[name].elections.lose_leader(turn, NodeId("a")))
+        play.act(name, play[name].elections.campaign)
     for _ in range(2_000):
         play.wait(LEASE // 20)
         for name in "bc":
@@ -280,5 +280,5 @@ def test_a_leader_that_asked_somebody_to_campaign_has_no_lease_any_more() -> Non
 def test_a_promise_counts_from_the_last_word_of_the_leader() -> None:
     play = led()
     play.heartbeat("a")
-    assert play["b"].is_promised(play.now + LEASE - 1)
-    assert not play["b"].is_promised(play.now + LEASE)
+    assert play["b"].elections.is_promised(play.now + LEASE - 1)
+    assert not play["b"].elections.is_promised(play.now + LEASE)

@@ -9,11 +9,20 @@ import pytest
 from raft_hand import CONFIG, Play, a_snapshot, add_learner, configuration, entry, part_of
 
 from protocol import codec
+from protocol.clocks import SECOND
 from protocol.effects import Snapshot
 from protocol.errors import RemoteProtocolError
-from protocol.facts import LogCompacted, SnapshotInstalled
+from protocol.facts import LogCompacted, SnapshotIllegible, SnapshotInstalled
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import Append, AppendReply, LearnRequest, SnapshotPart, SnapshotReply
+from protocol.messages import (
+    Append,
+    AppendReply,
+    Learned,
+    LearnRequest,
+    SnapshotPart,
+    SnapshotReply,
+)
+from protocol.raft import Role
 from protocol.raft.progress import Pace
 
 SMALL = replace(CONFIG, trailing_entries=0, snapshot_part_size=50)
@@ -253,7 +262,7 @@ def test_equal_logs_make_equal_snapshots() -> None:
     play = compacted()
     play.compact("b", 4, b"earlier")
     play.compact("b", 6, STATE)
-    assert play["b"].encoded_snapshot() == play["a"].encoded_snapshot()
+    assert play["b"].snapshots.encoded() == play["a"].snapshots.encoded()
 
 
 def test_an_append_that_reaches_below_the_snapshot_is_taken_from_there_on() -> None:
@@ -284,14 +293,15 @@ def test_a_snapshot_with_a_wrong_digest_is_not_installed_and_is_fetched_again() 
     [
         replace(a_snapshot(), configuration=configuration("")),
         replace(a_snapshot(), chain=b"short"),
+        replace(a_snapshot(), origin=b"short"),
         replace(a_snapshot(), configuration_index=9),
         replace(a_snapshot(), configuration_index=0),
     ],
 )
 def test_a_snapshot_that_is_none_is_refused(snapshot: Snapshot) -> None:
     play = Play("abc")
-    with pytest.raises(RemoteProtocolError):
-        play.receive("b", "a", part_of(snapshot))
+    turn = play.receive("b", "a", part_of(snapshot))
+    assert [type(fact) for fact in turn.facts if fact.mark == "!"] == [SnapshotIllegible]
     assert play["b"].commit == 0
 
 
@@ -330,11 +340,11 @@ def test_a_lesson_does_not_displace_what_the_leader_sends() -> None:
     play = Play("abc")
     mine, theirs = part_of(a_snapshot(5), 0, 30), part_of(a_snapshot(6), 0, 30, request=0)
     play.receive("b", "a", mine)
-    play.act("b", play["b"].forget_leader)
+    play.act("b", play["b"].elections.forget_leader)
     play.receive("b", "c", theirs)
     play.receive("b", "a", part_of(a_snapshot(5), 30, 30))
     assert play.reply("b") == SnapshotReply(3, 3, 1, 5, 60)
-    play.act("b", play["b"].forget_leader)
+    play.act("b", play["b"].elections.forget_leader)
     play.wait(CONFIG.election_timeout_ns)
     play.receive("b", "c", theirs)
     assert play.reply("b") == LearnRequest(1, 6, 30), "after a while it may"
@@ -360,3 +370,74 @@ def test_a_snapshot_brings_a_learner_its_configuration() -> None:
     assert play["l"].configuration == configuration("ab", learners="l")
     assert play["l"].commit == play["a"].commit
     assert play["l"].leader != NOBODY
+
+
+# -- snapshots that cannot be read -----------------------------------------------------------------
+
+
+def refuse_state(state: bytes) -> None:
+    if state == STATE:
+        raise RemoteProtocolError("not a state of this version")
+
+
+def served(play: Play, seconds: int) -> int:
+    """Bytes of snapshots that `a` sends to `c` in that time, with all timers served."""
+    size = 0
+    until = play.now + seconds * SECOND
+    while play.now < until:
+        play.wait(CONFIG.heartbeat_ns)
+        play.tick("a")
+        for _ in range(200):
+            size += sum(len(part.data) for part in parts(play)[:1] if play.wire[0].receiver == "c")
+            if play.deliver() is None:
+                break
+    return size
+
+
+def test_a_snapshot_that_cannot_be_read_changes_nothing_and_is_reported() -> None:
+    play = compacted()
+    play["c"].check_state = refuse_state
+    before = play["c"].status()
+    play.heartbeat("a")
+    play.heartbeat("a")
+    illegible = [f for f in play.actors["c"].facts if isinstance(f, SnapshotIllegible)]
+    assert illegible == [SnapshotIllegible(6, NodeId("a"), "not a state of this version")]
+    after = play["c"].status()
+    assert (after.commit, after.last_index, after.term) == (2, before.last_index, before.term)
+    assert play["c"].log.snapshot is None
+    assert play.actors["c"].disk.snapshot is None
+    assert play["a"].role is Role.LEADER, "it answers heartbeats all the same"
+
+
+def test_a_snapshot_that_cannot_be_read_is_not_fetched_again_and_again() -> None:
+    play = compacted()
+    play["c"].check_state = refuse_state
+    whole = len(play["a"].snapshots.encoded().data)
+    served(play, 10)
+    assert served(play, 60) < whole, "parts now and then, and nothing else"
+    play.propose("a", b"later")
+    play.settle()
+    play.compact("a", 7, b"legible")
+    play.progress("a", "c").become_probe(3, 10**6)
+    served(play, 15)
+    assert play["c"].log.snapshot == play["a"].log.snapshot
+
+
+def test_a_pupil_does_not_ask_again_and_again_for_what_it_cannot_read() -> None:
+    play = compacted(replace(SMALL, snapshot_part_size=100_000))
+    play["c"].check_state = refuse_state
+    play.act("c", play["c"].elections.forget_leader)
+    asked = 0
+    for _ in range(600):  # every tenth of a second somebody shows that it has more
+        play.wait(SECOND // 10)
+        entries = (entry(7, 1),)
+        play.act("c", lambda turn: play["c"].following.want(turn, NodeId("b")))
+        play.receive("c", "b", Learned(entries, 7, bytes(16)))
+        asked += len(play.said("c", "b"))
+        while play.wire:
+            letter = play.wire.pop(0)
+            if letter.receiver == "b" and isinstance(letter.message, LearnRequest):
+                data = play["a"].snapshots.encoded()
+                part = SnapshotPart(1, 0, 6, data.digest, len(data.data), 0, data.data)
+                play.receive("c", "b", part)
+    assert 3 <= asked <= 20

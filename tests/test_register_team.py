@@ -251,12 +251,12 @@ def test_a_disk_that_hangs_for_a_while_and_comes_back_breaks_nothing() -> None:
     small.run(MILLISECOND)
     old.disk_delay_ns = MILLISECOND  # of what it is asked after that
     assert small.run(5 * SECOND, lambda: small.leader() not in (None, old))
-    assert peer.raft.is_disk_stalled(small.world.now)
+    assert peer.raft.writes.is_stalled(small.world.now)
     for host in small.hosts:
         if host is not old:
             assert isinstance(clients.do(host, put(f"k{host.number}"))[0], int)
     assert small.run(12 * SECOND, lambda: last in clients.told(old))
-    assert small.run(900 * SECOND, lambda: peer.raft.disk_waits_since() is None)
+    assert small.run(900 * SECOND, lambda: peer.raft.writes.waiting_since() is None)
     assert small.run(10 * SECOND, lambda: are_alike(small.hosts))
     leader_of(small).submit(Transferred(TRANSFER, peer.node))
     assert small.run(5 * SECOND, lambda: small.leader() is old), "it may lead again"

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from ledger_hand import ADA, BOB, CAT, job, task
 
-from protocol import codec
+from protocol import codec, ledger_image
 from protocol.configuration import Configuration
 from protocol.effects import Snapshot
 from protocol.errors import RemoteProtocolError
@@ -21,6 +21,7 @@ from protocol.ledger import (
     SubmitJob,
     encode_command,
 )
+from protocol.ledger_image import _JobImage, _TaskImage
 from protocol.messages import EntryKind, LogEntry
 from protocol.registers import Command, Verb, encode_batch, encode_opening
 from protocol.replicated import Replicated, _Image
@@ -167,6 +168,36 @@ def test_what_is_no_image_is_refused_and_changes_nothing() -> None:
         with pytest.raises(RemoteProtocolError):
             state.restore(replace(good, index=999, state=each))
         assert snapshot_of(state) == good
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_the_bytes_it_is_an_image_or_it_is_refused(seed: int) -> None:
+    """A node that runs another version may make an image that is damaged in this one's eyes. What
+    passes is taken, and can be made an image of again."""
+    random = Random(seed)
+    good = snapshot_of(grown(seed))
+    image = codec.unpack_value(_Image, good.state)
+    for _ in range(60):
+        ledger, registers = bytearray(image.ledger), bytearray(image.registers)
+        for data in (ledger, registers):
+            for _ in range(random.randrange(3)):
+                data[random.randrange(len(data))] = random.randrange(256)
+        state = codec.pack_value(_Image(bytes(ledger), bytes(registers)))
+        found = Replicated()
+        try:
+            found.restore(replace(good, state=state))
+        except RemoteProtocolError:
+            assert snapshot_of(found) == snapshot_of(Replicated())
+        else:
+            found.image()
+
+
+def test_an_image_of_a_job_that_needs_what_is_not_there_is_refused() -> None:
+    state = Replicated()
+    odd = job(task("a", "elsewhere"), task("b"))
+    with pytest.raises(RemoteProtocolError):
+        ledger_image._job_of(_JobImage(odd, 1, 0, (_TaskImage((), 0, "", ()),) * 2, "", False, 0))
+    assert state.image() == Replicated().image()
 
 
 def test_what_was_there_before_is_gone() -> None:

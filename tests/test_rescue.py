@@ -305,3 +305,52 @@ def test_a_team_can_be_rescued_twice() -> None:
         assert small.run(30 * SECOND, lambda: follow_one_log(small))
         assert small.run(30 * SECOND, lambda: len(peer_of(small.hosts[1]).status().voters) == 3)
     assert clients.get(small.hosts[2], "a") == b"x"
+
+
+def rescued_apart(seed: int) -> tuple[SmallWorld, Clients, Host, Host]:
+    """Two survivors that cannot reach each other are both rescued, and both go on alone."""
+    small = unchecked(5, seed=seed)
+    clients = Clients(small)
+    clients.do(small.hosts[0], put("before", b"1"))
+    one, other = beaten(small)
+    small.world.network.cut([one.number], [other.number])
+    small.run(10 * SECOND)
+    for host in (one, other):
+        rescue(small, host)
+        clients.do(host, put("owner", host.peer.settings.name.encode() if host.peer else b""))
+    small.world.network.heal()
+    return small, clients, one, other
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_that_are_rescued_at_the_same_time_stay_apart_and_say_so(seed: int) -> None:
+    """Their epochs have the same number, but are not one: what each has acknowledged since stays,
+    until an operator says which of the two shall count."""
+    small, clients, one, other = rescued_apart(seed)
+    small.run(20 * SECOND)
+    assert {number for _, number, _ in small.diary.of(LogsDiffer)} == {one.number, other.number}
+    for host in (one, other):
+        assert peer_of(host).raft.leadership is not None
+        assert clients.get(host, "owner") == peer_of(host).settings.name.encode()
+    for host in small.hosts[2:]:  # of the old epoch: each takes one of the two
+        host.start()
+    small.run(20 * SECOND)
+    logs = {peer_of(host).raft.log.identity for host in small.hosts}
+    assert logs == {peer_of(host).raft.log.identity for host in (one, other)}
+    rescue(small, other)
+    assert small.run(60 * SECOND, lambda: follow_one_log(small))
+    owner = peer_of(other).settings.name.encode()
+    assert [clients.get(host, "owner") for host in small.hosts] == [owner] * 5
+    assert clients.get(one, "before") == b"1"
+    assert small.run(60 * SECOND, lambda: len(peer_of(other).status().voters) == 5)
+
+
+def test_a_rescuer_beside_another_takes_up_its_own_epoch_again_after_a_crash() -> None:
+    small, clients, one, other = rescued_apart(1)
+    for host in (one, other):
+        log = peer_of(host).raft.log.identity
+        host.crash()
+        host.start()
+        assert small.run(20 * SECOND, lambda host=host: peer_of(host).raft.leadership is not None)
+        assert peer_of(host).raft.log.identity == log
+        assert clients.get(host, "owner") == peer_of(host).settings.name.encode()

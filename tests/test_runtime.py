@@ -16,13 +16,14 @@ from node.runtime import Runtime
 from node.telemetry import Telemetry
 from protocol import config as presets
 from protocol.effects import Assignment, Record, Restored
-from protocol.errors import InvalidJob, TimedOut
+from protocol.errors import Busy, InvalidJob, TimedOut
 from protocol.events import Completed, Event, Received
 from protocol.identity import Identity, NodeId
 from protocol.jobs import NO_USAGE, Job, Task
 from protocol.membership import sign_record
-from protocol.messages import MemberRecord, MemberSync, Message, Probe
+from protocol.messages import Agreement, Append, MemberRecord, MemberSync, Message, Probe
 from protocol.peer import Peer, PeerSettings
+from protocol.registers import Command, Verb
 
 
 class Wire:
@@ -42,6 +43,7 @@ class SlowDisk:
         self.held: list[tuple[int, Callable[[int], None]]] = []
         self.records: list[Record] = []
         self.immediate = False
+        self.is_full = False
 
     def write(
         self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
@@ -125,6 +127,32 @@ async def test_a_slow_disk_does_not_hold_up_other_steps(bench: Bench) -> None:
     await turns()
     assert bench.disk.held, "the disk has not answered yet"
     assert any(type(message).__name__ == "ProbeAck" for message in bench.wire.sent)
+
+
+async def test_while_the_disk_has_too_much_to_do_nothing_is_taken_on_but_probes_are_answered(
+    bench: Bench,
+) -> None:
+    bench.disk.immediate = True
+    bench.runtime.start()
+    await turns(60)
+    assert bench.runtime.peer.raft.leadership is not None
+    written, log = len(bench.disk.records), bench.runtime.peer.raft.log
+    bench.disk.is_full = True
+    stranger = Identity(hashlib.sha256(b"stranger").digest()).node
+    append = Append(9, 1, log.last_index, log.last_term, (), 0)
+    bench.runtime.deliver(Received(stranger, Agreement(log.identity, append)))
+    bench.runtime.deliver(Received(stranger, Probe(7, (), ())))
+    with pytest.raises(Busy, match="disk"):
+        await bench.runtime.submit(JOB)
+    with pytest.raises(Busy, match="disk"):
+        bench.runtime.command(Command(Verb.PUT, "k", b"v"))
+    await turns()
+    assert bench.runtime.dropped == 1
+    assert bench.runtime.peer.raft.term < 9
+    assert any(type(message).__name__ == "ProbeAck" for message in bench.wire.sent)
+    assert len(bench.disk.records) == written
+    bench.disk.is_full = False
+    assert isinstance(await bench.runtime.command(Command(Verb.PUT, "k", b"v")), int)
 
 
 async def test_a_job_is_taken_done_and_answered(bench: Bench) -> None:

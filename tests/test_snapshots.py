@@ -86,7 +86,7 @@ def test_a_log_is_compacted_by_each_node_for_itself_and_snapshots_are_equal() ->
         own = [fact for _, number, fact in compacted if number == host.number]
         assert own == [fact for _, number, fact in compacted if number == 0]
         assert len(own) > 2
-    assert len({peer_of(host).raft.encoded_snapshot().digest for host in small.hosts}) == 1
+    assert len({peer_of(host).raft.snapshots.encoded().digest for host in small.hosts}) == 1
 
 
 def test_the_leader_may_die_between_two_parts() -> None:

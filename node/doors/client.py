@@ -319,17 +319,21 @@ class ClientDoor:
         return web.json_response({"prepared": kinds})
 
     async def _faults(self, request: web.Request) -> web.StreamResponse:
-        """{"drop": [node id, ...], "loss": 0.1, "delay_s": 0.05}: both ways; {} heals."""
+        """{"drop": [node id, ...], "loss": 0.1, "delay_s": 0.05}: both ways; "drop_to" and
+        "drop_from" cut one way; {} heals."""
         if not self.transport.allow_faults:
             return error_answer(
                 403, "Forbidden", "start the node with --allow-faults to cut its links"
             )
         try:
             wanted = await request.json()
-            drop = frozenset(NodeId(str(node)) for node in wanted.get("drop", []))
+            drop, drop_to, drop_from = (
+                frozenset(NodeId(str(node)) for node in wanted.get(name, []))
+                for name in ("drop", "drop_to", "drop_from")
+            )
             faults = LinkFaults(
-                drop_to=drop,
-                drop_from=drop,
+                drop_to=drop | drop_to,
+                drop_from=drop | drop_from,
                 loss=float(wanted.get("loss", 0.0)),
                 delay_s=float(wanted.get("delay_s", 0.0)),
             )
@@ -338,8 +342,9 @@ class ClientDoor:
                 400, "BadRequest", f"expected {{'drop': [...], 'loss': 0.1}}: {fault}"
             )
         self.transport.set_faults(faults)
-        self.telemetry.say(f"! link faults: drop={sorted(drop)} loss={faults.loss}")
-        return web.json_response({"drop": sorted(drop)})
+        to, back = sorted(faults.drop_to), sorted(faults.drop_from)
+        self.telemetry.say(f"! link faults: drop_to={to} drop_from={back} loss={faults.loss}")
+        return web.json_response({"drop_to": to, "drop_from": back})
 
     async def _leave(self, request: web.Request) -> web.StreamResponse:
         self.runtime.leave()

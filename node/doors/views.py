@@ -38,7 +38,7 @@ def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
 def _agreement_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
     """The log and its voters as this node sees them; at the leader also how far the others are."""
     raft, status = peer.raft, peer.status()
-    waits_since = raft.disk_waits_since()
+    waits_since = raft.writes.waiting_since()
     progress = raft.leadership.progress if raft.leadership else {}
     return {
         "role": status.role,

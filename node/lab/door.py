@@ -25,6 +25,7 @@ from protocol.errors import QuorateError
 from protocol.jobs import File, Job
 
 CONNECT_TIMEOUT_S = 3.0
+CONNECTIONS_MAX = 100  # to one door
 REQUEST_TIMEOUT_S = 35.0  # above the node's own limit for an answer
 SUBMIT_TIMEOUT_S = 40.0  # over all doors and repetitions
 GONE_TIMEOUT_S = 30.0  # who waits for a job gives up when no node has answered for so long
@@ -48,11 +49,13 @@ def route(*parts: str) -> str:
 
 
 class Door:
-    """One node's client door. Use as an async context."""
+    """One node's client door. Use as an async context. Over `connections` requests at a time wait
+    here already; 0 is no limit."""
 
-    def __init__(self, address: str, token: str) -> None:
+    def __init__(self, address: str, token: str, connections: int = CONNECTIONS_MAX) -> None:
         self.address = address
         self.token = token
+        self.connections = connections
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -60,7 +63,10 @@ class Door:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
         try:
             self._session = aiohttp.ClientSession(
-                f"http://{self.address}", headers=self._headers, timeout=timeout
+                f"http://{self.address}",
+                headers=self._headers,
+                timeout=timeout,
+                connector=aiohttp.TCPConnector(limit=self.connections),
             )
         except ValueError as fault:
             raise DoorError("BadAddress", f"{self.address!r} is no host:port: {fault}") from None

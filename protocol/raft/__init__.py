@@ -2,6 +2,7 @@
 are not a `Peer`: tests, studies, other programs.
 """
 
-from protocol.raft.core import Raft, RaftStatus, Role
+from protocol.raft.core import Raft
+from protocol.raft.status import RaftStatus, Role
 
 __all__ = ["Raft", "RaftStatus", "Role"]

@@ -28,7 +28,8 @@ from protocol.effects import HardState, Record, Restored, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import EntryKind, LearnRequest, LogEntry, OfRaft
-from protocol.raft.core import Raft, RaftStatus
+from protocol.raft.core import Raft
+from protocol.raft.status import RaftStatus
 from protocol.turn import Turn
 
 
@@ -136,7 +137,7 @@ class RaftNode:
         """Try to become leader now, or as soon as the promise to the present leader is over (at
         most `RaftConfig.lease_ns`). Nothing happens at a node that may not."""
         if self.raft.leadership is None:
-            self.raft.campaign(self._at_now())
+            self.raft.elections.campaign(self._at_now())
 
     def transfer(self, to: str) -> None:
         """Hand leadership over. NotLeader, ChangeRefused."""
@@ -158,11 +159,11 @@ class RaftNode:
 
     def forget_leader(self) -> None:
         """Follow nobody, so that pre-votes are granted before the time-out."""
-        self.raft.forget_leader(self._at_now())
+        self.raft.elections.forget_leader(self._at_now())
 
     def lose_leader(self) -> None:
         """There is evidence that the leader is gone: campaign soon."""
-        self.raft.lose_leader(self._at_now(), self.raft.leader)
+        self.raft.elections.lose_leader(self._at_now(), self.raft.leader)
 
     def lacking(self) -> LearnRequest:
         """What to ask anybody for, at a node that gets nothing from a leader: see `Learned`."""
@@ -174,7 +175,7 @@ class RaftNode:
 
     def compact(self, index: int, state: bytes) -> None:
         """Let `state`, the state machine after `index`, stand for the log up to there."""
-        self.raft.compact(self._at_now(), index, state)
+        self.raft.snapshots.compact(self._at_now(), index, state)
 
     # -- outputs ---------------------------------------------------------------------------------
 

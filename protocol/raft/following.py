@@ -20,7 +20,7 @@ from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration
 from protocol.effects import KeepSnapshot, Snapshot
 from protocol.errors import RemoteProtocolError
-from protocol.facts import ChainBroken, SnapshotInstalled
+from protocol.facts import ChainBroken, SnapshotIllegible, SnapshotInstalled
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Append,
@@ -32,7 +32,7 @@ from protocol.messages import (
     SnapshotPart,
     SnapshotReply,
 )
-from protocol.raft.log import CHAIN_SIZE, link
+from protocol.raft.log import CHAIN_SIZE, MARK_SIZE, ORIGIN_SIZE, link
 from protocol.raft.progress import NEVER
 from protocol.turn import Turn
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from protocol.raft.core import Raft
 
 SNAPSHOT_SIZE_MAX = 1024 * 1024 * 1024  # bytes
+ILLEGIBLE_MAX = 8  # remembered as such
+REST_DOUBLINGS_MAX = 7  # of the time between two questions, where answers are of no use
 
 
 @dataclass(slots=True)
@@ -60,18 +62,28 @@ class Following:
     def __init__(self, raft: Raft) -> None:
         self.raft = raft
         self._intake: _Intake | None = None
+        self._illegible: list[tuple[int, bytes]] = []  # index and digest of what cannot be read
+        self._rests = 0  # how often nothing came of asking, since something did
+        self._rest_until: Nanoseconds = NEVER
+
+    @property
+    def cannot_read(self) -> bool:
+        """Whether this node has met snapshots that it cannot read, and none since that it can."""
+        return bool(self._illegible)
 
     def lesson_due_at(self) -> Nanoseconds | None:
         """When to ask somebody for the next part of a snapshot that others teach, for nothing has
         come; None if it is whole, or if the leader sends it."""
-        if self._intake is None or self._is_led():
+        if self._intake is None or self.raft.leadership is not None:
             return None
         asked_at = max(self._intake.grown_at, self._intake.asked_at)
-        return asked_at + self.raft.config.lesson_retry_ns
+        due_at = asked_at + self.raft.config.lesson_retry_ns
+        return max(due_at, self._led_until()) if self._has_leader() else due_at
 
     def forget(self) -> None:
         """Another log is followed from now on."""
         self._intake = None
+        self._read_again()
 
     # -- what the leader sends -------------------------------------------------------------------
 
@@ -91,7 +103,7 @@ class Following:
         # The leader's commit index may lie beyond what this message proves to match.
         if min(message.commit, matched) > raft.commit:
             raft.commit_to(turn, min(message.commit, matched))
-        raft.heard_commit(turn, message.commit)
+        raft.impairment.heard_commit(turn, message.commit)
         if message.request:
             self._reply(turn, sender, message, True, matched)
 
@@ -146,7 +158,7 @@ class Following:
         raft = self.raft
         taught = message.request == 0
         if taught:
-            if self._is_led():
+            if self._is_led(turn.now):
                 return
         elif not self._is_of_leader(turn, sender, message.term):
             self._reply_part(turn, sender, message, 0)
@@ -156,6 +168,10 @@ class Following:
         if message.index <= raft.commit:  # it would take us back
             if not taught:
                 self._reply_part(turn, sender, message, message.size)
+            return
+        if (message.index, message.digest) in self._illegible:
+            # No answer: a leader that sends it all the same sends less and less often.
+            self._rest(turn.now)
             return
         had = len(self._intake.data) if self._intake is not None else 0
         intake = self._take_part(turn, message)
@@ -170,7 +186,10 @@ class Following:
                 self._reply_part(turn, sender, message, len(intake.data))
             return
         self._intake = None
-        self._install(turn, sender, self._open(intake))
+        snapshot = self._read(turn, sender, intake, self._open(intake))
+        if snapshot is None:
+            return
+        self._install(turn, sender, snapshot)
         if not taught:
             self._reply_part(turn, sender, message, message.size)
 
@@ -201,13 +220,36 @@ class Following:
             intake.data += message.data[: intake.size - len(intake.data)]
         return intake
 
-    def _open(self, intake: _Intake) -> Snapshot:
+    def _open(self, intake: _Intake) -> bytes:
         data = bytes(intake.data)
         if hashlib.sha256(data).digest() != intake.digest:
             raise RemoteProtocolError("a snapshot whose digest is not that of its parts")
-        snapshot = codec.unpack_value(Snapshot, data)
-        check_snapshot(snapshot, intake.index)
+        return data
+
+    def _read(self, turn: Turn, sender: NodeId, intake: _Intake, data: bytes) -> Snapshot | None:
+        """What the bytes say; None if that is nothing to this node, perhaps since it runs another
+        version. It would be nothing the next time too, so that is remembered."""
+        try:
+            snapshot = codec.unpack_value(Snapshot, data)
+            check_snapshot(snapshot, intake.index)
+            self.raft.check_state(snapshot.state)
+        except RemoteProtocolError as fault:
+            self._illegible = [*self._illegible[1 - ILLEGIBLE_MAX :], (intake.index, intake.digest)]
+            self._rest(turn.now)
+            turn.report(SnapshotIllegible(intake.index, sender, str(fault)))
+            return None
+        self._read_again()
         return snapshot
+
+    def _rest(self, now: Nanoseconds) -> None:
+        """Do not ask for a while, each time for twice as long."""
+        rest = self.raft.config.lesson_retry_ns << min(self._rests, REST_DOUBLINGS_MAX)
+        self._rest_until = now + rest
+        self._rests += 1
+
+    def _read_again(self) -> None:
+        self._illegible.clear()
+        self._rests, self._rest_until = 0, NEVER
 
     def _install(self, turn: Turn, sender: NodeId, snapshot: Snapshot) -> None:
         """Stand on the snapshot. Entries behind it stay if they follow from it (section 7: "retain
@@ -222,9 +264,9 @@ class Following:
             raft.log.compact(snapshot, snapshot.index + 1)
         else:
             raft.log.install(snapshot)
-            raft.forget_durable(raft.commit)
+            raft.writes.forget_above(raft.commit)
         record = KeepSnapshot(snapshot, snapshot.index + 1, replace=not follows)
-        raft.persist(turn, record, snapshot.index)
+        raft.writes.persist(turn, record, snapshot.index)
         turn.report(SnapshotInstalled(snapshot.index, len(snapshot.state), sender))
         raft.install(turn, snapshot, configuration_before=before)
 
@@ -240,11 +282,21 @@ class Following:
         else:
             self._teach_snapshot(turn, sender, message)
 
-    def _is_led(self) -> bool:
+    def _has_leader(self) -> bool:
+        return self.raft.is_voter and bool(self.raft.leader)
+
+    def _led_until(self) -> Nanoseconds:
+        """A leader that is not heard any more may have dropped this node: one that is impaired
+        would never find out otherwise, since it does not campaign."""
+        heard_at = self.raft.elections.heard_leader_at
+        return 0 if heard_at is None else heard_at + self.raft.config.election_timeout_ns
+
+    def _is_led(self, now: Nanoseconds) -> bool:
         """Whether this node needs no lessons: its leader sends all, or it leads itself, perhaps
         without being a voter any more."""
-        raft = self.raft
-        return raft.leadership is not None or (raft.is_voter and bool(raft.leader))
+        if self.raft.leadership is not None:
+            return True
+        return self._has_leader() and now < self._led_until()
 
     def teach(self, turn: Turn, node: NodeId, first: int) -> None:
         """Send committed entries from `first` on to a node that is no voter."""
@@ -259,7 +311,7 @@ class Following:
         raft = self.raft
         snapshot = raft.log.snapshot
         assert snapshot is not None
-        encoded = raft.encoded_snapshot()
+        encoded = raft.snapshots.encoded()
         offset = message.offset if message.snapshot == snapshot.index else 0
         if offset >= len(encoded.data):
             return
@@ -276,13 +328,13 @@ class Following:
         and lead to the chain that is said to be everybody's.
         """
         raft = self.raft
-        if self._is_led():
+        if self._is_led(turn.now):
             return
         entries = [entry for entry in message.entries if entry.index > raft.commit]
         if not entries:
             return
         if entries[0].index != raft.commit + 1:
-            turn.send(sender, self.lacking())
+            self.want(turn, sender)
             return
         check_run(entries, raft.commit, raft.log.term_at(raft.commit) or 0, entries[-1].term)
         chain = raft.log.chain_at(raft.commit)
@@ -296,9 +348,15 @@ class Following:
             raft.become_follower(turn, entries[-1].term, NOBODY)
         self._store_entries(turn, entries)
         raft.commit_to(turn, entries[-1].index)
-        raft.heard_commit(turn, message.committed)
+        raft.impairment.heard_commit(turn, message.committed)
         if message.committed > raft.commit:
-            turn.send(sender, self.lacking())
+            self.want(turn, sender)
+
+    def want(self, turn: Turn, node: NodeId) -> None:
+        """Ask a node that is known to have what is lacking here, unless the last answers were of no
+        use."""
+        if turn.now >= self._rest_until:
+            turn.send(node, self.lacking())
 
     def ask(self, turn: Turn, node: NodeId) -> None:
         """Ask a node for what is lacking here."""
@@ -332,5 +390,7 @@ def check_snapshot(snapshot: Snapshot, index: int) -> None:
     """Raise RemoteProtocolError unless this can be the snapshot of the log up to `index`."""
     if snapshot.index != index or not 1 <= snapshot.configuration_index <= index:
         raise RemoteProtocolError(f"a snapshot of {snapshot.index} that should be of {index}")
+    if len(snapshot.origin) not in (ORIGIN_SIZE, ORIGIN_SIZE + MARK_SIZE):
+        raise RemoteProtocolError("a snapshot of a log that has no name")
     if len(snapshot.chain) != CHAIN_SIZE or not snapshot.configuration.voters:
         raise RemoteProtocolError("a snapshot without its chain or its voters")

@@ -53,6 +53,8 @@ class Leadership:
         self._heartbeat_at = now + raft.config.heartbeat_ns  # the no-op goes at once
         self._quorum_check_at = now + raft.config.election_timeout_ns
         self._uncommitted_size = 0
+        self._notice_at: Nanoseconds | None = None  # when a commit that was held back is told
+        self._no_notice_before = now
         self._meet(now, self.began_index)
 
     def _meet(self, now: Nanoseconds, next_index: int) -> None:
@@ -69,14 +71,15 @@ class Leadership:
                 del self.progress[node]
 
     def deadline(self) -> Nanoseconds:
-        return min(self._heartbeat_at, self._quorum_check_at)
+        due = min(self._heartbeat_at, self._quorum_check_at)
+        return due if self._notice_at is None else min(due, self._notice_at)
 
     def tick(self, turn: Turn) -> None:
         """Serve the timers that are due."""
         if turn.now >= self._quorum_check_at and not self._has_quorum(turn):
             self.raft.resign(turn, "no majority answers")
             return
-        if self.raft.is_disk_stalled(turn.now):
+        if self.raft.writes.is_stalled(turn.now):
             self._leave_office(turn, "the disk does not answer")
             return
         if self.transferee and turn.now >= self._transfer_until:
@@ -84,6 +87,8 @@ class Leadership:
         if turn.now >= self._heartbeat_at:
             self._heartbeat_at = turn.now + self.raft.config.heartbeat_ns
             self.broadcast(turn, heartbeat=True)
+        elif self._notice_at is not None and turn.now >= self._notice_at:
+            self._tell_commits(turn)
 
     def _has_quorum(self, turn: Turn) -> bool:
         """Whether a majority answered lately (thesis, 6.2)."""
@@ -190,7 +195,7 @@ class Leadership:
         turn.send(node, Append(self.raft.term, 0, previous, previous_term, (), self.raft.commit))
 
     def _begin_snapshot(self, turn: Turn, node: NodeId, progress: Progress) -> None:
-        progress.become_snapshot(self.raft.encoded_snapshot())
+        progress.become_snapshot(self.raft.snapshots.encoded())
         self._send_part(turn, node, progress)
 
     def _send_part(self, turn: Turn, node: NodeId, progress: Progress) -> None:
@@ -198,7 +203,7 @@ class Leadership:
         snapshot = progress.snapshot
         assert snapshot is not None
         self.request += 1
-        progress.part_request = self.request
+        progress.sent_part(self.request, turn.now, self.raft.config.heartbeat_ns)
         progress.sent(self.request, turn.now, 0, 0)
         end = progress.offset + self.raft.config.snapshot_part_size
         turn.send(
@@ -243,7 +248,7 @@ class Leadership:
         if self.raft.leadership is self:
             self.reads.confirm(turn)
         if self.raft.leadership is self and sender in self.progress:
-            if progress.pace is Pace.SNAPSHOT and message.request > progress.part_request:
+            if progress.is_part_lost(message.request, turn.now):
                 self._send_part(turn, sender, progress)  # what was sent later is here: it is lost
             self._replicate(turn, sender, progress)
 
@@ -282,7 +287,8 @@ class Leadership:
             self._matched(turn, sender, progress, snapshot.index)
         elif message.request >= progress.part_request or message.offset > progress.offset:
             # Anything else was asked before, and would double what is on its way for good.
-            progress.offset = message.offset
+            if message.offset != progress.offset:
+                progress.offset, progress.part_repeats = message.offset, 0
             self._send_part(turn, sender, progress)
 
     # -- commitment ------------------------------------------------------------------------------
@@ -291,7 +297,7 @@ class Leadership:
         """Commit what a majority has on its disks."""
         raft = self.raft
         indexes = {node: progress.match_index for node, progress in self.progress.items()}
-        indexes[raft.node] = raft.durable
+        indexes[raft.node] = raft.writes.durable
         agreed = raft.log.configuration.agreed_index(indexes)
         # Only entries of the current term are committed by counting replicas (paper, 5.4.2).
         if agreed <= raft.commit or raft.log.term_at(agreed) != raft.term:
@@ -303,10 +309,19 @@ class Leadership:
         raft.commit_to(turn, agreed)
         self._finish_change(turn)
         if raft.leadership is self:
-            self.broadcast(turn, commit=True)  # at once: hand-on delay
+            if turn.now >= self._no_notice_before:
+                self._tell_commits(turn)  # at once: hand-on delay
+            elif self._notice_at is None:
+                self._notice_at = self._no_notice_before
             self._part()
             if not was_started:
                 self.reads.started(turn)
+
+    def _tell_commits(self, turn: Turn) -> None:
+        """Tell how far the log is committed: whom no entries have told meanwhile."""
+        self._notice_at = None
+        self._no_notice_before = turn.now + self.raft.config.commit_notice_ns
+        self.broadcast(turn, commit=True)
 
     def check_change(self) -> None:
         """ChangeRefused unless the voters may be changed now."""

@@ -19,9 +19,16 @@ from protocol.identity import NodeId
 from protocol.messages import EntryKind, LogEntry
 
 ORIGIN_SIZE = 8  # bytes
+EPOCH_SIZE = 2
+MARK_SIZE = 6
 CHAIN_SIZE = 16  # bytes
 ENTRY_OVERHEAD = 24  # bytes that an entry costs on the wire beside its data
 _HEAD = Struct(">QQB")
+
+
+def epoch_of(identity: bytes) -> int:
+    """How often the log of this identity has been rescued."""
+    return int.from_bytes(identity[ORIGIN_SIZE : ORIGIN_SIZE + EPOCH_SIZE], "big")
 
 
 def link(chain: bytes, entry: LogEntry) -> bytes:
@@ -37,6 +44,8 @@ class RaftLog:
         self.snapshot = snapshot
         self.first_index = 1
         self._origin = b""
+        self._marks: list[tuple[int, bytes]] = []  # where an epoch began, and what tells it apart
+        self._identity = b""
         self._entries: list[LogEntry] = []
         self._chains: list[bytes] = []
         self._base_term = 0  # of the entry before the first
@@ -56,9 +65,12 @@ class RaftLog:
 
     def _stand_on(self, snapshot: Snapshot) -> None:
         self.first_index = snapshot.index + 1
-        self._origin = snapshot.origin
+        self._origin = snapshot.origin[:ORIGIN_SIZE]
+        mark = snapshot.origin[ORIGIN_SIZE:]
+        self._marks = [(snapshot.index, mark)] if mark else []
         self._base_term, self._base_chain = snapshot.term, snapshot.chain
         self._configurations = [(snapshot.configuration_index, snapshot.configuration)]
+        self._identify()
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -69,12 +81,24 @@ class RaftLog:
         return self._origin
 
     @property
+    def lineage(self) -> bytes:
+        """The origin, and what tells the epoch from one with the same number that was begun apart:
+        the hash chain after its first entry, which names the rescuer."""
+        return self._origin + self._mark()
+
+    @property
     def identity(self) -> bytes:
-        """The origin, and the epoch that the latest configuration is of: what two nodes must have
-        in common before terms and indexes mean the same to them. Empty while the log is."""
-        if not self._origin:
-            return b""
-        return self._origin + self.configuration.epoch.to_bytes(2, "big")
+        """The lineage, with the number of the epoch that the latest configuration is of: what two
+        nodes must have in common before terms and indexes mean the same to them. Empty while the
+        log is."""
+        return self._identity
+
+    def _mark(self) -> bytes:
+        return self._marks[-1][1] if self._marks else b""
+
+    def _identify(self) -> None:
+        epoch = self.configuration.epoch.to_bytes(EPOCH_SIZE, "big")
+        self._identity = self._origin + epoch + self._mark() if self._origin else b""
 
     @property
     def is_settled(self) -> bool:
@@ -180,13 +204,17 @@ class RaftLog:
             assert entry.term >= self.last_term, "terms must not decrease"
             if entry.index == 1:
                 self._origin = hashlib.sha256(entry.data).digest()[:ORIGIN_SIZE]
+                self._identify()
             chain = link(chain, entry)
             self._entries.append(entry)
             self._chains.append(chain)
             self._size += len(entry.data)
             if entry.kind is EntryKind.VOTERS:
                 configuration = codec.unpack_value(Configuration, entry.data)
+                if configuration.epoch > self.configuration.epoch:
+                    self._marks.append((entry.index, chain[:MARK_SIZE]))
                 self._configurations.append((entry.index, configuration))
+                self._identify()
 
     def truncate(self, index: int) -> None:
         """Drop the entries from `index` on."""
@@ -199,6 +227,9 @@ class RaftLog:
             self._origin = b""
         while self._configurations and self._configurations[-1][0] >= index:
             self._configurations.pop()
+        while self._marks and self._marks[-1][0] >= index:
+            self._marks.pop()
+        self._identify()
 
     def compact(self, snapshot: Snapshot, keep_from: int) -> None:
         """A snapshot stands for all up to its index; entries below `keep_from` go."""

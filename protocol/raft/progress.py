@@ -22,6 +22,7 @@ from enum import Enum
 
 from protocol.clocks import Nanoseconds
 
+PART_DOUBLINGS_MAX = 7  # of the heartbeat interval, between repetitions of a part
 REMEMBERED_MAX = 1_024  # unanswered messages whose times are remembered
 
 NEVER: Nanoseconds = -(2**62)
@@ -56,6 +57,8 @@ class Progress:
     confirmed_at: Nanoseconds = NEVER
     probed_after: int = 0  # PROBE: requests above this feel for the match; others are older
     part_request: int = 0  # SNAPSHOT: the one that carried the latest part
+    part_again_at: Nanoseconds = NEVER  # SNAPSHOT: not before, if no answer to it comes
+    part_repeats: int = 0  # SNAPSHOT: how often that part has gone in vain
     matched_before: int = 0  # requests above this were sent when `match_index` was known
     told_commit: int = 0
     lost: bool = False  # it has forgotten entries that it had acknowledged
@@ -151,8 +154,22 @@ class Progress:
         self.pace = Pace.SNAPSHOT
         self.snapshot = snapshot
         self.offset = 0
+        self.part_repeats = 0
         self.waiting = False
         self._forget_inflight()
+
+    def sent_part(self, request: int, now: Nanoseconds, wait: Nanoseconds) -> None:
+        """The part at `offset` has gone. To no part may ever come an answer: the disk may take long
+        for the last one, and who cannot read the whole does not answer it at all."""
+        self.part_request = request
+        self.part_again_at = now + (wait << self.part_repeats if self.part_repeats else 0)
+        self.part_repeats = min(self.part_repeats + 1, PART_DOUBLINGS_MAX)
+
+    def is_part_lost(self, request: int, now: Nanoseconds) -> bool:
+        """Whether the part should go again, now that something sent later is answered."""
+        return (
+            self.pace is Pace.SNAPSHOT and request > self.part_request and now >= self.part_again_at
+        )
 
     def forget_match(self) -> None:
         """The follower has provably lost what it had acknowledged."""

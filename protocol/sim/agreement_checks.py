@@ -111,20 +111,29 @@ class AgreementChecks:
             )
 
     def _check_durable(self, checker: str, host: Host, index: int, term: int | None) -> None:
-        """A majority's disks have the entry. The step that says so may have begun a change of the
-        voters since, hence one of the two majorities is enough."""
-        assert host.peer is not None
+        """A majority's disks have the entry. Who says so may have changed the voters in the same
+        step, or have it from a leader that did: a majority by any configuration since the entry,
+        here or at a leader, is enough."""
         keeping = [
             other.identity.node for other in host.world.hosts if other.disk.keeps(index, term)
         ]
-        configuration = host.peer.raft.log.configuration
+        deciding = [
+            other.peer.raft.log.configuration_at(at)[1]
+            for other in host.world.hosts
+            if other.peer and (other is host or other.peer.raft.leadership)
+            for at in range(index, max(index, other.peer.raft.log.last_index) + 1)
+        ]
         majorities = [
             Configuration(voters).has_quorum(keeping)
-            for voters in (configuration.voters, configuration.outgoing)
+            for found in deciding
+            for voters in (found.voters, found.outgoing)
+            if voters
         ]
         if not any(majorities):
             raise InvariantBroken(
-                checker, f"n{host.number}: entry {index} of term {term} is kept by {keeping} only"
+                checker,
+                f"n{host.number}: entry {index} of term {term} is kept by {keeping} only, "
+                f"and so decides {deciding[-1]}",
             )
 
     def _see_voters(self, host: Host, fact: VotersChanged) -> None:
@@ -156,12 +165,14 @@ class AgreementChecks:
 
     def see_sent(self, host: Host, message: Message) -> None:
         """Durable before promised: a vote or an acknowledgement that leaves is on the disk, and so
-        is the term of whoever leads, with its vote for itself."""
+        is the term of whoever leads, with its vote for itself. A disk that is in a later term
+        already may hold what that term's leader put in the place of what is acknowledged."""
         if type(message) is not Agreement:
             return
         promise = message.message
         if type(promise) is AppendReply:
-            if promise.success and host.disk.last_index < promise.index:
+            is_of_now = host.disk.hard_state.term <= promise.asked
+            if promise.success and is_of_now and host.disk.last_index < promise.index:
                 raise InvariantBroken(
                     "durable_append",
                     f"n{host.number} keeps all up to {host.disk.last_index}: {promise}",

@@ -105,7 +105,8 @@ class Measurement:
 
     def links(self) -> Links:
         """The links that work now."""
-        return links_of(self.name, self.size, self.leader, self.world.now - self.began)
+        at = self.world.now - self.began
+        return links_of(self.name, self.size, self.leader, at, self.duration)
 
     def _run(self, duration: Nanoseconds, cut: bool = False) -> None:
         until = self.world.now + duration

@@ -16,12 +16,15 @@ from collections.abc import Hashable
 from enum import Enum
 from functools import cache
 from random import Random
+from types import FunctionType
 from typing import TypeVar, cast
 
 T = TypeVar("T")
 
-CONSTANT = frozenset({"config", "random"})
-DERIVED = frozenset({"_chains", "_base_chain", "_configurations", "_origin", "_encoded"})
+CONSTANT = frozenset({"config", "random", "check_state"})
+DERIVED = frozenset(
+    {"_chains", "_base_chain", "_configurations", "_origin", "_marks", "_identity", "_encoded"}
+)
 FOR_PEOPLE = frozenset({"refusals"})  # told by `protocol.diagnosis`, and decides nothing
 LEFT_OUT = CONSTANT | DERIVED | FOR_PEOPLE
 
@@ -105,7 +108,7 @@ def _is_shared(kind: type) -> bool:
     return (
         kind is tuple
         or kind is frozenset
-        or issubclass(kind, (*_ATOMS, Enum, Random))
+        or issubclass(kind, (*_ATOMS, Enum, Random, FunctionType))
         or (parameters is not None and parameters.frozen)
     )
 

@@ -53,8 +53,11 @@ def both_ways(pairs: Iterable[tuple[int, int]]) -> Links:
     return frozenset(link for a, b in pairs for link in ((a, b), (b, a)))
 
 
-def links_of(name: str, size: int, leader: int, at: Nanoseconds = 0) -> Links:
-    """The links that work in the shape `name`, `at` after it began, when `leader` led then."""
+def links_of(
+    name: str, size: int, leader: int, at: Nanoseconds = 0, duration: Nanoseconds = DURATION_NS
+) -> Links:
+    """The links that work in the shape `name`, `at` after it began, when `leader` led then.
+    `duration` is that of the whole cut."""
     others = [node for node in range(size) if node != leader]
     whole = all_links(size)
     match name:
@@ -71,7 +74,7 @@ def links_of(name: str, size: int, leader: int, at: Nanoseconds = 0) -> Links:
         case "mute_in":
             return frozenset(link for link in whole if link[1] != leader)
         case "isolated":
-            if at >= DURATION_NS // 2:
+            if at >= duration // 2:
                 return whole
             return whole - both_ways((others[0], node) for node in range(size) if node != others[0])
         case "flapping":

@@ -149,7 +149,11 @@ def _do(node: SmallNode, outcome: Outcome, deed: Deed) -> None:
     raft = node.raft
     match deed.kind:
         case Kind.TIME_OUT:
-            _act(node, outcome, raft.campaign if node.pre_votes else _campaign_at_once(raft))
+            _act(
+                node,
+                outcome,
+                raft.elections.campaign if node.pre_votes else _campaign_at_once(raft),
+            )
         case Kind.PROPOSE:
             _act(node, outcome, lambda turn: raft.propose(turn, deed.about.encode()))
         case Kind.HEARTBEAT:
@@ -233,9 +237,8 @@ def _write(node: SmallNode, outcome: Outcome) -> None:
     for item in after:
         _send(node, outcome, item)
     node.sequence -= 1
-    for write in node.raft._writes:
-        write.sequence -= 1
-    node.raft._vote_cast = max(0, node.raft._vote_cast - 1)
+    node.raft.writes.renumber(by=1)
+    node.raft.elections.renumber(by=1)
     _act(node, outcome, lambda turn: node.raft.persisted(turn, 0))
 
 
