@@ -1,24 +1,37 @@
 """The kinds of faults that have been found in systems of this kind, by name; each has its tests.
 
-The first test of a row is the one that stands for it.
+The first test of a row is the one that stands for it. Where it is one rule that keeps a fault away,
+a test of the row must fail without it: else the row would be names, and prove nothing.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+from functools import partial
 
 import pytest
+import test_availability
 import test_bug_classes
+import test_ledger
+import test_raft_membership
+import test_raft_snapshots
+from test_mutants import MUTANTS, Test, call, whole
+
+from protocol.events import Consistency
+from protocol.jobs import ClaimMode
+from protocol.sim.watch import InvariantBroken
 
 CLASSES: dict[str, tuple[str, ...]] = {
     "stale read from a paused or deposed leader": (
+        "bug_classes: a leader that does not know of its successor reads nothing old",
         "bug_classes: a leader that slept reads nothing old",
         "register_team: a leader that is cut off answers no read from what it has",
         "raft_reads: a deposed leader that does not know it answers no read",
         "raft_bug_classes: a leader that wakes from a long pause answers no read",
     ),
     "duplicate apply on retry": (
+        "bug_classes: a command whose acknowledgement is lost happens once and is acknowledged",
         "registers: a repeated command happens once",
         "clerk: a command that was given up happens once at most if it comes late",
         "register_team: commands through any node happen once whatever is lost and whoever dies",
@@ -42,6 +55,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "register_team: a node whose journal was damaged is filled again and votes again",
     ),
     "split brain in membership change": (
+        "raft_membership: no change before an entry of the own term is committed",
         "raft_membership: the scenario of the erratum loses nothing",
         "raft_joint: a joint election needs both majorities",
         "sim_checkers: a change of voters without a common quorum is found",
@@ -69,8 +83,8 @@ CLASSES: dict[str, tuple[str, ...]] = {
         "raft_snapshots: a snapshot of what is committed here is acknowledged and not installed",
     ),
     "lost acknowledgement": (
-        "bug_classes: a command whose acknowledgement is lost happens once and is acknowledged",
         "raft_bug_classes: a lost acknowledgement is made good",
+        "bug_classes: a command whose acknowledgement is lost happens once and is acknowledged",
     ),
     "partial apply across a crash": (
         "bug_classes: a crash in the middle of a batch leaves no half of it",
@@ -129,3 +143,85 @@ def test_whatever_is_tested_as_a_class_is_in_the_table() -> None:
     named = {place_of(line) for lines in CLASSES.values() for line in lines}
     written = {name for name in vars(test_bug_classes) if name.startswith("test_")}
     assert {("test_bug_classes", name) for name in written} <= named
+
+
+# The class, the mutant that lacks the rule, and the test of the row that must fail with it.
+NOTICED: list[tuple[str, str, Test]] = [
+    (
+        "stale read from a paused or deposed leader",
+        "ReadsAlone",
+        partial(
+            test_bug_classes.test_a_leader_that_does_not_know_of_its_successor_reads_nothing_old,
+            Consistency.LINEARIZABLE,
+        ),
+    ),
+    (
+        "duplicate apply on retry",
+        "AppliesTwice",
+        partial(
+            test_bug_classes.test_a_command_whose_acknowledgement_is_lost_happens_once_and_is_acknowledged,
+            2,
+        ),
+    ),
+    (
+        '"failed" operation that commits later',
+        "DeniesWhatItSent",
+        partial(test_bug_classes.test_what_a_client_was_told_did_not_happen_never_does, 3),
+    ),
+    (
+        "acknowledgement before fsync",
+        "AcknowledgesEarly",
+        partial(test_bug_classes.test_what_was_acknowledged_survives_a_power_cut_everywhere, 5),
+    ),
+    (
+        "a corrupt minority spreading",
+        "VotesImpaired",
+        partial(
+            test_bug_classes.test_a_disk_that_forgot_what_it_acknowledged_takes_it_from_nobody_else,
+            3,
+        ),
+    ),
+    (
+        "split brain in membership change",
+        "ChangesTooSoon",
+        test_raft_membership.test_no_change_before_an_entry_of_the_own_term_is_committed,
+    ),
+    (
+        "disruptive return of a removed node",
+        "SkipsPreVote",
+        partial(
+            test_bug_classes.test_a_voter_that_was_replaced_returns_and_disturbs_nobody, "isolated"
+        ),
+    ),
+    (
+        "asymmetric cuts",
+        "NeverStepsDown",
+        partial(test_availability.test_a_leader_that_hears_nobody_gives_way, 3),
+    ),
+    (
+        "snapshot and compaction races",
+        "TakesOldSnapshots",
+        test_raft_snapshots.test_a_snapshot_of_what_is_committed_here_is_acknowledged_and_not_installed,
+    ),
+    (
+        "partial apply across a crash",
+        "ForgetsNumbers",
+        partial(test_bug_classes.test_a_crash_in_the_middle_of_a_batch_leaves_no_half_of_it, 5_400),
+    ),
+    (
+        "lock without fencing",
+        "IgnoresFences",
+        partial(test_ledger.test_a_fenced_holder_is_not_accepted, ClaimMode.LEASE),
+    ),
+]
+
+
+@pytest.mark.parametrize(("bug", "mutant", "test"), NOTICED, ids=[row[1] for row in NOTICED])
+def test_without_the_rule_the_bug_is_noticed(
+    bug: str, mutant: str, test: Test, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = whole(test)
+    assert (named.__module__, named.__name__) in [place_of(line) for line in CLASSES[bug]]
+    MUTANTS[mutant].breed(monkeypatch)
+    with pytest.raises((AssertionError, pytest.fail.Exception, InvariantBroken)):
+        call(test)

@@ -15,9 +15,10 @@ from small_world import SmallWorld
 from protocol import codec
 from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
-from protocol.events import Consistency, Event, Received, TimerFired
+from protocol.events import Consistency, Event, Received, TimerFired, Transferred
 from protocol.facts import EntryCommitted, RequestRefused, SnapshotInstalled
 from protocol.messages import Agreement, ReadRequest
+from protocol.raft import Role
 from protocol.registers import Command, Refusal, Verb
 from protocol.relaying import Relaying
 from protocol.sim.world import Host
@@ -85,6 +86,32 @@ def test_a_leader_that_slept_reads_nothing_old(
     assert small.run(10 * SECOND, lambda: are_alike(small.hosts))
 
 
+@pytest.mark.parametrize("consistency", [Consistency.LINEARIZABLE, Consistency.LEASE])
+def test_a_leader_that_does_not_know_of_its_successor_reads_nothing_old(
+    consistency: Consistency,
+) -> None:
+    """It is cut off when it has handed over, and before it hears that another was elected: until
+    it misses the answers of a majority it believes that it leads."""
+    small = SmallWorld(3)
+    clients = Clients(small)
+    old = leader_of(small)
+    rest = others(small, old)
+    for host in small.hosts:
+        clients.do(host, put("a", b"old"))
+    old.submit(Transferred(0, rest[0].identity.node))
+    while peer_of(rest[0]).raft.role is not Role.CANDIDATE:
+        small.run(MILLISECOND // 10)
+    isolate(small, old)
+    assert small.run(SECOND, lambda: peer_of(rest[0]).raft.leadership is not None)
+    clients.do(rest[0], put("a", b"new"))
+    assert peer_of(old).raft.leadership is not None, "it has not noticed"
+    number = clients.read(old, "a", consistency)
+    small.run(2 * SECOND)
+    small.world.network.heal()
+    assert small.run(15 * SECOND, lambda: number in clients.values(old))
+    assert clients.values(old)[number] in (b"new", "NoLeader")
+
+
 def test_a_node_that_slept_for_a_minute_answers_its_clients_and_goes_on() -> None:
     small = SmallWorld(5)
     clients = Clients(small)
@@ -115,13 +142,15 @@ def test_a_command_whose_acknowledgement_is_lost_happens_once_and_is_acknowledge
         # Heard by all, and hearing nobody, while the command is repeated a few times.
         numbers = [each.number for each in others(small, host)]
         small.world.network.cut(numbers, [host.number], both_ways=False)
-        last = clients.write(host, Command(Verb.CAS, "count", value, expected))
+        before = peer_of(leader).registers.revision
+        last = clients.write(host, Command(Verb.CAS, "count", value, expected), put("plain"))
         small.run(2 * SECOND)
         small.world.network.heal()
         assert small.run(10 * SECOND, lambda last=last: last in clients.told(host))  # type: ignore[misc]
-        result = clients.told(host)[last]
-        assert isinstance(result, int)
-        assert result > 0, "the first of the repetitions has counted, and its result is told"
+        for result in (clients.told(host)[last - 1], clients.told(host)[last]):
+            assert isinstance(result, int)
+            assert result > 0, "the first of the repetitions has counted, and its result is told"
+        assert peer_of(leader_of(small)).registers.revision == before + 2, "and no other has"
     assert clients.get(leader_of(small), "count") == b"5"
 
 
