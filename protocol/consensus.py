@@ -129,9 +129,7 @@ class Consensus:
         due = self.clerk.deadline()
         if due is not None and due <= turn.now:
             self.clerk.tick(turn)
-        due = self.readmission.deadline()
-        if due is not None and due <= turn.now:
-            self.readmission.tick(turn)
+        self.readmission.tick(turn)
         due = self.raft.following.lesson_due_at()
         if due is not None and due <= turn.now:
             self._seek_lesson(turn)

@@ -39,7 +39,7 @@ class Readmission:
         return self._ask_at if self._whom() is not None else None
 
     def tick(self, turn: Turn) -> None:
-        """Ask the leader, if there is one and something to ask."""
+        """Ask the leader if it is time, there is one, and something to ask."""
         leader = self._whom()
         if leader is None or turn.now < self._ask_at:
             return

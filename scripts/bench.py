@@ -32,7 +32,6 @@ import asyncio
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bench_agreement
+from bench_figures import Figures, spread
 
 from node import jobfile
 from node.lab.cluster import Cluster, ModelOptions
@@ -50,17 +50,6 @@ from protocol.jobs import Job, Task
 
 NODES = 5
 IDLE_S = 20.0
-Figures = dict[str, dict[str, float]]
-
-
-def spread(values: list[float], digits: int = 3) -> dict[str, float]:
-    """Median, extremes and count."""
-    return {
-        "median": round(statistics.median(values), digits),
-        "min": round(min(values), digits),
-        "max": round(max(values), digits),
-        "n": len(values),
-    }
 
 
 def run_list(name: str, speed: float, seed: int) -> Outcome:

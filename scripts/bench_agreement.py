@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -27,8 +26,8 @@ from bench_contenders import (
     quorate_batches,
     quorate_request,
 )
+from bench_figures import Figures, spread
 
-Figures = dict[str, dict[str, float]]
 Samples = dict[str, list[float]]
 
 CLIENTS = 64
@@ -70,15 +69,7 @@ def running(*kinds: type[Contender]) -> Iterator[list[Contender]]:
 
 
 def figures_of(samples: Samples, digits: int) -> Figures:
-    return {
-        name: {
-            "median": round(statistics.median(values), digits),
-            "min": round(min(values), digits),
-            "max": round(max(values), digits),
-            "n": len(values),
-        }
-        for name, values in samples.items()
-    }
+    return {name: spread(values, digits) for name, values in samples.items()}
 
 
 def measure_serial(trials: int) -> Figures:
@@ -165,17 +156,13 @@ def measure_elections(trials: int) -> Figures:
                 time.sleep(1)
             team.await_leader(team.leads)
             return {
-                "Quorate_busy_terms": _single(team.term() - term),
-                "Quorate_busy_leader_changed": _single(team.leader != leader),
+                "Quorate_busy_terms": spread([team.term() - term]),
+                "Quorate_busy_leader_changed": spread([team.leader != leader]),
             }
     finally:
         for burner in burners:
             burner.kill()
             burner.wait()
-
-
-def _single(value: float) -> dict[str, float]:
-    return {"median": value, "min": value, "max": value, "n": 1}
 
 
 MEASURES: dict[str, Callable[[int], Figures]] = {

@@ -59,7 +59,7 @@ class Told:
     """A process that obeys JSON lines."""
 
     def __init__(self, arguments: Sequence[str], env: dict[str, str] | None = None) -> None:
-        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self._complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - `_end` closes it
         self.process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -87,7 +87,11 @@ class Told:
     def kill(self) -> None:
         """At once, as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
+        self._end()
+
+    def _end(self) -> None:
         self.process.wait()
+        self._complaints.close()
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -95,7 +99,8 @@ class Told:
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
-                self.kill()
+                self.process.kill()
+        self._end()
 
 
 class Contender(ABC):

@@ -16,7 +16,7 @@ from test_mutants_at_large import ASSERTION, LOOSE, SEEDS_TRIED, SWARM
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- rules: written by tests/test_mutant_table.py -->\n", "<!-- end of rules -->\n"
-# As the issue asks for them: a rule that must be among those that are removed.
+# The rules that must be among those that are removed, whatever else is.
 ASKED_FOR = {
     "vote not persisted": "VoteForgotten",
     "commit of an older term by counting": "CommitsOldTerms",

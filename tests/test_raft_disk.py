@@ -266,13 +266,19 @@ def test_a_slow_disk_is_no_hung_one() -> None:
 MIB = 1024 * 1024
 
 
-def test_a_disk_that_writes_a_large_snapshot_is_no_hung_one() -> None:
-    """Nor is it while it has yet to come to what was asked for meanwhile."""
+def writing_a_large_snapshot() -> Play:
+    """The leader's disk has been asked to write 32 MiB, and has not answered yet."""
     play = Play("abc")
     play.elect("a")
     play.heartbeat("a")
     play.slow_disks = {"a"}
     play.compact("a", 2, bytes(32 * MIB))
+    return play
+
+
+def test_a_disk_that_writes_a_large_snapshot_is_no_hung_one() -> None:
+    """Nor is it while it has yet to come to what was asked for meanwhile."""
+    play = writing_a_large_snapshot()
     takes = 32 * MIB * SECOND // CONFIG.disk_rate_min
     began = play.now
     while play.now < began + takes + CONFIG.disk_stall_ns - SECOND:
@@ -288,11 +294,7 @@ def test_a_disk_that_writes_a_large_snapshot_is_no_hung_one() -> None:
 
 
 def test_a_disk_that_hangs_behind_a_large_snapshot_is_noticed_as_soon_as_any() -> None:
-    play = Play("abc")
-    play.elect("a")
-    play.heartbeat("a")
-    play.slow_disks = {"a"}
-    play.compact("a", 2, bytes(32 * MIB))
+    play = writing_a_large_snapshot()
     play.propose("a", b"x")
     play.wait(SECOND // 10)
     play.act("a", lambda turn: play["a"].persisted(turn, play.actors["a"].writes[0][0]))

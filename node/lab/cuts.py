@@ -33,8 +33,10 @@ from protocol.sim.partial_cuts import (
     Availability,
     Links,
     all_links,
+    healed_at,
     links_of,
     served,
+    since,
 )
 
 ASK_EVERY_S = 0.1  # of a client
@@ -262,7 +264,7 @@ class CutTrial:
 
     def _failures(self) -> tuple[str, ...]:
         now = time.monotonic_ns()
-        healed = self.began + (self.duration // 2 if self.name == "isolated" else self.duration)
+        healed = self.began + healed_at(self.name, self.duration)
         return tuple(
             failure
             for client in self.clients
@@ -272,14 +274,7 @@ class CutTrial:
     def _outcome(
         self, term: int, during: list[list[Status]], failed: tuple[str, ...]
     ) -> CutOutcome:
-        writes = [
-            [
-                (asked - self.began, confirmed - self.began)
-                for asked, confirmed in client.confirmed
-                if confirmed >= self.began
-            ]
-            for client in self.clients
-        ]
+        writes = [since(self.began, client.confirmed) for client in self.clients]
         any_node, by_node = served(writes, self.duration)
         leading = [sum(one["role"] == "leader" for one in sample) for sample in during]
         return CutOutcome(

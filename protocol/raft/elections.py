@@ -21,6 +21,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.facts import VoteGranted
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import TimeoutNow, VoteReply, VoteRequest
+from protocol.raft.progress import NEVER
 from protocol.raft.status import Role
 from protocol.turn import Turn
 
@@ -35,7 +36,7 @@ class Elections:
 
     def __init__(self, raft: Raft, now: Nanoseconds) -> None:
         self.raft = raft
-        self.heard_leader_at: Nanoseconds | None = None
+        self._heard_leader_at: Nanoseconds | None = None
         self._vote_cast = 0  # the write that makes a candidate's vote for itself durable
         # A restart forgets when a leader was heard: hold back as if that had been just now.
         self._promised_until = now + raft.config.lease_ns if raft.term else now
@@ -47,8 +48,13 @@ class Elections:
         """Stickiness (thesis, 4.2.3): whoever heard a leader lately disturbs no term of it."""
         if self.raft.leadership is not None:
             return True
-        heard = self.heard_leader_at
-        return heard is not None and now - heard < self.raft.config.election_timeout_ns
+        return now < self.heard_until()
+
+    def heard_until(self) -> Nanoseconds:
+        """So long counts what was last heard of the leader."""
+        if self._heard_leader_at is None:
+            return NEVER
+        return self._heard_leader_at + self.raft.config.election_timeout_ns
 
     def is_promised(self, now: Nanoseconds) -> bool:
         """Whether a leader may still answer reads from its lease, since this node acknowledged it
@@ -57,7 +63,7 @@ class Elections:
 
     def heard_leader(self, now: Nanoseconds) -> None:
         """The leader of this term has sent something, and may count on this node for a while."""
-        self.heard_leader_at = now
+        self._heard_leader_at = now
         self._promised_until = now + self.raft.config.lease_ns
         self.wait(now)
 
@@ -67,7 +73,7 @@ class Elections:
 
     def stand(self, now: Nanoseconds) -> None:
         """This node stands as a candidate, or asks whether it should: it follows nobody."""
-        self.heard_leader_at = None
+        self._heard_leader_at = None
         self.wait(now)
 
     def end_promise(self, now: Nanoseconds) -> None:
@@ -89,7 +95,7 @@ class Elections:
     def forget_leader(self, turn: Turn) -> None:
         """Follow nobody, so that a pre-vote is granted at once; the time-out runs on."""
         if self.raft.role is Role.FOLLOWER and self.raft.leader:
-            self.heard_leader_at = None
+            self._heard_leader_at = None
             self.raft.set_leader(turn, NOBODY)
 
     def lose_leader(self, turn: Turn, node: NodeId) -> None:
@@ -102,7 +108,7 @@ class Elections:
         if not node or node != raft.leader or raft.leadership is not None:
             return  # also when a seed, which has no name yet, refuses a node without a leader
         raft.set_leader(turn, NOBODY)
-        self.heard_leader_at = None
+        self._heard_leader_at = None
         soon = max(turn.now, self._promised_until)
         soon += raft.random.randrange(raft.config.election_timeout_ns // 8)
         self.election_at = min(self.election_at, soon)

@@ -78,7 +78,7 @@ class Following:
             return None
         asked_at = max(self._intake.grown_at, self._intake.asked_at)
         due_at = asked_at + self.raft.config.lesson_retry_ns
-        return max(due_at, self._led_until()) if self._has_leader() else due_at
+        return max(due_at, self.raft.elections.heard_until()) if self._has_leader() else due_at
 
     def forget(self) -> None:
         """Another log is followed from now on."""
@@ -284,18 +284,13 @@ class Following:
     def _has_leader(self) -> bool:
         return self.raft.is_voter and bool(self.raft.leader)
 
-    def _led_until(self) -> Nanoseconds:
-        """A leader that is not heard any more may have dropped this node: one that is impaired
-        would never find out otherwise, since it does not campaign."""
-        heard_at = self.raft.elections.heard_leader_at
-        return 0 if heard_at is None else heard_at + self.raft.config.election_timeout_ns
-
     def _is_led(self, now: Nanoseconds) -> bool:
         """Whether this node needs no lessons: its leader sends all, or it leads itself, perhaps
-        without being a voter any more."""
+        without being a voter any more. A leader that is not heard any more may have dropped this
+        node: one that is impaired would never find out otherwise, since it does not campaign."""
         if self.raft.leadership is not None:
             return True
-        return self._has_leader() and now < self._led_until()
+        return self._has_leader() and self.raft.elections.hears_leader(now)
 
     def teach(self, turn: Turn, node: NodeId, first: int) -> None:
         """Send committed entries from `first` on to a node that is no voter."""

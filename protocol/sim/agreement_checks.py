@@ -8,7 +8,7 @@ A log may have been compacted: nothing here looks below its first index.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -123,13 +123,7 @@ class AgreementChecks:
             if other.peer and (other is host or other.peer.raft.leadership)
             for at in range(index, max(index, other.peer.raft.log.last_index) + 1)
         ]
-        majorities = [
-            Configuration(voters).has_quorum(keeping)
-            for found in deciding
-            for voters in (found.voters, found.outgoing)
-            if voters
-        ]
-        if not any(majorities):
+        if not any(has_a_majority(found, keeping) for found in deciding):
             raise InvariantBroken(
                 checker,
                 f"n{host.number}: entry {index} of term {term} is kept by {keeping} only, "
@@ -217,6 +211,16 @@ class AgreementChecks:
                     raise InvariantBroken(
                         "committed_kept", f"n{host.number} lacks the entry {index} of term {term}"
                     )
+
+
+def has_a_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:
+    """Whether `nodes` are a majority of the voters or, in a change, of those before: it may have
+    begun or ended since they were counted."""
+    return any(
+        Configuration(voters).has_quorum(nodes)
+        for voters in (configuration.voters, configuration.outgoing)
+        if voters
+    )
 
 
 def overlap(one: Configuration, other: Configuration) -> bool:

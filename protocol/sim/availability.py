@@ -20,6 +20,7 @@ from protocol.sim.partial_cuts import (
     all_links,
     links_of,
     served,
+    since,
 )
 from protocol.sim.settled import leader_of, peers_of, settled_world
 from protocol.sim.watch import Watcher
@@ -91,14 +92,7 @@ class Measurement:
         """Cut, and see what happens."""
         self.leaders_at_once = 0
         self._run(self.duration, cut=True)
-        writes = [
-            [
-                (asked - self.began, confirmed - self.began)
-                for asked, confirmed in client.confirmed
-                if confirmed >= self.began
-            ]
-            for client in self.clients
-        ]
+        writes = [since(self.began, client.confirmed) for client in self.clients]
         any_node, by_node = served(writes, self.duration)
         growth = self._highest_term() - self._term
         return Availability(any_node, by_node, growth, self.leaders_at_once)

@@ -6,7 +6,6 @@ disturbed team or a stale read, shows only with luck.
 
 from __future__ import annotations
 
-from protocol.configuration import Configuration
 from protocol.facts import RoleChanged
 from protocol.identity import NodeId
 from protocol.messages import (
@@ -17,7 +16,7 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
-from protocol.sim.agreement_checks import AgreementChecks
+from protocol.sim.agreement_checks import AgreementChecks, has_a_majority
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 
@@ -64,7 +63,7 @@ class OfficeChecks:
         self._campaigns.add((node, term))
         agreeing = {node, *self._would_vote.get((node, term), ())}
         configuration = host.peer.raft.log.configuration
-        if not _has_any_quorum(configuration, agreeing):
+        if not has_a_majority(configuration, agreeing):
             raise InvariantBroken(
                 "asked_before", f"n{host.number} began term {term} with {len(agreeing)} agreeing"
             )
@@ -88,13 +87,3 @@ class OfficeChecks:
                     f"n{host.number} leads term {fact.term}, and n{other.number} may answer reads "
                     f"of term {raft.term} for {left / 1e6:.1f} ms more",
                 )
-
-
-def _has_any_quorum(configuration: Configuration, nodes: set[NodeId]) -> bool:
-    """A majority of the voters or, in a change, of those before: the change may have begun or ended
-    since they were asked."""
-    return any(
-        Configuration(voters).has_quorum(nodes)
-        for voters in (configuration.voters, configuration.outgoing)
-        if voters
-    )

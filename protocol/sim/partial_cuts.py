@@ -53,6 +53,11 @@ def both_ways(pairs: Iterable[tuple[int, int]]) -> Links:
     return frozenset(link for a, b in pairs for link in ((a, b), (b, a)))
 
 
+def healed_at(name: str, duration: Nanoseconds) -> Nanoseconds:
+    """When all links of the shape `name` work again, after it began."""
+    return duration // 2 if name == "isolated" else duration
+
+
 def links_of(
     name: str, size: int, leader: int, at: Nanoseconds = 0, duration: Nanoseconds = DURATION_NS
 ) -> Links:
@@ -74,7 +79,7 @@ def links_of(
         case "mute_in":
             return frozenset(link for link in whole if link[1] != leader)
         case "isolated":
-            if at >= duration // 2:
+            if at >= healed_at(name, duration):
                 return whole
             return whole - both_ways((others[0], node) for node in range(size) if node != others[0])
         case "flapping":
@@ -101,6 +106,13 @@ class Availability:
     @property
     def mean(self) -> float:
         return sum(self.by_node) / len(self.by_node)
+
+
+def since(
+    began: Nanoseconds, confirmed: Iterable[tuple[Nanoseconds, Nanoseconds]]
+) -> list[tuple[Nanoseconds, Nanoseconds]]:
+    """Those of (asked, confirmed) that were confirmed since a cut began, counted from then on."""
+    return [(asked - began, at - began) for asked, at in confirmed if at >= began]
 
 
 def served(
