@@ -24,7 +24,7 @@ REAL_URL = "https://api.openai.com/v1"
 def test_there_is_a_block_for_each_way_of_use() -> None:
     together = "\n".join(BLOCKS)
     for words in (
-        "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "sim --seed",
+        "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "trials.py cuts", "sim --seed",
         "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore", "quorate check",
         "quorate register", "quorate status", "quorate transfer", "quorate rescue",
     ):  # fmt: skip
@@ -84,7 +84,7 @@ def test_orphans_are_found(orphans: Callable[[], list[str]]) -> None:
 def test_the_commands_of_a_block_work(
     block: str, tmp_path: Path, real_model: str, orphans: Callable[[], list[str]]
 ) -> None:
-    script = block.replace("scripts/run", str(ROOT / "scripts" / "run"))
+    script = re.sub(r"\bscripts/", f"{ROOT / 'scripts'}/", block)
     script = script.replace("source .venv/bin/activate", "")
     script = script.replace(REAL_URL, real_model).replace("gpt-4o-mini", "simulated")
     environment = {
