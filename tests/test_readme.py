@@ -24,9 +24,9 @@ REAL_URL = "https://api.openai.com/v1"
 def test_there_is_a_block_for_each_way_of_use() -> None:
     together = "\n".join(BLOCKS)
     for words in (
-        "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "trials.py cuts", "sim --seed",
-        "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore", "quorate check",
-        "quorate register", "quorate status", "quorate transfer", "quorate rescue",
+        "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "trials.py cuts",
+        "sim --seed", "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore",
+        "quorate check", "quorate register", "quorate status", "quorate transfer", "quorate rescue",
     ):  # fmt: skip
         assert words in together
 
