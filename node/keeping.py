@@ -31,6 +31,7 @@ from protocol.codec import pack_value
 from protocol.effects import (
     AppendEntries,
     DropLog,
+    ForgetMember,
     HardState,
     KeepBatch,
     KeepImpairment,
@@ -79,6 +80,8 @@ class Keeper:
                 case KeepMember():
                     node = record.record.node
                     self.put("members", node, pack_value(record.record))
+                case ForgetMember():
+                    self._connection.execute("DELETE FROM members WHERE node = ?", (record.node,))
                 case KeepSnapshot():
                     self._keep_snapshot(record)
                 case DropLog():

@@ -18,11 +18,19 @@ class MembershipConfig:
     probe_interval_ns: Nanoseconds = SECOND
     probe_timeout_ns: Nanoseconds = 400 * MILLISECOND  # above the 99th percentile of a round trip
     indirect_probes: int = 3  # SWIM's k: a lossy path blames a member with probability loss^(2k)
-    suspicion_multiplier: int = 3  # times log10(N + 1) probe intervals, at least two intervals
-    retransmit_multiplier: int = 4  # a rumor rides on 4 * ceil(log10(N + 1)) messages
-    piggyback_max: int = 12  # records and rumors per message: about 3 kB
-    sync_interval_ns: Nanoseconds = 15 * SECOND  # full exchange with one member; repairs the rest
+    health_max: int = 8  # Lifeguard's S: a node in trouble waits up to 9 times as long
+    suspicion_alpha: float = 1.2  # times log10(N) intervals: a refutation is there in a tenth of it
+    suspicion_beta: float = 6.0  # so many times longer for who is the only one to accuse
+    confirmations_max: int = 3  # accusers beside the first that make the time-out its shortest
+    second_opinions: int = 6  # of those who hear of a suspicion, so many look for themselves
+    witnesses: int = 2  # whose connections were refused make a member dead (one, if N <= 3)
+    retransmit_multiplier: int = 4  # news rides on 4 * ceil(log10(N + 1)) messages
+    piggyback_max: int = 12  # pieces of news per message: about 3 kB
+    compare_interval_ns: Nanoseconds = 200 * MILLISECOND  # views are compared, while there is news
+    sync_interval_ns: Nanoseconds = 15 * SECOND  # a seed or member is called, in case we are two
     redial_interval_ns: Nanoseconds = SECOND  # budget: one failed member or seed dialled a second
+    flap_half_life_ns: Nanoseconds = 60 * SECOND  # a return after a failure counts half by then
+    forget_after_ns: Nanoseconds = 24 * 3_600 * SECOND  # a weekend's outage of one site is over
     members_max: int = 10_000
 
 

@@ -54,6 +54,13 @@ class KeepMember:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetMember:
+    """The record of a member that is gone is not needed any more."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state machine after the entry `index` of `term`, with the configuration and the hash
     chain at that point; `origin` names the log and the beginning of its epoch (`RaftLog.lineage`).
@@ -91,7 +98,14 @@ class KeepImpairment:
 
 
 Record: TypeAlias = (
-    HardState | AppendEntries | KeepSnapshot | DropLog | KeepImpairment | KeepBatch | KeepMember
+    HardState
+    | AppendEntries
+    | KeepSnapshot
+    | DropLog
+    | KeepImpairment
+    | KeepBatch
+    | KeepMember
+    | ForgetMember
 )
 
 
@@ -220,6 +234,7 @@ __all__ = [
     "Assignment",
     "DropLog",
     "Effect",
+    "ForgetMember",
     "HardState",
     "Invoke",
     "Job",

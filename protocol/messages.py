@@ -41,31 +41,78 @@ class MemberRecord:
         return (self.epoch, self.incarnation)
 
 
+class Word(Enum):
+    """What a rumor says of a node."""
+
+    SUSPECTED = 1  # the accuser got no answer, directly or through others
+    REFUSED = 2  # the accuser's connection was refused: nobody listens at its addresses
+    FAILED = 3  # it was suspected and has not refuted in time
+    ENDED = 4  # it has failed: enough connections were refused
+    FORGOTTEN = 5  # it has failed or left, and the operator does not want it back
+
+
 @dataclass(frozen=True, slots=True)
 class Rumor:
-    """`accuser` suspects `node` in this (epoch, incarnation), or holds it to have failed."""
+    """What `accuser` says of `node` in this (epoch, incarnation)."""
 
     node: NodeId
     epoch: int
     incarnation: int
     accuser: NodeId
-    failed: bool
+    word: Word
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Of the record that the rumor is about."""
+        return (self.epoch, self.incarnation)
+
+
+@dataclass(frozen=True, slots=True)
+class ReachRow:
+    """Whom `node` does not reach directly, though the team holds them to be there: `deaf` are heard
+    and do not answer, `silent` are not heard either; only so many of each are named. `reached`
+    counts those that answer. Of two rows of a node the higher (epoch, number) is the newer."""
+
+    node: NodeId
+    epoch: int
+    number: int
+    reached: int
+    deaf: tuple[NodeId, ...]
+    silent: tuple[NodeId, ...]
+
+    @property
+    def version(self) -> tuple[int, int]:
+        return (self.epoch, self.number)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What rides on every message of the membership (SWIM, section 4.1)."""
+
+    records: tuple[MemberRecord, ...] = ()
+    rumors: tuple[Rumor, ...] = ()
+    rows: tuple[ReachRow, ...] = ()
+
+
+NO_NEWS = News()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Are you there? Records and rumors ride along."""
+    """Are you there? And do you know what I know? (`fingerprint`, as in `ViewSummary`)"""
 
     sequence: int
-    records: tuple[MemberRecord, ...]
-    rumors: tuple[Rumor, ...]
+    fingerprint: bytes
+    news: News
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeAck:
+    """I am, or whom you asked me to probe is; `direct` tells the one from the other."""
+
     sequence: int
-    records: tuple[MemberRecord, ...]
-    rumors: tuple[Rumor, ...]
+    direct: bool
+    news: News
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +121,7 @@ class ProbeRequest:
 
     sequence: int
     target: NodeId
-    records: tuple[MemberRecord, ...]
-    rumors: tuple[Rumor, ...]
+    news: News
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +132,21 @@ class ProbeNack:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberSync:
-    """All that the sender knows of the members; `wants_answer` asks for the same in return."""
+class ViewSummary:
+    """A fingerprint of all that the sender knows of the members; with `sums` over parts of them, so
+    that the receiver sends what differs. `is_last` wants no sums in return."""
 
-    records: tuple[MemberRecord, ...]
-    rumors: tuple[Rumor, ...]
+    fingerprint: bytes
+    sums: tuple[bytes, ...]
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSync:
+    """All that the sender knows of the members, or news that cannot wait; `wants_answer` asks for
+    all that the receiver knows in return."""
+
+    news: News
     wants_answer: bool
 
 
@@ -348,6 +404,7 @@ Message: TypeAlias = (
     | ProbeRequest
     | ProbeNack
     | MemberSync
+    | ViewSummary
     | Push
     | Summary
     | Digest

@@ -68,6 +68,7 @@ from protocol.messages import (
     Relay,
     SnapshotPart,
     Summary,
+    ViewSummary,
     VoteRequest,
 )
 from protocol.raft import RaftStatus
@@ -197,6 +198,7 @@ class Peer:
         match event:
             case Received():
                 self.relaying.heard(event.sender, turn.now)
+                self.membership.heard(event.sender, turn.now)
                 try:
                     self._receive(turn, event.sender, event.message)
                 except RemoteProtocolError as fault:
@@ -249,7 +251,7 @@ class Peer:
 
     def _receive(self, turn: Turn, sender: NodeId, message: Message) -> None:
         match message:
-            case Probe() | ProbeAck() | ProbeRequest() | ProbeNack() | MemberSync():
+            case Probe() | ProbeAck() | ProbeRequest() | ProbeNack() | MemberSync() | ViewSummary():
                 self.membership.receive(turn, sender, message)
             case Push() | Digest() | Delta():
                 self.gossip.receive(turn, sender, message)
@@ -335,7 +337,7 @@ class Peer:
                 continue
             said = dict(member.record.metadata)
             found[node] = Standing(
-                healthy=member.state is State.ALIVE,
+                healthy=member.state is State.ALIVE and not member.degraded,
                 failed=member.state is State.FAILED,
                 left=member.state is State.LEFT,
                 leaving=LEAVING in said,

@@ -27,6 +27,7 @@ from protocol.messages import (
     ProbeAck,
     ProbeNack,
     ProbeRequest,
+    ViewSummary,
 )
 from protocol.turn import Outgoing, Turn
 
@@ -51,6 +52,7 @@ class Town:
         self.machines: list[Membership | None] = [None] * size
         self.epochs = [0] * size
         self.cut: set[tuple[int, int]] = set()
+        self.asleep: set[int] = set()  # their timers are not served, and their mail waits
         self.facts: list[tuple[Nanoseconds, int, Fact]] = []
         self.sent: list[tuple[int, int, Message]] = []
         self._mail: list[tuple[Nanoseconds, int, int, int, bytes | LinkFault]] = []
@@ -107,7 +109,7 @@ class Town:
             timers = [
                 (machine.deadline(), number)
                 for number, machine in enumerate(self.machines)
-                if machine is not None
+                if machine is not None and number not in self.asleep
             ]
             at = min([*(at for at, _ in timers), *(mail[0] for mail in self._mail[:1])])
             if at > end:
@@ -115,8 +117,11 @@ class Town:
                 return
             self.now = max(self.now, at)
             if self._mail and self._mail[0][0] <= self.now:
-                _, _, sender, to, letter = heapq.heappop(self._mail)
-                self._arrive(sender, to, letter)
+                _, count, sender, to, letter = heapq.heappop(self._mail)
+                if to in self.asleep:
+                    heapq.heappush(self._mail, (self.now + HOP, count, sender, to, letter))
+                else:
+                    self._arrive(sender, to, letter)
                 continue
             number = min(timers)[1]
             turn = self.turn()
@@ -137,6 +142,8 @@ class Town:
 
     def _post(self, sender: int, item: Outgoing) -> None:
         destination, endpoint, message = item
+        if destination != NOBODY and destination not in self.nodes:
+            return  # a stranger that a test made up
         to = (
             int(endpoint.removeprefix("house-").removesuffix(":1"))
             if destination == NOBODY
@@ -160,9 +167,10 @@ class Town:
             self.receive(to, self.nodes[sender], codec.decode(letter))
 
     def receive(self, number: int, sender: NodeId, message: Message) -> Turn:
-        wanted = (Probe, ProbeAck, ProbeRequest, ProbeNack, MemberSync)
+        wanted = (Probe, ProbeAck, ProbeRequest, ProbeNack, MemberSync, ViewSummary)
         assert isinstance(message, wanted)
         turn = self.turn()
+        self.machine(number).heard(sender, self.now)
         self.machine(number).receive(turn, sender, message)
         self.end(number, turn)
         return turn

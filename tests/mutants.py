@@ -132,7 +132,7 @@ def push_early(self: Gossip, turn: Turn, members: Sequence[NodeId]) -> None:
 _take_rumor = Membership._take_rumor
 
 
-@instead_of("BelievesAnybody", "a member's record is its own word", (Membership, "_is_valid"))
+@instead_of("BelievesAnybody", "a member's record is its own word", (Membership, "_is_acceptable"))
 def believe_record(self: Membership, record: MemberRecord) -> bool:
     return True
 
@@ -142,7 +142,7 @@ def heed_old(self: Membership, turn: Turn, rumor: Rumor) -> None:
     member = self._members.get(rumor.node)
     if member is not None:
         record = member.record
-        rumor = Rumor(rumor.node, record.epoch, record.incarnation, rumor.accuser, rumor.failed)
+        rumor = Rumor(rumor.node, record.epoch, record.incarnation, rumor.accuser, rumor.word)
     _take_rumor(self, turn, rumor)
 
 

@@ -13,7 +13,7 @@ from node.runtime import Runtime
 from protocol.events import Consistency, Received
 from protocol.identity import Identity
 from protocol.membership import sign_record
-from protocol.messages import MemberRecord, MemberSync
+from protocol.messages import MemberRecord, MemberSync, News
 from protocol.registers import Command, Verb
 
 CLUSTER = "doors"
@@ -98,7 +98,7 @@ def meet(runtime: Runtime, seed: bytes, name: str) -> str:
     identity = Identity(seed * 32)
     record = MemberRecord(identity.public_key, name, ("x:1",), 1, 0, False, (), b"")
     signed = sign_record(identity, CLUSTER, record)
-    runtime.deliver(Received(identity.node, MemberSync((signed,), (), wants_answer=False)))
+    runtime.deliver(Received(identity.node, MemberSync(News((signed,)), wants_answer=False)))
     return identity.node
 
 

@@ -30,6 +30,7 @@ from node.journal_file import (
 from protocol.effects import (
     AppendEntries,
     DropLog,
+    ForgetMember,
     HardState,
     KeepBatch,
     KeepImpairment,
@@ -66,6 +67,7 @@ async def test_every_kind_of_record_is_there_after_reopening(tmp_path: Path) -> 
             (KeepBatch(author, 1, 2, b"b1"), KeepBatch(author, 3, 9, b"b3")),
             (KeepBatch(other, 1, 1, b"a1"), KeepMember(member(1)), KeepMember(member(1, 5))),
             (HardState(2, NodeId("")), KeepBatch(author, 10, 10, b"b10"), KeepMember(member(2))),
+            (KeepMember(member(3)), ForgetMember(member(3).node)),
         )
     with opened(tmp_path) as journal:
         kept = journal.load()

@@ -20,31 +20,32 @@ from protocol.facts import (
     SeedUnreachable,
 )
 from protocol.identity import KEY_SIZE, NOBODY, Identity
-from protocol.membership import (
-    ENDPOINTS_MAX,
-    METADATA_MAX,
-    NAME_LENGTH_MAX,
-    PAGE_RECORDS_MAX,
-    RECORD_TEXT_MAX,
-    VERSION_MAX,
-    Member,
-    Membership,
-    State,
-    sign_record,
+from protocol.membership import NAME_LENGTH_MAX, Membership, State, sign_record
+from protocol.membership.core import PAGE_RECORDS_MAX
+from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
+from protocol.messages import (
+    NO_NEWS,
+    MemberRecord,
+    MemberSync,
+    News,
+    Probe,
+    ProbeAck,
+    ProbeRequest,
+    Rumor,
+    Word,
 )
-from protocol.messages import MemberRecord, MemberSync, Probe, ProbeAck, ProbeRequest, Rumor
 
 STRANGER = Identity(b"s" * KEY_SIZE)
 LONG = 60 * SECOND
 
 
 def news(*records: MemberRecord, rumors: tuple[Rumor, ...] = ()) -> MemberSync:
-    return MemberSync(records, rumors, wants_answer=False)
+    return MemberSync(News(records, rumors), wants_answer=False)
 
 
-def accusation(town: Town, of: int, failed: bool = False, accuser: int = 0) -> Rumor:
+def accusation(town: Town, of: int, word: Word = Word.SUSPECTED, accuser: int = 0) -> Rumor:
     epoch, incarnation = town.machine(of).own.version
-    return Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], failed)
+    return Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], word)
 
 
 def stranger_record(**changes: object) -> MemberRecord:
@@ -116,7 +117,7 @@ def test_each_piece_of_news_is_told_a_bounded_number_of_times() -> None:
     town.run(10 * SECOND)
     probes = [message for _, _, message in town.sent if isinstance(message, Probe | ProbeAck)]
     assert probes
-    assert all(message.records == () and message.rumors == () for message in probes)
+    assert all(message.news == NO_NEWS for message in probes)
 
 
 def test_a_joined_member_is_remembered_on_disk() -> None:
@@ -208,8 +209,9 @@ def test_larger_teams_suspect_longer() -> None:
     small, large = Town(2), Town(30)
     small.run(5 * SECOND)
     large.run(5 * SECOND)
-    assert small.machine(0).suspicion_timeout() == 2 * CONFIG.probe_interval_ns
-    assert large.machine(0).suspicion_timeout() > 4 * CONFIG.probe_interval_ns
+    shortest = CONFIG.suspicion_alpha * CONFIG.probe_interval_ns
+    assert small.machine(0).suspicion_timeout(small.now, confirmations=1) == shortest
+    assert large.machine(0).suspicion_timeout(large.now, confirmations=3) > 1.4 * shortest
 
 
 # -- refutation ----------------------------------------------------------------------------------
@@ -279,7 +281,7 @@ def test_an_older_accusation_counts_for_nothing() -> None:
     town.receive(2, town.nodes[1], news(rumors=(old,)))
     town.run(2 * SECOND)
     town.facts.clear()
-    town.receive(0, town.nodes[1], news(rumors=(old, replace(old, failed=True))))
+    town.receive(0, town.nodes[1], news(rumors=(old, replace(old, word=Word.FAILED))))
     assert town.told(MemberSuspected) == town.told(MemberFailed) == []
 
 
@@ -297,7 +299,9 @@ def test_an_older_record_changes_nothing() -> None:
 def test_an_accusation_of_a_stranger_counts_for_nothing() -> None:
     town = Town(2)
     town.settle_in()
-    turn = town.receive(0, town.nodes[1], news(rumors=(Rumor(STRANGER.node, 1, 0, NOBODY, True),)))
+    turn = town.receive(
+        0, town.nodes[1], news(rumors=(Rumor(STRANGER.node, 1, 0, NOBODY, Word.FAILED),))
+    )
     assert turn.facts == []
 
 
@@ -414,7 +418,7 @@ def test_a_stranger_that_cannot_be_taken_is_answered_once(wants_answer: bool) ->
     records = full.machine(1).own
     full.run(5 * SECOND)
     full.sent.clear()
-    full.receive(0, full.nodes[1], MemberSync((records,), (), wants_answer))
+    full.receive(0, full.nodes[1], MemberSync(News((records,)), wants_answer))
     answers = [message for sender, to, message in full.sent if (sender, to) == (0, 1)]
     assert len(answers) == (1 if wants_answer else 0)
     assert not any(isinstance(m, MemberSync) and m.wants_answer for m in answers)
@@ -479,7 +483,7 @@ def test_all_that_is_known_travels_in_pages() -> None:
     for number in range(PAGE_RECORDS_MAX + 5):
         identity = Identity(number.to_bytes(4, "big") * 8)
         record = MemberRecord(identity.public_key, "m", ("m:1",), 1, 0, False, (), b"")
-        machine._members[identity.node] = Member(record, State.ALIVE, 0)
+        machine._members.put(record, State.ALIVE, 0)
     pages = machine._everything(wants_answer=True)
-    assert [len(page.records) for page in pages] == [PAGE_RECORDS_MAX, 6]
+    assert [len(page.news.records) for page in pages] == [PAGE_RECORDS_MAX, 6]
     assert [page.wants_answer for page in pages] == [False, True]

@@ -21,7 +21,16 @@ from protocol.events import Completed, Consistency, Event, Received
 from protocol.identity import Identity, NodeId
 from protocol.jobs import NO_USAGE, Job, Task
 from protocol.membership import sign_record
-from protocol.messages import Agreement, Append, MemberRecord, MemberSync, Message, Probe
+from protocol.messages import (
+    NO_NEWS,
+    Agreement,
+    Append,
+    MemberRecord,
+    MemberSync,
+    Message,
+    News,
+    Probe,
+)
 from protocol.peer import Peer, PeerSettings
 from protocol.registers import Command, Verb
 
@@ -127,7 +136,7 @@ async def test_a_slow_disk_does_not_hold_up_other_steps(bench: Bench) -> None:
     bench.runtime.start()
     await turns()
     stranger = Identity(hashlib.sha256(b"stranger").digest()).node
-    bench.runtime.deliver(Received(stranger, Probe(7, (), ())))
+    bench.runtime.deliver(Received(stranger, Probe(7, b"", NO_NEWS)))
     await turns()
     assert bench.disk.held, "the disk has not answered yet"
     assert any(type(message).__name__ == "ProbeAck" for message in bench.wire.sent)
@@ -157,7 +166,7 @@ async def test_while_the_disk_has_too_much_to_do_nothing_is_taken_on_but_probes_
     stranger = Identity(hashlib.sha256(b"stranger").digest()).node
     append = Append(9, 1, log.last_index, log.last_term, (), 0)
     bench.runtime.deliver(Received(stranger, Agreement(log.identity, append)))
-    bench.runtime.deliver(Received(stranger, Probe(7, (), ())))
+    bench.runtime.deliver(Received(stranger, Probe(7, b"", NO_NEWS)))
     with pytest.raises(Busy, match="disk"):
         await bench.runtime.submit(JOB)
     with pytest.raises(Busy, match="disk"):
@@ -219,7 +228,7 @@ async def test_a_full_inbox_drops_what_peers_will_repeat_and_nothing_else(
     monkeypatch.setattr("node.runtime.INBOX_MAX", 3)
     stranger = Identity(hashlib.sha256(b"stranger").digest()).node
     for number in range(5):
-        bench.runtime.deliver(Received(stranger, Probe(number, (), ())))
+        bench.runtime.deliver(Received(stranger, Probe(number, b"", NO_NEWS)))
     assert bench.runtime.dropped == 2
     bench.runtime.start()
     await turns()
@@ -262,7 +271,7 @@ async def test_leaving_says_goodbye_and_then_stops(bench: Bench) -> None:
     friend = Identity(hashlib.sha256(b"friend").digest())
     draft = MemberRecord(friend.public_key, "f", ("f:1",), 1, 0, False, (), b"")
     record = sign_record(friend, "test", draft)
-    bench.runtime.deliver(Received(friend.node, MemberSync((record,), (), wants_answer=False)))
+    bench.runtime.deliver(Received(friend.node, MemberSync(News((record,)), wants_answer=False)))
     await turns()
     bench.runtime.leave()
     await asyncio.wait_for(bench.runtime.stopped, 5)

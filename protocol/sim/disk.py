@@ -9,6 +9,7 @@ from random import Random
 from protocol.effects import (
     AppendEntries,
     DropLog,
+    ForgetMember,
     HardState,
     KeepBatch,
     KeepImpairment,
@@ -99,6 +100,8 @@ class Disk:
                     self.batches.setdefault(record.author, []).append(record.encoded)
                 case KeepMember():
                     self.members[record.record.node] = record.record
+                case ForgetMember():
+                    self.members.pop(record.node, None)
 
     def restored(self) -> Restored:
         """What a restarted node finds."""

@@ -1,0 +1,238 @@
+"""SWIM's failure detector: probe, ask others to probe, accuse.
+
+    every interval         probe the next of a random permutation (4.3); of those that it was
+                           trouble to reach, and once others fell silent of those not heard from
+                           lately, some more
+    no answer in time      ask k others to probe it too (3.1); each answers for it or says NACK
+    no answer by then      it is `missed`: the caller suspects it
+
+Times stretch with the local health (Lifeguard, section IV-A). A NACK that does not come lowers it
+only if its helper was in good health itself: during a large cut, nearly all helpers are across it,
+and a node that blames itself for that detects the cut several times later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from protocol.clocks import Nanoseconds
+from protocol.config import MembershipConfig
+from protocol.identity import NOBODY, NodeId
+from protocol.membership.local_health import LocalHealth
+from protocol.membership.members import Members
+from protocol.membership.states import State
+from protocol.messages import News, Probe, ProbeAck, ProbeNack, ProbeRequest
+from protocol.timers import Timers
+from protocol.turn import Turn
+
+PROBES_MAX = 256  # on their way at a time, those for others included
+EXTRA_PROBES = 8  # that a silent member makes a node send beyond the one of each interval
+
+
+@dataclass(slots=True)
+class _Probing:
+    """A probe on its way. `asked_by` and `asked_sequence` are set when it is for somebody else;
+    `helpers` have been asked and have said nothing yet."""
+
+    target: NodeId
+    sent_at: Nanoseconds
+    asked_by: NodeId = NOBODY
+    asked_sequence: int = 0
+    is_indirect: bool = False
+    helpers: set[NodeId] = field(default_factory=set)
+
+
+class Probing:
+    """See the module's text. `missed` is called with who did not answer at all, `unreached` with
+    who did not answer directly (and whether since then anything was heard of it), `answered` with
+    who did."""
+
+    def __init__(
+        self,
+        own: NodeId,
+        config: MembershipConfig,
+        members: Members,
+        health: LocalHealth,
+        timers: Timers,
+        random: Random,
+        fingerprint: Callable[[], bytes],
+        news_for: Callable[[NodeId], News],
+        missed: Callable[[Turn, NodeId], None],
+        unreached: Callable[[Turn, NodeId, Nanoseconds], None],
+        answered: Callable[[Turn, NodeId], None],
+        avoids: Callable[[NodeId, NodeId], bool],
+    ) -> None:
+        self._own = own
+        self._config = config
+        self._members = members
+        self._health = health
+        self._timers = timers
+        self._random = random
+        self._fingerprint = fingerprint
+        self._news_for = news_for
+        self._missed = missed
+        self._unreached = unreached
+        self._answered = answered
+        self._avoids = avoids
+        self._order: list[NodeId] = []  # the permutation being probed
+        self._probes: dict[int, _Probing] = {}
+        self._sequence = 0
+        self._answered_at: dict[NodeId, Nanoseconds] = {}
+        self._extra: deque[NodeId] = deque()  # to be probed with the next interval
+
+    @property
+    def underway(self) -> int:
+        """How many probes wait for an answer."""
+        return len(self._probes)
+
+    def start(self, now: Nanoseconds) -> None:
+        """Begin at a random time of the first interval."""
+        self._timers.set(now + self._random.randrange(self._config.probe_interval_ns), self._next)
+
+    def probe(self, turn: Turn, target: NodeId) -> None:
+        """Probe a member now, unless that is being done."""
+        if all(probing.target != target or probing.asked_by for probing in self._probes.values()):
+            self._send(turn, _Probing(target, turn.now))
+
+    def probe_soon(self, target: NodeId) -> None:
+        """Probe a member beside the next one in turn."""
+        if target not in self._extra and len(self._extra) < EXTRA_PROBES:
+            self._extra.append(target)
+
+    def forget_all(self) -> None:
+        """After a pause: nothing that was asked before it counts."""
+        self._probes.clear()
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def acknowledged(self, turn: Turn, sender: NodeId, message: ProbeAck) -> None:
+        """An answer, of the target itself or by way of a helper."""
+        probing = self._probes.get(message.sequence)
+        if probing is None:
+            return
+        if message.direct and sender != probing.target:
+            return  # an answer to somebody else's probe, or a lie
+        if not message.direct and sender not in probing.helpers:
+            return
+        del self._probes[message.sequence]
+        if probing.asked_by:
+            news = self._news_for(probing.asked_by)
+            turn.send(probing.asked_by, ProbeAck(probing.asked_sequence, False, news))
+        if message.direct:
+            self._answered_at[probing.target] = turn.now
+            self._answered(turn, probing.target)
+        if not probing.asked_by:
+            self._health.better()
+
+    def not_acknowledged(self, sender: NodeId, message: ProbeNack) -> None:
+        """A helper lives, and its target has not answered it."""
+        probing = self._probes.get(message.sequence)
+        if probing is not None:
+            probing.helpers.discard(sender)
+
+    def asked(self, turn: Turn, sender: NodeId, message: ProbeRequest) -> None:
+        """Probe for somebody else."""
+        if message.target != self._own:
+            self._send(turn, _Probing(message.target, turn.now, sender, message.sequence))
+
+    def failed_to_send(self, turn: Turn, target: NodeId) -> None:
+        """No need to wait for an answer to what could not even be sent."""
+        underway = [n for n, each in self._probes.items() if each.target == target]
+        for sequence in underway:
+            self._no_direct_answer(turn, sequence)
+
+    # -- timers ----------------------------------------------------------------------------------
+
+    def _next(self, turn: Turn) -> None:
+        interval = self._config.probe_interval_ns
+        self._timers.set(turn.now + self._health.stretch(interval), self._next)
+        target = self._next_target()
+        if target is not None:
+            self.probe(turn, target)
+        while self._extra:
+            extra = self._extra.popleft()
+            member = self._members.get(extra)
+            if member is not None and member.is_here:
+                self.probe(turn, extra)
+
+    def _next_target(self) -> NodeId | None:
+        """The next member of the permutation; a new one is drawn when it is used up (4.3)."""
+        for _ in range(2):
+            while self._order:
+                node = self._order.pop()
+                member = self._members.get(node)
+                if member is not None and member.is_here:
+                    return node
+            self._order = [*self._members.alive()]
+            self._random.shuffle(self._order)
+        return None
+
+    def _send(self, turn: Turn, probing: _Probing) -> None:
+        if self._members.get(probing.target) is None or len(self._probes) >= PROBES_MAX:
+            return
+        self._sequence += 1
+        self._probes[self._sequence] = probing
+        news = self._news_for(probing.target)
+        turn.send(probing.target, Probe(self._sequence, self._fingerprint(), news))
+        wait = self._config.probe_timeout_ns
+        if not probing.asked_by:
+            wait = self._health.stretch(wait)
+        self._timers.set(turn.now + wait, self._no_direct_answer, self._sequence)
+
+    def _no_direct_answer(self, turn: Turn, sequence: int) -> None:
+        probing = self._probes.get(sequence)
+        if probing is None or probing.is_indirect:
+            return
+        if probing.asked_by:
+            turn.send(probing.asked_by, ProbeNack(probing.asked_sequence))
+            del self._probes[sequence]
+            return
+        probing.is_indirect = True
+        self._unreached(turn, probing.target, probing.sent_at)
+        helpers = self._helpers_for(probing.target)
+        probing.helpers.update(helpers)
+        for helper in helpers:
+            news = self._news_for(helper)
+            turn.send(helper, ProbeRequest(sequence, probing.target, news))
+        # The helper's own time-out, and the two ways to it and back.
+        wait = 2 * self._config.probe_timeout_ns if helpers else 0
+        self._timers.set(turn.now + wait, self._no_answer, sequence)
+        self._look_around(turn)
+
+    def _no_answer(self, turn: Turn, sequence: int) -> None:
+        probing = self._probes.pop(sequence, None)
+        if probing is None:
+            return
+        quiet = [node for node in probing.helpers if self._is_well(node)]
+        self._health.worse(len(quiet))
+        member = self._members.get(probing.target)
+        if member is not None and member.is_here:
+            self._missed(turn, probing.target)
+
+    def _helpers_for(self, target: NodeId) -> list[NodeId]:
+        """Those that seem to be well and to reach the target."""
+        others = [
+            node
+            for node in self._members.healthy()
+            if node != target and not self._avoids(node, target)
+        ]
+        return self._random.sample(others, min(self._config.indirect_probes, len(others)))
+
+    def _is_well(self, node: NodeId) -> bool:
+        member = self._members.get(node)
+        return member is not None and member.state is State.ALIVE and not member.degraded
+
+    def _look_around(self, turn: Turn) -> None:
+        """Somebody is silent: perhaps others are too, and then it is a cut. Those that have not
+        answered for longest are asked at once, a few more for each that stays silent."""
+        alive = self._members.alive()
+        asked = {probing.target for probing in self._probes.values()}
+        recent = turn.now - self._config.probe_interval_ns
+        unsure = [
+            node for node in alive if node not in asked and self._answered_at.get(node, -1) < recent
+        ]
+        for node in self._random.sample(unsure, min(EXTRA_PROBES, len(unsure))):
+            self.probe(turn, node)

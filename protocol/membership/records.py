@@ -1,0 +1,53 @@
+"""A member's record: what a node says of itself. Only its owner can sign one, so nobody else can
+refute, leave, rename or move for it, and whoever passes it on cannot change it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from itertools import chain
+
+from protocol import codec
+from protocol.identity import KEY_SIZE, Identity, verify
+from protocol.messages import MemberRecord
+
+ENDPOINTS_MAX = 8
+NAME_LENGTH_MAX = 64
+RECORD_TEXT_MAX = 4_000  # characters of endpoints and metadata together
+VERSION_MAX = 2**62  # of epoch and incarnation: nobody could count on from more
+METADATA_MAX = 16
+
+
+def sign_record(identity: Identity, cluster: str, record: MemberRecord) -> MemberRecord:
+    """`record` with its owner's signature."""
+    return replace(record, signature=identity.sign(_statement(cluster, record)))
+
+
+def is_signed(cluster: str, record: MemberRecord) -> bool:
+    """Whether its owner signed it, for this cluster."""
+    return verify(record.public_key, record.signature, _statement(cluster, record))
+
+
+@lru_cache(maxsize=4_096)
+def _statement(cluster: str, record: MemberRecord) -> bytes:
+    """What is signed. Cached: the same few records come with many messages."""
+    unsigned = codec.pack_value(replace(record, signature=b""))
+    return b"quorate member\0" + cluster.encode() + b"\0" + unsigned
+
+
+def fault_of_record(record: MemberRecord) -> str:
+    """Why a record is malformed, whoever signed it; empty if it is not."""
+    if len(record.public_key) != KEY_SIZE:
+        return f"a public key has {KEY_SIZE} bytes"
+    if len(record.name) > NAME_LENGTH_MAX:
+        return f"the name is over {NAME_LENGTH_MAX} characters"
+    if len(record.endpoints) > ENDPOINTS_MAX:
+        return f"there are over {ENDPOINTS_MAX} endpoints"
+    if len(record.metadata) > METADATA_MAX:
+        return f"there are over {METADATA_MAX} items of metadata"
+    size = sum(map(len, record.endpoints)) + sum(map(len, chain(*record.metadata)))
+    if size > RECORD_TEXT_MAX:
+        return f"endpoints and metadata are over {RECORD_TEXT_MAX} characters together"
+    if max(record.epoch, record.incarnation) > VERSION_MAX:
+        return f"epoch and incarnation end at {VERSION_MAX}"
+    return ""

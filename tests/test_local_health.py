@@ -1,0 +1,165 @@
+"""Lifeguard's local health (section IV-A), pauses, members that come and go, and forgetting."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from member_hand import CLUSTER, CONFIG, Town
+
+from protocol.clocks import SECOND
+from protocol.effects import ForgetMember
+from protocol.facts import (
+    MemberDegraded,
+    MemberFailed,
+    MemberForgotten,
+    MemberSteady,
+    MemberSuspected,
+    NameClaimedTwice,
+    PausedHere,
+)
+from protocol.identity import KEY_SIZE, Identity
+from protocol.membership import State, sign_record
+from protocol.membership.local_health import LocalHealth
+from protocol.messages import MemberRecord, MemberSync, News
+
+LONG = 60 * SECOND
+
+
+# -- local health ----------------------------------------------------------------------------------
+
+
+def test_waits_grow_with_trouble_and_shrink_with_answers() -> None:
+    health = LocalHealth(8)
+    health.worse(3)
+    assert health.stretch(10) == 40
+    health.better()
+    assert health.stretch(10) == 30
+    health.worse(100)
+    assert health.stretch(10) == 90
+    for _ in range(20):
+        health.better()
+    assert health.stretch(10) == 10
+
+
+def test_who_has_to_refute_is_less_sure_of_itself() -> None:
+    town = Town(4)
+    town.settle_in()
+    town.isolate(3)
+    town.run(3 * SECOND)
+    town.cut.clear()
+    town.run(SECOND)
+    assert town.machine(3).health.score >= 0
+    assert town.machine(3).own.incarnation >= 1
+
+
+def test_silent_helpers_of_a_large_cut_are_no_reason_to_doubt_oneself() -> None:
+    """A helper that is a suspect itself says nothing about this node."""
+    town = Town(16)
+    town.settle_in()
+    town.cut = {(a, b) for a in range(16) for b in range(16) if (a < 8) is not (b < 8)}
+    town.run(20 * SECOND)
+    assert all(len(town.machine(at).alive()) == 7 for at in range(16))
+    assert all(town.machine(at).health.score <= 2 for at in range(16))
+
+
+def test_after_a_pause_nobody_is_blamed() -> None:
+    """All that was on its way when the process was stopped is void."""
+    town = Town(5)
+    town.settle_in()
+    machine = town.machines[4]
+    town.asleep.add(4)
+    town.run(3 * SECOND)
+    town.asleep.clear()
+    town.run(10 * SECOND)
+    assert machine is town.machines[4]
+    assert len(town.told(PausedHere, 4)) == 1
+    assert not [fact for fact in town.told(MemberSuspected, 4) if fact.by == town.nodes[4]]  # type: ignore[attr-defined]
+    assert town.told(MemberFailed, 4) == []
+
+
+# -- coming and going ------------------------------------------------------------------------------
+
+
+def flap(town: Town, number: int, times: int) -> None:
+    for _ in range(times):
+        town.isolate(number)
+        town.run(10 * SECOND)
+        town.cut.clear()
+        town.run(5 * SECOND)
+
+
+def test_who_comes_and_goes_is_degraded_until_it_is_steady() -> None:
+    town = Town(5)
+    town.settle_in()
+    flap(town, 4, 5)
+    assert town.told(MemberDegraded, 0) == [MemberDegraded(town.nodes[4])]
+    assert town.state(0, 4) is State.ALIVE, "it is in the team"
+    assert town.nodes[4] not in town.machine(0).healthy(), "and nothing is built on it"
+    town.run(5 * LONG)
+    assert town.told(MemberSteady, 0) == [MemberSteady(town.nodes[4])]
+    assert town.nodes[4] in town.machine(0).healthy()
+
+
+def test_one_return_is_no_flapping() -> None:
+    town = Town(5)
+    town.settle_in()
+    flap(town, 4, 1)
+    assert town.told(MemberDegraded) == []
+
+
+def test_two_keys_under_one_name_are_told_and_both_stay() -> None:
+    town = Town(3)
+    town.settle_in()
+    twin = Identity(b"t" * KEY_SIZE)
+    record = MemberRecord(twin.public_key, "n2", ("t:1",), 1, 0, False, (), b"")
+    signed = sign_record(twin, CLUSTER, record)
+    turn = town.receive(0, town.nodes[1], MemberSync(News((signed,)), wants_answer=False))
+    assert NameClaimedTwice("n2", twin.node, town.nodes[2]) in turn.facts
+    assert town.machine(0).state_of(twin.node) is town.state(0, 2) is State.ALIVE
+
+
+def test_a_new_run_of_a_node_takes_the_place_of_the_old_one_wherever_it_is() -> None:
+    """A container gets another address; its key is what it is known by."""
+    town = Town(4)
+    town.settle_in()
+    moved = replace(town.machine(3).own, endpoints=("elsewhere:1",), epoch=2)
+    town.receive(
+        0,
+        town.nodes[3],
+        MemberSync(News((sign_record(town.identities[3], CLUSTER, moved),)), False),
+    )
+    assert town.machine(0).endpoints_of(town.nodes[3]) == ("elsewhere:1",)
+    assert len(town.machine(0).members()) == 3
+
+
+# -- forgetting ------------------------------------------------------------------------------------
+
+
+def test_who_is_gone_for_long_is_forgotten_and_stays_so() -> None:
+    """The others may still have its record: that does not bring it back."""
+    town = Town(4, replace(CONFIG, forget_after_ns=100 * SECOND))
+    town.settle_in()
+    old = town.machine(3).own
+    town.stop(3)
+    town.run(90 * SECOND)
+    assert town.state(0, 3) is State.FAILED
+    town.run(60 * SECOND)
+    assert [town.state(at, 3) for at in range(3)] == [None] * 3
+    assert town.told(MemberForgotten, 0) == [MemberForgotten(town.nodes[3])]
+    town.receive(0, town.nodes[1], MemberSync(News((old,)), wants_answer=False))
+    assert town.state(0, 3) is None
+    town.start(3)
+    town.run(5 * SECOND)
+    assert [town.state(at, 3) for at in range(3)] == [State.ALIVE] * 3
+
+
+def test_the_operator_may_forget_who_is_gone_and_nobody_else() -> None:
+    town = Town(3)
+    town.settle_in()
+    turn = town.turn()
+    assert not town.machine(0).forget(turn, town.nodes[2])
+    town.stop(2)
+    town.run(10 * SECOND)
+    assert town.machine(0).forget(turn, town.nodes[2])
+    assert turn.records == [ForgetMember(town.nodes[2])]
+    assert town.state(0, 2) is None
