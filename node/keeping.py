@@ -81,7 +81,7 @@ class Keeper:
                     node = record.record.node
                     self.put("members", node, pack_value(record.record))
                 case ForgetMember():
-                    self._connection.execute("DELETE FROM members WHERE node = ?", (record.node,))
+                    self._connection.execute("DELETE FROM members WHERE key = ?", (record.node,))
                 case KeepSnapshot():
                     self._keep_snapshot(record)
                 case DropLog():

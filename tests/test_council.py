@@ -146,7 +146,9 @@ def test_a_voter_that_failed_is_replaced_by_a_learner_after_a_while() -> None:
     play.isolate("c")
     failed = team("bd") | lost(play, "c")
     assert (decide(play, council, failed), voters(play)) == (3, "abc"), "it may come back"
-    play.act("a", lambda turn: council.learn(turn, MemberFailed(NodeId("c"), NodeId("a"))))
+    play.act(
+        "a", lambda turn: council.learn(turn, MemberFailed(NodeId("c"), NodeId("a"), "silence"))
+    )
     for _ in range(2 * CONFIG.replace_after_ns // CONFIG.heartbeat_ns):
         decide(play, council, failed, rounds=1)
     assert voters(play) == "abd"

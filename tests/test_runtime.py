@@ -276,7 +276,7 @@ async def test_leaving_says_goodbye_and_then_stops(bench: Bench) -> None:
     bench.runtime.leave()
     await asyncio.wait_for(bench.runtime.stopped, 5)
     last = [message for message in bench.wire.sent if isinstance(message, MemberSync)][-1]
-    assert last.records[0].left
+    assert last.news.records[0].left
 
 
 async def test_a_disk_that_hangs_does_not_keep_a_node_from_leaving(
