@@ -5,7 +5,8 @@
     extent    where log and snapshot begin and end, and the number of the last transaction, one row
     log       Raft's entries by index
     snapshot  its head as row 0, then its state in pieces
-    batches   the store's signed batches in the order in which they came
+    batches   the store's signed batches in the order in which they came; where some were collected
+              their places (`Place`), neighbours in one row
     members   the members' own records by node
 
 Invariant: no row can be changed, lost, exchanged or brought back from the past unnoticed, as long
@@ -26,7 +27,7 @@ from protocol.configuration import Configuration
 from protocol.errors import QuorateError
 
 FILE = "journal.db"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x51524A31  # marks the file as ours
 SCHEMA = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",
@@ -40,12 +41,14 @@ SCHEMA = (
     "CREATE TABLE snapshot(key INTEGER PRIMARY KEY, value BLOB, checksum INTEGER)",
     "CREATE TABLE batches(key INTEGER PRIMARY KEY, author TEXT, first INTEGER, last INTEGER,"
     " value BLOB, checksum INTEGER)",
+    "CREATE INDEX batches_place ON batches(author, first)",
     "CREATE TABLE members(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",
 )
 _EXTENT = struct.Struct(">9Q")
 _ENTRY = struct.Struct(">IQQI")
 PIECE_SIZE = 1024 * 1024  # of a snapshot's state; sqlite takes a blob of 1 GB at most
 ONLY_KEY = 0  # of tables with one row
+_PLACE_MARK = b"\0"
 
 
 class JournalError(QuorateError):
@@ -137,6 +140,26 @@ class Own:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What a collected batch leaves behind: the author's hash chain after it, and the checksum of
+    its row, on which that of the next own batch builds."""
+
+    link: bytes
+    end: int
+
+    def packed(self) -> bytes:
+        """The row's value. A batch begins with another byte."""
+        return _PLACE_MARK + self.end.to_bytes(4, "big") + self.link
+
+    @classmethod
+    def of(cls, value: bytes) -> Place | None:
+        """None if the value is a batch."""
+        if value[:1] != _PLACE_MARK:
+            return None
+        return cls(value[5:], int.from_bytes(value[1:5], "big"))
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotHead:
     """A snapshot without its state, which follows in pieces."""
 
@@ -165,6 +188,11 @@ def entry_checksum(before: int, index: int, term: int, kind: int, data: bytes) -
 def piece_checksum(before: int, key: int, piece: bytes | memoryview) -> int:
     """CRC-32 over a row of the snapshot and those before it."""
     return zlib.crc32(piece, zlib.crc32(f"snapshot {key} {before}\0".encode()))
+
+
+def place_checksum(author: str, first: int, last: int, value: bytes) -> int:
+    """CRC-32 over the row of a collected batch."""
+    return zlib.crc32(value, zlib.crc32(f"place {author} {first} {last}\0".encode()))
 
 
 def batch_checksum(before: int, author: str, first: int, last: int, encoded: bytes) -> int:

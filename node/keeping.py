@@ -20,20 +20,24 @@ from node.journal_file import (
     PIECE_SIZE,
     Extent,
     Own,
+    Place,
     SnapshotHead,
     Voting,
     batch_checksum,
     entry_checksum,
     piece_checksum,
+    place_checksum,
     row_checksum,
 )
 from protocol.codec import pack_value
 from protocol.effects import (
     AppendEntries,
+    DropBatches,
     DropLog,
     ForgetMember,
     HardState,
     KeepBatch,
+    KeepCollected,
     KeepImpairment,
     KeepMember,
     KeepSnapshot,
@@ -41,7 +45,8 @@ from protocol.effects import (
     Snapshot,
 )
 from protocol.identity import NodeId
-from protocol.messages import LogEntry
+from protocol.messages import Collected, LogEntry
+from protocol.store.batches import open_batch
 
 _REPLACE_EXTENT = "REPLACE INTO extent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -77,6 +82,11 @@ class Keeper:
                     self._voting = replace(self._voting, term=record.term, vote=record.vote)
                 case KeepBatch():
                     self._keep_batch(record)
+                case KeepCollected():
+                    self._keep_place(record.collected)
+                case DropBatches():
+                    for author, first in record.batches:
+                        self._drop_batch(author, first)
                 case KeepMember():
                     node = record.record.node
                     self.put("members", node, pack_value(record.record))
@@ -228,9 +238,53 @@ class Keeper:
         checksum = batch_checksum(
             self._own.end if own else 0, batch.author, batch.first, batch.last, batch.encoded
         )
-        self._connection.execute(
-            "INSERT INTO batches(author, first, last, value, checksum) VALUES (?, ?, ?, ?, ?)",
-            (batch.author, batch.first, batch.last, batch.encoded, checksum),
-        )
+        self._insert(batch.author, batch.first, batch.last, batch.encoded, checksum)
         if own:
             self._own = Own(batch.last, checksum)
+
+    def _keep_place(self, gap: Collected) -> None:
+        """What was collected before it came here. Its row ends a chain as a batch's would."""
+        end = place_checksum(gap.author, gap.first, gap.last, gap.link)
+        value = Place(gap.link, end).packed()
+        self._insert(
+            gap.author, gap.first, gap.last, value,
+            place_checksum(gap.author, gap.first, gap.last, value),
+        )  # fmt: skip
+        if gap.author == self._node:
+            self._own = Own(gap.last, end)
+
+    def _insert(self, author: str, first: int, last: int, value: bytes, checksum: int) -> None:
+        self._connection.execute(
+            "INSERT INTO batches(author, first, last, value, checksum) VALUES (?, ?, ?, ?, ?)",
+            (author, first, last, value, checksum),
+        )
+
+    def _drop_batch(self, author: NodeId, first: int) -> None:
+        """Put a place where the batch was, and make one of it and the places beside it."""
+        key, last, value, checksum = self._connection.execute(
+            "SELECT key, last, value, checksum FROM batches WHERE author = ? AND first = ?",
+            (author, first),
+        ).fetchone()
+        place = Place(open_batch(value).link, checksum)
+        before = self._connection.execute(
+            "SELECT key, first, value FROM batches WHERE author = ? AND first < ?"
+            " ORDER BY first DESC LIMIT 1",
+            (author, first),
+        ).fetchone()
+        if before is not None and Place.of(before[2]) is not None:
+            self._connection.execute("DELETE FROM batches WHERE key = ?", (before[0],))
+            first = before[1]
+        after = self._connection.execute(
+            "SELECT key, last, value FROM batches WHERE author = ? AND first = ?",
+            (author, last + 1),
+        ).fetchone()
+        following = Place.of(after[2]) if after is not None else None
+        if following is not None:
+            self._connection.execute("DELETE FROM batches WHERE key = ?", (key,))
+            key, last, _ = after
+            place = following
+        value = place.packed()
+        self._connection.execute(
+            "UPDATE batches SET first = ?, value = ?, checksum = ? WHERE key = ?",
+            (first, value, place_checksum(author, first, last, value), key),
+        )

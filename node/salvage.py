@@ -22,18 +22,20 @@ from node.journal_file import (
     Extent,
     JournalDamaged,
     Own,
+    Place,
     SnapshotHead,
     Voting,
     batch_checksum,
     entry_checksum,
     piece_checksum,
+    place_checksum,
     row_checksum,
 )
 from protocol.codec import unpack_value
-from protocol.effects import HardState, KeepBatch, Restored, Snapshot
+from protocol.effects import HardState, KeepBatch, KeepCollected, Restored, Snapshot
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
-from protocol.messages import EntryKind, LogEntry, MemberRecord
+from protocol.messages import Collected, EntryKind, LogEntry, MemberRecord
 
 _KINDS = {kind.value: kind for kind in EntryKind}
 
@@ -75,7 +77,8 @@ class Survey:
             self.snapshot,
             self.entries,
             voting.impaired or bool(self.lost_votes),
-            tuple(batch.encoded for batch in self.batches),
+            tuple(each.encoded for each in self.batches if isinstance(each, KeepBatch)),
+            tuple(each.collected for each in self.batches if isinstance(each, KeepCollected)),
             tuple(self.members),
         )
 
@@ -206,10 +209,10 @@ class Survey:
 
     # -- the store's and the members' part ---------------------------------------------------------
 
-    def _read_batches(self, node: NodeId) -> list[KeepBatch]:
+    def _read_batches(self, node: NodeId) -> list[KeepBatch | KeepCollected]:
         """By author and sequence, each author's without a gap; JournalDamaged unless all of this
         node's own are there."""
-        found: list[KeepBatch] = []
+        found: list[tuple[str, int, KeepBatch | KeepCollected]] = []
         last: dict[str, int] = {}
         own_end = 0
         dropped = 0
@@ -217,16 +220,19 @@ class Survey:
             query = "SELECT author, first, last, value, checksum FROM batches ORDER BY key"
             for author, first, end, value, checksum in self._rows(query):
                 before = own_end if author == node else 0
-                if type(value) is not bytes or (
-                    batch_checksum(before, author, first, end, value) != checksum
+                place = Place.of(value) if type(value) is bytes else None
+                if type(value) is not bytes or checksum != (
+                    batch_checksum(before, author, first, end, value)
+                    if place is None
+                    else place_checksum(author, first, end, value)
                 ):
                     dropped += 1
                 elif first != last.get(author, 0) + 1:
                     dropped += 1  # what was between is gone, and a store takes no gaps
                 else:
                     last[author] = end
-                    own_end = checksum if author == node else own_end
-                    found.append(KeepBatch(NodeId(author), first, end, value))
+                    own_end = own_end if author != node else place.end if place else checksum
+                    found.append((author, first, _record_of(author, first, end, value, place)))
         except _Unsound as fault:
             self.lost_others.append(f"batches: {fault}")
         if Own(last.get(node, 0), own_end) != self.own:
@@ -236,7 +242,7 @@ class Survey:
             )
         if dropped:
             self.lost_others.append(f"batches: {dropped} of other nodes were dropped")
-        return sorted(found, key=lambda batch: (batch.author, batch.first))
+        return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
 
     def _read_members(self) -> list[MemberRecord]:
         found: list[MemberRecord] = []
@@ -252,6 +258,14 @@ class Survey:
         if dropped:
             self.lost_others.append(f"members: {dropped} records were dropped")
         return found
+
+
+def _record_of(
+    author: str, first: int, last: int, value: bytes, place: Place | None
+) -> KeepBatch | KeepCollected:
+    if place is None:
+        return KeepBatch(NodeId(author), first, last, value)
+    return KeepCollected(Collected(NodeId(author), first, last, place.link))
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:

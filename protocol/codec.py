@@ -36,6 +36,9 @@ MESSAGES: dict[int, type[Any]] = {
     11: messages.Summary,
     12: messages.Digest,
     13: messages.Delta,
+    14: messages.HoldingsAsked,
+    15: messages.Holdings,
+    16: messages.Forked,
     20: messages.Agreement,
     21: messages.Relay,
 }

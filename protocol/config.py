@@ -45,7 +45,10 @@ class GossipConfig:
     quiet_after: int = 10  # ticks without news
     fanout_max: int = 6  # f = clamp(ceil(ln N) + 1, 2, fanout_max)
     delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
-    entries_per_author_max: int = 200_000
+    push_size_max: int = 32 * 1024  # bytes; what is larger is announced, and fetched from one node
+    collect_interval_ns: Nanoseconds = 5 * SECOND  # what all have and nothing counts of is dropped
+    entries_per_author_max: int = 200_000  # that are held at a time
+    size_per_author_max: int = 256 * 1024 * 1024  # bytes of them
 
 
 @dataclass(frozen=True, slots=True)

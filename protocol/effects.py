@@ -15,7 +15,7 @@ from protocol.configuration import Configuration
 from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.jobs import File, Job, Task
-from protocol.messages import LogEntry, MemberRecord, Message
+from protocol.messages import Collected, LogEntry, MemberRecord, Message
 from protocol.registers import Versioned
 
 # -- what is kept ----------------------------------------------------------------------------
@@ -44,6 +44,21 @@ class KeepBatch:
     first: int
     last: int
     encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepCollected:
+    """What follows of an author's history in the store was collected before it came here."""
+
+    collected: Collected
+
+
+@dataclass(frozen=True, slots=True)
+class DropBatches:
+    """Of these batches, by author and first sequence, nothing counts any more. Which there were is
+    remembered: the history goes on."""
+
+    batches: tuple[tuple[NodeId, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +119,8 @@ Record: TypeAlias = (
     | DropLog
     | KeepImpairment
     | KeepBatch
+    | KeepCollected
+    | DropBatches
     | KeepMember
     | ForgetMember
 )
@@ -120,6 +137,7 @@ class Restored:
     entries: tuple[LogEntry, ...] = ()
     impaired: bool = False
     batches: tuple[bytes, ...] = ()
+    collected: tuple[Collected, ...] = ()
     members: tuple[MemberRecord, ...] = ()
 
 
@@ -232,6 +250,7 @@ __all__ = [
     "Answer",
     "AppendEntries",
     "Assignment",
+    "DropBatches",
     "DropLog",
     "Effect",
     "ForgetMember",
@@ -239,6 +258,7 @@ __all__ = [
     "Invoke",
     "Job",
     "KeepBatch",
+    "KeepCollected",
     "KeepImpairment",
     "KeepMember",
     "KeepSnapshot",

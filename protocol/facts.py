@@ -401,6 +401,32 @@ class BatchRefused(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorForked(Fact):
+    """An author has signed two histories: a node runs twice under one key, or lies. Nothing more of
+    it is taken."""
+
+    mark = "!"
+    author: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class BatchesCollected(Fact):
+    """So many batches were dropped, of which nothing counted any more."""
+
+    mark = "+"
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedLate(Fact):
+    """This node was away for so long that it had to ask what still counts; so many of its batches
+    did not."""
+
+    mark = "+"
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class SiblingsFound(Fact):
     """A key has values written without knowledge of each other; all are kept."""
 

@@ -1,35 +1,71 @@
 """Spreading the store: what is new goes on at once, what was missed is repaired by digest.
 
-    write, or first sight of a batch   Push to f random members, f = clamp(ceil(ln N) + 1, 2, 6)
+    write, or first sight of a batch   Push to f random members, f = clamp(ceil(ln N) + 1, 2, 6);
+                                       of a large batch only a Summary, so that it is fetched once
     every tick                         Summary (a fingerprint) to one random member; ticks are
                                        rarer while nothing is written
-    Summary differs, or a gap          Digest (what I hold)
+    Summary differs, or a gap          Digest (what I have)
     Digest                             Delta (what you lack), and a Digest back if asked
+    a Delta with Collected             HoldingsAsked, Holdings: what still counts
 
 Push reaches all but a few members in O(log N) steps; the digest exchange makes it certain
 (Demers et al. 1987, rumor mongering backed by anti-entropy). An own batch is durable before it
 is sent, here and in a Delta: a promise that its sequence is used.
+
+Digests are also the rows of a matrix clock: what every member has, and nothing counts of, is
+dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from math import ceil, log
 from random import Random
+from typing import TypeAlias
 
-from protocol.clocks import HybridClock, Nanoseconds
+from protocol.clocks import MILLISECOND, HybridClock, Nanoseconds
 from protocol.config import GossipConfig
-from protocol.effects import KeepBatch
+from protocol.effects import DropBatches, KeepBatch, KeepCollected
 from protocol.errors import RemoteProtocolError
-from protocol.facts import BatchMerged, BatchRefused, RequestRefused, SiblingsFound
-from protocol.identity import NodeId
-from protocol.messages import Delta, Digest, Push, Summary
-from protocol.store import ENTRIES_PER_BATCH_MAX, Gap, QuotaReached, Store
+from protocol.facts import (
+    AuthorForked,
+    BatchesCollected,
+    BatchMerged,
+    BatchRefused,
+    RequestRefused,
+    ReturnedLate,
+    SiblingsFound,
+)
+from protocol.identity import NOBODY, NodeId
+from protocol.messages import (
+    Collected,
+    Delta,
+    Digest,
+    Forked,
+    Holdings,
+    HoldingsAsked,
+    Push,
+    Summary,
+)
+from protocol.store import (
+    ENTRIES_PER_BATCH_MAX,
+    Equivocation,
+    Gap,
+    Matrix,
+    Merged,
+    QuotaReached,
+    Store,
+)
 from protocol.turn import Turn
+
+GossipMessage: TypeAlias = Push | Summary | Digest | Delta | HoldingsAsked | Holdings | Forked
 
 
 class Gossip:
-    """Owns the store's traffic. `members` are the others that are believed alive."""
+    """Owns the store's traffic. `members` are the others that are believed alive. `refused` counts
+    what was not taken, by reason; `lag` is how old each author's latest entry was when it came, in
+    nanoseconds by the two nodes' wall clocks."""
 
     def __init__(
         self, store: Store, config: GossipConfig, random: Random, now: Nanoseconds
@@ -38,10 +74,15 @@ class Gossip:
         self.config = config
         self.random = random
         self.clock = HybridClock()
+        self.matrix = Matrix()
+        self.refused: Counter[str] = Counter()
+        self.lag: dict[NodeId, Nanoseconds] = {}
         self._tick_at = now + random.randrange(config.tick_ns)
         self._quiet_ticks = 0
+        self._collect_at = now + config.collect_interval_ns
         self._own: list[bytes] = []  # written in this step
         self._fresh: list[tuple[NodeId, bytes]] = []  # (sender, batch) first seen in this step
+        self._proofs: list[Forked] = []  # found in this step
 
     def deadline(self) -> Nanoseconds:
         return self._tick_at
@@ -49,9 +90,9 @@ class Gossip:
     @property
     def has_news(self) -> bool:
         """Whether this step brought anything for `flush` to pass on."""
-        return bool(self._own or self._fresh)
+        return bool(self._own or self._fresh or self._proofs)
 
-    def write(self, turn: Turn, writes: Sequence[tuple[str, bytes]]) -> None:
+    def write(self, turn: Turn, writes: Sequence[tuple[str, bytes | None]]) -> None:
         """Write values as this node; they go out when they are durable. Beyond the quota they are
         refused, and nobody hears of them: a lost claim or partial result costs time, no more."""
         for at in range(0, len(writes), ENTRIES_PER_BATCH_MAX):
@@ -59,6 +100,7 @@ class Gossip:
             try:
                 encoded, merged = self.store.write(some, self.clock.stamp(turn.wall))
             except QuotaReached:
+                self.refused["own quota"] += len(writes) - at
                 quota = self.store.entries_per_author_max
                 turn.report(RequestRefused(f"{len(writes) - at} writes beyond {quota} entries"))
                 return
@@ -66,27 +108,24 @@ class Gossip:
             turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
             self._own.append(encoded)
 
-    def receive(self, turn: Turn, sender: NodeId, message: Push | Summary | Digest | Delta) -> None:
+    def receive(self, turn: Turn, sender: NodeId, message: GossipMessage) -> None:
         """Take a message from another node."""
         match message:
             case Push():
-                if not self._merge(turn, sender, message.batches):
+                if not self._merge(turn, sender, message.batches, ()):
                     turn.send(sender, Digest(self.store.vector(), wants_answer=False))
             case Delta():
-                held = self.store.fingerprint()
-                self._merge(turn, sender, message.batches)
-                if message.more and self.store.fingerprint() != held:  # else it would never end
-                    turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+                self._take_delta(turn, sender, message)
             case Summary():
-                if message.fingerprint != self.store.fingerprint():
-                    self._wake_up(turn.now)
-                    turn.send(sender, Digest(self.store.vector(), wants_answer=True))
+                self._compare(turn, sender, message)
             case Digest():
-                batches, more = self.store.missing(message.vector, self.config.delta_size_max)
-                if batches:
-                    turn.send_durable(sender, Delta(tuple(batches), more))
-                if message.wants_answer and self.store.lacks(message.vector):
-                    turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+                self._answer_digest(turn, sender, message)
+            case HoldingsAsked():
+                turn.send_durable(sender, Holdings(*self.store.holdings(message.after)))
+            case Holdings():
+                self._reconcile(turn, sender, message)
+            case Forked():
+                self._take_proof(turn, sender, message)
 
     def summary_due(self, turn: Turn, members: Sequence[NodeId]) -> NodeId | None:
         """The random member to compare with, when it is time to."""
@@ -97,21 +136,47 @@ class Gossip:
         self._tick_at = turn.now + (self.config.quiet_tick_ns if quiet else self.config.tick_ns)
         return members[self.random.randrange(len(members))] if members else None
 
-    def flush(self, turn: Turn, members: Sequence[NodeId]) -> None:
-        """At the end of a step: pass on what it brought, as one message to each chosen member."""
-        if self._own or self._fresh:
-            self._wake_up(turn.now)
+    def collect(self, turn: Turn, everybody: Iterable[NodeId]) -> None:
+        """Now and then: drop what each of these members has and nobody needs. They are all that are
+        not forgotten, whether they are there or not."""
+        if turn.now < self._collect_at:
+            return
+        self._collect_at = turn.now + self.config.collect_interval_ns
+        members = list(everybody)
+        self.matrix.keep_only(members)
+        dropped = self.store.collect(self.matrix.stable(self.store.vector(), members))
+        if dropped:
+            turn.persist(DropBatches(tuple(dropped)))
+            turn.report(BatchesCollected(len(dropped)))
+
+    def flush(self, turn: Turn, members: Sequence[NodeId], summary: Summary) -> None:
+        """At the end of a step: pass on what it brought, as one message to each chosen member;
+        `summary` is this node's, for what is too large to be pushed."""
+        self._wake_up(turn.now)
         if self._own:
             batches = tuple(self._own)
             self._own.clear()
             for member in self._choose(members):
-                turn.send_durable(member, Push(batches))
+                self._push(turn, member, batches, summary, is_own=True)
         if self._fresh:
             fresh, self._fresh = self._fresh, []
             for member in self._choose(members):
                 batches = tuple(batch for sender, batch in fresh if sender != member)
                 if batches:
-                    turn.send(member, Push(batches))
+                    self._push(turn, member, batches, summary, is_own=False)
+        for proof in self._proofs:
+            for member in self._choose(members):
+                turn.send(member, proof)
+        self._proofs.clear()
+
+    def _push(
+        self, turn: Turn, member: NodeId, batches: tuple[bytes, ...], summary: Summary, is_own: bool
+    ) -> None:
+        send = turn.send_durable if is_own else turn.send
+        if sum(map(len, batches)) > self.config.push_size_max:
+            send(member, summary)
+        else:
+            send(member, Push(batches))
 
     def _wake_up(self, now: Nanoseconds) -> None:
         """There is something to compare again."""
@@ -122,28 +187,111 @@ class Gossip:
         fanout = min(max(ceil(log(len(members) + 1)) + 1, 2), self.config.fanout_max)
         return members if len(members) <= fanout else self.random.sample(members, fanout)
 
-    def _merge(self, turn: Turn, sender: NodeId, batches: Sequence[bytes]) -> bool:
+    # -- comparing ---------------------------------------------------------------------------------
+
+    def _compare(self, turn: Turn, sender: NodeId, message: Summary) -> None:
+        vector = self.store.vector()
+        if message.fingerprint == self.store.fingerprint():
+            self.matrix.learn(sender, vector)
+            return
+        self._wake_up(turn.now)
+        turn.send(sender, Digest(vector, wants_answer=True))
+
+    def _answer_digest(self, turn: Turn, sender: NodeId, message: Digest) -> None:
+        self.matrix.learn(sender, message.vector)
+        lacking = self.store.missing(message.vector, self.config.delta_size_max)
+        if lacking.batches or lacking.collected:
+            delta = Delta(lacking.batches, lacking.collected, lacking.more)
+            turn.send_durable(sender, delta)
+        if message.wants_answer and self.store.lacks(message.vector):
+            turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+
+    def _take_delta(self, turn: Turn, sender: NodeId, message: Delta) -> None:
+        before = self.store.fingerprint()
+        self._merge(turn, sender, message.batches, message.collected)
+        if message.more and self.store.fingerprint() != before:  # else it would never end
+            turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+
+    def _reconcile(self, turn: Turn, sender: NodeId, message: Holdings) -> None:
+        dropped = [each for holding in message.holdings for each in self.store.reconcile(holding)]
+        if dropped:
+            turn.persist(DropBatches(tuple(dropped)))
+        turn.report(ReturnedLate(len(dropped)))
+        if message.more and message.holdings:
+            turn.send(sender, HoldingsAsked(message.holdings[-1].author))
+
+    # -- taking in ---------------------------------------------------------------------------------
+
+    def _merge(
+        self, turn: Turn, sender: NodeId, batches: Sequence[bytes], collected: Sequence[Collected]
+    ) -> bool:
         """Merge what can be merged; False if something did not connect to what is held."""
         connected = True
+        skipped = False
+        gaps = {(gap.author, gap.first): gap for gap in collected}
         for encoded in batches:
             try:
+                skipped |= self._skip_to(turn, encoded, gaps)
                 merged = self.store.merge(encoded)
             except Gap:
                 connected = False
-                continue
+            except Equivocation as proof:
+                self._found_fork(turn, sender, proof.author, Forked(proof.one, proof.other))
             except RemoteProtocolError as fault:
+                self.refused[str(fault)] += 1
                 turn.report(BatchRefused(sender, sender, str(fault)))
-                continue
-            if merged is None:
-                continue
-            turn.persist(KeepBatch(merged.author, merged.first, merged.last, encoded))
-            turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
-            self._fresh.append((sender, encoded))
-            for key in merged.keys:
-                versions = self.store.read(key)
-                if versions:
-                    self.clock.observe(max(version.stamp for version in versions), turn.wall)
-                if len(versions) > 1:
-                    authors = tuple(version.author for version in versions)
-                    turn.report(SiblingsFound(key, authors))
+            else:
+                if merged is not None:
+                    self._merged(turn, sender, encoded, merged)
+        for gap in gaps.values():
+            skipped |= self._skip(turn, gap)
+        if skipped and self.store.scan():
+            turn.send(sender, HoldingsAsked(NOBODY))
         return connected
+
+    def _skip_to(
+        self, turn: Turn, encoded: bytes, gaps: dict[tuple[NodeId, int], Collected]
+    ) -> bool:
+        """Skip what was collected before this batch; whether anything was."""
+        author = self.store.author_of(encoded)
+        gap = gaps.pop((author, self.store.last_of(author) + 1), None)
+        return gap is not None and self._skip(turn, gap)
+
+    def _skip(self, turn: Turn, gap: Collected) -> bool:
+        if not self.store.skip(gap):
+            return False
+        turn.persist(KeepCollected(gap))
+        return True
+
+    def _merged(self, turn: Turn, sender: NodeId, encoded: bytes, merged: Merged) -> None:
+        turn.persist(KeepBatch(merged.author, merged.first, merged.last, encoded))
+        turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
+        self._fresh.append((sender, encoded))
+        newest = 0
+        for key in merged.keys:
+            versions = self.store.read(key)
+            if versions:
+                newest = max(newest, *(version.stamp for version in versions))
+            if len(versions) > 1 and self.store.shows_siblings(key):
+                authors = tuple(version.author for version in versions)
+                turn.report(SiblingsFound(key, authors))
+        if newest:
+            self.clock.observe(newest, turn.wall)
+            written_at = HybridClock.milliseconds(newest) * MILLISECOND
+            self.lag[merged.author] = max(0, turn.wall - written_at)
+
+    def _found_fork(self, turn: Turn, sender: NodeId, author: NodeId, proof: Forked) -> None:
+        self.refused["two histories"] += 1
+        turn.report(AuthorForked(author))
+        self._proofs.append(proof)
+
+    def _take_proof(self, turn: Turn, sender: NodeId, proof: Forked) -> None:
+        """Believe nobody but the two signatures."""
+        try:
+            author = self.store.prove(proof.one, proof.other)
+        except RemoteProtocolError as fault:
+            self.refused[str(fault)] += 1
+            turn.report(BatchRefused(sender, sender, str(fault)))
+            return
+        if author is not None:
+            self._found_fork(turn, sender, author, proof)

@@ -183,12 +183,61 @@ class Digest:
 
 
 @dataclass(frozen=True, slots=True)
+class Collected:
+    """Entries `first` to `last` of an author are not needed by anybody any more; `link` is the
+    value of the author's hash chain after them."""
+
+    author: NodeId
+    first: int
+    last: int
+    link: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """Batches that the receiver's digest lacked, in order for each author; `more` if the size
-    limit cut them short, so that the receiver asks again at once."""
+    """Batches that the receiver's digest lacked, in order for each author, and what was collected
+    between them; `more` if the size limit cut them short, so that the receiver asks again at
+    once."""
 
     batches: tuple[bytes, ...]
+    collected: tuple[Collected, ...]
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """The sender has had all of an author up to `last`, and still holds the batches that begin at
+    `firsts`."""
+
+    author: NodeId
+    last: int
+    firsts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HoldingsAsked:
+    """I was away for so long that what I hold may have been deleted without a trace. Tell me of the
+    authors that come `after` this one."""
+
+    after: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """All that the sender holds of some authors, in order; drop what you have beside it. There may
+    be `more` authors after the last of them."""
+
+    holdings: tuple[Holding, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """Two batches that one author signed and that cannot both be of its history: proof that it is
+    not to be believed."""
+
+    one: bytes
+    other: bytes
 
 
 # -- agreement (Raft: Ongaro and Ousterhout 2014; Ongaro's thesis) --------------------------------
@@ -409,6 +458,9 @@ Message: TypeAlias = (
     | Summary
     | Digest
     | Delta
+    | HoldingsAsked
+    | Holdings
+    | Forked
     | Agreement
     | Relay
 )

@@ -55,6 +55,9 @@ from protocol.messages import (
     Append,
     Delta,
     Digest,
+    Forked,
+    Holdings,
+    HoldingsAsked,
     MemberRecord,
     MemberSync,
     Message,
@@ -112,8 +115,13 @@ class Peer:
         self.node = identity.node
         self.settings = settings
         self.config = config
-        self.store = Store(identity, settings.cluster, config.gossip.entries_per_author_max)
-        self.store.restore(restored.batches)
+        self.store = Store(
+            identity,
+            settings.cluster,
+            config.gossip.entries_per_author_max,
+            config.gossip.size_per_author_max,
+        )
+        self.store.restore(restored.batches, restored.collected)
         self.gossip = Gossip(self.store, config.gossip, self._random("gossip"), now)
         nonce = settings.epoch.to_bytes(8, "big")
         self.consensus = Consensus(
@@ -170,7 +178,7 @@ class Peer:
         self._settle(turn)
         self.membership.flush(turn)
         if self.gossip.has_news:
-            self.gossip.flush(turn, self.membership.alive())
+            self.gossip.flush(turn, self.membership.alive(), self._summary())
         return self._effects(turn)
 
     def deadline(self) -> Nanoseconds | None:
@@ -236,6 +244,7 @@ class Peer:
         self.raft.reach = self._reach(turn.now)
         self.consensus.tick(turn)
         if self.gossip.deadline() <= turn.now:
+            self.gossip.collect(turn, self._unforgotten())
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:
                 turn.send(partner, self._summary())
@@ -253,7 +262,7 @@ class Peer:
         match message:
             case Probe() | ProbeAck() | ProbeRequest() | ProbeNack() | MemberSync() | ViewSummary():
                 self.membership.receive(turn, sender, message)
-            case Push() | Digest() | Delta():
+            case Push() | Digest() | Delta() | HoldingsAsked() | Holdings() | Forked():
                 self.gossip.receive(turn, sender, message)
             case Summary():
                 self.gossip.receive(turn, sender, message)
@@ -278,6 +287,11 @@ class Peer:
             if not isinstance(inner, Agreement):
                 raise RemoteProtocolError("only what concerns the log is relayed")
             self._receive_of_log(turn, message.origin, inner)
+
+    def _unforgotten(self) -> list[NodeId]:
+        """Those that may still ask for what they lack."""
+        members = self.membership.members().items()
+        return [node for node, member in members if member.state is not State.LEFT]
 
     def _reach(self, now: Nanoseconds) -> int:
         window = self.config.raft.reach_window_ns

@@ -49,7 +49,7 @@ class Turn:
         self.reads: list[tuple[object, int]] = []
         self.read_requests: list[ReadRequest] = []
         self.proposals: list[tuple[EntryKind, bytes]] = []
-        self.writes: list[tuple[str, bytes]] = []
+        self.writes: list[tuple[str, bytes | None]] = []
 
     def send(self, destination: NodeId, message: Message | OfLog) -> None:
         """Send a message that promises nothing."""
@@ -89,6 +89,6 @@ class Turn:
         whoever proposes looks at what the log has led to, and repeats."""
         self.proposals.append((kind, data))
 
-    def write(self, key: str, value: bytes) -> None:
-        """Write a value into the replicated store as this node."""
+    def write(self, key: str, value: bytes | None) -> None:
+        """Write a value into the replicated store as this node; None deletes what it has seen."""
         self.writes.append((key, value))

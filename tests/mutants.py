@@ -8,17 +8,17 @@ from collections.abc import Mapping, Sequence
 
 from breeding import Breeder
 
-from protocol import codec
 from protocol.configuration import Change
 from protocol.council import Council, Standing
 from protocol.facts import Fact
 from protocol.gossip import Gossip
-from protocol.identity import NodeId, node_id_of
+from protocol.identity import NodeId
 from protocol.ledger import AcceptResult, JobState, Ledger, TaskState
 from protocol.membership import Membership
-from protocol.messages import MemberRecord, Rumor
+from protocol.messages import MemberRecord, Rumor, Summary
 from protocol.raft import Raft
-from protocol.store import Batch, Entry, Gap, Merged, Store, Version, _entries_of, _Key
+from protocol.store import Entry, Gap, Merged, Store, Version
+from protocol.store.batches import open_batch
 from protocol.turn import Turn
 
 BREEDER = Breeder()
@@ -92,37 +92,30 @@ def accept_gaps(self: Store, encoded: bytes) -> Merged | None:
     try:
         return _merge(self, encoded)
     except Gap:
-        batch = codec.unpack_value(Batch, encoded)
-        author = node_id_of(batch.public_key)
-        held = self._authors.get(author)
-        if held is None:
-            self._take(author, 1, (), b"", b"")
-            held = self._authors[author]
-        held.last = batch.first - 1
-        return self._take(author, batch.first, _entries_of(batch), b"", encoded)
+        opened = open_batch(encoded)
+        self._skip(opened.author, opened.batch.first - 1, opened.batch.previous)
+        return self._take(opened, encoded)
 
 
 @instead_of("LastArrivalWins", "concurrent values are siblings", (Store, "_apply"))
 def last_wins(self: Store, author: NodeId, sequence: int, entry: Entry) -> None:
     _store_apply(self, author, sequence, entry)
     version = Version(author, sequence, entry.value, entry.stamp)
-    self._keys[entry.key] = _Key(self._keys[entry.key].seen, (version,))
+    self._keys[entry.key].versions = (version,)
 
 
 @instead_of("BelievesAnyBatch", "a batch is signed by its author", (Store, "merge"))
 def believe_batch(self: Store, encoded: bytes) -> Merged | None:
-    batch = codec.unpack_value(Batch, encoded)
-    author = node_id_of(batch.public_key)
-    if batch.first != self.last_of(author) + 1:
+    opened = open_batch(encoded)
+    if opened.batch.first != self.last_of(opened.author) + 1:
         return _merge(self, encoded)
-    link = self._next_link(author, batch.first, batch.body)
-    return self._take(author, batch.first, _entries_of(batch), link, encoded)
+    return self._take(opened, encoded)
 
 
 @instead_of("PushesEarly", "an own write is durable before it is told", (Gossip, "flush"))
-def push_early(self: Gossip, turn: Turn, members: Sequence[NodeId]) -> None:
+def push_early(self: Gossip, turn: Turn, members: Sequence[NodeId], summary: Summary) -> None:
     others = len(turn.after)
-    _flush(self, turn, members)
+    _flush(self, turn, members, summary)
     turn.before += turn.after[others:]
     del turn.after[others:]
 

@@ -228,7 +228,6 @@ def test_a_cut_is_known_to_all_within_five_seconds_and_healed_within_three(size:
     town = Town(size)
     town.settle_in()
     half = size // 2
-    began = town.now
     halves(town, half)
     town.run(5 * SECOND)
     for at in range(size):

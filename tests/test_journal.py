@@ -29,10 +29,12 @@ from node.journal_file import (
 )
 from protocol.effects import (
     AppendEntries,
+    DropBatches,
     DropLog,
     ForgetMember,
     HardState,
     KeepBatch,
+    KeepCollected,
     KeepImpairment,
     KeepMember,
     KeepSnapshot,
@@ -40,6 +42,8 @@ from protocol.effects import (
     Restored,
 )
 from protocol.identity import Identity, NodeId
+from protocol.messages import Collected
+from protocol.store import Store
 from tests.journal_hand import (
     CLUSTER,
     NODE,
@@ -68,12 +72,14 @@ async def test_every_kind_of_record_is_there_after_reopening(tmp_path: Path) -> 
             (KeepBatch(other, 1, 1, b"a1"), KeepMember(member(1)), KeepMember(member(1, 5))),
             (HardState(2, NodeId("")), KeepBatch(author, 10, 10, b"b10"), KeepMember(member(2))),
             (KeepMember(member(3)), ForgetMember(member(3).node)),
+            (KeepCollected(Collected(NodeId("cc"), 1, 7, b"link")),),
         )
     with opened(tmp_path) as journal:
         kept = journal.load()
     assert kept.hard_state == HardState(2, NodeId(""))
     assert kept.entries == (entry(1), entry(2))
     assert kept.batches == (b"a1", b"b1", b"b3", b"b10")
+    assert kept.collected == (Collected(NodeId("cc"), 1, 7, b"link"),)
     assert set(kept.members) == {member(1, 5), member(2)}
 
 
@@ -403,7 +409,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=99")
-    with pytest.raises(JournalNewer, match="format 99, this version knows up to 2"):
+    with pytest.raises(JournalNewer, match="format 99, this version knows up to 3"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 
@@ -411,7 +417,7 @@ def test_an_older_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=1")
-    with pytest.raises(JournalOlder, match="format 1, this version needs 2: finish with"):
+    with pytest.raises(JournalOlder, match="format 1, this version needs 3: finish with"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 
@@ -450,3 +456,59 @@ def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / FILE)
     with opened(tmp_path) as journal:  # the lock was given back
         assert journal.starts == 1
+
+
+# -- collected batches -----------------------------------------------------------------------------
+
+
+def own_batches(identity: Identity, count: int) -> list[KeepBatch]:
+    """So many batches of one entry each, as the store writes them."""
+    store = Store(identity, "team", 1_000)
+    kept = []
+    for number in range(count):
+        encoded, merged = store.write([(f"k{number}", b"v")], number)
+        kept.append(KeepBatch(merged.author, merged.first, merged.last, encoded))
+    return kept
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_collected_batches_leave_one_place_and_the_history_goes_on(
+    tmp_path: Path, is_own: bool
+) -> None:
+    identity = Identity(b"j" * 32)
+    batches = own_batches(identity, 9)
+    node = identity.node if is_own else NODE
+    author = identity.node
+    with opened(tmp_path, node=node) as journal:
+        await written(
+            journal,
+            tuple(batches[:6]),
+            (DropBatches(((author, 2), (author, 3))),),
+            (batches[6], DropBatches(((author, 4),))),
+            (DropBatches(((author, 1),)),),
+        )
+    with opened(tmp_path, node=node) as journal:
+        kept = journal.load()
+        assert not journal.damage
+        assert kept.batches == tuple(batch.encoded for batch in batches[4:7])
+        spans = [(gap.first, gap.last) for gap in kept.collected]
+        assert spans == [(1, 4)], "neighbours become one"
+        await written(journal, tuple(batches[7:]))
+    with opened(tmp_path, node=node) as journal:
+        store = Store(identity, "team", 1_000)
+        again = journal.load()
+        store.restore(again.batches, again.collected)
+        assert store.last_of(author) == 9
+        assert store.scan() == [f"k{number}" for number in range(4, 9)]
+
+
+async def test_a_damaged_place_of_an_own_batch_is_noticed(tmp_path: Path) -> None:
+    identity = Identity(b"j" * 32)
+    batches = own_batches(identity, 4)
+    with opened(tmp_path, node=identity.node) as journal:
+        await written(journal, tuple(batches), (DropBatches(((identity.node, 2),)),))
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as connection:
+        connection.execute("UPDATE batches SET last = 9 WHERE first = 2")
+        connection.commit()
+    with pytest.raises(JournalDamaged, match="own batches"), opened(tmp_path, node=identity.node):
+        pass

@@ -99,9 +99,9 @@ def test_a_disk_may_begin_above_one() -> None:
 
 def test_rot_spares_a_node_s_own_batches() -> None:
     own, other = NodeId("a"), NodeId("b")
-    disk = Disk(batches={own: [b"1", b"2"], other: [b"3", b"4"]})
+    disk = Disk(batches={own: {1: b"1", 2: b"2"}, other: {1: b"3", 2: b"4"}})
     disk.decay(Rot.BATCHES, own, Random(1))
-    assert disk.batches == {own: [b"1", b"2"], other: [b"3"]}
+    assert disk.batches == {own: {1: b"1", 2: b"2"}, other: {1: b"3"}}
 
 
 # -- links ---------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from properties import bounded
 from protocol import codec, store
 from protocol.errors import RemoteProtocolError
 from protocol.identity import Identity, NodeId
-from protocol.store import Batch, Body, Entry, Gap, Store
+from protocol.store import Batch, Body, Entry, Equivocation, Gap, Store
+from protocol.store.batches import NO_LINK, sign_batch
 
 IDENTITIES = [Identity(bytes([number]) * 32) for number in range(1, 4)]
 KEYS = ("k", "l")
@@ -92,9 +93,9 @@ def random_history(seed: int) -> list[Author]:
 
 def exchange(source: Author, target: Author) -> None:
     """Bring to `target` all that `source` holds."""
-    batches, more = source.store.missing(target.store.vector(), 10**9)
-    assert not more
-    for batch in batches:
+    lacking = source.store.missing(target.store.vector(), 10**9)
+    assert not lacking.more
+    for batch in lacking.batches:
         target.store.merge(batch)
     known = {write.dot for write in target.history}
     target.history += [write for write in source.history if write.dot not in known]
@@ -161,10 +162,10 @@ def test_deltas_of_any_size_bring_everything(seed: int, size_max: int) -> None:
     source = random_history(seed)[0].store
     target = new_store(2, cluster="team")
     for _ in range(100):
-        batches, more = source.missing(target.vector(), size_max)
-        for batch in batches:
+        lacking = source.missing(target.vector(), size_max)
+        for batch in lacking.batches:
             assert target.merge(batch)
-        if not more:
+        if not lacking.more:
             break
     assert target.vector() == source.vector()
     assert not target.lacks(source.vector())
@@ -242,8 +243,9 @@ def test_an_author_cannot_change_the_past() -> None:
     rewritten.write([("k", b"uno")], 1)
     second, _ = rewritten.write([("k", b"due")], 2)
     target.merge(first)
-    with pytest.raises(RemoteProtocolError, match="history"):
+    with pytest.raises(Equivocation, match="two different histories"):
         target.merge(second)
+    assert target.merge(first) is None
 
 
 def test_entries_of_another_cluster_are_refused() -> None:
@@ -264,11 +266,7 @@ def test_a_quota_bounds_every_author() -> None:
 
 def signed(first: int, entries: tuple[Entry, ...]) -> bytes:
     """A batch by somebody who signs well but minds no limit."""
-    writer = new_store(0)
-    body = codec.pack_value(Body(entries))
-    link = writer._next_link(writer.identity.node, first, body)
-    signature = writer.identity.sign(writer._statement(link))
-    return codec.pack_value(Batch(writer.identity.public_key, first, body, signature))
+    return sign_batch(IDENTITIES[0], "team", first, NO_LINK, entries)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +277,8 @@ def signed(first: int, entries: tuple[Entry, ...]) -> bytes:
         signed(1, ()),
         signed(1, (Entry("k" * (store.KEY_LENGTH_MAX + 1), b"", {}, 0),)),
         signed(1, (Entry("k", bytes(store.VALUE_SIZE_MAX + 1), {}, 0),)),
-        codec.pack_value(Batch(b"short", 1, b"", b"")),
-        codec.pack_value(Batch(IDENTITIES[0].public_key, 1, b"not a body", bytes(64))),
+        codec.pack_value(Batch(b"short", 1, b"", b"", b"")),
+        codec.pack_value(Batch(IDENTITIES[0].public_key, 1, b"", b"not a body", bytes(64))),
     ],
     ids=["empty", "garbage", "no entries", "long key", "big value", "short key", "no body"],
 )

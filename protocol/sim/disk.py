@@ -8,10 +8,12 @@ from random import Random
 
 from protocol.effects import (
     AppendEntries,
+    DropBatches,
     DropLog,
     ForgetMember,
     HardState,
     KeepBatch,
+    KeepCollected,
     KeepImpairment,
     KeepMember,
     KeepSnapshot,
@@ -20,7 +22,8 @@ from protocol.effects import (
     Snapshot,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import LogEntry, MemberRecord
+from protocol.messages import Collected, LogEntry, MemberRecord
+from protocol.store.batches import open_batch
 
 
 class Rot(Enum):
@@ -41,7 +44,7 @@ class Disk:
     entries: list[LogEntry] = field(default_factory=list)
     impaired: bool = False
     rotted_from: int = 0  # the log reached so far before part of it was lost
-    batches: dict[NodeId, list[bytes]] = field(default_factory=dict)
+    batches: dict[NodeId, dict[int, bytes | Collected]] = field(default_factory=dict)
     members: dict[NodeId, MemberRecord] = field(default_factory=dict)
     starts: int = 0
 
@@ -97,7 +100,13 @@ class Disk:
                 case KeepImpairment():
                     self.impaired = record.impaired
                 case KeepBatch():
-                    self.batches.setdefault(record.author, []).append(record.encoded)
+                    self.batches.setdefault(record.author, {})[record.first] = record.encoded
+                case KeepCollected():
+                    gap = record.collected
+                    self.batches.setdefault(gap.author, {})[gap.first] = gap
+                case DropBatches():
+                    for author, first in record.batches:
+                        self._collect(author, first)
                 case KeepMember():
                     self.members[record.record.node] = record.record
                 case ForgetMember():
@@ -105,15 +114,23 @@ class Disk:
 
     def restored(self) -> Restored:
         """What a restarted node finds."""
-        batches = [batch for kept in self.batches.values() for batch in kept]
+        kept = [each for rows in self.batches.values() for _, each in sorted(rows.items())]
         return Restored(
             self.hard_state,
             self.snapshot,
             tuple(self.entries),
             self.impaired,
-            tuple(batches),
+            tuple(each for each in kept if not isinstance(each, Collected)),
+            tuple(each for each in kept if isinstance(each, Collected)),
             tuple(self.members.values()),
         )
+
+    def _collect(self, author: NodeId, first: int) -> None:
+        """A collected batch leaves its place behind."""
+        encoded = self.batches[author][first]
+        assert not isinstance(encoded, Collected)
+        opened = open_batch(encoded)
+        self.batches[author][first] = Collected(author, first, opened.last, opened.link)
 
     def decay(self, rot: Rot, own: NodeId, random: Random) -> None:
         """Lose what has become illegible. Of an author's batches the later ones, for what follows
@@ -126,7 +143,8 @@ class Disk:
                 authors = [author for author in self.batches if author != own]
                 if authors:
                     kept = self.batches[random.choice(authors)]
-                    del kept[len(kept) // 2 :]
+                    for first in sorted(kept)[len(kept) // 2 :]:
+                        del kept[first]
             case Rot.LOG:
                 self.impaired = True
                 self.rotted_from = self.last_index

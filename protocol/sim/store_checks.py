@@ -55,7 +55,7 @@ class StoreChecks:
         assert host.peer is not None
         store = host.peer.store
         have = {**store.vector(), fact.author: fact.first - 1}
-        for encoded in store.missing(have, codec.FRAME_SIZE_MAX)[0]:
+        for encoded in store.missing(have, codec.FRAME_SIZE_MAX).batches:
             batch = codec.unpack_value(Batch, encoded)
             entries = codec.unpack_value(Body, batch.body).entries
             for sequence, entry in enumerate(entries, start=batch.first):

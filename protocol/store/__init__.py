@@ -1,0 +1,40 @@
+"""The replicated store: signed entries of each author, values with their causal context."""
+
+from protocol.store.batches import (
+    ENTRIES_PER_BATCH_MAX,
+    KEY_LENGTH_MAX,
+    VALUE_SIZE_MAX,
+    Batch,
+    Body,
+    Entry,
+)
+from protocol.store.core import (
+    Equivocation,
+    Gap,
+    Lacking,
+    Merged,
+    QuotaReached,
+    Store,
+    Version,
+)
+from protocol.store.families import Families, Join
+from protocol.store.matrix import Matrix
+
+__all__ = [
+    "ENTRIES_PER_BATCH_MAX",
+    "KEY_LENGTH_MAX",
+    "VALUE_SIZE_MAX",
+    "Batch",
+    "Body",
+    "Entry",
+    "Equivocation",
+    "Families",
+    "Gap",
+    "Join",
+    "Lacking",
+    "Matrix",
+    "Merged",
+    "QuotaReached",
+    "Store",
+    "Version",
+]

@@ -1,0 +1,472 @@
+"""The replicated store: each author writes a gap-free sequence of signed entries; a key keeps every
+value that no later writer has seen.
+
+Invariants: for each author everything up to its `last` has been here, and `last` only grows; a
+value disappears from a key only when an entry arrives whose writer had seen it. Merging is
+commutative, associative and idempotent, so any two stores with equal digests hold equal values.
+
+Values carry the writer's causal context of their key: dotted version vectors (Almeida, Baquero,
+Goncalves, Preguica and Fonte 2014, *Scalable and Accurate Causality Tracking for Eventually
+Consistent Stores*). Since an author's entries arrive in order, "has seen (author, n)" implies all
+that author's earlier entries.
+
+Batches are collected once every member has them and all their entries are replaced; a deletion when
+it is, besides, the last that is held of its key. So whoever was away, and gets what is left, finds
+for each entry that was replaced the one that replaces it, with one exception: a key that is gone
+without a trace. Hence `reconcile`, by which a late returner drops what the others do not hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocol.clocks import VersionVector
+from protocol.errors import RemoteProtocolError
+from protocol.identity import Identity, NodeId
+from protocol.messages import Collected, Holding
+from protocol.store.batches import (
+    ENTRIES_PER_BATCH_MAX,
+    KEY_LENGTH_MAX,
+    VALUE_SIZE_MAX,
+    Entry,
+    Opened,
+    open_batch,
+    sign_batch,
+)
+from protocol.store.families import Families, Join, Joined, joined
+from protocol.store.histories import History, Kept
+
+FINGERPRINT_SIZE = 16  # bytes
+HOLDINGS_PAGE = 500_000  # batches that one message tells of: about 2 MB
+_FINGERPRINT_MODULUS = 1 << (8 * FINGERPRINT_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One of the values of a key: who wrote it (its dot), and when by their hybrid clock."""
+
+    author: NodeId
+    sequence: int
+    value: bytes
+    stamp: int
+    deletes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What a batch brought: entries `first`..`last` of `author`, and the keys they wrote."""
+
+    author: NodeId
+    first: int
+    last: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """What another store lacks, within a size: batches in order for each author, and what was
+    collected between them; whether there is `more`."""
+
+    batches: tuple[bytes, ...]
+    collected: tuple[Collected, ...]
+    more: bool
+
+
+class Gap(Exception):
+    """Entries between what is held and what arrived are missing."""
+
+
+class QuotaReached(Exception):
+    """This node has as many entries as others hold of one author."""
+
+
+class Equivocation(RemoteProtocolError):
+    """An author signed two histories. The two batches prove it to everybody."""
+
+    def __init__(self, author: NodeId, one: bytes, other: bytes) -> None:
+        super().__init__(f"{author} has signed two different histories")
+        self.author = author
+        self.one = one
+        self.other = other
+
+
+@dataclass(slots=True)
+class _Key:
+    """`entries` counts those of this key in batches that are held."""
+
+    seen: VersionVector
+    versions: tuple[Version, ...]
+    entries: int
+
+
+class Store:
+    """See the module's text. Of each author so many entries and bytes are held at most."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        cluster: str,
+        entries_per_author_max: int,
+        size_per_author_max: int = 2**62,
+        families: Families | None = None,
+    ) -> None:
+        self.identity = identity
+        self.cluster = cluster
+        self.entries_per_author_max = entries_per_author_max
+        self.size_per_author_max = size_per_author_max
+        self.families = families or Families()
+        self._histories: dict[NodeId, History] = {}
+        self._keys: dict[str, _Key] = {}
+        self._forked: set[NodeId] = set()
+        self._fingerprint = 0
+
+    def __repr__(self) -> str:
+        entries = sum(history.entries for history in self._histories.values())
+        authors = len(self._histories)
+        return f"<Store {len(self._keys)} keys, {entries} entries of {authors} authors>"
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def read(self, key: str) -> tuple[Version, ...]:
+        """The values of `key` that nobody has overwritten knowingly, by author; () if none."""
+        found = self._keys.get(key)
+        if found is None:
+            return ()
+        return tuple(version for version in found.versions if not version.deletes)
+
+    def joined(self, key: str) -> Joined:
+        """The values of `key` as one, in the way of its family."""
+        versions = sorted(self.read(key), key=lambda each: (each.stamp, each.author))
+        return joined(self.families.join_of(key), [version.value for version in versions])
+
+    def scan(self, prefix: str = "") -> list[str]:
+        """All keys with a value that begin with `prefix`, sorted."""
+        return sorted(
+            key
+            for key, held in self._keys.items()
+            if key.startswith(prefix) and not all(version.deletes for version in held.versions)
+        )
+
+    def vector(self) -> dict[str, int]:
+        """The digest: author -> highest sequence up to which everything has been here."""
+        return {
+            author: history.last
+            for author, history in self._histories.items()
+            if author not in self._forked
+        }
+
+    def fingerprint(self) -> bytes:
+        """16 bytes that are equal when two stores have had the same entries, kept up to date batch
+        by batch."""
+        return self._fingerprint.to_bytes(FINGERPRINT_SIZE, "big")
+
+    def last_of(self, author: NodeId) -> int:
+        """The highest sequence held of `author`; 0 if none."""
+        history = self._histories.get(author)
+        return history.last if history else 0
+
+    def size(self) -> int:
+        """Bytes of the batches that are held."""
+        return sum(history.size for history in self._histories.values())
+
+    def forked(self) -> frozenset[NodeId]:
+        """Authors that have signed two histories: nothing more of them is taken or passed on."""
+        return frozenset(self._forked)
+
+    @staticmethod
+    def author_of(encoded: bytes) -> NodeId:
+        """Who wrote a batch; RemoteProtocolError if the bytes are none."""
+        return open_batch(encoded).author
+
+    def shows_siblings(self, key: str) -> bool:
+        """Whether somebody has to decide between several values of this key."""
+        return self.families.join_of(key) is Join.SIBLINGS and len(self.read(key)) > 1
+
+    def lacks(self, vector: Mapping[str, int]) -> bool:
+        """Whether a peer with this digest has something that this store has not."""
+        return any(
+            last > self.last_of(NodeId(author)) and author not in self._forked
+            for author, last in vector.items()
+        )
+
+    def missing(self, vector: Mapping[str, int], size_max: int) -> Lacking:
+        """What a peer with this digest lacks, within `size_max` bytes but at least one batch.
+        Authors of whom it has nothing come first, then those of whom it lacks least, so that a
+        large backlog keeps nobody else's small news waiting; for each author the oldest first."""
+        behind: list[tuple[bool, int, NodeId, int]] = []
+        for author, history in self._histories.items():
+            have = vector.get(author, 0)
+            if have < history.last and author not in self._forked:
+                behind.append((have > 0, history.size_after(have), author, have))
+        batches: list[bytes] = []
+        collected: list[Collected] = []
+        size = 0
+        for _, _, author, have in sorted(behind):
+            for each in self._histories[author].after(have):
+                if isinstance(each, Collected):
+                    collected.append(each)
+                    continue
+                size += len(each.encoded)
+                if size > size_max and batches:
+                    return Lacking(tuple(batches), tuple(collected), True)
+                batches.append(each.encoded)
+        return Lacking(tuple(batches), tuple(collected), False)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    def write(self, writes: Sequence[tuple[str, bytes | None]], stamp: int) -> tuple[bytes, Merged]:
+        """Write values as this node, each replacing what is now seen of its key; None deletes.
+        Returns the signed batch, encoded: it must be durable before anybody else sees it, or a
+        crash would let this author use a sequence twice. QuotaReached if there is no room."""
+        assert 0 < len(writes) <= ENTRIES_PER_BATCH_MAX
+        own = self.identity.node
+        history = self._histories.get(own) or History(own)
+        if history.entries + len(writes) > self.entries_per_author_max:
+            raise QuotaReached
+        entries = []
+        first = history.last + 1
+        fresh: dict[str, VersionVector] = {}
+        for at, (key, value) in enumerate(writes):
+            assert len(key) <= KEY_LENGTH_MAX
+            assert value is None or len(value) <= VALUE_SIZE_MAX
+            seen = fresh.get(key) or self._seen(key)
+            entries.append(Entry(key, value or b"", dict(seen), stamp, value is None))
+            fresh[key] = seen.advance(own, first + at)
+        encoded = sign_batch(self.identity, self.cluster, first, history.link, tuple(entries))
+        if history.size + len(encoded) > self.size_per_author_max:
+            raise QuotaReached
+        return encoded, self._take(open_batch(encoded), encoded)
+
+    def merge(self, encoded: bytes) -> Merged | None:
+        """Take a batch from elsewhere: what was new, or None if nothing. Gap if earlier entries
+        are missing; RemoteProtocolError if the batch is malformed, forged or over a quota, and
+        Equivocation if it belongs to another history of its author."""
+        opened = open_batch(encoded)
+        author = opened.author
+        if author in self._forked:
+            return None
+        history = self._histories.get(author) or History(author)
+        if opened.batch.first <= history.last:
+            self._compare_with_held(history, opened, encoded)
+            return None
+        if opened.batch.first != history.last + 1:
+            raise Gap
+        if not opened.is_signed(self.cluster):
+            raise RemoteProtocolError(f"the signature is not {author}'s for this history")
+        before = history.kept[-1] if history.kept else None
+        if (
+            before is not None
+            and before.last == history.last
+            and before.link != opened.batch.previous
+        ):
+            raise self._fork(author, before.encoded, encoded)
+        if history.entries + len(opened.entries) > self.entries_per_author_max:
+            raise RemoteProtocolError(f"{author} is over its quota of entries")
+        if history.size + len(encoded) > self.size_per_author_max:
+            raise RemoteProtocolError(f"{author} is over its quota of bytes")
+        return self._take(opened, encoded)
+
+    def restore(self, batches: Iterable[bytes], collected: Iterable[Collected] = ()) -> None:
+        """Take back what this node itself had made durable: batches, and up to where others have
+        been collected."""
+        for encoded in batches:
+            opened = open_batch(encoded)
+            history = self._histories.get(opened.author)
+            if opened.batch.first > (history.last if history else 0) + 1:
+                self._skip(opened.author, opened.batch.first - 1, opened.batch.previous)
+            self._take(opened, encoded)
+        for gap in collected:
+            if gap.last > self.last_of(gap.author):
+                self._skip(gap.author, gap.last, gap.link)
+
+    def skip(self, gap: Collected) -> bool:
+        """What another store says was collected everywhere; whether it fits to what is held and is
+        new."""
+        last = self.last_of(gap.author)
+        if gap.author in self._forked or not gap.first <= last + 1 <= gap.last:
+            return False
+        self._skip(gap.author, gap.last, gap.link)
+        return True
+
+    # -- one author, two histories ---------------------------------------------------------------
+
+    def prove(self, one: bytes, other: bytes) -> NodeId | None:
+        """The author who signed both of these batches, which cannot be of one history, and is
+        believed no more; None if they prove nothing, or nothing new."""
+        first, second = open_batch(one), open_batch(other)
+        if first.author != second.author or first.author in self._forked:
+            return None
+        same_place = first.batch.first == second.batch.first and first.link != second.link
+        follows = second.batch.first == first.last + 1 and second.batch.previous != first.link
+        if not (same_place or follows):
+            return None
+        if not (first.is_signed(self.cluster) and second.is_signed(self.cluster)):
+            return None
+        self._fork(first.author, one, other)
+        return first.author
+
+    def _compare_with_held(self, history: History, opened: Opened, encoded: bytes) -> None:
+        held = history.batch_with(opened.batch.first)
+        if held is None or held.link == opened.link or held.first != opened.batch.first:
+            return
+        if opened.is_signed(self.cluster):
+            raise self._fork(opened.author, held.encoded, encoded)
+
+    def _fork(self, author: NodeId, one: bytes, other: bytes) -> Equivocation:
+        history = self._histories.get(author)
+        if history is not None:
+            self._fingerprint = (self._fingerprint - _mark(history)) % _FINGERPRINT_MODULUS
+        self._forked.add(author)
+        return Equivocation(author, one, other)
+
+    # -- collecting --------------------------------------------------------------------------------
+
+    def collect(self, stable: Mapping[str, int]) -> list[tuple[NodeId, int]]:
+        """Drop batches that every member has, up to these sequences, and of which nothing counts
+        any more: (author, first) of each."""
+        dropped = []
+        for author, last in stable.items():
+            history = self._histories.get(NodeId(author))
+            if history is None:
+                continue
+            for batch in [each for each in history.kept if each.last <= last]:
+                if batch.last < history.last and self._is_spent(batch):
+                    self._drop(history, batch)
+                    dropped.append((history.author, batch.first))
+        return dropped
+
+    def _is_spent(self, batch: Kept) -> bool:
+        """Whether no entry of it is a value, nor a deletion of which some trace is still held."""
+        if batch.live == 0:
+            return True
+        opened = open_batch(batch.encoded)
+        here: dict[str, int] = {}
+        for entry in opened.entries:
+            here[entry.key] = here.get(entry.key, 0) + 1
+        graves = 0
+        for sequence, entry in enumerate(opened.entries, start=batch.first):
+            held = self._keys[entry.key]
+            if not any((v.author, v.sequence) == (opened.author, sequence) for v in held.versions):
+                continue
+            if not entry.deletes or held.entries != here[entry.key]:
+                return False
+            graves += 1
+        return graves == batch.live
+
+    def _drop(self, history: History, batch: Kept) -> None:
+        history.drop(batch)
+        for entry in open_batch(batch.encoded).entries:
+            held = self._keys[entry.key]
+            held.entries -= 1
+            if held.entries == 0:
+                del self._keys[entry.key]
+
+    def holdings(self, after: NodeId) -> tuple[tuple[Holding, ...], bool]:
+        """What is still held of each author that comes after this one, for a late returner; as many
+        as fit into a page, and whether there are more."""
+        page: list[Holding] = []
+        room = HOLDINGS_PAGE
+        for author in sorted(self._histories.keys() - self._forked):
+            if author <= after:
+                continue
+            history = self._histories[author]
+            if page and len(history.firsts) > room:
+                return tuple(page), True
+            room -= len(history.firsts) + 1
+            page.append(Holding(author, history.last, tuple(history.firsts)))
+        return tuple(page), False
+
+    def reconcile(self, holding: Holding) -> list[tuple[NodeId, int]]:
+        """Drop what another store has had and does not hold: its keys were deleted while this node
+        was away, and every trace of it was collected. (author, first) of each batch dropped."""
+        history = self._histories.get(holding.author)
+        if history is None:
+            return []
+        kept = set(holding.firsts)
+        gone = [
+            batch
+            for batch in history.kept
+            if batch.last <= holding.last and batch.first not in kept
+        ]
+        for batch in gone:
+            self._bury(history.author, batch)
+            self._drop(history, batch)
+        return [(history.author, batch.first) for batch in gone]
+
+    def _bury(self, author: NodeId, batch: Kept) -> None:
+        """Its entries are values no more."""
+        for entry in open_batch(batch.encoded).entries:
+            held = self._keys[entry.key]
+            held.versions = tuple(
+                version
+                for version in held.versions
+                if not (version.author == author and batch.first <= version.sequence <= batch.last)
+            )
+
+    # -- taking in ---------------------------------------------------------------------------------
+
+    def _seen(self, key: str) -> VersionVector:
+        """What this node has seen of a key, as far as a write of it replaces that."""
+        held = self._keys.get(key)
+        if held is None:
+            return VersionVector()
+        if self.families.is_per_author(key):
+            own: str = self.identity.node
+            return VersionVector({own: held.seen.get(own, 0)})
+        return held.seen
+
+    def _take(self, opened: Opened, encoded: bytes) -> Merged:
+        author = opened.author
+        history = self._histories.setdefault(author, History(author))
+        assert opened.batch.first == history.last + 1, "a gap in an author's sequence"
+        self._fingerprint -= _mark(history)
+        batch = history.add(opened, encoded)
+        self._fingerprint = (self._fingerprint + _mark(history)) % _FINGERPRINT_MODULUS
+        for sequence, entry in enumerate(opened.entries, start=batch.first):
+            self._apply(author, sequence, entry)
+        keys = tuple(dict.fromkeys(entry.key for entry in opened.entries))
+        return Merged(author, batch.first, batch.last, keys)
+
+    def _skip(self, author: NodeId, last: int, link: bytes) -> None:
+        history = self._histories.setdefault(author, History(author))
+        self._fingerprint -= _mark(history)
+        history.skip(last, link)
+        self._fingerprint = (self._fingerprint + _mark(history)) % _FINGERPRINT_MODULUS
+
+    def _apply(self, author: NodeId, sequence: int, entry: Entry) -> None:
+        context = VersionVector(entry.context)
+        dot_seen = context.advance(author, sequence)
+        version = Version(author, sequence, entry.value, entry.stamp, entry.deletes)
+        held = self._keys.get(entry.key)
+        if held is None:
+            self._keys[entry.key] = _Key(dot_seen, (version,), 1)
+            return
+        held.entries += 1
+        kept = []
+        for old in held.versions:
+            if context.sees(old.author, old.sequence):
+                self._replaced(old.author, old.sequence)
+            else:
+                kept.append(old)
+        if held.seen.sees(author, sequence):  # somebody has overwritten it already
+            self._replaced(author, sequence)
+        else:
+            kept.append(version)
+        held.versions = tuple(sorted(kept, key=lambda old: (old.author, old.sequence)))
+        held.seen = held.seen.merge(dot_seen)
+
+    def _replaced(self, author: NodeId, sequence: int) -> None:
+        batch = self._histories[author].batch_with(sequence)
+        if batch is not None:
+            batch.live -= 1
+
+
+def _mark(history: History) -> int:
+    """An author's share of the fingerprint; a sum of hashes can be updated in place. The link tells
+    two histories of one author apart."""
+    if history.last == 0:
+        return 0
+    text = f"{history.author}:{history.last}:".encode() + history.link
+    return int.from_bytes(hashlib.sha256(text).digest()[:FINGERPRINT_SIZE], "big")
