@@ -410,11 +410,22 @@ class AuthorForked(Fact):
 
 
 @dataclass(frozen=True, slots=True)
-class BatchesCollected(Fact):
-    """So many batches were dropped, of which nothing counted any more."""
+class BatchCollected(Fact):
+    """A batch that begins there was dropped: every member has it, and nothing of it counts."""
 
     mark = "+"
-    batches: int
+    author: NodeId
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistorySkipped(Fact):
+    """Entries of an author that had been collected before they came here."""
+
+    mark = "+"
+    author: NodeId
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import ceil, log
 from random import Random
 from typing import TypeAlias
@@ -30,9 +31,10 @@ from protocol.effects import DropBatches, KeepBatch, KeepCollected
 from protocol.errors import RemoteProtocolError
 from protocol.facts import (
     AuthorForked,
-    BatchesCollected,
+    BatchCollected,
     BatchMerged,
     BatchRefused,
+    HistorySkipped,
     RequestRefused,
     ReturnedLate,
     SiblingsFound,
@@ -147,7 +149,8 @@ class Gossip:
         dropped = self.store.collect(self.matrix.stable(self.store.vector(), members))
         if dropped:
             turn.persist(DropBatches(tuple(dropped)))
-            turn.report(BatchesCollected(len(dropped)))
+            for author, first in dropped:
+                turn.report(BatchCollected(author, first))
 
     def flush(self, turn: Turn, members: Sequence[NodeId], summary: Summary) -> None:
         """At the end of a step: pass on what it brought, as one message to each chosen member;
@@ -258,9 +261,11 @@ class Gossip:
         return gap is not None and self._skip(turn, gap)
 
     def _skip(self, turn: Turn, gap: Collected) -> bool:
+        first = self.store.last_of(gap.author) + 1
         if not self.store.skip(gap):
             return False
-        turn.persist(KeepCollected(gap))
+        turn.persist(KeepCollected(replace(gap, first=first)))
+        turn.report(HistorySkipped(gap.author, first, gap.last))
         return True
 
     def _merged(self, turn: Turn, sender: NodeId, encoded: bytes, merged: Merged) -> None:

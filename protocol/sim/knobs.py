@@ -34,6 +34,8 @@ class Knobs:
     window_max: int = 0
     batch_size_max: int = 0
     notes_max: int = 0
+    push_size_max: int = 0
+    collect_interval_ns: int = 0
 
     def __str__(self) -> str:
         turned = [
@@ -72,6 +74,8 @@ def draw_knobs(random: Random) -> Knobs:
         snapshot_part_size=random.choice((0, 0, 500, 5_000)),
         window_max=rarely(1, 3),
         batch_size_max=rarely(1, 100),
+        push_size_max=rarely(1, 500),
+        collect_interval_ns=random.choice((0, 200, 1_000)) * MILLISECOND,
     )
 
 

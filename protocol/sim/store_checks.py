@@ -1,6 +1,7 @@
-"""Checkers of the replicated store: an author's entries are seen without a gap; a value that
-somebody has overwritten knowingly never shows again, nor beside the one that replaced it (causal
-order, key by key); stores with equal digests show equal values.
+"""Checkers of the replicated store: an author's entries are seen without a gap, but for those that
+were collected; only what counts for nothing is collected; a value that somebody has overwritten
+knowingly never shows again, nor beside the one that replaced it (causal order, key by key); stores
+with equal digests show equal values.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from protocol import codec
 from protocol.clocks import VersionVector
-from protocol.facts import BatchMerged, Fact
+from protocol.facts import BatchCollected, BatchMerged, Fact, HistorySkipped
 from protocol.identity import NodeId
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -26,10 +27,19 @@ class StoreChecks:
         self._contexts: dict[tuple[NodeId, int], Mapping[str, int]] = {}  # of each entry
         self._pasts: dict[tuple[int, str], VersionVector] = {}  # node, key: what was overwritten
         self._last: dict[tuple[int, NodeId], int] = {}  # node, author: the sequence seen
+        self._written: dict[
+            tuple[NodeId, int], str | None
+        ] = {}  # each entry's key, if it has value
+        self._replaced: dict[str, VersionVector] = {}  # what somebody has overwritten, by key
+        self._ends: dict[tuple[NodeId, int], int] = {}  # of each batch, by author and first
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
         """Who wants to see which facts."""
-        return {BatchMerged: self._see_batch}
+        return {
+            BatchMerged: self._see_batch,
+            BatchCollected: self._see_collected,
+            HistorySkipped: self._see_skipped,
+        }
 
     def see_started(self, host: Host) -> None:
         """It goes on from what its disk kept, and may see again what it had seen before."""
@@ -37,6 +47,9 @@ class StoreChecks:
             del self._last[author_at]
         for key_at in [place for place in self._pasts if place[0] == host.number]:
             del self._pasts[key_at]
+        if host.peer is not None:
+            for author in host.peer.store.vector():
+                self._learn_contexts(host, NodeId(author), 0)
 
     def _see_batch(self, host: Host, fact: BatchMerged) -> None:
         assert host.peer is not None
@@ -45,21 +58,48 @@ class StoreChecks:
         if last is not None and fact.first != last + 1:
             raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
         self._last[place] = fact.last
-        if host.identity.node == fact.author:
-            self._learn_contexts(host, fact)
+        if (fact.author, fact.first) not in self._ends:
+            self._learn_contexts(host, fact.author, fact.first - 1)
         for key in fact.keys:
             self._check_order(host, key)
 
-    def _learn_contexts(self, host: Host, fact: BatchMerged) -> None:
-        """The author shows its own batch first: read from it what each entry replaces."""
+    def _see_skipped(self, host: Host, fact: HistorySkipped) -> None:
+        place = (host.number, fact.author)
+        last = self._last.get(place, fact.first - 1)
+        if fact.first != last + 1:
+            raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
+        for sequence in range(fact.first, fact.last + 1):
+            self._check_spent(host, fact.author, sequence)
+        self._last[place] = fact.last
+
+    def _see_collected(self, host: Host, fact: BatchCollected) -> None:
+        last = self._ends.get((fact.author, fact.first), 0)
+        for sequence in range(fact.first, last + 1):
+            self._check_spent(host, fact.author, sequence)
+
+    def _check_spent(self, host: Host, author: NodeId, sequence: int) -> None:
+        """Its author, or somebody who had seen it, has replaced it; or it deletes."""
+        key = self._written.get((author, sequence))
+        if key is not None and not self._replaced.get(key, _NOTHING).sees(author, sequence):
+            raise InvariantBroken(
+                "collected_is_spent", f"n{host.number} does without {key} by {author}:{sequence}"
+            )
+
+    def _learn_contexts(self, host: Host, author: NodeId, after: int) -> None:
+        """Read from the batches of an author what each entry replaces. Whoever shows one first is
+        asked: the author may crash before it shows what it has already sent."""
         assert host.peer is not None
         store = host.peer.store
-        have = {**store.vector(), fact.author: fact.first - 1}
+        have = {**store.vector(), author: after}
         for encoded in store.missing(have, codec.FRAME_SIZE_MAX).batches:
             batch = codec.unpack_value(Batch, encoded)
             entries = codec.unpack_value(Body, batch.body).entries
             for sequence, entry in enumerate(entries, start=batch.first):
-                self._contexts[fact.author, sequence] = entry.context
+                self._contexts[author, sequence] = entry.context
+                self._written[author, sequence] = None if entry.deletes else entry.key
+                replaced = self._replaced.get(entry.key, _NOTHING)
+                self._replaced[entry.key] = replaced.merge(VersionVector(entry.context))
+            self._ends[author, batch.first] = batch.first + len(entries) - 1
 
     def _check_order(self, host: Host, key: str) -> None:
         assert host.peer is not None
