@@ -11,6 +11,7 @@ from properties import bounded
 
 from protocol import codec
 from protocol.identity import Identity, NodeId
+from protocol.messages import Collected
 from protocol.store import Equivocation, Families, Join, Matrix, Store
 from protocol.store.families import Members, Number
 
@@ -137,6 +138,18 @@ def test_what_a_late_returner_wrote_alone_survives() -> None:
     bring(source, late)
     bring(late, source)
     assert shown(late) == shown(source) == {"k": [b"mine"], "m": [b""], "n": [b"new"]}
+
+
+def test_only_what_follows_is_skipped() -> None:
+    """Else whoever says that something was collected could hide what was not."""
+    source, target = new_store(0), new_store(1)
+    for number in range(5):
+        source.write([(f"k{number}", b"")], number)
+    own = source.identity.node
+    assert not target.skip(Collected(own, 3, 4, b""))
+    bring(source, target)
+    assert not target.skip(Collected(own, 3, 4, b""))
+    assert target.vector() == {own: 5}
 
 
 seeds = st.integers(0, 10**6)

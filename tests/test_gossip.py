@@ -164,6 +164,17 @@ def test_equal_stores_exchange_nothing_but_a_fingerprint() -> None:
     assert [type(message) for _, _, message in circle.sent] == [Summary]
 
 
+def test_what_is_large_is_fetched_from_one_node() -> None:
+    """Pushed by everybody to several, it would come several times."""
+    circle = Circle(6)
+    circle.write(0, "k", bytes(CONFIG.push_size_max + 1))
+    circle.settle()
+    assert all(len(circle.values(who, "k")) == 1 for who in range(6))
+    assert not [message for _, _, message in circle.sent if isinstance(message, Push)]
+    deltas = [to for _, to, message in circle.sent if isinstance(message, Delta)]
+    assert len(deltas) <= 12
+
+
 def test_a_gap_is_filled_by_asking_the_sender() -> None:
     circle = Circle(2)
     circle.cut = {(0, 1)}

@@ -107,6 +107,24 @@ def test_news_spreads_to_everybody() -> None:
     assert knowing == list(range(12))
 
 
+@pytest.mark.parametrize("size", [16, 64])
+def test_all_views_are_full_within_a_second(size: int) -> None:
+    """Serf needs its rare full exchange for the last of them."""
+    town = Town(size)
+    town.run(SECOND)
+    assert [len(town.machine(at).alive()) for at in range(size)] == [size - 1] * size
+
+
+def test_what_push_missed_is_found_by_comparing_views() -> None:
+    town = Town(4)
+    town.settle_in()
+    town.cut = {(0, 3), (1, 3), (2, 3)}
+    town.receive(0, town.nodes[1], news(stranger_record()))
+    town.cut.clear()
+    town.run(CONFIG.sync_interval_ns // 5)
+    assert town.machine(3).state_of(STRANGER.node) is State.ALIVE
+
+
 def test_each_piece_of_news_is_told_a_bounded_number_of_times() -> None:
     """4.1: "each member maintains a local count of the number of times each element has been
     piggybacked"."""

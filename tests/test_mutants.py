@@ -12,12 +12,16 @@ import mutants
 import pytest
 import raft_mutants
 import register_mutants
+import spreading_mutants
 import test_clerk
 import test_codec
+import test_collecting
 import test_consensus
 import test_council
+import test_evidence
 import test_gossip
 import test_ledger
+import test_local_health
 import test_membership
 import test_raft_disk
 import test_raft_elections
@@ -45,6 +49,7 @@ MUTANTS: dict[str, breeding.Mutant] = {
     **raft_mutants.MUTANTS,
     **register_mutants.MUTANTS,
     **mutants.MUTANTS,
+    **spreading_mutants.MUTANTS,
 }
 
 
@@ -210,7 +215,40 @@ OTHER_RULES: list[tuple[str, Test]] = [
     ),
 ]
 
-RULES = RAFT_RULES + REGISTER_RULES + OTHER_RULES
+SPREADING_RULES: list[tuple[str, Test]] = [
+    ("NeverRefutes", test_membership.test_a_living_suspect_refutes_with_a_higher_incarnation),
+    ("OneWitness", test_evidence.test_one_witness_is_not_enough),
+    ("OldWitnesses", test_evidence.test_who_lives_refutes_a_refusal),
+    ("AccusesAlone", test_evidence.test_who_accuses_alone_waits_longer),
+    ("BlamesAfterPause", test_local_health.test_after_a_pause_nobody_is_blamed),
+    ("NeverDoubtsItself", test_local_health.test_waits_grow_with_trouble_and_shrink_with_answers),
+    ("TakesOldRows", test_evidence.test_an_older_row_changes_nothing),
+    ("RemembersForEver", test_local_health.test_who_is_gone_for_long_is_forgotten_and_stays_so),
+    (
+        "BelievesTheOtherSide",
+        test_local_health.test_who_comes_and_goes_is_degraded_until_it_is_steady,
+    ),
+    ("NeverCompares", partial(test_membership.test_all_views_are_full_within_a_second, 64)),
+    ("DropsDots", test_store.test_a_later_write_replaces_what_it_has_seen),
+    ("CollectsEarly", test_collecting.test_the_matrix_knows_what_all_have),
+    ("BuriesEarly", test_collecting.test_a_deletion_is_kept_as_long_as_anything_of_its_key),
+    ("NeverReconciles", test_collecting.test_a_late_returner_does_not_bring_back_what_was_deleted),
+    ("SkipsAnywhere", test_collecting.test_only_what_follows_is_skipped),
+    ("NoQuota", test_store.test_a_quota_bounds_every_author),
+    (
+        "OverlooksForks",
+        test_collecting.test_an_author_with_two_histories_is_found_out_and_believed_no_more,
+    ),
+    (
+        "KeepsForked",
+        test_collecting.test_an_author_with_two_histories_is_found_out_and_believed_no_more,
+    ),
+    ("ForgesMatch", test_gossip.test_what_push_missed_is_repaired_by_digest),
+    ("PushesAnySize", test_gossip.test_what_is_large_is_fetched_from_one_node),
+    ("AnswersEndlessly", test_gossip.test_a_delta_that_brings_nothing_is_not_asked_to_go_on),
+]
+
+RULES = RAFT_RULES + REGISTER_RULES + OTHER_RULES + SPREADING_RULES
 
 
 def whole(test: Test) -> Test:
@@ -237,7 +275,7 @@ def test_a_rule_is_missed(name: str, test: Test, monkeypatch: pytest.MonkeyPatch
 def test_every_mutant_is_caught_by_a_test() -> None:
     assert {name for name, _ in RULES} == set(MUTANTS)
     assert len(MUTANTS) == sum(
-        len(place.MUTANTS) for place in (raft_mutants, register_mutants, mutants)
+        len(place.MUTANTS) for place in (raft_mutants, register_mutants, mutants, spreading_mutants)
     )
 
 
