@@ -39,6 +39,7 @@ MESSAGES: dict[int, type[Any]] = {
     14: messages.HoldingsAsked,
     15: messages.Holdings,
     16: messages.Forked,
+    17: messages.QueryAnswer,
     20: messages.Agreement,
     21: messages.Relay,
 }

@@ -236,24 +236,46 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody asks every member: the host's answer comes back as `Answered` with the same origin
+    and number. None need come."""
+
+    origin: NodeId
+    number: int
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What was answered to a query, by whom; and who was there and has not answered in time."""
+
+    request: int
+    answers: tuple[tuple[NodeId, bytes], ...]
+    silent: tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A fact, for whoever watches."""
 
     fact: Fact
 
 
-Answer: TypeAlias = Reply | Results | ReadAnswered | Refused
-Effect: TypeAlias = Persist | Send | Invoke | Abort | Answer | Report
+Answer: TypeAlias = Reply | Results | ReadAnswered | Refused | Gathered
+Effect: TypeAlias = Persist | Send | Invoke | Abort | Asked | Answer | Report
 
 __all__ = [
     "Abort",
     "Answer",
     "AppendEntries",
+    "Asked",
     "Assignment",
     "DropBatches",
     "DropLog",
     "Effect",
     "ForgetMember",
+    "Gathered",
     "HardState",
     "Invoke",
     "Job",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from protocol.clocks import Nanoseconds
 from protocol.identity import NodeId
 from protocol.jobs import File, Job, Usage
 from protocol.messages import Message
@@ -74,6 +75,51 @@ class Transferred:
 
     request: int
     to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A local client tells every member something; answered by `Reply` once it is on its way."""
+
+    request: int
+    name: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Queried:
+    """A local client asks every member something; answered by `Gathered`."""
+
+    request: int
+    name: str
+    payload: bytes
+    timeout_ns: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The host answers the query `number` of `origin` (see `protocol.effects.Asked`)."""
+
+    origin: NodeId
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JoinAsked:
+    """The operator names more addresses of the team; they are called at once, and never forgotten
+    while this node runs. Answered by `Reply`."""
+
+    request: int
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetAsked:
+    """The operator wants to hear no more of a node that has failed or left. Answered by `Reply`."""
+
+    request: int
+    node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +203,11 @@ Event: TypeAlias = (
     | ReadAsked
     | Rescued
     | Transferred
+    | Announced
+    | Queried
+    | Answered
+    | JoinAsked
+    | ForgetAsked
     | Progressed
     | Completed
     | AgentFailed

@@ -438,6 +438,18 @@ class ReturnedLate(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class EventReceived(Fact):
+    """`origin` told everybody something, so long ago by the two nodes' clocks."""
+
+    mark = "<"
+    name: str
+    origin: NodeId
+    number: int
+    payload: bytes
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SiblingsFound(Fact):
     """A key has values written without knowledge of each other; all are kept."""
 

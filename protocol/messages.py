@@ -232,6 +232,14 @@ class Holdings:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """The sender's answer to the receiver's query of this number."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Forked:
     """Two batches that one author signed and that cannot both be of its history: proof that it is
     not to be believed."""
@@ -461,6 +469,7 @@ Message: TypeAlias = (
     | HoldingsAsked
     | Holdings
     | Forked
+    | QueryAnswer
     | Agreement
     | Relay
 )

@@ -16,22 +16,28 @@ from dataclasses import dataclass
 from random import Random
 
 from protocol import codec
+from protocol.announcing import Announcing
 from protocol.choice import View
 from protocol.clocks import Nanoseconds
 from protocol.config import Config
 from protocol.consensus import PROPOSE_HOPS, Consensus, Say
 from protocol.council import Standing
-from protocol.effects import Effect, Persist, Report, Restored, Send
+from protocol.effects import Effect, Persist, Reply, Report, Restored, Send
 from protocol.errors import RemoteProtocolError
 from protocol.events import (
     AgentFailed,
+    Announced,
+    Answered,
     Commanded,
     Completed,
     Event,
+    ForgetAsked,
+    JoinAsked,
     Leaving,
     LinkFault,
     Persisted,
     Progressed,
+    Queried,
     ReadAsked,
     Received,
     Rescued,
@@ -41,9 +47,12 @@ from protocol.events import (
     Undeliverable,
 )
 from protocol.facts import (
+    BatchMerged,
     Fact,
     ImpairmentEnded,
+    MemberFailed,
     MemberJoined,
+    MemberLeft,
     RequestRefused,
     StateReplaced,
 )
@@ -67,6 +76,7 @@ from protocol.messages import (
     ProbeNack,
     ProbeRequest,
     Push,
+    QueryAnswer,
     ReadRequest,
     Relay,
     SnapshotPart,
@@ -153,6 +163,7 @@ class Peer:
         self.relaying = Relaying(
             identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
         )
+        self.announcing = Announcing(self.node, self.store)
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
@@ -186,7 +197,12 @@ class Peer:
         if self._left:
             return None
         due = min(self.membership.deadline(), self.gossip.deadline())
-        for other in (self.consensus.deadline(), self.team.deadline(), self._leaving_until):
+        for other in (
+            self.consensus.deadline(),
+            self.team.deadline(),
+            self.announcing.deadline(),
+            self._leaving_until,
+        ):
             if other is not None and other < due:
                 due = other
         return due
@@ -230,6 +246,17 @@ class Peer:
                 self.team.agent_failed(turn, event)
             case Undeliverable():
                 self._undeliverable(turn, event)
+            case Announced():
+                self.announcing.announce(turn, event)
+            case Queried():
+                self.announcing.query(turn, event, self.membership.alive())
+            case Answered():
+                self.announcing.answered(turn, event)
+            case JoinAsked():
+                self.membership.join(turn, event.endpoints)
+                turn.perform(Reply(event.request, "", ""))
+            case ForgetAsked():
+                self._forget(turn, event)
             case Transferred():
                 self.consensus.transfer(turn, event.request, event.to)
             case Rescued():
@@ -241,6 +268,7 @@ class Peer:
     def _tick(self, turn: Turn) -> None:
         if self.membership.deadline() <= turn.now:
             self.membership.tick(turn)
+        self.announcing.tick(turn)
         self.raft.reach = self._reach(turn.now)
         self.consensus.tick(turn)
         if self.gossip.deadline() <= turn.now:
@@ -248,6 +276,13 @@ class Peer:
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:
                 turn.send(partner, self._summary())
+
+    def _forget(self, turn: Turn, event: ForgetAsked) -> None:
+        if self.membership.forget_for_all(turn, event.node):
+            turn.perform(Reply(event.request, "", ""))
+        else:
+            detail = "only a node that has failed or left is forgotten"
+            turn.perform(Reply(event.request, "NotPossible", detail))
 
     def _undeliverable(self, turn: Turn, event: Undeliverable) -> None:
         self.membership.undeliverable(
@@ -267,6 +302,8 @@ class Peer:
             case Summary():
                 self.gossip.receive(turn, sender, message)
                 self._say(turn, self.consensus.compare(turn, sender, message), sender)
+            case QueryAnswer():
+                self.announcing.take_answer(turn, sender, message)
             case Agreement():
                 self._receive_of_log(turn, sender, message)
             case Relay():
@@ -284,9 +321,12 @@ class Peer:
         frame = self.relaying.unwrap(sender, message, key, turn.now)
         if frame is not None:
             inner = codec.decode(frame)
-            if not isinstance(inner, Agreement):
-                raise RemoteProtocolError("only what concerns the log is relayed")
-            self._receive_of_log(turn, message.origin, inner)
+            if isinstance(inner, QueryAnswer):
+                self.announcing.take_answer(turn, message.origin, inner)
+            elif isinstance(inner, Agreement):
+                self._receive_of_log(turn, message.origin, inner)
+            else:
+                raise RemoteProtocolError("only answers and what concerns the log are relayed")
 
     def _unforgotten(self) -> list[NodeId]:
         """Those that may still ask for what they lack."""
@@ -405,6 +445,10 @@ class Peer:
         self.consensus.carry(turn, fact)
         if isinstance(fact, MemberJoined):
             self._introduce(turn, (fact.node,))
+        elif isinstance(fact, BatchMerged):
+            self.announcing.learn(turn, fact)
+        elif isinstance(fact, MemberFailed | MemberLeft):
+            self.announcing.gone(turn, fact.node)
         elif isinstance(fact, ImpairmentEnded):
             self.membership.describe(**{JOURNAL: ""})
         elif isinstance(fact, StateReplaced):
@@ -445,6 +489,8 @@ class Peer:
         endpoints = self.membership.endpoints_of(destination)
         if not isinstance(message, OfLog):
             effects.append(Send(destination, endpoints, message))
+            if isinstance(message, QueryAnswer) and self.membership.is_troubled(destination):
+                self._send_around(now, destination, message, effects)
             return
         envelope = Agreement(self.raft.log.identity, message)
         effects.append(Send(destination, endpoints, envelope))
@@ -454,7 +500,11 @@ class Peer:
             self.relaying.asked(destination, now)
 
     def _send_around(
-        self, now: Nanoseconds, destination: NodeId, envelope: Agreement, effects: list[Effect]
+        self,
+        now: Nanoseconds,
+        destination: NodeId,
+        envelope: Agreement | QueryAnswer,
+        effects: list[Effect],
     ) -> None:
         if self.membership.state_of(destination) not in (State.ALIVE, State.SUSPECT):
             return

@@ -177,6 +177,10 @@ class Membership:
         """Seed addresses that a call failed at."""
         return self._reunion.silent_seeds()
 
+    def is_troubled(self, node: NodeId) -> bool:
+        """Whether a member does not answer here, though the team holds it to be there."""
+        return node in self.reach.troubled()
+
     def endpoints_of(self, node: NodeId) -> tuple[str, ...]:
         """Where a member says it can be reached, the best address first."""
         member = self._members.get(node)
@@ -256,6 +260,13 @@ class Membership:
         self._probing.failed_to_send(turn, destination)
         if member.state is State.ALIVE:
             self._probing.probe(turn, destination)  # a broken link alone is a reason to look
+
+    def join(self, turn: Turn, endpoints: Sequence[str]) -> None:
+        """Call these addresses now, and again for ever like the seeds."""
+        for endpoint in endpoints:
+            if endpoint not in self.own.endpoints:
+                self._reunion.add_seed(endpoint)
+                self._call(turn, endpoint)
 
     def describe(self, **metadata: str) -> None:
         """Say something new of this node; an empty value takes a word back."""

@@ -21,6 +21,7 @@ from protocol.turn import Turn
 FIRST_CALL_NS = 50 * MILLISECOND  # doubled up to the interval: a team starts all at once
 PATIENCE = 64  # who is missed for so many times a wait is called once in such a wait
 WAIT_MAX_NS = 15 * SECOND
+SEEDS_MAX = 64
 SEED_REPORT_EVERY = 20  # failed calls of a seed between two facts about it
 
 
@@ -37,6 +38,11 @@ class Reunion:
         self._wait = FIRST_CALL_NS
         self._called_at: dict[str, Nanoseconds] = {}
         self._seed_faults: dict[str, int] = {}
+
+    def add_seed(self, endpoint: str) -> None:
+        """One more address; the oldest gives way if there are too many."""
+        if endpoint not in self.seeds:
+            self.seeds = (*self.seeds, endpoint)[-SEEDS_MAX:]
 
     def silent_seeds(self) -> list[str]:
         """Seed addresses that a call failed at."""

@@ -1,0 +1,193 @@
+"""Events and queries: something is told to every member, or asked of every member.
+
+    announce   an entry of the store under `event/`: signed, repaired like all entries, and reported
+               by every node once, in its author's order; nobody that is there misses it
+    query      an announcement that wants answers: each node's host answers to who asked, directly
+               and around a broken link; who asked gathers them until everybody that is there has
+               answered, or time is over
+
+An author's announcements go round in `SLOTS` keys, so that old ones are replaced and collected.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from protocol import codec
+from protocol.clocks import MILLISECOND, SECOND, Alarm, HybridClock, Nanoseconds
+from protocol.effects import Asked, Gathered, Reply
+from protocol.errors import RemoteProtocolError
+from protocol.events import Announced, Answered, Queried
+from protocol.facts import BatchMerged, EventReceived
+from protocol.identity import NodeId
+from protocol.messages import QueryAnswer
+from protocol.store import Store
+from protocol.turn import Turn
+
+SLOTS = 64
+PREFIX = "event/"
+NAME_LENGTH_MAX = 64
+PAYLOAD_SIZE_MAX = 8 * 1024
+QUERIES_MAX = 256  # of this node at a time
+QUERY_TIMEOUT_MAX: Nanoseconds = 60 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """The value of an `event/` key. `timeout_ms` is 0 unless answers are wanted."""
+
+    name: str
+    payload: bytes
+    number: int
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class _Query:
+    """One of this node's, while answers come in."""
+
+    request: int
+    until: Nanoseconds
+    waiting: set[NodeId]
+    answers: dict[NodeId, bytes] = field(default_factory=dict)
+
+
+class Announcing:
+    """See the module's text."""
+
+    def __init__(self, own: NodeId, store: Store) -> None:
+        self._own = own
+        self._store = store
+        self._queries: dict[int, _Query] = {}
+        self._alarm = Alarm()
+        self._number = max((each.number for each in self._own_announcements()), default=0)
+
+    def deadline(self) -> Nanoseconds | None:
+        """When the first query's time is over."""
+        return self._alarm.at
+
+    def announce(self, turn: Turn, event: Announced) -> None:
+        """Tell everybody."""
+        fault = _fault(event.name, event.payload)
+        if not fault:
+            self._write(turn, event.name, event.payload, 0)
+        turn.perform(Reply(event.request, "InvalidEvent" if fault else "", fault))
+
+    def query(self, turn: Turn, event: Queried, alive: list[NodeId]) -> None:
+        """Ask everybody that is there, this node's own host included."""
+        fault = _fault(event.name, event.payload)
+        if fault:
+            turn.perform(Reply(event.request, "InvalidEvent", fault))
+        elif len(self._queries) >= QUERIES_MAX:
+            detail = f"{QUERIES_MAX} queries wait for answers: try again later"
+            turn.perform(Reply(event.request, "Busy", detail))
+        else:
+            timeout = min(event.timeout_ns, QUERY_TIMEOUT_MAX)
+            number = self._write(turn, event.name, event.payload, timeout // MILLISECOND)
+            until = turn.now + timeout
+            self._queries[number] = _Query(event.request, until, {self._own, *alive})
+            self._alarm.ask(until)
+
+    def learn(self, turn: Turn, fact: BatchMerged) -> None:
+        """Report the announcements among what was merged."""
+        for key in fact.keys:
+            if not key.startswith(PREFIX):
+                continue
+            for version in self._store.read(key):
+                if not (version.author == fact.author and version.sequence >= fact.first):
+                    continue
+                announcement = _read(version.value)
+                if announcement is not None and key == _key(fact.author, announcement.number):
+                    written = HybridClock.milliseconds(version.stamp)
+                    age = max(0, turn.wall // MILLISECOND - written)
+                    self._received(turn, fact.author, announcement, age)
+
+    def answered(self, turn: Turn, event: Answered) -> None:
+        """This node's host has answered a query."""
+        payload = event.payload[:PAYLOAD_SIZE_MAX]
+        if event.origin == self._own:
+            self.take_answer(turn, self._own, QueryAnswer(event.number, payload))
+        else:
+            turn.send(event.origin, QueryAnswer(event.number, payload))
+
+    def take_answer(self, turn: Turn, sender: NodeId, message: QueryAnswer) -> None:
+        """An answer to a query of this node."""
+        query = self._queries.get(message.number)
+        if query is None or sender in query.answers or len(message.payload) > PAYLOAD_SIZE_MAX:
+            return
+        query.answers[sender] = message.payload
+        query.waiting.discard(sender)
+        if not query.waiting:
+            self._end(turn, message.number, query)
+
+    def tick(self, turn: Turn) -> None:
+        """End the queries whose time is over."""
+        if self._alarm.at is None or turn.now < self._alarm.at:
+            return
+        self._alarm.clear()
+        for number, query in list(self._queries.items()):
+            if query.until <= turn.now:
+                self._end(turn, number, query)
+            else:
+                self._alarm.ask(query.until)
+
+    def gone(self, turn: Turn, node: NodeId) -> None:
+        """A member failed or left: its answer is not waited for."""
+        for number, query in list(self._queries.items()):
+            query.waiting.discard(node)
+            if not query.waiting:
+                self._end(turn, number, query)
+
+    # -- details -----------------------------------------------------------------------------------
+
+    def _write(self, turn: Turn, name: str, payload: bytes, timeout_ms: int) -> int:
+        self._number += 1
+        announcement = Announcement(name, payload, self._number, timeout_ms)
+        turn.write(_key(self._own, self._number), codec.pack_value(announcement))
+        return self._number
+
+    def _received(
+        self, turn: Turn, author: NodeId, announcement: Announcement, age_ms: int
+    ) -> None:
+        turn.report(
+            EventReceived(
+                announcement.name, author, announcement.number, announcement.payload, age_ms
+            )
+        )
+        if announcement.timeout_ms:
+            asked = Asked(author, announcement.number, announcement.name, announcement.payload)
+            turn.perform(asked)
+
+    def _end(self, turn: Turn, number: int, query: _Query) -> None:
+        del self._queries[number]
+        answers = tuple(sorted(query.answers.items()))
+        turn.perform(Gathered(query.request, answers, tuple(sorted(query.waiting))))
+
+    def _own_announcements(self) -> list[Announcement]:
+        versions = [
+            version
+            for key in self._store.scan(f"{PREFIX}{self._own}/")
+            for version in self._store.read(key)
+        ]
+        return [found for found in (_read(version.value) for version in versions) if found]
+
+
+def _key(author: NodeId, number: int) -> str:
+    return f"{PREFIX}{author}/{number % SLOTS}"
+
+
+def _read(value: bytes) -> Announcement | None:
+    """None if whoever wrote it did not write an announcement."""
+    try:
+        found = codec.unpack_value(Announcement, value)
+    except RemoteProtocolError:
+        return None
+    return None if _fault(found.name, found.payload) else found
+
+
+def _fault(name: str, payload: bytes) -> str:
+    if not 0 < len(name) <= NAME_LENGTH_MAX:
+        return f"the name of an event has 1 to {NAME_LENGTH_MAX} characters"
+    if len(payload) > PAYLOAD_SIZE_MAX:
+        return f"the payload has {len(payload)} bytes, the limit is {PAYLOAD_SIZE_MAX}"
+    return ""
