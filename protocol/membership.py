@@ -41,7 +41,7 @@ from protocol.facts import (
     MemberSuspected,
     SeedUnreachable,
 )
-from protocol.identity import KEY_SIZE, NOBODY, Identity, NodeId, verify
+from protocol.identity import KEY_SIZE, NOBODY, Identity, NodeId
 from protocol.messages import (
     MemberRecord,
     MemberSync,
@@ -573,7 +573,8 @@ class Membership:
         known = record.node in self._members or record.node == self.node
         if not known and len(self._members) >= self.config.members_max:
             return False
-        return verify(record.public_key, record.signature, _statement(self.cluster, record))
+        statement = _statement(self.cluster, record)
+        return self.identity.verify(record.public_key, record.signature, statement)
 
     def _take_rumor(self, turn: Turn, rumor: Rumor) -> None:
         version = (rumor.epoch, rumor.incarnation)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
-from protocol.identity import Identity, NodeId, verify
+from protocol.identity import Identity, NodeId
 from protocol.messages import Relay
 
 WAY_FRESH = 5  # times the wait: so long a way counts as working without news
@@ -134,7 +134,7 @@ class Relaying:
         if relay.destination != self._identity.node or relay.origin == self._identity.node:
             return None
         statement = self._statement(relay.origin, relay.destination, relay.number, relay.frame)
-        if public_key is None or not verify(public_key, relay.signature, statement):
+        if public_key is None or not self._identity.verify(public_key, relay.signature, statement):
             raise RemoteProtocolError(f"a relayed message that is not {relay.origin}'s")
         self._deaf_at[relay.origin] = now
         self._ways[relay.origin] = (sender, now)
