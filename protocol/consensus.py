@@ -9,7 +9,7 @@ log is not looked at. Which of two logs gives way is said in `protocol.raft.anot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from random import Random
@@ -367,9 +367,10 @@ class Consensus:
         if hops > 0:
             turn.send(target, Propose(kind, data, hops - 1))
 
-    def decide(self, turn: Turn, team: Mapping[NodeId, Standing]) -> None:
-        """Let the council decide."""
-        self.council.decide(turn, self.raft, team)
+    def decide(self, turn: Turn, team: Callable[[], Mapping[NodeId, Standing]]) -> None:
+        """Let the council decide: only that of a leader has to know the team."""
+        leads = self.raft.leadership is not None
+        self.council.decide(turn, self.raft, team() if leads else {})
 
     # -- whose log ---------------------------------------------------------------------------------
 

@@ -372,7 +372,7 @@ class Peer:
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
             elif self._is_due(consensus.council.deadline(), turn.now):
-                consensus.decide(turn, self._standings())
+                consensus.decide(turn, self._standings)
             elif self._leaving_until is not None and self._leave_if_due(turn):
                 pass
             else:
