@@ -69,6 +69,7 @@ from protocol.messages import (
     SnapshotPart,
     Summary,
     VoteRequest,
+    is_of_log,
 )
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
@@ -423,11 +424,11 @@ class Peer:
         """A message to a node, also by another way if the direct one seems to be broken."""
         destination, endpoint, message = item
         if destination == NOBODY:
-            assert not isinstance(message, OfLog)
+            assert not is_of_log(message)
             effects.append(Send(NOBODY, (endpoint,), message))
             return
         endpoints = self.membership.endpoints_of(destination)
-        if not isinstance(message, OfLog):
+        if not is_of_log(message):
             effects.append(Send(destination, endpoints, message))
             return
         envelope = Agreement(self.raft.log.identity, message)
