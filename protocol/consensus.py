@@ -109,10 +109,10 @@ class Consensus:
         """The earliest of the machines' deadlines."""
         earliest = self.raft.deadline()
         for due in (  # no generator: this is asked after every step
-            self.council.deadline(),
+            self.council.due_at,
             self.clerk.deadline(),
             self.readmission.deadline(),
-            self.spreading.deadline(),
+            self.spreading.due_at,
             self.raft.following.lesson_due_at(),
         ):
             if due is not None and (earliest is None or due < earliest):

@@ -372,13 +372,13 @@ class Peer:
                 consensus.settle_reads(turn)
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
-            elif self._is_due(consensus.council.deadline(), turn.now):
+            elif self._is_due(consensus.council.due_at, turn.now):
                 consensus.decide(turn, self._standings)
             elif self._leaving_until is not None and self._leave_if_due(turn):
                 pass
             else:
                 break
-        if self._is_due(consensus.spreading.deadline(), turn.now):
+        if self._is_due(consensus.spreading.due_at, turn.now):
             consensus.spreading.flush(turn, self.membership.alive())
 
     @staticmethod

@@ -84,14 +84,13 @@ class Relaying:
 
     def reach(self, voters: Iterable[NodeId], now: Nanoseconds, window: Nanoseconds) -> int:
         """How many of the voters, this one included, have been heard from directly of late."""
-        own = self._identity.node
-        return sum(
-            voter == own
-            or (
-                now - self._heard_at.get(voter, -window) < window and not self.is_silent(voter, now)
-            )
-            for voter in voters
-        )
+        own, heard_at = self._identity.node, self._heard_at
+        reached = 0
+        for voter in voters:  # no generator: this is asked at every tick
+            is_fresh = now - heard_at.get(voter, -window) < window
+            if voter == own or (is_fresh and not self.is_silent(voter, now)):
+                reached += 1
+        return reached
 
     # -- sending ---------------------------------------------------------------------------------
 

@@ -418,5 +418,5 @@ def test_the_earliest_deadline_is_the_one_that_counts() -> None:
     turn = hand.turn()
     hand.consensus.tick(turn)
     hand.consensus.decide(turn, dict)
-    hand.consensus.spreading._due_at = hand.now + MILLISECOND
+    hand.consensus.spreading.due_at = hand.now + MILLISECOND
     assert hand.consensus.deadline() == hand.now + MILLISECOND
