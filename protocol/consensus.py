@@ -9,7 +9,7 @@ log is not looked at. Which of two logs gives way is said in `protocol.raft.anot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from random import Random
@@ -109,10 +109,10 @@ class Consensus:
         """The earliest of the machines' deadlines."""
         earliest = self.raft.deadline()
         for due in (  # no generator: this is asked after every step
-            self.council.deadline(),
+            self.council.due_at,
             self.clerk.deadline(),
             self.readmission.deadline(),
-            self.spreading.deadline(),
+            self.spreading.due_at,
             self.raft.following.lesson_due_at(),
         ):
             if due is not None and (earliest is None or due < earliest):
@@ -367,9 +367,10 @@ class Consensus:
         if hops > 0:
             turn.send(target, Propose(kind, data, hops - 1))
 
-    def decide(self, turn: Turn, team: Mapping[NodeId, Standing]) -> None:
-        """Let the council decide."""
-        self.council.decide(turn, self.raft, team)
+    def decide(self, turn: Turn, team: Callable[[], Mapping[NodeId, Standing]]) -> None:
+        """Let the council decide: only that of a leader has to know the team."""
+        leads = self.raft.leadership is not None
+        self.council.decide(turn, self.raft, team() if leads else {})
 
     # -- whose log ---------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from protocol.facts import (
     MemberSuspected,
     SeedUnreachable,
 )
-from protocol.identity import KEY_SIZE, NOBODY, Identity, NodeId, verify
+from protocol.identity import KEY_SIZE, NOBODY, Identity, NodeId
 from protocol.messages import (
     MemberRecord,
     MemberSync,
@@ -523,10 +523,7 @@ class Membership:
             self._take_rumor(turn, rumor)
 
     def _take_record(self, turn: Turn, record: MemberRecord) -> None:
-        if not self._is_valid(record):
-            return
-        if record.node == self.node:
-            self._hear_of_self(turn, record)
+        if fault_of_record(record):
             return
         node = record.node
         member = self._members.get(node)
@@ -534,7 +531,12 @@ class Membership:
         if member is not None and record.version <= member.record.version:
             same = record.version == member.record.version
             if not (same and was is State.REMEMBERED):
-                return
+                return  # most come again and again: no need to check who signed them
+        if not self._is_valid(record):
+            return
+        if node == self.node:
+            self._hear_of_self(turn, record)
+            return
         state = State.LEFT if record.left else State.ALIVE
         since = member.since if member is not None and was is state else turn.now
         self._members[node] = Member(record, state, since)
@@ -566,14 +568,13 @@ class Membership:
         self._renew_own(left=False)
 
     def _is_valid(self, record: MemberRecord) -> bool:
-        """Well formed and signed by its owner. A forged record is dropped without a word: its
+        """Signed by its owner, and not one too many. A forged record is dropped without a word: its
         bearer may only be passing it on."""
-        if fault_of_record(record):
-            return False
         known = record.node in self._members or record.node == self.node
         if not known and len(self._members) >= self.config.members_max:
             return False
-        return verify(record.public_key, record.signature, _statement(self.cluster, record))
+        statement = _statement(self.cluster, record)
+        return self.identity.verify(record.public_key, record.signature, statement)
 
     def _take_rumor(self, turn: Turn, rumor: Rumor) -> None:
         version = (rumor.epoch, rumor.incarnation)

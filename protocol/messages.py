@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from protocol.identity import NodeId, node_id_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs  # Python's own from 3.13 on
 
 # -- membership (SWIM: Das, Gupta, Motivala 2002) -----------------------------------------------
 
@@ -355,3 +358,12 @@ Message: TypeAlias = (
     | Agreement
     | Relay
 )
+
+
+def is_of_log(message: Message | OfLog) -> TypeIs[OfLog]:
+    """Whether it goes in an Agreement. Asked for all that is sent: a set is quicker than
+    `isinstance` with a union of fifteen."""
+    return type(message) in _OF_LOG
+
+
+_OF_LOG = frozenset(get_args(OfLog))

@@ -69,6 +69,7 @@ from protocol.messages import (
     SnapshotPart,
     Summary,
     VoteRequest,
+    is_of_log,
 )
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
@@ -371,13 +372,13 @@ class Peer:
                 consensus.settle_reads(turn)
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
-            elif self._is_due(consensus.council.deadline(), turn.now):
-                consensus.decide(turn, self._standings())
+            elif self._is_due(consensus.council.due_at, turn.now):
+                consensus.decide(turn, self._standings)
             elif self._leaving_until is not None and self._leave_if_due(turn):
                 pass
             else:
                 break
-        if self._is_due(consensus.spreading.deadline(), turn.now):
+        if self._is_due(consensus.spreading.due_at, turn.now):
             consensus.spreading.flush(turn, self.membership.alive())
 
     @staticmethod
@@ -423,11 +424,11 @@ class Peer:
         """A message to a node, also by another way if the direct one seems to be broken."""
         destination, endpoint, message = item
         if destination == NOBODY:
-            assert not isinstance(message, OfLog)
+            assert not is_of_log(message)
             effects.append(Send(NOBODY, (endpoint,), message))
             return
         endpoints = self.membership.endpoints_of(destination)
-        if not isinstance(message, OfLog):
+        if not is_of_log(message):
             effects.append(Send(destination, endpoints, message))
             return
         envelope = Agreement(self.raft.log.identity, message)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from protocol import codec
 from protocol.clocks import VersionVector
 from protocol.errors import RemoteProtocolError
-from protocol.identity import KEY_SIZE, Identity, NodeId, node_id_of, verify
+from protocol.identity import KEY_SIZE, Identity, NodeId, node_id_of
 
 KEY_LENGTH_MAX = 512  # characters of a key
 ENTRIES_PER_BATCH_MAX = 1_000
@@ -206,7 +206,7 @@ class Store:
         if quota is not None and held + len(entries) > quota:
             raise RemoteProtocolError(f"{author} is over its quota of entries")
         link = self._next_link(author, batch.first, batch.body)
-        if not verify(batch.public_key, batch.signature, self._statement(link)):
+        if not self.identity.verify(batch.public_key, batch.signature, self._statement(link)):
             raise RemoteProtocolError(f"the signature is not {author}'s for this history")
         return self._take(author, batch.first, entries, link, encoded)
 

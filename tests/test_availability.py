@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
-from protocol import relaying
 from protocol.clocks import SECOND, Nanoseconds
-from protocol.identity import Identity
 from protocol.sim.availability import Measurement
 from protocol.sim.partial_cuts import (
     DURATION_NS,
@@ -20,33 +16,6 @@ from protocol.sim.partial_cuts import (
 )
 
 SHORT: Nanoseconds = 10 * SECOND  # for cuts that change nothing from then on
-
-
-@pytest.fixture(autouse=True)
-def _cheap_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are tested elsewhere, and would take half of the time here."""
-
-    def sign(identity: Identity, statement: bytes) -> bytes:
-        return hashlib.sha256(identity.public_key + statement).digest()
-
-    def verify(public_key: bytes, signature: bytes, statement: bytes) -> bool:
-        return hashlib.sha256(public_key + statement).digest() == signature
-
-    class Cheap:
-        def __init__(self, identity: Identity) -> None:
-            self.node = identity.node
-            self._identity = identity
-
-        def sign(self, statement: bytes) -> bytes:
-            return sign(self._identity, statement)
-
-    monkeypatch.setattr(relaying, "verify", verify)
-    original = relaying.Relaying.__init__
-
-    def init(self: relaying.Relaying, identity: Identity, *rest: object) -> None:
-        original(self, Cheap(identity), *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(relaying.Relaying, "__init__", init)
 
 
 def of_hearers(measurement: Measurement, found: Availability) -> float:

@@ -417,6 +417,6 @@ def test_the_earliest_deadline_is_the_one_that_counts() -> None:
     hand.found()
     turn = hand.turn()
     hand.consensus.tick(turn)
-    hand.consensus.decide(turn, {})
-    hand.consensus.spreading._due_at = hand.now + MILLISECOND
+    hand.consensus.decide(turn, dict)
+    hand.consensus.spreading.due_at = hand.now + MILLISECOND
     assert hand.consensus.deadline() == hand.now + MILLISECOND

@@ -17,7 +17,7 @@ from protocol.clocks import Nanoseconds
 from protocol.effects import Reply
 from protocol.facts import Fact, RoleChanged
 from protocol.jobs import Job
-from protocol.messages import Message
+from protocol.messages import Agreement, Message
 from protocol.sim.agreement_checks import AgreementChecks
 from protocol.sim.host import Host
 from protocol.sim.job_checks import JobChecks
@@ -69,9 +69,9 @@ class Checkers(Watcher):
     def see_sent(
         self, at: Nanoseconds, number: int, sender: Host, receiver: Host, message: Message
     ) -> None:
-        if self._is_in_epoch(sender):
-            self.agreement.see_sent(sender, message)
-            self.office.see_sent(sender, receiver, message)
+        if type(message) is Agreement and self._is_in_epoch(sender):
+            self.agreement.see_sent(sender, message.message)
+            self.office.see_sent(sender, receiver, message.message)
 
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         self.agreement.see_reply(host, reply)

@@ -87,6 +87,7 @@ class Drive:
 
     def _end(self, power_cycles: int) -> None:
         if power_cycles != self._power_cycles or self._writing is None:
+            self.world.was_void()
             return
         if self._is_hung:
             self._held_up = True

@@ -7,7 +7,6 @@ runs, messages wait in a bounded buffer, timers fire late), or slow (every step 
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -39,7 +38,7 @@ from protocol.events import (
     TimerFired,
     Undeliverable,
 )
-from protocol.identity import NOBODY, Identity, NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE
 from protocol.messages import Agreement, Message, VoteReply, VoteRequest
 from protocol.peer import Peer, PeerSettings
@@ -70,7 +69,7 @@ class Host:
         self.expected = expected
         self.seeds = seeds
         self.endpoint = f"sim-{number}:1"
-        self.identity = Identity(hashlib.sha256(f"{world.seed}/{number}".encode()).digest())
+        self.identity = world.new_identity(str(number))
         self.random = Random(f"{world.seed}/host/{number}")
         self.agents: AgentModel = world.agents
         self.disk = Disk()
@@ -211,6 +210,8 @@ class Host:
         if life != self._life:
             if deed == self._receive:
                 self.world.arrived(argument[2], self, Fate.LOST)
+            else:
+                self.world.was_void()
             return
         if not self._queues:
             deed(argument)
@@ -284,6 +285,7 @@ class Host:
 
     def _fire(self, at: Nanoseconds) -> None:
         if self._timer != at:
+            self.world.was_void()
             return
         self._timer = None
         now = self.world.now if self.clock.is_exact else self.clock.reading(self.world.now)

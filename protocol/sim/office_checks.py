@@ -9,8 +9,7 @@ from __future__ import annotations
 from protocol.facts import RoleChanged
 from protocol.identity import NodeId
 from protocol.messages import (
-    Agreement,
-    Message,
+    OfLog,
     ReadReply,
     ReadRequest,
     VoteReply,
@@ -34,11 +33,8 @@ class OfficeChecks:
         """An operator has rescued a log: it may be shorter than what was committed before."""
         self._floors.clear()
 
-    def see_sent(self, sender: Host, receiver: Host, message: Message) -> None:
+    def see_sent(self, sender: Host, receiver: Host, said: OfLog) -> None:
         """A candidate asks, a voter or a leader answers."""
-        if type(message) is not Agreement:
-            return
-        said = message.message
         if type(said) is VoteReply:
             if said.pre and said.granted:
                 asking = (receiver.identity.node, said.asked)
