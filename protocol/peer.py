@@ -72,6 +72,7 @@ from protocol.messages import (
 )
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
+from protocol.silence import Silence
 from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Outgoing, Turn
@@ -144,6 +145,7 @@ class Peer:
         self.relaying = Relaying(
             identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
         )
+        self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
@@ -177,7 +179,12 @@ class Peer:
         if self._left:
             return None
         due = min(self.membership.deadline(), self.gossip.deadline())
-        for other in (self.consensus.deadline(), self.team.deadline(), self._leaving_until):
+        for other in (
+            self.consensus.deadline(),
+            self.silence.deadline(),
+            self.team.deadline(),
+            self._leaving_until,
+        ):
             if other is not None and other < due:
                 due = other
         return due
@@ -233,6 +240,8 @@ class Peer:
             self.membership.tick(turn)
         self.raft.reach = self._reach(turn.now)
         self.consensus.tick(turn)
+        if self._is_due(self.silence.deadline(), turn.now):
+            self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:

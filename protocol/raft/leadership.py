@@ -80,7 +80,7 @@ class Leadership:
             self.raft.resign(turn, "no majority answers")
             return
         if self.raft.writes.is_stalled(turn.now):
-            self._leave_office(turn, "the disk does not answer")
+            self.give_way(turn, "the disk does not answer")
             return
         if self.transferee and turn.now >= self._transfer_until:
             self._end_transfer(turn)
@@ -345,7 +345,7 @@ class Leadership:
                 raft.append_own(turn, EntryKind.VOTERS, codec.pack_value(left(configuration)))
         elif raft.node not in configuration:
             self.broadcast(turn, commit=True)
-            self._leave_office(turn, "no longer a voter")
+            self.give_way(turn, "no longer a voter")
 
     # -- handing over ----------------------------------------------------------------------------
 
@@ -380,8 +380,9 @@ class Leadership:
         turn.report(TransferEnded(self.raft.term, self.transferee))
         self.transferee = NOBODY
 
-    def _leave_office(self, turn: Turn, reason: str) -> None:
-        """Step down in favour of the voter that is furthest, if any was heard of lately."""
+    def give_way(self, turn: Turn, reason: str) -> None:
+        """Step down in favour of the voter that is furthest, if any was heard of lately: it
+        campaigns at once, by this leader's wish, so no promise to this leader is waited for."""
         voters = self.raft.log.configuration.members
         timeout = self.raft.config.election_timeout_ns
         near = [
