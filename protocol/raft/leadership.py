@@ -83,7 +83,7 @@ class Leadership:
             self.give_way(turn, "the disk does not answer")
             return
         if self.transferee and turn.now >= self._transfer_until:
-            self._end_transfer(turn)
+            self._end_transfer(turn, self._why_not_over())
         if turn.now >= self._heartbeat_at:
             self._heartbeat_at = turn.now + self.raft.config.heartbeat_ns
             self.broadcast(turn, heartbeat=True)
@@ -354,7 +354,7 @@ class Leadership:
         if to == self.transferee:
             return
         if self.transferee:
-            self._end_transfer(turn)
+            self._end_transfer(turn, "another transfer was asked for")
         self.transferee = to
         self._transfer_until = turn.now + self.raft.config.election_timeout_ns
         self._told_to_campaign = False
@@ -376,8 +376,17 @@ class Leadership:
         self.reads.lease_allowed = False
         turn.send(node, TimeoutNow(self.raft.term))
 
-    def _end_transfer(self, turn: Turn) -> None:
-        turn.report(TransferEnded(self.raft.term, self.transferee))
+    def _why_not_over(self) -> str:
+        """Why the transfer has not come to its end within an election time-out."""
+        if self._told_to_campaign:
+            return "it was asked to campaign, and has not been elected in time"
+        progress = self.progress.get(self.transferee)
+        if progress is None:
+            return "it is no voter any more"
+        return f"it lacks {self.raft.log.last_index - progress.match_index} entries of the log"
+
+    def _end_transfer(self, turn: Turn, reason: str) -> None:
+        turn.report(TransferEnded(self.raft.term, self.transferee, reason))
         self.transferee = NOBODY
 
     def give_way(self, turn: Turn, reason: str) -> None:
