@@ -449,7 +449,12 @@ class Peer:
     def _send_around(
         self, now: Nanoseconds, destination: NodeId, envelope: Agreement, effects: list[Effect]
     ) -> None:
-        if self.membership.state_of(destination) not in (State.ALIVE, State.SUSPECT):
+        state = self.membership.state_of(destination)
+        # SWIM asks through one other at most, and may hold a node to have failed that is two hops
+        # from its accuser; one that has just sent something the long way has not.
+        if state not in (State.ALIVE, State.SUSPECT) and not self.relaying.is_deaf(
+            destination, now
+        ):
             return
         frame = codec.encode(envelope)
         others = [
