@@ -234,11 +234,13 @@ class Consensus:
         self.transfers.learn(turn, fact)
         match fact:
             case MemberSuspected():
+                self._lose_leader_if_missed(turn, fact.node)
+            case MemberFailed():
+                self._lose_leader_if_missed(turn, fact.node)
+                self._forget(fact.node)
+            case MemberLeft():
                 self.raft.elections.lose_leader(turn, fact.node)
-            case MemberFailed() | MemberLeft():
-                self.raft.elections.lose_leader(turn, fact.node)
-                self._logs.pop(fact.node, None)
-                self.summaries.pop(fact.node, None)
+                self._forget(fact.node)
             case RoleChanged():
                 self._uncommitted.clear()
             case LeaderElected():
@@ -249,6 +251,14 @@ class Consensus:
                 self.clerk.session_opened(turn, fact.node, fact.nonce, fact.number)
             case _:
                 pass
+
+    def _lose_leader_if_missed(self, turn: Turn, node: NodeId) -> None:
+        if self.raft.elections.misses_leader(turn.now):
+            self.raft.elections.lose_leader(turn, node)
+
+    def _forget(self, node: NodeId) -> None:
+        self._logs.pop(node, None)
+        self.summaries.pop(node, None)
 
     def apply(self, turn: Turn, committed: Sequence[LogEntry | Snapshot]) -> None:
         """Feed the state machine what has just been committed."""

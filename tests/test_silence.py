@@ -239,3 +239,15 @@ def test_each_follower_has_its_own_turn_to_succeed() -> None:
     assert "".join(due[at] for at in sorted(due)) == "deab"
     gaps = [b - a for a, b in zip(sorted(due), sorted(due)[1:], strict=False)]
     assert min(gaps) > play["a"].config.election_timeout_ns // 4 // 4 // 2
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hearsay_does_not_unseat_a_leader_that_is_heard(seed: int) -> None:
+    """Who comes back from isolation holds everybody to have failed, and says so first of all."""
+    scene = Scene(5, seed)
+    gone = scene.followers[0]
+    scene.world.network.cut([gone.number], [h.number for h in scene.world.hosts if h is not gone])
+    scene.go_on(10 * SECOND)
+    scene.world.network.heal()
+    scene.go_on(5 * SECOND)
+    assert scene.is_undisturbed

@@ -38,8 +38,6 @@ class Elections:
     def __init__(self, raft: Raft, now: Nanoseconds) -> None:
         self.raft = raft
         self.heard_leader_at: Nanoseconds | None = None
-        self._lost_leader: NodeId = NOBODY  # the last one there was evidence against
-        self._has_hurried = False  # since a leader was heard
         self._vote_cast = 0  # the write that makes a candidate's vote for itself durable
         # A restart forgets when a leader was heard: hold back as if that had been just now.
         self._promised_until = now + raft.config.lease_ns if raft.term else now
@@ -59,6 +57,12 @@ class Elections:
             return NEVER
         return self.heard_leader_at + self.raft.config.election_timeout_ns
 
+    def misses_leader(self, now: Nanoseconds) -> bool:
+        """Whether a heartbeat is overdue. Else the leader lives, whatever others say of it: a node
+        that comes back from isolation holds everybody to have failed."""
+        config, heard_at = self.raft.config, self.heard_leader_at
+        return heard_at is None or now > heard_at + config.heartbeat_ns + config.vote_repeat_ns
+
     def is_promised(self, now: Nanoseconds) -> bool:
         """Whether a leader may still answer reads from its lease, since this node acknowledged it
         (thesis, 6.4.1). Evidence of its death does not count here: it may be wrong."""
@@ -67,7 +71,6 @@ class Elections:
     def heard_leader(self, now: Nanoseconds) -> None:
         """The leader of this term has sent something, and may count on this node for a while."""
         self.heard_leader_at = now
-        self._has_hurried = False
         self._promised_until = now + self.raft.config.lease_ns
         self.wait(now)
 
@@ -113,12 +116,11 @@ class Elections:
             return  # also when a seed, which has no name yet, refuses a node without a leader
         raft.set_leader(turn, NOBODY)
         self.heard_leader_at = None
-        self._lost_leader = node
         soon = max(turn.now, self._promised_until) + self._draw_turn(node)
         self.election_at = min(self.election_at, soon)
 
     def _draw_turn(self, gone: NodeId) -> Nanoseconds:
-        """How long to let others go first, now that the leader is gone. The evidence reaches all
+        """How long to let others go first, now that `gone` leads no more. The evidence reaches all
         at about the same time, so a wait at random alone would often split the vote; each has a
         turn of its own, in the order of the ring behind the one that led."""
         members = self.raft.log.configuration.members
@@ -200,12 +202,11 @@ class Elections:
     def _expect_split_vote(self, turn: Turn) -> None:
         """A voter of this very term has voted for somebody else, who should lead soon. If nobody
         does, the vote is split, and all this candidate would wait for is the time-out: it asks
-        again sooner, in its turn. Once only: where disks are slow, elections need their time, and
-        the time-outs from [T, 2T) keep candidates apart (paper, 5.2)."""
-        if not self._has_hurried:
-            self._has_hurried = True
+        again sooner, in its turn. Only in the first term after the last leader's: where disks are
+        slow, elections need their time, and time-outs from [T, 2T) keep candidates apart (5.2)."""
+        if self.raft.term == self.raft.log.last_term + 1:
             soon = turn.now + self.raft.config.election_timeout_ns // 4
-            self.election_at = min(self.election_at, soon + self._draw_turn(self._lost_leader))
+            self.election_at = min(self.election_at, soon + self._draw_turn(NOBODY))
 
     def count_votes(self, turn: Turn) -> None:
         """Go on to the next role if a majority is for it."""
