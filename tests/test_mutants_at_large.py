@@ -36,7 +36,7 @@ class Loose:
 LOOSE = [
     Loose("VoteForgotten", SWARM, 2, ("durable_vote",)),
     Loose("VotesTwice", SWARM, 5, ("one_vote_per_term",)),
-    Loose("VotesForAnyLog", SWARM, 2, ("leader_completeness",)),
+    Loose("VotesForAnyLog", "elections", 1, ("leader_completeness",)),
     Loose("SkipsPreVote", SWARM, 2, ("asked_before",)),
     Loose("LeadsUnsure", "elections", 2, ("durable_term",)),
     Loose("CountsOldVotes", "elections", 3, ("asked_before", "election_safety")),
