@@ -176,10 +176,11 @@ class Runtime:
         self.deliver(ReadAsked(number, key, consistency))
         return answer
 
-    async def transfer(self, to: NodeId) -> None:
-        """Let another voter lead: `to`, or whoever is furthest. ChangeRefused; NotLeader if nobody
-        is known to lead."""
-        await self._ask(lambda number: Transferred(number, to))
+    async def transfer(self, to: NodeId) -> NodeId:
+        """Let another voter lead, `to` or whoever is furthest: who leads then. ChangeRefused, with
+        the leader's reason; NotLeader if nobody is known to lead; TimedOut."""
+        leader: str = await self._ask(lambda number: Transferred(number, to))
+        return NodeId(leader)
 
     async def rescue(self) -> str:
         """The operator's word that the majority is lost for good: the new epoch. NotPossible."""

@@ -20,7 +20,7 @@ from protocol import messages
 from protocol.errors import RemoteProtocolError
 from protocol.forms import INTEGER_MAX, STRING_SIZE_MAX, form_of
 
-VERSION = 3
+VERSION = 4
 CHECKSUM_SIZE = 4
 FRAME_SIZE_MAX = 8 * 1024 * 1024
 ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes in a log entry: an Append must fit a frame

@@ -70,7 +70,7 @@ class Rescued:
 @dataclass(frozen=True, slots=True)
 class Transferred:
     """The operator wants another voter to lead: `to`, or whoever is furthest if that is empty.
-    Answered by `Reply` when the leader has begun, or this node has told the leader."""
+    Answered by `Reply` when somebody else leads, or with the reason why nobody does."""
 
     request: int
     to: NodeId

@@ -181,6 +181,7 @@ class TransferEnded(Fact):
     mark = "="
     term: int
     to: NodeId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

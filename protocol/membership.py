@@ -314,6 +314,12 @@ class Membership:
         if not underway and self.state_of(destination) is State.ALIVE:
             self._probe(turn, destination)  # a broken link alone is only a reason to look
 
+    def ask(self, turn: Turn, node: NodeId) -> None:
+        """Probe a member out of turn, for a word of it: nothing follows here if none comes."""
+        self._sequence += 1
+        records, rumors = self._ride_along(node)
+        turn.send(node, Probe(self._sequence, records, rumors))
+
     def describe(self, **metadata: str) -> None:
         """Say something new of this node; an empty value takes a word back."""
         said = {**dict(self.own.metadata), **metadata}

@@ -284,9 +284,20 @@ class Propose:
 @dataclass(frozen=True, slots=True)
 class HandOver:
     """For the leader: an operator at the sender wants `to` to lead, or whoever is furthest if that
-    is empty. Unanswered: who leads shows."""
+    is empty. `request` is the sender's number for it."""
 
+    request: int
     to: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOver:
+    """What became of the HandOver `request`: `detail` leads now, or says why nobody else does if
+    `error` is not empty (then the name of a class in `errors`)."""
+
+    request: int
+    error: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +332,7 @@ OfRaft: TypeAlias = (
     | LearnRequest
     | Learned
 )
-OfLog: TypeAlias = OfRaft | ReadRequest | ReadReply | Propose | HandOver
+OfLog: TypeAlias = OfRaft | ReadRequest | ReadReply | Propose | HandOver | HandedOver
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ from protocol.messages import (
 )
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
+from protocol.silence import Silence
 from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Outgoing, Turn
@@ -145,6 +146,7 @@ class Peer:
         self.relaying = Relaying(
             identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
         )
+        self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
@@ -178,7 +180,12 @@ class Peer:
         if self._left:
             return None
         due = min(self.membership.deadline(), self.gossip.deadline())
-        for other in (self.consensus.deadline(), self.team.deadline(), self._leaving_until):
+        for other in (
+            self.consensus.deadline(),
+            self.silence.deadline(),
+            self.team.deadline(),
+            self._leaving_until,
+        ):
             if other is not None and other < due:
                 due = other
         return due
@@ -234,6 +241,8 @@ class Peer:
             self.membership.tick(turn)
         self.raft.reach = self._reach(turn.now)
         self.consensus.tick(turn)
+        if self._is_due(self.silence.deadline(), turn.now):
+            self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:
@@ -441,7 +450,12 @@ class Peer:
     def _send_around(
         self, now: Nanoseconds, destination: NodeId, envelope: Agreement, effects: list[Effect]
     ) -> None:
-        if self.membership.state_of(destination) not in (State.ALIVE, State.SUSPECT):
+        state = self.membership.state_of(destination)
+        # SWIM asks through one other at most, and may hold a node to have failed that is two hops
+        # from its accuser; one that has just sent something the long way has not.
+        if state not in (State.ALIVE, State.SUSPECT) and not self.relaying.is_deaf(
+            destination, now
+        ):
             return
         frame = codec.encode(envelope)
         others = [

@@ -78,6 +78,20 @@ class Relaying:
         asked_at = self._asked_at.get(node)
         return asked_at is not None and now - asked_at > self.wait_ns
 
+    def heard_at(self, node: NodeId) -> Nanoseconds | None:
+        """When a message came directly from the node, the last time."""
+        return self._heard_at.get(node)
+
+    def all_asked_since(self, nodes: Iterable[NodeId]) -> Nanoseconds | None:
+        """Since when every one of the nodes owes a direct answer; None if one does not."""
+        since: Nanoseconds | None = None
+        for node in nodes:
+            asked_at = self._asked_at.get(node)
+            if asked_at is None:
+                return None
+            since = asked_at if since is None else max(since, asked_at)
+        return since
+
     def is_deaf(self, node: NodeId, now: Nanoseconds) -> bool:
         """Whether the node lately sent something the long way: perhaps it does not hear us."""
         return now - self._deaf_at.get(node, -(2**62)) < WAY_FRESH * self.wait_ns

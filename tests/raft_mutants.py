@@ -9,6 +9,7 @@ from typing import Any
 
 from breeding import Breeder
 
+from protocol import silence
 from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import HardState, KeepSnapshot, Snapshot
@@ -34,6 +35,7 @@ from protocol.raft.log import RaftLog, link
 from protocol.raft.progress import Progress
 from protocol.raft.reads import Reads
 from protocol.raft.writes import Writes
+from protocol.silence import Silence
 from protocol.turn import Turn
 
 BREEDER = Breeder()
@@ -125,6 +127,14 @@ BREEDER.add(
 def need_nobody(self: Leadership, turn: Turn) -> bool:
     self._quorum_check_at = turn.now + self.raft.config.election_timeout_ns
     return True
+
+
+@instead_of("NeverGivesWay", "a leader that nobody answers hands over", (Silence, "_conclude"))
+def hope_for_the_best(self: Silence, turn: Turn) -> None:
+    """Somebody may answer yet."""
+
+
+BREEDER.add("NeverAsks", "who is silent is asked before it is given up", (silence, "QUESTIONS", 0))
 
 
 # -- replication and commitment -------------------------------------------------------------------

@@ -195,7 +195,7 @@ NOTICED: list[tuple[str, str, Test]] = [
     ),
     (
         "asymmetric cuts",
-        "NeverStepsDown",
+        "NeverGivesWay",
         partial(test_availability.test_a_leader_that_hears_nobody_gives_way, 3),
     ),
     (

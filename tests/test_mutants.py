@@ -34,6 +34,7 @@ import test_raft_snapshots
 import test_registers
 import test_relaying
 import test_replicated
+import test_silence
 import test_store
 
 from protocol.errors import RemoteProtocolError
@@ -71,6 +72,11 @@ RAFT_RULES: list[tuple[str, Test]] = [
     ("PrefersItself", test_raft_elections.test_the_reach_does_not_outweigh_a_longer_log),
     ("FallsSilent", test_raft_membership.test_who_is_voted_out_campaigns_until_that_is_committed),
     ("NeverStepsDown", test_raft_office.test_a_leader_without_a_majority_steps_down),
+    (
+        "NeverGivesWay",
+        partial(test_silence.test_a_leader_that_is_heard_and_hears_nobody_hands_over, 3, 1),
+    ),
+    ("NeverAsks", test_silence.test_who_wakes_asks_before_it_takes_the_others_for_gone),
     (
         "CommitsOldTerms",
         test_raft_leaders.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,

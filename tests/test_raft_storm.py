@@ -55,7 +55,7 @@ LOOSE: list[tuple[str, int, str]] = [
     ("TruncatesAlways", 1, "durable commit"),
     ("CommitsWhatItIsTold", 6, "state machine safety"),
     ("ReadsTooSoon", 10, "stale read"),
-    ("CountsLearners", 6, "durable commit"),
+    ("CountsLearners", 32, "durable commit"),
     ("ChangesTwice", 1, "one change at a time"),
     ("LosesConfiguration", 1, "overlap"),
 ]

@@ -98,7 +98,7 @@ class ClientDoor:
         self._names = _names_of(self.peer)
         self._streams = 0
         self._registers = RegistersDoor(runtime)
-        self._agreement = AgreementDoor(runtime, telemetry)
+        self._agreement = AgreementDoor(runtime)
         self._runner: web.AppRunner | None = None
         self._lanes: Lanes | None = None
         self._server: asyncio.Server | None = None
