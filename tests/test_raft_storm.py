@@ -55,6 +55,7 @@ LOOSE: list[tuple[str, int, str]] = [
     ("TruncatesAlways", 1, "durable commit"),
     ("CommitsWhatItIsTold", 6, "state machine safety"),
     ("ReadsTooSoon", 10, "stale read"),
+    ("BreaksOwnPromise", 1, "promise kept by a candidate"),
     ("CountsLearners", 6, "durable commit"),
     ("ChangesTwice", 1, "one change at a time"),
     ("LosesConfiguration", 1, "overlap"),

@@ -103,6 +103,16 @@ class Host:
         return self.peer is not None
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the process is stopped or slow, or has not done yet all that has happened."""
+        return self._queues
+
+    @property
+    def own_time(self) -> Nanoseconds:
+        """What its monotonic clock reads now."""
+        return self.clock.reading(self.world.now)
+
+    @property
     def disk_delay_ns(self) -> Nanoseconds:
         """The mean time that a transaction takes."""
         return self.drive.delay_ns
