@@ -19,6 +19,8 @@ from protocol.sim.faults import (
     Crash,
     CrashAfter,
     Cut,
+    DiskHang,
+    Garble,
     IsolateLeader,
     Pause,
     Shape,
@@ -102,6 +104,16 @@ def damages(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[Ti
     return [rot, Crash(number + 1, at, node, back, 0, False, InFlight.LOST)]
 
 
+def garbles(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
+    node = random.randrange(nodes)
+    return [Garble(number, at, node, at + random.randrange(SECOND, 4 * SECOND))]
+
+
+def hangs(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
+    node = random.randrange(nodes)
+    return [DiskHang(number, at, node, at + random.randrange(6 * SECOND, 9 * SECOND))]
+
+
 def relapses(message: str, times: int) -> Draw:
     """A node falls as soon as it has sent such a message, again and again."""
 
@@ -155,9 +167,11 @@ def sessions(seed: int) -> Plan:
 
 
 def roundabout(seed: int) -> Plan:
-    """Links that are broken one by one, so that messages go around."""
-    plan = aimed(seed, 5, gaps, 8)
-    return replace(plan, links=LinkConditions(duplication=0.1 * (seed % 2)))
+    """Links that are broken one by one, so that messages go around, by way of some that change
+    them."""
+    plan = aimed(seed, 5, either(gaps, gaps, garbles), 12)
+    links = LinkConditions(duplication=0.1 * (seed % 2))
+    return replace(plan, links=links, registers=replace(BUSY, think_ns=80 * MILLISECOND))
 
 
 def elections(seed: int) -> Plan:
@@ -194,6 +208,18 @@ def readers(seed: int) -> Plan:
 def damage(seed: int) -> Plan:
     """Journals that lose part of the log, one after the other, and little else."""
     return aimed(seed, 5, either(damages, damages, isolations), 8)
+
+
+def gossips(seed: int) -> Plan:
+    """Most of what is known is known by hearsay, and some do not pass on what they heard."""
+    plan = aimed(seed, 7, either(garbles, garbles, gaps, crashes), 30)
+    knobs = Knobs(council_size=3, compact_entries=10, trailing_entries=0)
+    return replace(plan, knobs=knobs, registers=replace(BUSY, think_ns=100 * MILLISECOND))
+
+
+def hung(seed: int) -> Plan:
+    """Disks that do nothing for longer than a leader may wait."""
+    return aimed(seed, 3, hangs, 6)
 
 
 def parts(seed: int) -> Plan:
@@ -273,6 +299,8 @@ AIMS: dict[str, Callable[[int], Plan]] = {
     "authors": authors,
     "readers": readers,
     "damage": damage,
+    "gossips": gossips,
+    "hung": hung,
     "parts": parts,
     "patience": patience,
     "blackouts": blackouts,

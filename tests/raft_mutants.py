@@ -121,6 +121,18 @@ BREEDER.add(
 )
 
 
+_tick = Leadership.tick
+
+
+@instead_of(
+    "SpeaksFirst", "who slept looks whether it leads before it speaks", (Leadership, "tick")
+)
+def speak_first(self: Leadership, turn: Turn) -> None:
+    if turn.now >= self._heartbeat_at:
+        self.broadcast(turn, heartbeat=True)
+    _tick(self, turn)
+
+
 @instead_of("NeverStepsDown", "a leader without a majority steps down", (Leadership, "_has_quorum"))
 def need_nobody(self: Leadership, turn: Turn) -> bool:
     self._quorum_check_at = turn.now + self.raft.config.election_timeout_ns
@@ -167,6 +179,45 @@ def acknowledge_early(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -
     _step(self, turn, sender, message)
     turn.before += [item for item in turn.after if isinstance(item[2], AppendReply)]
     turn.after = [item for item in turn.after if not isinstance(item[2], AppendReply)]
+
+
+_reply = Following._reply
+
+
+@instead_of(
+    "AcknowledgesAgain",
+    "what was not written is no better for being repeated",
+    (Following, "_reply"),
+)
+def reply_at_once(
+    self: Following, turn: Turn, sender: NodeId, message: Append, success: bool, index: int
+) -> None:
+    others = len(turn.after)
+    _reply(self, turn, sender, message, success, index)
+    if not turn.records:  # nothing new in it: as if an earlier write had not failed
+        turn.before += turn.after[others:]
+        del turn.after[others:]
+
+
+@instead_of(
+    "ConfirmsOnce", "the answer to a heartbeat says again what is here", (Following, "_reply")
+)
+def confirm_once(
+    self: Following, turn: Turn, sender: NodeId, message: Append, success: bool, index: int
+) -> None:
+    _reply(self, turn, sender, message, success, index if message.entries or not success else 0)
+
+
+@instead_of(
+    "TakesAnyTail", "a leader that commits nothing takes little", (Leadership, "tail_is_full")
+)
+def never_full(self: Leadership, size: int) -> bool:
+    return False
+
+
+@instead_of("WaitsForItsDisk", "a leader whose disk hangs gives way", (Writes, "is_stalled"))
+def never_stalled(self: Writes, now: Nanoseconds) -> bool:
+    return False
 
 
 @instead_of("TrustsOldWrites", "a write proves only what it wrote", (Writes, "forget_above"))

@@ -88,7 +88,7 @@ class Checkers(Watcher):
         self._of_said: dict[type, tuple[Callable[[int, Host, Host, Any], None], ...]] = {
             VoteRequest: (self.promises.see_request,),
             VoteReply: (self.promises.see_vote,),
-            Append: (changes.see_append, self.office.see_append),
+            Append: (changes.see_append, self.office.see_append, costs.see_append),
             AppendReply: (
                 self.promises.see_answer,
                 self.office.see_answer,

@@ -1,8 +1,9 @@
 """Checkers of the leader's office: nobody raises its term before a majority said that it would
 vote; a leader's lease has ended when another is elected; an index that a leader names for a read is
 no lower than what anybody had committed when it was asked, and unless it rests on a lease a
-majority has answered something since; a leader to whom no majority answers is soon none. What
-follows if these do not hold, a disturbed team or a stale read, shows only with luck.
+majority has answered something since; a leader to whom no majority answers, or whose disk does not,
+is soon none. What follows if these do not hold, a disturbed team or a stale read, shows only with
+luck.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from protocol.messages import (
     VoteReply,
     VoteRequest,
 )
+from protocol.raft import Raft
 from protocol.sim.agreement_checks import AgreementChecks, has_a_majority
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -102,7 +104,18 @@ class OfficeChecks:
                 f"{len(confirming)} have confirmed that it leads",
             )
 
-    # -- terms -----------------------------------------------------------------------------------
+    # -- the end of an office --------------------------------------------------------------------
+
+    def _check_disk(self, leader: Host, raft: Raft) -> None:
+        """It is given some time to notice, and to write what is large."""
+        hung_at, since = leader.drive.hung_at, raft.writes.waiting_since()
+        if hung_at is None or since is None:
+            return
+        hung = min(leader.world.now - hung_at, leader.own_time - since)
+        if hung > 2 * raft.config.disk_stall_ns + raft.config.election_timeout_ns:
+            raise InvariantBroken(
+                "disk_answers", f"n{leader.number} leads on, and its disk hangs for {hung} ns"
+            )
 
     def see_append(self, number: int, sender: Host, receiver: Host, said: Append) -> None:
         """Look now and then whether a majority answers. A process that was stopped, or is slow, has
@@ -116,6 +129,7 @@ class OfficeChecks:
         if 0 <= self._look_at.get(node, 0) - now < patience:
             return
         self._look_at[node] = now + patience // 2
+        self._check_disk(sender, leadership.raft)
         heard = {other: each.heard_at for other, each in leadership.progress.items()}
         heard[node] = now
         if now - leadership.raft.log.configuration.agreed_index(heard) <= patience:
@@ -124,6 +138,8 @@ class OfficeChecks:
             raise InvariantBroken(
                 "majority_heard", f"n{sender.number} leads on, and no majority has answered: {said}"
             )
+
+    # -- terms -----------------------------------------------------------------------------------
 
     def _check_asked(self, host: Host, term: int) -> None:
         node = host.identity.node
