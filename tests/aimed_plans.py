@@ -219,7 +219,8 @@ def gossips(seed: int) -> Plan:
 
 def hung(seed: int) -> Plan:
     """Disks that do nothing for longer than a leader may wait."""
-    return aimed(seed, 3, hangs, 6)
+    plan = aimed(seed, 3, hangs, 6)
+    return replace(plan, registers=replace(BUSY, think_ns=100 * MILLISECOND))
 
 
 def parts(seed: int) -> Plan:

@@ -1,5 +1,6 @@
 """Remove one rule at a time: the test that states it must fail. The broken machines are in
-`mutants`, `raft_mutants` and `register_mutants`; `test_mutants_at_large` lets them loose."""
+`mutants`, `raft_mutants`, `raft_log_mutants` and `register_mutants`; `test_mutants_at_large` lets
+them loose."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from functools import partial
 import breeding
 import mutants
 import pytest
+import raft_log_mutants
 import raft_mutants
 import register_mutants
 import test_availability
@@ -46,6 +48,7 @@ Test = Callable[..., object]
 
 MUTANTS: dict[str, breeding.Mutant] = {
     **raft_mutants.MUTANTS,
+    **raft_log_mutants.MUTANTS,
     **register_mutants.MUTANTS,
     **mutants.MUTANTS,
 }
@@ -256,7 +259,7 @@ def test_a_rule_is_missed(name: str, test: Test, monkeypatch: pytest.MonkeyPatch
 def test_every_mutant_is_caught_by_a_test() -> None:
     assert {name for name, _ in RULES} == set(MUTANTS)
     assert len(MUTANTS) == sum(
-        len(place.MUTANTS) for place in (raft_mutants, register_mutants, mutants)
+        len(place.MUTANTS) for place in (raft_mutants, raft_log_mutants, register_mutants, mutants)
     )
 
 

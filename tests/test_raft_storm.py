@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-import raft_mutants
 from raft_storm import Storm, survive
+from test_mutants import MUTANTS
 
 from protocol.errors import RemoteProtocolError
 
@@ -76,7 +76,7 @@ STEPS_FAVOURED = 1_500
 def test_a_storm_shows_the_lack_of_a_rule(
     name: str, seed: int, broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    raft_mutants.MUTANTS[name].breed(monkeypatch)
+    MUTANTS[name].breed(monkeypatch)
     with pytest.raises((AssertionError, RemoteProtocolError), match=broken):
         survive_all(range(seed, seed + SEEDS_TRIED), FAVOURED.get(name, ()))
 
