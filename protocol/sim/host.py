@@ -45,6 +45,7 @@ from protocol.peer import Peer, PeerSettings
 from protocol.sim.clock import HostClock
 from protocol.sim.disk import Disk
 from protocol.sim.drive import Drive, InFlight, Transaction
+from protocol.sim.garbling import garbled
 from protocol.sim.watch import Fate, InvariantBroken
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Host:
         self.is_gone = False  # left, or died for good
         self.is_silent = False  # down as a machine is, not as a process: refuses nothing
         self.fuse = 0  # effects until it crashes; 0 for never
+        self.is_garbling = False  # what it passes on of others
         self.loses_next = ""  # the class of a message that will be lost, once
         self.crashes_after = ""  # the class of a message after which it crashes, once
         self.back_ns: Nanoseconds = 0  # how long after that it starts again
@@ -100,6 +102,16 @@ class Host:
     @property
     def is_up(self) -> bool:
         return self.peer is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the process is stopped or slow, or has not done yet all that has happened."""
+        return self._queues
+
+    @property
+    def own_time(self) -> Nanoseconds:
+        """What its monotonic clock reads now."""
+        return self.clock.reading(self.world.now)
 
     @property
     def disk_delay_ns(self) -> Nanoseconds:
@@ -236,6 +248,10 @@ class Host:
         if not backlog and not self._is_paused and not self._step_ns:
             self._queues = False
 
+    def speak_clearly(self) -> None:
+        """What it passes on is what it got, from now on."""
+        self.is_garbling = False
+
     # -- stepping --------------------------------------------------------------------------------
 
     def _receive(self, arrival: tuple[NodeId, Letter, int]) -> None:
@@ -350,11 +366,14 @@ class Host:
             receiver = world.by_node.get(effect.destination)
         if receiver is None or receiver is self:
             return
+        message = effect.message
+        if self.is_garbling:
+            message = garbled(message, self.identity.node)
         world.messages += 1
         number = world.messages
         for see in world.hooks.see_sent:
-            see(world.now, number, self, receiver, effect.message)
-        letter = world.letter(effect.message)
+            see(world.now, number, self, receiver, message)
+        letter = world.letter(message)
         network = world.network
         delays = network.deliveries(self.number, receiver.number, world.now)
         if self.loses_next and _name_of(effect.message) == self.loses_next:

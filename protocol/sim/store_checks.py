@@ -1,4 +1,5 @@
-"""Checkers of the replicated store: an author's entries are seen without a gap; a value that
+"""Checkers of the replicated store: an author's entries are seen without a gap, and are the same
+everywhere, so that nobody else has written them and nobody has written them twice; a value that
 somebody has overwritten knowingly never shows again, nor beside the one that replaced it (causal
 order, key by key); stores with equal digests show equal values.
 """
@@ -25,6 +26,7 @@ class StoreChecks:
     def __init__(self) -> None:
         self._contexts: dict[tuple[NodeId, int], Mapping[str, int]] = {}  # of each entry
         self._pasts: dict[tuple[int, str], VersionVector] = {}  # node, key: what was overwritten
+        self._said: dict[tuple[NodeId, int], bytes] = {}  # author, first sequence: the batch
         self._last: dict[tuple[int, NodeId], int] = {}  # node, author: the sequence seen
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
@@ -45,10 +47,21 @@ class StoreChecks:
         if last is not None and fact.first != last + 1:
             raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
         self._last[place] = fact.last
+        self._check_words(host, fact)
         if host.identity.node == fact.author:
             self._learn_contexts(host, fact)
         for key in fact.keys:
             self._check_order(host, key)
+
+    def _check_words(self, host: Host, fact: BatchMerged) -> None:
+        assert host.peer is not None
+        store = host.peer.store
+        batches, _ = store.missing({**store.vector(), fact.author: fact.first - 1}, 1)
+        for encoded in batches[:1]:
+            if self._said.setdefault((fact.author, fact.first), encoded) != encoded:
+                raise InvariantBroken(
+                    "said_once", f"n{host.number} has another batch than was seen before: {fact}"
+                )
 
     def _learn_contexts(self, host: Host, fact: BatchMerged) -> None:
         """The author shows its own batch first: read from it what each entry replaces."""
