@@ -206,8 +206,10 @@ def readers(seed: int) -> Plan:
 
 
 def damage(seed: int) -> Plan:
-    """Journals that lose part of the log, one after the other, and little else."""
-    return aimed(seed, 5, either(damages, damages, isolations), 8)
+    """Journals that lose part of the log, one after the other. It comes back in small messages,
+    so that who lost much lacks it for long."""
+    plan = aimed(seed, 5, either(damages, damages, isolations), 8)
+    return replace(plan, knobs=Knobs(append_size_max=300, inflight_max=1))
 
 
 def gossips(seed: int) -> Plan:

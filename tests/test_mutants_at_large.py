@@ -59,7 +59,7 @@ LOOSE = [
     Loose("IgnoresMargin", "leases", 6, ("lease_over",)),
     Loose("LeaseFromAnswer", "late answers", 3, ("lease_over",)),
     Loose("KeepsLease", "leases", 2, ("lease_over",)),
-    Loose("ForgetsPromise", "forgetful", 1, ("promise_kept",)),
+    Loose("ForgetsPromise", "forgetful", 16, ("promise_kept",)),
     Loose("CountsLearners", SWARM, 6, ("durable_commit",)),
     Loose("ChangesTooSoon", SWARM, 2, ("settled_before_change",)),
     Loose("LosesConfiguration", "sessions", 1, ("durable_commit",)),

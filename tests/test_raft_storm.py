@@ -47,7 +47,6 @@ def test_one_seed_is_one_storm() -> None:
 SEEDS_TRIED = 25
 LOOSE: list[tuple[str, int, str]] = [
     ("FallsSilent", 13, "liveness: leaders"),
-    ("TrustsOldWrites", 1, "durable commit"),
     ("VoteForgotten", 1, "a vote is durable before it is told"),
     ("VotesTwice", 1, "one vote"),
     ("VotesForAnyLog", 1, "leader completeness"),
@@ -67,7 +66,6 @@ LOOSE: list[tuple[str, int, str]] = [
 # What has to happen more often than it does, or it would be found with luck only.
 FAVOURED = {
     "FallsSilent": ("change_something", "crash_something"),
-    "TrustsOldWrites": ("cut_something", "nudge", "propose_something", "toggle_disk"),
 }
 STEPS_FAVOURED = 1_500
 

@@ -19,6 +19,7 @@ class ChangeChecks:
 
     def __init__(self) -> None:
         self._seen: set[tuple[NodeId, int, int]] = set()  # leader, term, index of the change
+        self._last: dict[int, int] = {}  # node -> how far its log went when it last sent something
 
     def see_append(self, number: int, sender: Host, receiver: Host, said: Append) -> None:
         for entry in said.entries:
@@ -26,7 +27,13 @@ class ChangeChecks:
                 change = (sender.identity.node, entry.term, entry.index)
                 if change not in self._seen:
                     self._seen.add(change)
-                    self._check(sender, entry)
+                    if entry.index > self._last.get(sender.number, 0):
+                        self._check(sender, entry)
+
+    def see_sent(self, sender: Host) -> None:
+        """What is in its log by now was decided before whatever it learns from here on."""
+        assert sender.peer is not None
+        self._last[sender.number] = sender.peer.raft.log.last_index
 
     def _check(self, leader: Host, entry: LogEntry) -> None:
         assert leader.peer is not None

@@ -72,7 +72,8 @@ class Checkers(Watcher):
         self.jobs = JobChecks()
         self.store = StoreChecks()
         self.registers = RegisterChecks()
-        changes, costs, members = ChangeChecks(), CostChecks(), MemberChecks()
+        self.changes, self.costs, members = ChangeChecks(), CostChecks(), MemberChecks()
+        changes, costs = self.changes, self.costs
         self._of_log: dict[type[Fact], Callable[[Host, Any], None]] = {
             **self.agreement.by_fact(),
             **self.jobs.by_fact(),
@@ -141,6 +142,7 @@ class Checkers(Watcher):
             self.office.see_sent(sender, receiver, said)
         for see in self._of_said.get(type(said), ()):
             see(number, sender, receiver, said)
+        self.changes.see_sent(sender)
 
     def see_arrived(self, at: Nanoseconds, number: int, receiver: Host, fate: Fate) -> None:
         if fate is Fate.DELIVERED:
@@ -152,6 +154,7 @@ class Checkers(Watcher):
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         self.agreement.see_started(host)
         self.promises.see_started(host)
+        self.costs.see_started(host)
         self.store.see_started(host)
 
     # -- now and then, and at the end ----------------------------------------------------------

@@ -52,6 +52,11 @@ class CostChecks:
                 f"{said.index} {count + 1} times in a heartbeat",
             )
 
+    def see_started(self, host: Host) -> None:
+        """It does not know what it has answered: a copy that comes another way is new to it."""
+        for link in [link for link in self._answers if link[0] == host.identity.node]:
+            del self._answers[link]
+
     def see_answer(self, number: int, sender: Host, receiver: Host, said: AppendReply) -> None:
         self._net_repeats = self._net_repeats or sender.world.network.duplication > 0
         if self._net_repeats or not said.request:
