@@ -14,13 +14,16 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Protocol
 
+from node.queries import answer_to
 from node.telemetry import Telemetry
 from protocol.clocks import SECOND
 from protocol.diagnosis import why_no_leader
 from protocol.effects import (
     Abort,
+    Asked,
     Assignment,
     Effect,
+    Gathered,
     Invoke,
     Persist,
     ReadAnswered,
@@ -34,6 +37,7 @@ from protocol.effects import (
 from protocol.errors import (
     Busy,
     ChangeRefused,
+    InvalidEvent,
     InvalidJob,
     NoLeader,
     NotLeader,
@@ -42,11 +46,16 @@ from protocol.errors import (
     TimedOut,
 )
 from protocol.events import (
+    Announced,
+    Answered,
     Commanded,
     Consistency,
     Event,
+    ForgetAsked,
+    JoinAsked,
     Leaving,
     Persisted,
+    Queried,
     ReadAsked,
     Received,
     Rescued,
@@ -69,7 +78,16 @@ TIMER_RESOLUTION_S = 0.001
 
 _ERRORS: dict[str, type[QuorateError]] = {
     kind.__name__: kind
-    for kind in (Busy, ChangeRefused, InvalidJob, NoLeader, NotLeader, NotPossible, TimedOut)
+    for kind in (
+        Busy,
+        ChangeRefused,
+        InvalidEvent,
+        InvalidJob,
+        NoLeader,
+        NotLeader,
+        NotPossible,
+        TimedOut,
+    )
 }
 
 
@@ -176,10 +194,31 @@ class Runtime:
         self.deliver(ReadAsked(number, key, consistency))
         return answer
 
-    async def transfer(self, to: NodeId) -> None:
-        """Let another voter lead: `to`, or whoever is furthest. ChangeRefused; NotLeader if nobody
-        is known to lead."""
-        await self._ask(lambda number: Transferred(number, to))
+    async def transfer(self, to: NodeId) -> NodeId:
+        """Let another voter lead, `to` or whoever is furthest: who leads then. ChangeRefused, with
+        the leader's reason; NotLeader if nobody is known to lead; TimedOut."""
+        leader: str = await self._ask(lambda number: Transferred(number, to))
+        return NodeId(leader)
+
+    async def announce(self, name: str, payload: str) -> None:
+        """Tell every member something; done when it is on its way. InvalidEvent."""
+        await self._ask(lambda number: Announced(number, name, payload))
+
+    async def query(self, name: str, payload: str, timeout_s: float) -> Gathered:
+        """Ask every member something, and gather what they answer in time. Busy, InvalidEvent."""
+        timeout_ns = int(timeout_s * SECOND)
+        answer: Gathered = await self._ask(
+            lambda number: Queried(number, name, payload, timeout_ns), timeout_s + REPLY_TIMEOUT_S
+        )
+        return answer
+
+    async def join(self, endpoints: tuple[str, ...]) -> None:
+        """Call these addresses now, and for ever."""
+        await self._ask(lambda number: JoinAsked(number, endpoints))
+
+    async def forget(self, node: NodeId) -> None:
+        """Hear no more of a node that has failed or left. NotPossible."""
+        await self._ask(lambda number: ForgetAsked(number, node))
 
     async def rescue(self) -> str:
         """The operator's word that the majority is lost for good: the new epoch. NotPossible."""
@@ -203,11 +242,11 @@ class Runtime:
         if self.stopped.done():
             raise Busy("this node is stopping; ask another one")
 
-    async def _ask(self, event: Callable[[int], Event]) -> Any:
+    async def _ask(self, event: Callable[[int], Event], timeout_s: float = REPLY_TIMEOUT_S) -> Any:
         number, answer = self._new_request()
         self.deliver(event(number))
         try:
-            async with asyncio.timeout(REPLY_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 return await answer
         except TimeoutError:
             raise TimedOut("no answer in time; it may have happened") from None
@@ -322,6 +361,10 @@ class Runtime:
                     self._workers.abort(effect.invocation, effect.reason)
                 case Reply():
                     self._reply(effect.request, effect.error, effect.detail, effect.detail)
+                case Asked():
+                    self._answer_query(effect)
+                case Gathered():
+                    self._reply(effect.request, "", "", effect)
                 case ReadAnswered():
                     self._reply(effect.request, "", "", effect.value)
                 case Results():
@@ -329,6 +372,10 @@ class Runtime:
                         self._answer(number, revision)
                 case Refused():
                     self._refuse(effect)
+
+    def _answer_query(self, asked: Asked) -> None:
+        answer = answer_to(self.peer, asked.name)
+        self.deliver(Answered(asked.origin, asked.number, answer))
 
     def _written(self, sequence: int) -> None:
         """The journal has everything up to `sequence`: perform what waited for it, in order."""

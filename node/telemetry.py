@@ -19,7 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from node.log_files import LogFiles
-from protocol.facts import BatchMerged, EntryCommitted, Fact, SeedUnreachable
+from protocol.facts import BatchCollected, BatchMerged, EntryCommitted, Fact, SeedUnreachable
 from protocol.identity import NodeId
 
 LOG = "node.log"
@@ -27,7 +27,11 @@ RECORD = "facts.jsonl"
 SUBSCRIBER_QUEUE_MAX = 2_000
 ALARM_EVERY_S = 10.0
 ALARMS_MAX = 100  # then a terminal has heard it, and a pipe that nobody reads must not fill up
-QUIET = (BatchMerged, EntryCommitted)  # too many to write down; streams and counters have them
+QUIET = (
+    BatchMerged,
+    BatchCollected,
+    EntryCommitted,
+)  # too many to write down; streams and counters have them
 
 
 def fact_as_json(fact: Fact, node: NodeId, name: str, wall_s: float) -> dict[str, object]:

@@ -37,7 +37,7 @@ class Announcement:
     """The value of an `event/` key. `timeout_ms` is 0 unless answers are wanted."""
 
     name: str
-    payload: bytes
+    payload: str
     number: int
     timeout_ms: int
 
@@ -49,7 +49,7 @@ class _Query:
     request: int
     until: Nanoseconds
     waiting: set[NodeId]
-    answers: dict[NodeId, bytes] = field(default_factory=dict)
+    answers: dict[NodeId, str] = field(default_factory=dict)
 
 
 class Announcing:
@@ -104,7 +104,7 @@ class Announcing:
 
     def answered(self, turn: Turn, event: Answered) -> None:
         """This node's host has answered a query."""
-        payload = event.payload[:PAYLOAD_SIZE_MAX]
+        payload = event.payload if _fits(event.payload) else ""
         if event.origin == self._own:
             self.take_answer(turn, self._own, QueryAnswer(event.number, payload))
         else:
@@ -113,7 +113,7 @@ class Announcing:
     def take_answer(self, turn: Turn, sender: NodeId, message: QueryAnswer) -> None:
         """An answer to a query of this node."""
         query = self._queries.get(message.number)
-        if query is None or sender in query.answers or len(message.payload) > PAYLOAD_SIZE_MAX:
+        if query is None or sender in query.answers or not _fits(message.payload):
             return
         query.answers[sender] = message.payload
         query.waiting.discard(sender)
@@ -140,7 +140,7 @@ class Announcing:
 
     # -- details -----------------------------------------------------------------------------------
 
-    def _write(self, turn: Turn, name: str, payload: bytes, timeout_ms: int) -> int:
+    def _write(self, turn: Turn, name: str, payload: str, timeout_ms: int) -> int:
         self._number += 1
         announcement = Announcement(name, payload, self._number, timeout_ms)
         turn.write(_key(self._own, self._number), codec.pack_value(announcement))
@@ -185,9 +185,13 @@ def _read(value: bytes) -> Announcement | None:
     return None if _fault(found.name, found.payload) else found
 
 
-def _fault(name: str, payload: bytes) -> str:
+def _fault(name: str, payload: str) -> str:
     if not 0 < len(name) <= NAME_LENGTH_MAX:
         return f"the name of an event has 1 to {NAME_LENGTH_MAX} characters"
-    if len(payload) > PAYLOAD_SIZE_MAX:
-        return f"the payload has {len(payload)} bytes, the limit is {PAYLOAD_SIZE_MAX}"
+    if not _fits(payload):
+        return f"the payload is over {PAYLOAD_SIZE_MAX} bytes"
     return ""
+
+
+def _fits(payload: str) -> bool:
+    return len(payload) <= PAYLOAD_SIZE_MAX and len(payload.encode()) <= PAYLOAD_SIZE_MAX

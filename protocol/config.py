@@ -73,6 +73,7 @@ class RaftConfig:
     trailing_entries: int = 2_000  # kept before the snapshot, for followers that are not far behind
     disk_stall_ns: Nanoseconds = 2 * SECOND  # without an answer of the disk: others shall lead
     disk_rate_min: int = 8 * 1024 * 1024  # bytes/s: a snapshot may take so much longer to write
+    silence_ns: Nanoseconds = 400 * MILLISECOND  # so long a word may be overdue, though asked for
     relay_after_ns: Nanoseconds = 250 * MILLISECOND  # well above any answer in good order
     reach_window_ns: Nanoseconds = 6 * SECOND  # every member has probed every other by then
     commit_notice_ns: Nanoseconds = 0  # at most so often goes a message that only tells a commit
@@ -147,6 +148,7 @@ def local() -> Config:
             probe_timeout_ns=250 * MILLISECOND,
             redial_interval_ns=500 * MILLISECOND,
         ),
+        raft=replace(base.raft, silence_ns=300 * MILLISECOND),  # no packet is lost and sent again
     )
 
 
@@ -168,6 +170,7 @@ def wan() -> Config:
             election_timeout_ns=3 * SECOND,
             vote_repeat_ns=500 * MILLISECOND,
             lease_ns=SECOND,
+            silence_ns=2 * SECOND,
             relay_after_ns=SECOND,
             reach_window_ns=20 * SECOND,
             replace_after_ns=20 * SECOND,

@@ -9,8 +9,7 @@ log is not looked at. Which of two logs gives way is said in `protocol.raft.anot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from random import Random
 
@@ -21,7 +20,7 @@ from protocol.config import Config
 from protocol.configuration import Configuration
 from protocol.council import Council, Standing
 from protocol.effects import Reply, Restored, Snapshot
-from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
+from protocol.errors import Busy, RemoteProtocolError
 from protocol.events import Commanded, ReadAsked
 from protocol.facts import (
     BatchOutOfOrder,
@@ -37,10 +36,11 @@ from protocol.facts import (
     SessionOpened,
     StateReplaced,
 )
-from protocol.identity import NOBODY, NodeId
+from protocol.identity import NodeId
 from protocol.messages import (
     SETTLED_FROM,
     EntryKind,
+    HandedOver,
     HandOver,
     LearnRequest,
     LogEntry,
@@ -61,6 +61,7 @@ from protocol.raft.another_log import (
 from protocol.readmission import Readmission
 from protocol.replicated import Replicated
 from protocol.spreading import Spreading
+from protocol.transfers import Transfers
 from protocol.turn import Turn
 
 PROPOSE_HOPS = 2  # a node that is no voter -> any voter -> the leader
@@ -97,6 +98,7 @@ class Consensus:
             self.replicated.restore(restored.snapshot)
         self.clerk = Clerk(node, nonce, config.clerk, self.replicated.registers)
         self.readmission = Readmission(self.raft, nonce, config.clerk.retry_ns, now)
+        self.transfers = Transfers(node, self.raft, config.clerk.timeout_ns)
         self.council = Council(config.raft, expected, now)
         self.spreading = Spreading(self.raft, config.raft, random)
         self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
@@ -109,10 +111,11 @@ class Consensus:
         """The earliest of the machines' deadlines."""
         earliest = self.raft.deadline()
         for due in (  # no generator: this is asked after every step
-            self.council.deadline(),
+            self.council.due_at,
             self.clerk.deadline(),
             self.readmission.deadline(),
-            self.spreading.deadline(),
+            self.transfers.deadline(),
+            self.spreading.due_at,
             self.raft.following.lesson_due_at(),
         ):
             if due is not None and (earliest is None or due < earliest):
@@ -130,6 +133,7 @@ class Consensus:
         if due is not None and due <= turn.now:
             self.clerk.tick(turn)
         self.readmission.tick(turn)
+        self.transfers.tick(turn)
         due = self.raft.following.lesson_due_at()
         if due is not None and due <= turn.now:
             self._seek_lesson(turn)
@@ -162,8 +166,9 @@ class Consensus:
                 self.clerk.read_confirmed(turn, message, self.replicated.applied)
                 self.readmission.confirmed(turn, message)
             case HandOver():
-                with suppress(NotLeader, ChangeRefused):
-                    self.raft.transfer(turn, message.to or self._successor())
+                self.transfers.receive_wish(turn, sender, message)
+            case HandedOver():
+                self.transfers.receive_answer(turn, sender, message)
             case _:
                 self.raft.step(turn, sender, message)
         return True
@@ -181,23 +186,8 @@ class Consensus:
         self.raft.persisted(turn, sequence)
 
     def transfer(self, turn: Turn, request: int, to: NodeId) -> None:
-        """The operator wants another leader; the wish goes to the one that there is."""
-        leader = self.raft.leader
-        if leader and self.raft.leadership is None:
-            turn.send(leader, HandOver(to))
-            turn.perform(Reply(request, "", to))
-            return
-        to = to or self._successor()
-        if not to and self.raft.leadership is not None:
-            detail = "no other voter has answered this leader yet"
-            turn.perform(Reply(request, ChangeRefused.__name__, detail))
-            return
-        try:
-            self.raft.transfer(turn, to)
-        except (NotLeader, ChangeRefused) as fault:
-            turn.perform(Reply(request, type(fault).__name__, str(fault)))
-        else:
-            turn.perform(Reply(request, "", to))
+        """The operator wants another leader."""
+        self.transfers.ask(turn, request, to)
 
     def rescue(self, turn: Turn, request: int) -> None:
         """The operator declares the majority lost."""
@@ -232,35 +222,25 @@ class Consensus:
 
     def hand_over(self, turn: Turn) -> None:
         """This node will leave: if it leads, somebody else shall."""
-        successor = self._successor()
+        successor = self.transfers.successor()
         if self.raft.leadership is not None and successor:
             self.raft.transfer(turn, successor)
-
-    def _successor(self) -> NodeId:
-        """The voter that is furthest."""
-        leadership = self.raft.leadership
-        if leadership is None:
-            return NOBODY
-        voters = [
-            node
-            for node in self.raft.configuration.voters
-            if node in leadership.progress and leadership.progress[node].confirmed
-        ]
-        progress = leadership.progress
-        return max(voters, key=lambda node: progress[node].match_index, default=NOBODY)
 
     # -- what follows within a step --------------------------------------------------------------
 
     def carry(self, turn: Turn, fact: Fact) -> None:
         """A fact of this step."""
         self.council.learn(turn, fact)
+        self.transfers.learn(turn, fact)
         match fact:
             case MemberSuspected():
+                self._lose_leader_if_missed(turn, fact.node)
+            case MemberFailed():
+                self._lose_leader_if_missed(turn, fact.node)
+                self._forget(fact.node)
+            case MemberLeft():
                 self.raft.elections.lose_leader(turn, fact.node)
-            case MemberFailed() | MemberLeft():
-                self.raft.elections.lose_leader(turn, fact.node)
-                self._logs.pop(fact.node, None)
-                self.summaries.pop(fact.node, None)
+                self._forget(fact.node)
             case RoleChanged():
                 self._uncommitted.clear()
             case LeaderElected():
@@ -271,6 +251,14 @@ class Consensus:
                 self.clerk.session_opened(turn, fact.node, fact.nonce, fact.number)
             case _:
                 pass
+
+    def _lose_leader_if_missed(self, turn: Turn, node: NodeId) -> None:
+        if self.raft.elections.misses_leader(turn.now):
+            self.raft.elections.lose_leader(turn, node)
+
+    def _forget(self, node: NodeId) -> None:
+        self._logs.pop(node, None)
+        self.summaries.pop(node, None)
 
     def apply(self, turn: Turn, committed: Sequence[LogEntry | Snapshot]) -> None:
         """Feed the state machine what has just been committed."""
@@ -367,9 +355,10 @@ class Consensus:
         if hops > 0:
             turn.send(target, Propose(kind, data, hops - 1))
 
-    def decide(self, turn: Turn, team: Mapping[NodeId, Standing]) -> None:
-        """Let the council decide."""
-        self.council.decide(turn, self.raft, team)
+    def decide(self, turn: Turn, team: Callable[[], Mapping[NodeId, Standing]]) -> None:
+        """Let the council decide: only that of a leader has to know the team."""
+        leads = self.raft.leadership is not None
+        self.council.decide(turn, self.raft, team() if leads else {})
 
     # -- whose log ---------------------------------------------------------------------------------
 

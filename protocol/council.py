@@ -58,19 +58,16 @@ class Council:
         self.config = config
         self.expected = expected
         self._joined_at = now
-        self._due_at: Nanoseconds | None = None
+        self.due_at: Nanoseconds | None = None
         self.leaves = False  # this node itself, and asks for somebody in its place
         self._lost_by: Nanoseconds | None = None  # who had failed then is lost, says the operator
-
-    def deadline(self) -> Nanoseconds | None:
-        return self._due_at
 
     def learn(self, turn: Turn, fact: Fact) -> None:
         """Something happened that may call for a change."""
         match fact:
             case MemberJoined():
                 self._joined_at = turn.now
-                self._due_at = turn.now
+                self.due_at = turn.now
             case MemberFailed():
                 self._look_again(turn.now + self.config.replace_after_ns)
             case (
@@ -81,28 +78,28 @@ class Council:
                 | VotersChanged()
                 | ImpairmentEnded()
             ):
-                self._due_at = turn.now
+                self.due_at = turn.now
             case _:
                 pass
 
     def begin_epoch(self, now: Nanoseconds) -> None:
         """An operator has declared the majority lost: nobody is to wait for it any more."""
         self._lost_by = now + self.config.replace_after_ns
-        self._due_at = now
+        self.due_at = now
 
     def look_again(self, now: Nanoseconds) -> None:
         """Somebody may have become a candidate."""
-        self._due_at = now
+        self.due_at = now
 
     def _look_again(self, at: Nanoseconds) -> None:
-        self._due_at = at if self._due_at is None else min(self._due_at, at)
+        self.due_at = at if self.due_at is None else min(self.due_at, at)
 
     def decide(self, turn: Turn, raft: Raft, team: Mapping[NodeId, Standing]) -> None:
         """Propose the next change, if this node leads and there is one to make. `team` is
         everybody else ever heard of."""
-        if self._due_at is None or turn.now < self._due_at:
+        if self.due_at is None or turn.now < self.due_at:
             return
-        self._due_at = None
+        self.due_at = None
         leadership = raft.leadership
         if leadership is None:
             return

@@ -243,7 +243,7 @@ class Asked:
     origin: NodeId
     number: int
     name: str
-    payload: bytes
+    payload: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,7 @@ class Gathered:
     """What was answered to a query, by whom; and who was there and has not answered in time."""
 
     request: int
-    answers: tuple[tuple[NodeId, bytes], ...]
+    answers: tuple[tuple[NodeId, str], ...]
     silent: tuple[NodeId, ...]
 
 

@@ -3,6 +3,7 @@
     QuorateError
     ├── RemoteProtocolError     a peer sent something that is not the protocol: count it, drop it
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
+    ├── InvalidEvent            an event that nobody would take; likewise
     ├── DefiniteError           the request did not happen
     │   ├── NotLeader           this node does not lead; the message says who does, if known
     │   ├── NoLeader            nobody has led for too long
@@ -26,6 +27,10 @@ class RemoteProtocolError(QuorateError):
 
 class InvalidJob(QuorateError):
     """A job definition that cannot be run. One line: what is wrong, and what to do."""
+
+
+class InvalidEvent(QuorateError):
+    """A name or payload of an event out of its bounds."""
 
 
 class DefiniteError(QuorateError):

@@ -71,7 +71,7 @@ class Rescued:
 @dataclass(frozen=True, slots=True)
 class Transferred:
     """The operator wants another voter to lead: `to`, or whoever is furthest if that is empty.
-    Answered by `Reply` when the leader has begun, or this node has told the leader."""
+    Answered by `Reply` when somebody else leads, or with the reason why nobody does."""
 
     request: int
     to: NodeId
@@ -83,7 +83,7 @@ class Announced:
 
     request: int
     name: str
-    payload: bytes
+    payload: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Queried:
 
     request: int
     name: str
-    payload: bytes
+    payload: str
     timeout_ns: Nanoseconds
 
 
@@ -102,7 +102,7 @@ class Answered:
 
     origin: NodeId
     number: int
-    payload: bytes
+    payload: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,6 +278,7 @@ class TransferEnded(Fact):
     mark = "="
     term: int
     to: NodeId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,7 +446,7 @@ class EventReceived(Fact):
     name: str
     origin: NodeId
     number: int
-    payload: bytes
+    payload: str
     age_ms: int
 
 

@@ -77,3 +77,8 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature of this node over `message`."""
         return self._private.sign(message)
+
+    def verify(self, public_key: bytes, signature: bytes, message: bytes) -> bool:
+        """What this node makes of another's signature. Machines ask their identity, not the
+        function: a simulator puts cheaper signatures in the place of both."""
+        return verify(public_key, signature, message)

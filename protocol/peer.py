@@ -83,9 +83,11 @@ from protocol.messages import (
     Summary,
     ViewSummary,
     VoteRequest,
+    is_of_log,
 )
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
+from protocol.silence import Silence
 from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Outgoing, Turn
@@ -164,6 +166,7 @@ class Peer:
             identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
         )
         self.announcing = Announcing(self.node, self.store)
+        self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
@@ -199,6 +202,7 @@ class Peer:
         due = min(self.membership.deadline(), self.gossip.deadline())
         for other in (
             self.consensus.deadline(),
+            self.silence.deadline(),
             self.team.deadline(),
             self.announcing.deadline(),
             self._leaving_until,
@@ -271,6 +275,8 @@ class Peer:
         self.announcing.tick(turn)
         self.raft.reach = self._reach(turn.now)
         self.consensus.tick(turn)
+        if self._is_due(self.silence.deadline(), turn.now):
+            self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
             self.gossip.collect(turn, self._unforgotten())
             partner = self.gossip.summary_due(turn, self.membership.alive())
@@ -427,13 +433,13 @@ class Peer:
                 consensus.settle_reads(turn)
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self._view())
-            elif self._is_due(consensus.council.deadline(), turn.now):
-                consensus.decide(turn, self._standings())
+            elif self._is_due(consensus.council.due_at, turn.now):
+                consensus.decide(turn, self._standings)
             elif self._leaving_until is not None and self._leave_if_due(turn):
                 pass
             else:
                 break
-        if self._is_due(consensus.spreading.deadline(), turn.now):
+        if self._is_due(consensus.spreading.due_at, turn.now):
             consensus.spreading.flush(turn, self.membership.alive())
 
     @staticmethod
@@ -483,11 +489,11 @@ class Peer:
         """A message to a node, also by another way if the direct one seems to be broken."""
         destination, endpoint, message = item
         if destination == NOBODY:
-            assert not isinstance(message, OfLog)
+            assert not is_of_log(message)
             effects.append(Send(NOBODY, (endpoint,), message))
             return
         endpoints = self.membership.endpoints_of(destination)
-        if not isinstance(message, OfLog):
+        if not is_of_log(message):
             effects.append(Send(destination, endpoints, message))
             if isinstance(message, QueryAnswer) and self.membership.is_troubled(destination):
                 self._send_around(now, destination, message, effects)
@@ -506,7 +512,12 @@ class Peer:
         envelope: Agreement | QueryAnswer,
         effects: list[Effect],
     ) -> None:
-        if self.membership.state_of(destination) not in (State.ALIVE, State.SUSPECT):
+        state = self.membership.state_of(destination)
+        # SWIM asks through one other at most, and may hold a node to have failed that is two hops
+        # from its accuser; one that has just sent something the long way has not.
+        if state not in (State.ALIVE, State.SUSPECT) and not self.relaying.is_deaf(
+            destination, now
+        ):
             return
         frame = codec.encode(envelope)
         others = [

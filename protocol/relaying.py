@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
-from protocol.identity import Identity, NodeId, verify
+from protocol.identity import Identity, NodeId
 from protocol.messages import Relay
 
 WAY_FRESH = 5  # times the wait: so long a way counts as working without news
@@ -78,20 +78,33 @@ class Relaying:
         asked_at = self._asked_at.get(node)
         return asked_at is not None and now - asked_at > self.wait_ns
 
+    def heard_at(self, node: NodeId) -> Nanoseconds | None:
+        """When a message came directly from the node, the last time."""
+        return self._heard_at.get(node)
+
+    def all_asked_since(self, nodes: Iterable[NodeId]) -> Nanoseconds | None:
+        """Since when every one of the nodes owes a direct answer; None if one does not."""
+        since: Nanoseconds | None = None
+        for node in nodes:
+            asked_at = self._asked_at.get(node)
+            if asked_at is None:
+                return None
+            since = asked_at if since is None else max(since, asked_at)
+        return since
+
     def is_deaf(self, node: NodeId, now: Nanoseconds) -> bool:
         """Whether the node lately sent something the long way: perhaps it does not hear us."""
         return now - self._deaf_at.get(node, -(2**62)) < WAY_FRESH * self.wait_ns
 
     def reach(self, voters: Iterable[NodeId], now: Nanoseconds, window: Nanoseconds) -> int:
         """How many of the voters, this one included, have been heard from directly of late."""
-        own = self._identity.node
-        return sum(
-            voter == own
-            or (
-                now - self._heard_at.get(voter, -window) < window and not self.is_silent(voter, now)
-            )
-            for voter in voters
-        )
+        own, heard_at = self._identity.node, self._heard_at
+        reached = 0
+        for voter in voters:  # no generator: this is asked at every tick
+            is_fresh = now - heard_at.get(voter, -window) < window
+            if voter == own or (is_fresh and not self.is_silent(voter, now)):
+                reached += 1
+        return reached
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -134,7 +147,7 @@ class Relaying:
         if relay.destination != self._identity.node or relay.origin == self._identity.node:
             return None
         statement = self._statement(relay.origin, relay.destination, relay.number, relay.frame)
-        if public_key is None or not verify(public_key, relay.signature, statement):
+        if public_key is None or not self._identity.verify(public_key, relay.signature, statement):
             raise RemoteProtocolError(f"a relayed message that is not {relay.origin}'s")
         self._deaf_at[relay.origin] = now
         self._ways[relay.origin] = (sender, now)

@@ -34,23 +34,20 @@ class Spreading:
         self.config = config
         self.random = random
         self._untold = 0  # first committed index that has not been passed on; 0 if none
-        self._due_at: Nanoseconds | None = None
+        self.due_at: Nanoseconds | None = None
         self._told_at: Nanoseconds = -(2**62)
-
-    def deadline(self) -> Nanoseconds | None:
-        return self._due_at
 
     def committed(self, now: Nanoseconds, first: int) -> None:
         """Entries from `first` on have been committed, or learnt, just now."""
         if not self._untold:
             self._untold = first
-            self._due_at = max(now, self._told_at + self.config.spread_interval_ns)
+            self.due_at = max(now, self._told_at + self.config.spread_interval_ns)
 
     def flush(self, turn: Turn, alive: Sequence[NodeId]) -> None:
         """Pass on what is due."""
-        if self._due_at is None or turn.now < self._due_at:
+        if self.due_at is None or turn.now < self.due_at:
             return
-        first, self._untold, self._due_at = self._untold, 0, None
+        first, self._untold, self.due_at = self._untold, 0, None
         first = max(first, self.raft.log.first_index)
         if first > self.raft.commit:
             return

@@ -12,10 +12,15 @@ from random import Random
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.sim.clock import ClockConditions
+from protocol.sim.disk import Rot
 from protocol.sim.drive import InFlight
 from protocol.sim.faults import (
+    BitRot,
     Crash,
+    CrashAfter,
     Cut,
+    DiskHang,
+    Garble,
     IsolateLeader,
     Pause,
     Shape,
@@ -92,6 +97,36 @@ def gaps(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[Timed
     return [Cut(number, at, at + random.randrange(SECOND, 5 * SECOND), shape, order, 1)]
 
 
+def damages(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
+    """Part of a log is lost; that is found at the start after a crash."""
+    node, back = random.randrange(nodes), at + random.randrange(50, 1_500) * MILLISECOND
+    rot = BitRot(number, at, node, Rot.LOG)
+    return [rot, Crash(number + 1, at, node, back, 0, False, InFlight.LOST)]
+
+
+def garbles(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
+    node = random.randrange(nodes)
+    return [Garble(number, at, node, at + random.randrange(SECOND, 4 * SECOND))]
+
+
+def hangs(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
+    node = random.randrange(nodes)
+    return [DiskHang(number, at, node, at + random.randrange(6 * SECOND, 9 * SECOND))]
+
+
+def relapses(message: str, times: int) -> Draw:
+    """A node falls as soon as it has sent such a message, again and again."""
+
+    def draw(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
+        node, every = random.randrange(nodes), 5 * MILLISECOND
+        return [
+            CrashAfter(number + time, at + time * every, node, message, MILLISECOND)
+            for time in range(times)
+        ]
+
+    return draw
+
+
 def either(*draws: Draw) -> Draw:
     def draw(random: Random, number: int, nodes: int, at: Nanoseconds) -> list[TimedFault]:
         return random.choice(draws)(random, number, nodes, at)
@@ -132,9 +167,11 @@ def sessions(seed: int) -> Plan:
 
 
 def roundabout(seed: int) -> Plan:
-    """Links that are broken one by one, so that messages go around."""
-    plan = aimed(seed, 5, gaps, 8)
-    return replace(plan, links=LinkConditions(duplication=0.1))
+    """Links that are broken one by one, so that messages go around, by way of some that change
+    them."""
+    plan = aimed(seed, 5, either(gaps, gaps, garbles), 12)
+    links = LinkConditions(duplication=0.1 * (seed % 2))
+    return replace(plan, links=links, registers=replace(BUSY, think_ns=80 * MILLISECOND))
 
 
 def elections(seed: int) -> Plan:
@@ -144,6 +181,93 @@ def elections(seed: int) -> Plan:
     knobs = Knobs(heartbeat_ns=40 * MILLISECOND, election_timeout_ns=200 * MILLISECOND)
     links = LinkConditions(delay_mean_ns=10 * MILLISECOND, tail=0.02, loss=0.05, duplication=0.05)
     return replace(plan, knobs=knobs, links=links, disk_ns=10 * MILLISECOND)
+
+
+def forgetful(seed: int) -> Plan:
+    """Nodes that fall over what they have just said, so that they must still know it."""
+    draw = either(gaps, relapses("AppendReply", 4), relapses("AppendReply", 40))
+    plan = aimed(seed, 5, draw, 24)
+    knobs = Knobs(preset="wan", heartbeat_ns=200 * MILLISECOND, election_timeout_ns=SECOND)
+    return replace(plan, knobs=knobs, links=LinkConditions(delay_mean_ns=5 * MILLISECOND))
+
+
+def authors(seed: int) -> Plan:
+    """Nodes that fall as soon as they have told what they wrote, before slow disks have it."""
+    plan = aimed(seed, 3, relapses("Push", 2), 30)
+    work = replace(PLAIN, jobs=2, tasks=14)
+    return replace(plan, work=work, registers=NO_REGISTERS, disk_ns=40 * MILLISECOND)
+
+
+def readers(seed: int) -> Plan:
+    """Nodes that fall as soon as they have asked the leader for a read, and ask again."""
+    plan = aimed(seed, 3, relapses("ReadRequest", 30), 16)
+    links = LinkConditions(delay_mean_ns=20 * MILLISECOND)
+    return replace(plan, links=links, registers=replace(BUSY, clients=8, think_ns=MILLISECOND))
+
+
+def damage(seed: int) -> Plan:
+    """Journals that lose part of the log, one after the other. It comes back in small messages,
+    so that who lost much lacks it for long."""
+    plan = aimed(seed, 5, either(damages, damages, isolations), 8)
+    return replace(plan, knobs=Knobs(append_size_max=300, inflight_max=1))
+
+
+def gossips(seed: int) -> Plan:
+    """Most of what is known is known by hearsay, and some do not pass on what they heard."""
+    plan = aimed(seed, 7, either(garbles, garbles, gaps, crashes), 30)
+    knobs = Knobs(council_size=3, compact_entries=10, trailing_entries=0)
+    return replace(plan, knobs=knobs, registers=replace(BUSY, think_ns=100 * MILLISECOND))
+
+
+def hung(seed: int) -> Plan:
+    """Disks that do nothing for longer than a leader may wait."""
+    plan = aimed(seed, 3, hangs, 6)
+    return replace(plan, registers=replace(BUSY, think_ns=100 * MILLISECOND))
+
+
+def parts(seed: int) -> Plan:
+    """Snapshots in very many parts, and messages that are repeated."""
+    plan = aimed(seed, 3, either(crashes, pauses, isolations), 14)
+    links = LinkConditions(duplication=0.3)
+    knobs = Knobs(compact_entries=3, trailing_entries=0, snapshot_part_size=100)
+    return replace(plan, links=links, knobs=knobs)
+
+
+def patience(seed: int) -> Plan:
+    """Majorities that sleep for longer than a client waits."""
+    plan = aimed(seed, 3, pauses, 0)
+    random = Random(f"{seed}/patience")
+    faults: list[TimedFault] = []
+    for at in range(FAULTS_FROM + SECOND, END, 14 * SECOND):
+        for node in random.sample(range(3), 2):
+            until = at + random.randrange(11 * SECOND, 12 * SECOND)
+            faults.append(Pause(len(faults), at, node, until))
+    registers = replace(BUSY, clients=8, keys=3, think_ns=200 * MILLISECOND)
+    return replace(
+        plan, faults=tuple(faults), registers=registers, end_ns=FAULTS_FROM + 30 * SECOND
+    )
+
+
+def blackouts(seed: int) -> Plan:
+    """Most of the team is without power, and most of the council is not."""
+    plan = aimed(seed, 7, pauses, 0)
+    random = Random(f"{seed}/blackouts")
+    faults = [
+        Crash(number, at, node, at + 25 * SECOND, 0, True, InFlight.LOST)
+        for at in range(5 * SECOND, 95 * SECOND, 30 * SECOND)
+        for number, node in enumerate(random.sample(range(7), 4), start=at // SECOND)
+    ]
+    registers = replace(BUSY, clients=1, think_ns=SECOND)
+    knobs = Knobs(council_size=3)
+    return replace(
+        plan, knobs=knobs, faults=tuple(faults), registers=registers, end_ns=100 * SECOND
+    )
+
+
+def late_answers(seed: int) -> Plan:
+    """As `leases`, with answers that arrive when nobody waits for them any more."""
+    links = LinkConditions(delay_mean_ns=15 * MILLISECOND, tail=0.1)
+    return replace(leases(seed), links=links, clocks=ClockConditions())
 
 
 def liars(seed: int) -> Plan:
@@ -174,6 +298,16 @@ AIMS: dict[str, Callable[[int], Plan]] = {
     "sessions": sessions,
     "roundabout": roundabout,
     "elections": elections,
+    "forgetful": forgetful,
+    "authors": authors,
+    "readers": readers,
+    "damage": damage,
+    "gossips": gossips,
+    "hung": hung,
+    "parts": parts,
+    "patience": patience,
+    "blackouts": blackouts,
+    "late answers": late_answers,
     "liars": liars,
     "zombies": zombies,
 }

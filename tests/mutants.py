@@ -143,4 +143,13 @@ def heed_old(self: Membership, turn: Turn, rumor: Rumor) -> None:
 def replace_blindly(
     self: Council, turn: Turn, raft: Raft, team: Mapping[NodeId, Standing]
 ) -> list[Change]:
-    return [] if raft.configuration.is_joint else self._replace(turn, raft, team)
+    if raft.configuration.is_joint:
+        return []
+    return (
+        self._demote_impaired(raft, team)
+        or self._go(turn, raft, team)
+        or self._let_go(turn, raft, team)
+        or self._grow(turn, raft, team)
+        or self._replace(turn, raft, team)
+        or self._tidy_learners(raft, team)
+    )

@@ -3,6 +3,7 @@
     election safety, leader append-only, log matching, leader completeness, state machine safety
     one vote per term, across crashes; votes and acknowledgements are durable before they are told
     what is committed is on the disks of a majority; the commit index only grows
+    nobody votes, or asks for votes, while a leader may count on it, over a crash too
     one change of the configuration at a time, and majorities of before and after overlap
     a read is not answered from before what was committed when it was asked
 
@@ -20,7 +21,14 @@ from protocol.configuration import Configuration
 from protocol.effects import Snapshot
 from protocol.facts import EntryCommitted, LogTruncated, RoleChanged
 from protocol.identity import NodeId
-from protocol.messages import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
+from protocol.messages import (
+    AppendReply,
+    LogEntry,
+    OfRaft,
+    SnapshotReply,
+    VoteReply,
+    VoteRequest,
+)
 from protocol.raft import Role
 
 
@@ -33,6 +41,8 @@ class WatchedStage(Stage):
         super().__init__(names, voters, learners, config, seed=seed)
         self.leaders: dict[int, str] = {}
         self.votes: dict[tuple[str, int], str] = {}
+        self.promised: dict[str, int] = {}  # node: until then a leader counts on it
+        self.held_back: dict[tuple[str, str, int, bool], bool] = {}  # requests for votes
         self.chains: dict[tuple[int, int], bytes] = {}
         self.committed: dict[int, tuple[bytes, int]] = {}  # index: chain, term of the committer
         self.commit_max = 0
@@ -50,7 +60,17 @@ class WatchedStage(Stage):
 
     def hand_over(self, letter: Letter) -> None:
         self.remember(letter.receiver)
+        if isinstance(letter.message, VoteRequest):
+            self.judge(letter.sender, letter.receiver, letter.message)
         super().hand_over(letter)
+
+    def judge(self, candidate: str, voter: str, request: VoteRequest) -> None:
+        """May it be granted? If it ever might, a late answer says nothing."""
+        node = self[voter]
+        question = (voter, candidate, request.term, request.pre)
+        bound = node.now < self.promised.get(voter, node.now) and not request.transfer
+        held_back = bound and request.term > node.raft.term
+        self.held_back[question] = held_back and self.held_back.get(question, True)
 
     def ask(self, name: str, heading: str, deed: Callable[..., object]) -> object:
         self.remember(name)
@@ -146,6 +166,21 @@ class WatchedStage(Stage):
 
     def post(self, sender: str, receiver: str, message: OfRaft) -> None:
         disk = self.seats[sender].disk
+        promised = self.promised.get(sender, 0)
+        match message:
+            case VoteRequest(transfer=False):
+                candidacy = self[sender].raft.candidacy  # none: it left late, and is void
+                is_asking = candidacy is not None and candidacy.term == message.term
+                assert not is_asking or self[sender].now >= promised, "promise kept by a candidate"
+            case VoteReply(granted=True):
+                question = (sender, receiver, message.asked, message.pre)
+                assert not self.held_back.get(question), "promise kept"
+            case AppendReply() | SnapshotReply():
+                heard_until = self[sender].raft.elections.heard_until()
+                until = heard_until - self.config.election_timeout_ns + self.config.lease_ns
+                self.promised[sender] = max(promised, until)
+            case _:
+                pass
         match message:
             case VoteRequest(pre=False):
                 self.check_vote(sender, message.term, sender)

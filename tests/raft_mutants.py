@@ -1,25 +1,24 @@
-"""Raft with one rule removed at a time. A mutant says which rule, and what takes its place; who
-notices is in `test_mutants` and `test_mutants_at_large`."""
+"""Raft with one rule removed at a time: elections, replication, reads. A mutant says which rule,
+and what takes its place; who notices is in `test_mutants` and `test_mutants_at_large`.
+Configurations and snapshots are in `raft_log_mutants`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from breeding import Breeder
 
+from protocol import silence
 from protocol.clocks import Nanoseconds
-from protocol.configuration import Configuration, _agreed, _majority
-from protocol.effects import HardState, KeepSnapshot, Snapshot
-from protocol.errors import ChangeRefused
+from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Append,
     AppendReply,
     LogEntry,
     OfRaft,
-    SnapshotPart,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
@@ -27,13 +26,13 @@ from protocol.messages import (
 )
 from protocol.raft import Raft, Role
 from protocol.raft.elections import Elections
-from protocol.raft.following import Following, _Intake
-from protocol.raft.impairment import Impairment
+from protocol.raft.following import Following
 from protocol.raft.leadership import Leadership
-from protocol.raft.log import RaftLog, link
+from protocol.raft.log import link
 from protocol.raft.progress import Progress
 from protocol.raft.reads import Reads
 from protocol.raft.writes import Writes
+from protocol.silence import Silence
 from protocol.turn import Turn
 
 BREEDER = Breeder()
@@ -121,10 +120,30 @@ BREEDER.add(
 )
 
 
+_tick = Leadership.tick
+
+
+@instead_of(
+    "SpeaksFirst", "who slept looks whether it leads before it speaks", (Leadership, "tick")
+)
+def speak_first(self: Leadership, turn: Turn) -> None:
+    if turn.now >= self._heartbeat_at:
+        self.broadcast(turn, heartbeat=True)
+    _tick(self, turn)
+
+
 @instead_of("NeverStepsDown", "a leader without a majority steps down", (Leadership, "_has_quorum"))
 def need_nobody(self: Leadership, turn: Turn) -> bool:
     self._quorum_check_at = turn.now + self.raft.config.election_timeout_ns
     return True
+
+
+@instead_of("NeverGivesWay", "a leader that nobody answers hands over", (Silence, "_conclude"))
+def hope_for_the_best(self: Silence, turn: Turn) -> None:
+    """Somebody may answer yet."""
+
+
+BREEDER.add("NeverAsks", "who is silent is asked before it is given up", (silence, "QUESTIONS", 0))
 
 
 # -- replication and commitment -------------------------------------------------------------------
@@ -167,6 +186,45 @@ def acknowledge_early(self: Raft, turn: Turn, sender: NodeId, message: OfRaft) -
     _step(self, turn, sender, message)
     turn.before += [item for item in turn.after if isinstance(item[2], AppendReply)]
     turn.after = [item for item in turn.after if not isinstance(item[2], AppendReply)]
+
+
+_reply = Following._reply
+
+
+@instead_of(
+    "AcknowledgesAgain",
+    "what was not written is no better for being repeated",
+    (Following, "_reply"),
+)
+def reply_at_once(
+    self: Following, turn: Turn, sender: NodeId, message: Append, success: bool, index: int
+) -> None:
+    others = len(turn.after)
+    _reply(self, turn, sender, message, success, index)
+    if not turn.records:  # nothing new in it: as if an earlier write had not failed
+        turn.before += turn.after[others:]
+        del turn.after[others:]
+
+
+@instead_of(
+    "ConfirmsOnce", "the answer to a heartbeat says again what is here", (Following, "_reply")
+)
+def confirm_once(
+    self: Following, turn: Turn, sender: NodeId, message: Append, success: bool, index: int
+) -> None:
+    _reply(self, turn, sender, message, success, index if message.entries or not success else 0)
+
+
+@instead_of(
+    "TakesAnyTail", "a leader that commits nothing takes little", (Leadership, "tail_is_full")
+)
+def never_full(self: Leadership, size: int) -> bool:
+    return False
+
+
+@instead_of("WaitsForItsDisk", "a leader whose disk hangs gives way", (Writes, "is_stalled"))
+def never_stalled(self: Writes, now: Nanoseconds) -> bool:
+    return False
 
 
 @instead_of("TrustsOldWrites", "a write proves only what it wrote", (Writes, "forget_above"))
@@ -284,127 +342,3 @@ def break_promise(self: Elections, turn: Turn) -> None:
     promised, self._promised_until = self._promised_until, 0
     _campaign(self, turn)
     self._promised_until = promised
-
-
-# -- configurations -------------------------------------------------------------------------------
-
-
-def one_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:
-    return _majority(configuration.voters, nodes)
-
-
-def one_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]) -> int:
-    return _agreed(configuration.voters, indexes)
-
-
-BREEDER.add(
-    "OneMajority",
-    "joint consensus needs both majorities",
-    (Configuration, "has_quorum", one_majority),
-    (Configuration, "agreed_index", one_agreed_index),
-)
-
-
-def any_majority(configuration: Configuration, nodes: Collection[NodeId]) -> bool:
-    agreeing = sum(node in nodes for node in configuration.everybody)
-    return agreeing > len(configuration.voters) // 2
-
-
-def any_agreed_index(configuration: Configuration, indexes: Mapping[NodeId, int]) -> int:
-    reached = sorted((indexes.get(node, 0) for node in configuration.everybody), reverse=True)
-    return reached[len(configuration.voters) // 2]
-
-
-BREEDER.add(
-    "CountsLearners",
-    "learners count for nothing",
-    (Configuration, "has_quorum", any_majority),
-    (Configuration, "agreed_index", any_agreed_index),
-)
-
-
-@instead_of("ChangesTwice", "one change at a time", (Leadership, "check_change"))
-def change_anyway(self: Leadership) -> None:
-    return
-
-
-@instead_of(
-    "ChangesTooSoon",
-    "no change before the own term's first commit",
-    (Leadership, "check_change"),
-)
-def change_soon(self: Leadership) -> None:
-    if self.raft.log.configuration_index > self.raft.commit:
-        raise ChangeRefused("a change is under way")
-
-
-_compact = RaftLog.compact
-
-
-@instead_of("LosesConfiguration", "a snapshot has the configuration", (RaftLog, "compact"))
-def lose_configuration(self: RaftLog, snapshot: Snapshot, keep_from: int) -> None:
-    _compact(self, snapshot, keep_from)
-    self._configurations = [found for found in self._configurations if found[0] >= keep_from]
-
-
-# -- snapshots and damaged journals ---------------------------------------------------------------
-
-
-@instead_of("DropsWhatFollows", "entries behind a snapshot stay", (Following, "_install"))
-def install_over(self: Following, turn: Turn, sender: NodeId, snapshot: Snapshot) -> None:
-    raft = self.raft
-    before = raft.log.configuration_index
-    raft.log.install(snapshot)
-    raft.writes.forget_above(raft.commit)
-    raft.writes.persist(
-        turn, KeepSnapshot(snapshot, snapshot.index + 1, replace=True), snapshot.index
-    )
-    raft.install(turn, snapshot, configuration_before=before)
-
-
-_receive_part = Following.receive_snapshot_part
-
-
-@instead_of(
-    "TakesOldSnapshots",
-    "a snapshot never takes a node back",
-    (Following, "receive_snapshot_part"),
-)
-def take_old(self: Following, turn: Turn, sender: NodeId, message: SnapshotPart) -> None:
-    self.raft.commit = min(self.raft.commit, message.index - 1)
-    _receive_part(self, turn, sender, message)
-
-
-@instead_of("BelievesParts", "a snapshot's digest is checked", (Following, "_open"))
-def open_anything(self: Following, intake: _Intake) -> bytes:
-    return bytes(intake.data)
-
-
-@instead_of(
-    "AnswersEveryAnswer",
-    "a repeated answer starts no second stream",
-    (Leadership, "_snapshot_answered"),
-)
-def answer_all(
-    self: Leadership, turn: Turn, sender: NodeId, progress: Progress, message: SnapshotReply
-) -> None:
-    snapshot = progress.snapshot
-    if snapshot is None or message.index != snapshot.index:
-        return
-    if message.offset >= len(snapshot.data):
-        self._matched(turn, sender, progress, snapshot.index)
-    else:
-        progress.offset = message.offset
-        self._send_part(turn, sender, progress)
-
-
-@instead_of("VotesImpaired", "a damaged journal does not vote", (Raft, "__init__"))
-def ignore_damage(self: Raft, *arguments: Any, **named: Any) -> None:
-    _init(self, *arguments, **named)
-    self.impaired = False
-
-
-@instead_of("BelievesHistory", "an old configuration ends no impairment", (Impairment, "confirmed"))
-def believe_history(self: Impairment, turn: Turn, index: int) -> None:
-    if self.raft.impaired and not self.raft.is_voter:
-        self.end(turn)

@@ -11,7 +11,7 @@ AssertionError that names it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -26,6 +26,7 @@ from protocol.raft import Role
 
 NAMES = "abcdef"
 WIRE_MAX = 60
+FAVOUR = 8
 RATES = (0.97, 1.03)  # of clocks; they differ by less than the margin of a lease
 
 CONFIG = RaftConfig(
@@ -62,8 +63,8 @@ class Storm(WatchedStage):
 
     # -- the storm ---------------------------------------------------------------------------------
 
-    def rage(self, steps: int) -> None:
-        """So many random steps."""
+    def rage(self, steps: int, favoured: Sequence[str] = ()) -> None:
+        """So many random steps. What is favoured happens more often."""
         deeds: list[tuple[int, Callable[[str], None]]] = [
             (700, self.pass_letter),
             (30, self.let_time_pass),
@@ -86,6 +87,9 @@ class Storm(WatchedStage):
             weight * (1 if weight >= 30 else self.random.choice((0, 0.3, 1, 1, 3)))
             for weight, _ in deeds
         ]
+        for at, (weight, deed) in enumerate(deeds):
+            if deed.__name__ in favoured:
+                weights[at] = weight * FAVOUR
         for _ in range(steps):
             deed = self.random.choices(deeds, weights)[0][1]
             name = self.random.choice(NAMES)
@@ -322,9 +326,9 @@ class Storm(WatchedStage):
         return True
 
 
-def survive(seed: int, steps: int) -> Storm:
+def survive(seed: int, steps: int, favoured: Sequence[str] = ()) -> Storm:
     """A storm of so many steps, and the calm after it."""
     storm = Storm(seed)
-    storm.rage(steps)
+    storm.rage(steps, favoured)
     storm.calm()
     return storm

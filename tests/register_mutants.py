@@ -5,6 +5,7 @@ which rule, and what takes its place; who notices is in `test_mutants` and
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 from breeding import Breeder
 
@@ -136,10 +137,26 @@ def pass_on(self: Relaying, sender: NodeId, relay: Relay) -> bool:
     return relay.destination != self._identity.node
 
 
+@instead_of("GoesDirectly", "whoever is silent is reached through others", (Relaying, "ways_to"))
+def go_directly(
+    self: Relaying, node: NodeId, now: Nanoseconds, size: int, others: Sequence[NodeId]
+) -> list[NodeId]:
+    return []
+
+
 _decode = codec.decode
 
 
 @instead_of("IgnoresChecksums", "a damaged frame is refused", (codec, "decode"))
 def decode_anything(frame: bytes) -> Message:
     packed = frame[codec.CHECKSUM_SIZE :]
+    return _decode(zlib.crc32(packed).to_bytes(codec.CHECKSUM_SIZE, "big") + packed)
+
+
+@instead_of("SpeaksAllVersions", "a frame of another version is refused", (codec, "decode"))
+def decode_any_version(frame: bytes) -> Message:
+    packed = bytearray(frame[codec.CHECKSUM_SIZE :])
+    if zlib.crc32(packed).to_bytes(codec.CHECKSUM_SIZE, "big") != frame[: codec.CHECKSUM_SIZE]:
+        return _decode(frame)  # damaged, which is another matter
+    packed[1:2] = bytes((codec.VERSION,))
     return _decode(zlib.crc32(packed).to_bytes(codec.CHECKSUM_SIZE, "big") + packed)

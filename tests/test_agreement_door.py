@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +11,24 @@ import pytest
 from lone_node import ALLOWED, READ, ask, lone_node
 
 from node.runtime import Runtime
+from protocol.codec import pack_value
+from protocol.configuration import Configuration
 from protocol.events import Consistency, Received
-from protocol.identity import Identity
+from protocol.identity import Identity, NodeId
 from protocol.membership import sign_record
-from protocol.messages import MemberRecord, MemberSync, News
+from protocol.messages import (
+    Agreement,
+    Append,
+    EntryKind,
+    HandedOver,
+    LogEntry,
+    MemberRecord,
+    MemberSync,
+    News,
+)
 from protocol.registers import Command, Verb
+from protocol.transfers import Transfers
+from protocol.turn import Turn
 
 CLUSTER = "doors"
 
@@ -93,13 +107,39 @@ async def test_only_a_leader_hands_over(tmp_path: Path) -> None:
         assert (status, answer["error"]) == (503, "NotLeader")
 
 
-def meet(runtime: Runtime, seed: bytes, name: str) -> str:
+def meet(runtime: Runtime, seed: bytes, name: str) -> NodeId:
     """The node hears of another one: its id."""
     identity = Identity(seed * 32)
     record = MemberRecord(identity.public_key, name, ("x:1",), 1, 0, False, (), b"")
     signed = sign_record(identity, CLUSTER, record)
     runtime.deliver(Received(identity.node, MemberSync(News((signed,)), wants_answer=False)))
     return identity.node
+
+
+async def test_a_node_that_does_not_lead_tells_the_leader_s_reason_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lone_node(tmp_path, found=False) as (address, runtime):
+        n2, n3 = meet(runtime, b"2", "n2"), meet(runtime, b"3", "n3")
+        voters = pack_value(Configuration(tuple(sorted((runtime.peer.node, n2, n3)))))
+        entry = LogEntry(1, 1, EntryKind.VOTERS, voters)
+        runtime.deliver(Received(n2, Agreement(b"", Append(1, 1, 0, 0, (entry,), 1))))
+        await runtime.read("k", Consistency.LOCAL)
+        transfers = runtime.peer.consensus.transfers
+        asked: asyncio.Queue[int] = asyncio.Queue()
+
+        def ask(turn: Turn, request: int, to: NodeId) -> None:
+            Transfers.ask(transfers, turn, request, to)
+            asked.put_nowait(request)
+
+        monkeypatch.setattr(transfers, "ask", ask)
+        asking = asyncio.create_task(post(address, "/v1/transfer", {"to": "n3"}))
+        why = HandedOver(await asked.get(), "ChangeRefused", f"{n3} does not take over: it sleeps")
+        runtime.deliver(Received(n2, Agreement(runtime.peer.raft.log.identity, why)))
+        async with asyncio.timeout(1):
+            status, answer = await asking
+        assert (status, answer["error"]) == (409, "ChangeRefused")
+        assert answer["detail"] == "n3 does not take over: it sleeps"
 
 
 async def test_a_node_that_does_not_vote_cannot_lead(node: tuple[str, Runtime]) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 
-from protocol import relaying
 from protocol.clocks import SECOND, Nanoseconds
-from protocol.identity import Identity
 from protocol.sim.availability import Measurement
 from protocol.sim.partial_cuts import (
     DURATION_NS,
@@ -22,33 +18,6 @@ from protocol.sim.partial_cuts import (
 SHORT: Nanoseconds = 10 * SECOND  # for cuts that change nothing from then on
 
 
-@pytest.fixture(autouse=True)
-def _cheap_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are tested elsewhere, and would take half of the time here."""
-
-    def sign(identity: Identity, statement: bytes) -> bytes:
-        return hashlib.sha256(identity.public_key + statement).digest()
-
-    def verify(public_key: bytes, signature: bytes, statement: bytes) -> bool:
-        return hashlib.sha256(public_key + statement).digest() == signature
-
-    class Cheap:
-        def __init__(self, identity: Identity) -> None:
-            self.node = identity.node
-            self._identity = identity
-
-        def sign(self, statement: bytes) -> bytes:
-            return sign(self._identity, statement)
-
-    monkeypatch.setattr(relaying, "verify", verify)
-    original = relaying.Relaying.__init__
-
-    def init(self: relaying.Relaying, identity: Identity, *rest: object) -> None:
-        original(self, Cheap(identity), *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(relaying.Relaying, "__init__", init)
-
-
 def of_hearers(measurement: Measurement, found: Availability) -> float:
     """The mean over the nodes that can be answered at all."""
     shares = [share for number, share in enumerate(found.by_node) if number != measurement.leader]
@@ -59,8 +28,15 @@ def of_hearers(measurement: Measurement, found: Availability) -> float:
 @pytest.mark.parametrize("name", ["chain3", "howard5", "ring5"])
 def test_where_a_path_exists_everybody_is_served_and_no_term_ends(name: str, seed: int) -> None:
     found = Measurement(name, seed, duration=SHORT).run()
-    assert found.any_node == 1
-    assert found.mean >= 0.99
+    assert found.mean == 1
+    assert (found.term_growth, found.leaders_at_once) == (0, 1)
+
+
+def test_who_is_two_hops_from_its_accuser_is_served_on() -> None:
+    """SWIM's indirect probes go one hop: n4 held n3 to have failed, which the leader reached by way
+    of n1, and so the leader sent it nothing any more."""
+    found = Measurement("howard5", 11).run()
+    assert found.mean == 1
     assert (found.term_growth, found.leaders_at_once) == (0, 1)
 
 
@@ -74,7 +50,7 @@ def test_a_hub_is_enough(seed: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_link_that_comes_and_goes_disturbs_nobody(seed: int) -> None:
     found = Measurement("flapping", seed, duration=SHORT).run()
-    assert found.mean >= 0.99
+    assert found.mean == 1
     assert (found.term_growth, found.leaders_at_once) == (0, 1)
 
 
@@ -82,8 +58,8 @@ def test_a_link_that_comes_and_goes_disturbs_nobody(seed: int) -> None:
 def test_a_leader_that_hears_nobody_gives_way(seed: int) -> None:
     measurement = Measurement("mute_in", seed)
     found = measurement.run()
-    assert found.any_node >= 0.97
-    assert of_hearers(measurement, found) >= 0.97
+    assert found.any_node == 1
+    assert of_hearers(measurement, found) == 1
     assert (found.term_growth, found.leaders_at_once) == (1, 1)
 
 
@@ -92,6 +68,7 @@ def test_an_isolated_node_is_served_again_at_once_and_has_ended_no_term(seed: in
     measurement = Measurement("isolated", seed)
     found = measurement.run()
     assert found.any_node == 1
+    assert found.mean >= 0.9
     assert (found.term_growth, found.leaders_at_once) == (0, 1)
     lonely = measurement.clients[0 if measurement.leader else 1]
     back_at = measurement.began + DURATION_NS // 2
@@ -108,8 +85,8 @@ def test_an_isolated_node_is_served_again_at_once_and_has_ended_no_term(seed: in
 def test_the_newest_log_wins_though_its_owner_sees_the_hub_only(seed: int) -> None:
     measurement = Measurement("constrained", seed)
     found = measurement.run()
-    assert found.any_node >= 0.95
-    assert of_hearers(measurement, found) >= 0.95
+    assert found.any_node >= 0.98
+    assert of_hearers(measurement, found) >= 0.98
 
 
 # -- what is measured ------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The kinds of faults that have been found in systems of this kind, by name; each has its tests.
 
-The first test of a row is the one that stands for it. Where it is one rule that keeps a fault away,
-a test of the row must fail without it: else the row would be names, and prove nothing.
+The first test of a row is the one that stands for it. A test of each row must fail where a rule is
+missing that keeps the fault away: else the row would be names, and prove nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from functools import partial
 import pytest
 import test_availability
 import test_bug_classes
+import test_codec
 import test_ledger
+import test_raft_bug_classes
 import test_raft_membership
 import test_raft_snapshots
+import test_register_team
 from test_mutants import MUTANTS, Test, call, whole
 
 from protocol.events import Consistency
@@ -174,6 +177,11 @@ NOTICED: list[tuple[str, str, Test]] = [
         partial(test_bug_classes.test_what_was_acknowledged_survives_a_power_cut_everywhere, 5),
     ),
     (
+        "fsync error, then false success",
+        "AcknowledgesAgain",
+        test_raft_bug_classes.test_a_disk_that_never_says_done_is_never_taken_at_its_word,
+    ),
+    (
         "a corrupt minority spreading",
         "VotesImpaired",
         partial(
@@ -195,13 +203,28 @@ NOTICED: list[tuple[str, str, Test]] = [
     ),
     (
         "asymmetric cuts",
-        "NeverStepsDown",
+        "NeverGivesWay",
         partial(test_availability.test_a_leader_that_hears_nobody_gives_way, 3),
+    ),
+    (
+        "no leader although a quorum is connected",
+        "GoesDirectly",
+        partial(test_availability.test_a_hub_is_enough, 1),
+    ),
+    (
+        "leader with a hung disk",
+        "WaitsForItsDisk",
+        test_register_team.test_a_leader_whose_disk_hangs_gives_way,
     ),
     (
         "snapshot and compaction races",
         "TakesOldSnapshots",
         test_raft_snapshots.test_a_snapshot_of_what_is_committed_here_is_acknowledged_and_not_installed,
+    ),
+    (
+        "lost acknowledgement",
+        "ConfirmsOnce",
+        test_raft_bug_classes.test_a_lost_acknowledgement_is_made_good,
     ),
     (
         "partial apply across a crash",
@@ -213,7 +236,26 @@ NOTICED: list[tuple[str, str, Test]] = [
         "IgnoresFences",
         partial(test_ledger.test_a_fenced_holder_is_not_accepted, ClaimMode.LEASE),
     ),
+    (
+        "unbounded uncommitted tail",
+        "TakesAnyTail",
+        test_bug_classes.test_a_leader_that_commits_nothing_takes_no_more_than_it_may_keep,
+    ),
+    (
+        "clock jumps and long pauses",
+        "SpeaksFirst",
+        test_raft_bug_classes.test_a_leader_that_was_stopped_for_an_hour_steps_down_before_it_speaks,
+    ),
+    (
+        "mixed versions",
+        "SpeaksAllVersions",
+        test_codec.test_another_version_is_refused_by_name,
+    ),
 ]
+
+
+def test_each_class_has_a_rule_that_keeps_it_away() -> None:
+    assert [bug for bug, _, _ in NOTICED] == list(CLASSES)
 
 
 @pytest.mark.parametrize(("bug", "mutant", "test"), NOTICED, ids=[row[1] for row in NOTICED])

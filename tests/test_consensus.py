@@ -22,6 +22,7 @@ from protocol.identity import NOBODY, NodeId
 from protocol.messages import (
     Append,
     EntryKind,
+    HandedOver,
     HandOver,
     LearnRequest,
     LogEntry,
@@ -195,16 +196,25 @@ def test_a_follower_tells_the_leader_that_another_shall_lead() -> None:
     follower.receive(BOB, Append(1, 0, 1, 1, (), 1))
     turn = follower.turn()
     follower.consensus.transfer(turn, 5, CAT)
-    assert sent(turn) == [(BOB, HandOver(CAT))]
-    assert replies(turn) == [Reply(5, "", CAT)]
+    assert sent(turn) == [(BOB, HandOver(5, CAT))]
+    assert not replies(turn), "it is told when the leader has answered"
+    assert replies(follower.receive(BOB, HandedOver(5, "", CAT))) == [Reply(5, "", CAT)]
+    assert not replies(follower.receive(BOB, HandedOver(5, "", CAT))), "once"
 
 
-def test_whoever_does_not_lead_or_cannot_hand_over_ignores_the_wish() -> None:
+def test_whoever_does_not_lead_or_cannot_hand_over_says_so() -> None:
     follower, leader = Hand(ADA, voters(ADA, BOB, CAT)), Hand()
     leader.found()
-    for hand, to in ((follower, CAT), (leader, NOBODY), (leader, BOB), (leader, ADA)):
-        turn = hand.receive(BOB, HandOver(to))
-        assert not sent(turn)
+    for hand, to, error in (
+        (follower, CAT, "NotLeader"),
+        (leader, NOBODY, "ChangeRefused"),
+        (leader, BOB, "ChangeRefused"),
+        (leader, ADA, "ChangeRefused"),
+    ):
+        turn = hand.receive(BOB, HandOver(5, to))
+        [(asker, answer)] = sent(turn)
+        assert isinstance(answer, HandedOver)
+        assert (asker, answer.request, answer.error) == (BOB, 5, error)
         assert not turn.facts
 
 
@@ -417,6 +427,6 @@ def test_the_earliest_deadline_is_the_one_that_counts() -> None:
     hand.found()
     turn = hand.turn()
     hand.consensus.tick(turn)
-    hand.consensus.decide(turn, {})
-    hand.consensus.spreading._due_at = hand.now + MILLISECOND
+    hand.consensus.decide(turn, dict)
+    hand.consensus.spreading.due_at = hand.now + MILLISECOND
     assert hand.consensus.deadline() == hand.now + MILLISECOND

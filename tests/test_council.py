@@ -91,7 +91,7 @@ def test_expected_nodes_are_waited_for_but_not_for_ever() -> None:
     play, council = founded(5, "bcde")
     play.act("a", lambda turn: council.decide(turn, play["a"], team("bc")))
     assert voters(play) == "a"
-    deadline = council.deadline()
+    deadline = council.due_at
     assert deadline is not None
     assert 0 < deadline - play.now <= CONFIG.settle_ns
     play.now = deadline
@@ -105,7 +105,7 @@ def test_only_the_leader_proposes() -> None:
     play.act("b", lambda turn: follower.learn(turn, JOINED))
     turn = play.act("b", lambda turn: follower.decide(turn, play["b"], team("ac")))
     assert (turn.records, turn.before, turn.after) == ([], [], [])
-    assert follower.deadline() is None
+    assert follower.due_at is None
 
 
 def test_a_change_that_cannot_be_made_yet_is_tried_again_soon() -> None:
@@ -114,15 +114,15 @@ def test_a_change_that_cannot_be_made_yet_is_tried_again_soon() -> None:
     change = (Change(ChangeKind.ADD_VOTER, NodeId("b")),)
     play.act("a", lambda turn: play["a"].change(turn, change))
     play.act("a", lambda turn: council.decide(turn, play["a"], team("bcde")))
-    assert council.deadline() == play.now + CONFIG.heartbeat_ns
+    assert council.due_at == play.now + CONFIG.heartbeat_ns
 
 
 def test_a_suspect_that_refutes_is_a_reason_to_look_again() -> None:
     play, council = founded(1, "")
     play.act("a", lambda turn: council.decide(turn, play["a"], {}))
-    assert council.deadline() is None
+    assert council.due_at is None
     play.act("a", lambda turn: council.learn(turn, MemberRefuted(NodeId("c"), 1)))
-    assert council.deadline() == play.now
+    assert council.due_at == play.now
 
 
 # -- replacement -----------------------------------------------------------------------------------

@@ -37,8 +37,8 @@ def outcome_of(name: str, by_node: tuple[float, ...], **changes: object) -> CutO
 
 
 def test_who_hears_nobody_does_not_count() -> None:
-    assert outcome_of("mute_in", (0.0, 1.0, 1.0, 1.0, 0.98)).is_held
-    assert not outcome_of("mute_in", (1.0, 1.0, 1.0, 1.0, 0.8)).is_held
+    assert outcome_of("mute_in", (0.0, 1.0, 1.0, 1.0, 1.0)).is_held
+    assert not outcome_of("mute_in", (1.0, 1.0, 1.0, 1.0, 0.9)).is_held
     assert not outcome_of("star5", (0.0, 1.0, 1.0, 1.0, 1.0)).is_held
 
 

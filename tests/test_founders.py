@@ -3,8 +3,6 @@ it; two teams that both have something to lose stay two."""
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 from ledger_hand import job, task
 from small_world import SmallWorld
@@ -13,7 +11,7 @@ from protocol.clocks import SECOND
 from protocol.effects import AppendEntries
 from protocol.events import Received, Submitted
 from protocol.facts import JobSubmitted, LogGivenUp, LogsDiffer
-from protocol.identity import Identity, NodeId
+from protocol.identity import NodeId
 from protocol.messages import Agreement, Append, EntryKind, LogEntry, VoteReply, VoteRequest
 from protocol.peer import Peer
 from protocol.sim.disk import Disk
@@ -86,7 +84,7 @@ def test_a_founder_that_lost_its_volume_joins_the_team_that_it_founded() -> None
     seed.crash()
     small.run(20 * SECOND)
     seed.disk = Disk()
-    seed.identity = Identity(hashlib.sha256(b"another key").digest())
+    seed.identity = small.world.new_identity("another key")
     small.world.by_node[seed.identity.node] = seed
     seed.start()
     assert small.run(30 * SECOND, lambda: stand_together(small))

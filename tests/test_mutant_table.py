@@ -111,8 +111,7 @@ def test_every_rule_that_was_asked_for_is_there() -> None:
     assert set(ASKED_FOR.values()) <= set(MUTANTS)
     at_large = {loose.name for loose in LOOSE}
     at_large |= {name for name, _, _ in test_raft_storm.LOOSE} | set(test_exhaustive.FOUND)
-    by_test_only = {name for name in ASKED_FOR.values() if name not in at_large}
-    assert by_test_only == {"NeverSticks", "TakesRelaysTwice"}, "a directed test notices these"
+    assert set(ASKED_FOR.values()) <= at_large
 
 
 def test_no_cell_breaks_the_table() -> None:

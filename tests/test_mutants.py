@@ -1,5 +1,6 @@
 """Remove one rule at a time: the test that states it must fail. The broken machines are in
-`mutants`, `raft_mutants` and `register_mutants`; `test_mutants_at_large` lets them loose."""
+`mutants`, `raft_mutants`, `raft_log_mutants` and `register_mutants`; `test_mutants_at_large` lets
+them loose."""
 
 from __future__ import annotations
 
@@ -10,9 +11,11 @@ from functools import partial
 import breeding
 import mutants
 import pytest
+import raft_log_mutants
 import raft_mutants
 import register_mutants
 import spreading_mutants
+import test_availability
 import test_clerk
 import test_codec
 import test_collecting
@@ -23,6 +26,7 @@ import test_gossip
 import test_ledger
 import test_local_health
 import test_membership
+import test_raft_bug_classes
 import test_raft_disk
 import test_raft_elections
 import test_raft_figure2
@@ -35,9 +39,11 @@ import test_raft_membership
 import test_raft_office
 import test_raft_reads
 import test_raft_snapshots
+import test_register_team
 import test_registers
 import test_relaying
 import test_replicated
+import test_silence
 import test_store
 
 from protocol.errors import RemoteProtocolError
@@ -47,6 +53,7 @@ Test = Callable[..., object]
 
 MUTANTS: dict[str, breeding.Mutant] = {
     **raft_mutants.MUTANTS,
+    **raft_log_mutants.MUTANTS,
     **register_mutants.MUTANTS,
     **mutants.MUTANTS,
     **spreading_mutants.MUTANTS,
@@ -75,7 +82,16 @@ RAFT_RULES: list[tuple[str, Test]] = [
     ("LeadsUnsure", test_raft_elections.test_a_single_voter_leads_only_when_its_term_is_durable),
     ("PrefersItself", test_raft_elections.test_the_reach_does_not_outweigh_a_longer_log),
     ("FallsSilent", test_raft_membership.test_who_is_voted_out_campaigns_until_that_is_committed),
+    (
+        "SpeaksFirst",
+        test_raft_bug_classes.test_a_leader_that_was_stopped_for_an_hour_steps_down_before_it_speaks,
+    ),
     ("NeverStepsDown", test_raft_office.test_a_leader_without_a_majority_steps_down),
+    (
+        "NeverGivesWay",
+        partial(test_silence.test_a_leader_that_is_heard_and_hears_nobody_hands_over, 3, 1),
+    ),
+    ("NeverAsks", test_silence.test_who_wakes_asks_before_it_takes_the_others_for_gone),
     (
         "CommitsOldTerms",
         test_raft_leaders.test_figure_8_an_older_term_s_entry_is_not_committed_by_counting,
@@ -85,6 +101,16 @@ RAFT_RULES: list[tuple[str, Test]] = [
         test_raft_disk.test_a_leader_counts_itself_only_when_its_own_disk_has_the_entry,
     ),
     ("AcknowledgesEarly", test_raft_disk.test_an_append_is_on_disk_before_it_is_acknowledged),
+    (
+        "AcknowledgesAgain",
+        test_raft_bug_classes.test_a_disk_that_never_says_done_is_never_taken_at_its_word,
+    ),
+    ("ConfirmsOnce", test_raft_bug_classes.test_a_lost_acknowledgement_is_made_good),
+    (
+        "TakesAnyTail",
+        test_raft_flow.test_a_leader_that_cannot_commit_takes_a_bounded_number_of_proposals,
+    ),
+    ("WaitsForItsDisk", test_register_team.test_a_leader_whose_disk_hangs_gives_way),
     (
         "TrustsOldWrites",
         test_raft_disk.test_a_write_proves_nothing_about_entries_that_took_the_place_of_its_own,
@@ -187,6 +213,8 @@ REGISTER_RULES: list[tuple[str, Test]] = [
         "PassesOnForEver",
         test_relaying.test_whoever_gets_it_from_the_origin_passes_it_on_and_nobody_else_does,
     ),
+    ("GoesDirectly", partial(test_availability.test_a_hub_is_enough, 1)),
+    ("SpeaksAllVersions", test_codec.test_another_version_is_refused_by_name),
     ("IgnoresChecksums", test_codec.test_every_flipped_bit_is_noticed),
 ]
 
@@ -275,7 +303,14 @@ def test_a_rule_is_missed(name: str, test: Test, monkeypatch: pytest.MonkeyPatch
 def test_every_mutant_is_caught_by_a_test() -> None:
     assert {name for name, _ in RULES} == set(MUTANTS)
     assert len(MUTANTS) == sum(
-        len(place.MUTANTS) for place in (raft_mutants, register_mutants, mutants, spreading_mutants)
+        len(place.MUTANTS)
+        for place in (
+            raft_mutants,
+            raft_log_mutants,
+            register_mutants,
+            mutants,
+            spreading_mutants,
+        )
     )
 
 

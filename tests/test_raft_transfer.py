@@ -66,7 +66,9 @@ def test_a_transfer_that_takes_too_long_is_given_up() -> None:
     play.transfer("a", "b")
     for _ in range(TIMEOUT // CONFIG.heartbeat_ns + 1):
         play.heartbeat("a")
-    assert TransferEnded(2, NodeId("b")) in play.actors["a"].facts
+    [ended] = [fact for fact in play.actors["a"].facts if isinstance(fact, TransferEnded)]
+    assert (ended.term, ended.to) == (2, NodeId("b"))
+    assert ended.reason.startswith("it was asked to campaign")
     assert play.propose("a", b"x") == 3
     play.settle()
     assert play["a"].commit == 3
@@ -82,7 +84,7 @@ def test_another_target_takes_the_place_of_the_first() -> None:
     ]
     assert transfers == [
         TransferBegan(2, NodeId("b")),
-        TransferEnded(2, NodeId("b")),
+        TransferEnded(2, NodeId("b"), "another transfer was asked for"),
         TransferBegan(2, NodeId("c")),
     ]
     play.settle()

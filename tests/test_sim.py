@@ -16,6 +16,7 @@ from protocol.sim.faults import KINDS
 from protocol.sim.network import LinkConditions
 from protocol.sim.plan import PLAIN_PARTS, draw, plan_of
 from protocol.sim.scenario import Verdict, simulate
+from protocol.sim.settled import settled_world
 from protocol.sim.workload import random_job
 
 SEEDS = 60  # fixed ones, and as many that another commit draws anew
@@ -155,3 +156,15 @@ def test_a_storm_of_steps_is_a_crash_and_no_endless_run() -> None:
     outcome = simulate(1, steps_max=50)
     assert (outcome.verdict, outcome.checker) == (Verdict.CRASH, "AssertionError")
     assert "a storm" in outcome.detail
+
+
+def test_an_event_is_something_that_happened_at_its_time() -> None:
+    """Of three things in the queue one is void and one has not come yet."""
+    world = settled_world(1, seed=1)
+    (host,) = world.hosts
+    host.crash()
+    before = world.events
+    world.at(world.now + 1, lambda: None)
+    world.at(world.now + SECOND, lambda: None)
+    world.run(world.now + SECOND // 2)
+    assert world.events == before + 1, "and the timers of the crashed node are none"

@@ -135,12 +135,12 @@ def test_an_index_for_a_read_below_what_was_committed_is_found() -> None:
     leader, asking, _ = small.hosts
     assert leader.peer is not None
     commit = leader.peer.raft.commit
-    checkers.see_sent(0, 1, asking, leader, Agreement(b"", ReadRequest(1, False)))
+    checkers.see_sent(0, 1, asking, leader, Agreement(b"", ReadRequest(1, True)))
     checkers.see_sent(0, 1, leader, asking, Agreement(b"", ReadReply(1, 0)))
     term = leader.peer.raft.log.term_at(commit)
     assert term is not None
     checkers.see(0, leader, EntryCommitted(commit, term, "x"))
-    checkers.see_sent(0, 1, asking, leader, Agreement(b"", ReadRequest(2, False)))
+    checkers.see_sent(0, 1, asking, leader, Agreement(b"", ReadRequest(2, True)))
     checkers.see_sent(0, 1, leader, asking, Agreement(b"", ReadReply(2, commit)))
     with pytest.raises(InvariantBroken, match="read_index"):
         checkers.see_sent(0, 1, leader, asking, Agreement(b"", ReadReply(2, commit - 1)))

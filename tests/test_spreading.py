@@ -128,10 +128,10 @@ def test_lessons_are_gathered_for_a_moment() -> None:
     lessons = Lessons("a")
     raft, now = lessons.play["a"], lessons.play.now
     spreading = Spreading(raft, CONFIG, Random(1))
-    assert spreading.deadline() is None
+    assert spreading.due_at is None
     assert taught(spreading, raft.commit, now, names(1)) == names(1)
     spreading.committed(now + 1, raft.commit)
-    assert spreading.deadline() == now + CONFIG.spread_interval_ns
+    assert spreading.due_at == now + CONFIG.spread_interval_ns
     assert taught(spreading, raft.commit, now + 1, names(1)) == [], "not yet"
     assert taught(spreading, raft.commit, now + CONFIG.spread_interval_ns, names(1)) == names(1)
 

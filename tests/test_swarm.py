@@ -12,7 +12,9 @@ from command_line import quorate
 from node.lab.swarm import FAILED_MAX, Row, Swarm, run_seed, run_swarm
 from protocol.sim.scenario import Verdict, simulate
 
-GOOD = Row(1, Verdict.HELD, "", 10.0, 100, (("crash", 2), ("cut", 1)), "quorate sim --seed 1", "")
+GOOD = Row(
+    1, Verdict.HELD, "", 10.0, 100, 110, (("crash", 2), ("cut", 1)), "quorate sim --seed 1", ""
+)
 BAD = replace(GOOD, seed=2, verdict=Verdict.INVARIANT_BROKEN, checker="fencing", command="repeat 2")
 
 
@@ -21,6 +23,7 @@ def test_a_swarm_comes_to_the_same_as_its_seeds_one_by_one() -> None:
     swarm = run_swarm(3, 4, jobs=2, told=lambda _, row: told.append(row.seed))
     assert sorted(told) == [3, 4, 5, 6]
     assert swarm.steps == sum(simulate(seed).steps for seed in range(3, 7))
+    assert swarm.events == sum(simulate(seed).events for seed in range(3, 7))
     assert swarm.verdicts == {Verdict.HELD: 4}
     assert swarm.worst is Verdict.HELD
     assert not swarm.failed
@@ -85,7 +88,8 @@ def test_the_verb_repeats_a_reduced_plan(tmp_path: Path) -> None:
         ("--only-faults x", "--only-faults takes numbers like 2,5, or none"),
         (
             "--plain all",
-            "--plain takes knobs, links, disks, clocks, work, registers, rest, not 'all'",
+            "--plain takes knobs, links, disks, clocks, work, registers, rest, signatures, "
+            "not 'all'",
         ),
         ("--until 1", "Invalid value for '--until'"),
         ("--jobs 0 --swarm 2", "Invalid value for '--jobs'"),

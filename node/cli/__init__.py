@@ -17,6 +17,7 @@ from node.cli import (
     agreement_verbs,
     check_verb,
     explore_verb,
+    gathering_verbs,
     job_verbs,
     register_verb,
     sim_verb,
@@ -50,6 +51,10 @@ app.command()(job_verbs.ask)
 app.command()(register_verb.register)
 app.command()(agreement_verbs.transfer)
 app.command()(agreement_verbs.rescue)
+app.command()(gathering_verbs.announce)
+app.command()(gathering_verbs.query)
+app.command()(gathering_verbs.join)
+app.command()(gathering_verbs.forget)
 app.command()(team_verbs.logs)
 app.command()(team_verbs.doctor)
 app.command(

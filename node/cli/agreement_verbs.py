@@ -141,10 +141,8 @@ def transfer(
 
 
 async def _transfer(doors: Doors, name: str) -> dict[str, Any]:
-    """Ask the leader if it is among those that can be asked, since it alone can say why it leads
-    on; else any of them, which tells the leader. Without a leader, why there is none."""
-    statuses = await _statuses(doors)
-    found = _told_by_leader(statuses.values())
+    """Ask any node, which asks the leader. Without a leader, why there is none."""
+    found = _told_by_leader((await _statuses(doors)).values())
     if found["why_no_leader"]:
         return {"why_no_leader": found["why_no_leader"]}
 
@@ -152,10 +150,6 @@ async def _transfer(doors: Doors, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = await door.post("/v1/transfer", {"to": name})
         return answer
 
-    for address, one in statuses.items():
-        if one["role"] == "leader":
-            async with doors.door(address) as door:
-                return await ask(door)
     return await doors.first(ask)
 
 

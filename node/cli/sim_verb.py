@@ -38,7 +38,11 @@ def sim(
         float | None, typer.Option(min=2.1, help="No faults after this time, virtual seconds.")
     ] = None,
     plain: Annotated[
-        str, typer.Option(help="What to leave plain: knobs, links, disks, clocks, work, rest.")
+        str,
+        typer.Option(
+            help="What to leave plain: knobs, links, disks, clocks, work, registers, rest, "
+            "signatures."
+        ),
     ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
     swarm: Annotated[
@@ -161,6 +165,7 @@ def _row_of(outcome: Outcome) -> dict[str, object]:
         "detail": outcome.detail,
         "virtual_s": outcome.virtual_s,
         "steps": outcome.steps,
+        "events": outcome.events,
         "exercised": dict(outcome.exercised),
         "trace": outcome.trace_digest,
     }
@@ -193,6 +198,7 @@ def _run_swarm(first: int, count: int, jobs: int, as_json: bool) -> None:
                 "verdicts": {v.name.lower(): n for v, n in swarm.verdicts.items()},
                 "virtual_s": swarm.virtual_s,
                 "steps": swarm.steps,
+                "events": swarm.events,
                 "elapsed_s": swarm.elapsed_s,
                 "exercised": dict(sorted(swarm.exercised.items())),
                 "failed": {row.seed: row.command for row in swarm.failed},

@@ -5,45 +5,38 @@
                                              the team's, in a new epoch
 
 A transfer is asked of any node, which tells the leader by the links between nodes: the leader's own
-door may be out of a client's reach. It is answered when somebody else leads; a node that does not
-lead does not learn why nobody does, and answers TimedOut then. A rescue is asked of the one node
-that knows most, and gives up whatever only others had, be it acknowledged: it has to be confirmed
-by the cluster's name, and is refused while a majority of the voters is in sight, unless
-{"force": true} says that they will not agree ever again.
+door may be out of a client's reach. It is answered when somebody else leads, or with the leader's
+reason why nobody does. A rescue is asked of the one node that knows most, and gives up whatever
+only others had, be it acknowledged: it has to be confirmed by the cluster's name, and is refused
+while a majority of the voters is in sight, unless {"force": true} says that they will not agree
+ever again.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 from aiohttp import web
 
 from node.doors.answers import RequestFault, bad_request
+from node.doors.bodies import mapping_of
 from node.runtime import Runtime
-from node.telemetry import Telemetry
 from protocol.diagnosis import is_majority_lost, name_of
-from protocol.errors import ChangeRefused, NotPossible, TimedOut
-from protocol.facts import LeaderElected, TransferEnded
+from protocol.errors import ChangeRefused, NotPossible
 from protocol.identity import NOBODY, NodeId
-
-TRANSFER_TIMEOUT_S = 10.0  # far above an election time-out, after which it is given up
 
 
 class AgreementDoor:
     """See the module's text."""
 
-    def __init__(self, runtime: Runtime, telemetry: Telemetry) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.peer = runtime.peer
-        self.telemetry = telemetry
 
     def routes(self) -> list[web.RouteDef]:
         """What this door serves."""
         return [web.post("/v1/transfer", self._transfer), web.post("/v1/rescue", self._rescue)]
 
     async def _transfer(self, request: web.Request) -> web.StreamResponse:
-        wanted = (await _mapping(request, ("to",))).get("to", "")
+        wanted = (await mapping_of(request, ("to",))).get("to", "")
         if not isinstance(wanted, str):
             raise bad_request("'to' is a node's name or id")
         to = self._find(wanted) if wanted else NOBODY
@@ -52,9 +45,10 @@ class AgreementDoor:
             return self._told_leader(to)
         if raft.leader and to and to not in raft.configuration.voters:
             raise ChangeRefused(f"{name_of(self.peer, to)} is no voter, so it cannot lead")
-        with self.telemetry.subscribe() as facts:
-            await self.runtime.transfer(to)
-            return self._told_leader(await self._await_leader(facts))
+        try:
+            return self._told_leader(await self.runtime.transfer(to))
+        except ChangeRefused as fault:
+            raise ChangeRefused(self._in_names(str(fault))) from None
 
     def _told_leader(self, leader: NodeId) -> web.Response:
         return web.json_response({"leader": leader, "leader_name": name_of(self.peer, leader)})
@@ -75,22 +69,14 @@ class AgreementDoor:
             )
         return found[0]
 
-    async def _await_leader(self, facts: asyncio.Queue[dict[str, object]]) -> NodeId:
-        """Who leads when the transfer has come to its end."""
-        try:
-            async with asyncio.timeout(TRANSFER_TIMEOUT_S):
-                while True:
-                    fact = await facts.get()
-                    if fact["type"] == TransferEnded.__name__:
-                        name = name_of(self.peer, NodeId(str(fact["to"])))
-                        raise ChangeRefused(f"{name} did not take over in time: this node leads on")
-                    if fact["type"] == LeaderElected.__name__ and fact["leader"]:
-                        return NodeId(str(fact["leader"]))
-        except TimeoutError:
-            raise TimedOut("nobody is known to lead yet; it may have happened") from None
+    def _in_names(self, text: str) -> str:
+        """The same with the names of nodes for their ids."""
+        for node in self.peer.membership.members():
+            text = text.replace(node, name_of(self.peer, node))
+        return text
 
     async def _rescue(self, request: web.Request) -> web.StreamResponse:
-        asked = await _mapping(request, ("confirm", "force"))
+        asked = await mapping_of(request, ("confirm", "force"))
         cluster = self.peer.settings.cluster
         if asked.get("confirm") != cluster:
             raise bad_request(
@@ -111,17 +97,3 @@ class AgreementDoor:
         return web.json_response(
             {"epoch": epoch, "last_index": self.peer.raft.log.last_index, "meaning": meaning}
         )
-
-
-async def _mapping(request: web.Request, taken: tuple[str, ...]) -> dict[str, Any]:
-    """The request's body: a mapping of what is taken."""
-    try:
-        content = await request.json()
-    except (ValueError, RecursionError) as fault:
-        raise bad_request(f"expected a JSON object: {fault}") from None
-    if not isinstance(content, dict):
-        raise bad_request("expected a JSON object")
-    unknown = [name for name in content if name not in taken]
-    if unknown:
-        raise bad_request(f"there is no {unknown[0]!r} here: {' and '.join(taken)} can be said")
-    return content

@@ -10,6 +10,7 @@ from protocol.errors import (
     ChangeRefused,
     DefiniteError,
     IndefiniteError,
+    InvalidEvent,
     InvalidJob,
     NotPossible,
     QuorateError,
@@ -35,8 +36,8 @@ def status_of(fault: QuorateError) -> tuple[int, str]:
     match fault:
         case RequestFault():
             return fault.status, fault.kind
-        case InvalidJob():
-            return 400, "InvalidJob"
+        case InvalidJob() | InvalidEvent():
+            return 400, type(fault).__name__
         case RemoteProtocolError():
             return 400, "BadRequest"
         case NotPossible() | ChangeRefused():

@@ -48,6 +48,7 @@ from node.agents.invocation import Invocations
 from node.doors import JSON, MSGPACK, PACKED, YAML
 from node.doors.agreement import AgreementDoor
 from node.doors.answers import error_answer, not_found, status_of
+from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
 from node.doors.registers import RegistersDoor
 from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
@@ -98,7 +99,8 @@ class ClientDoor:
         self._names = _names_of(self.peer)
         self._streams = 0
         self._registers = RegistersDoor(runtime)
-        self._agreement = AgreementDoor(runtime, telemetry)
+        self._agreement = AgreementDoor(runtime)
+        self._gathering = GatheringDoor(runtime)
         self._runner: web.AppRunner | None = None
         self._lanes: Lanes | None = None
         self._server: asyncio.Server | None = None
@@ -124,6 +126,7 @@ class ClientDoor:
                 web.post("/v1/leave", self._leave),
                 *self._registers.routes(),
                 *self._agreement.routes(),
+                *self._gathering.routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)

@@ -101,6 +101,8 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
                 "node": node,
                 "name": record.name,
                 "state": member.state.value,
+                "evidence": member.evidence.value if member.evidence else "",
+                "degraded": member.degraded,
                 "endpoints": list(record.endpoints),
                 "door": dict(record.metadata).get("door", ""),
                 "epoch": record.epoch,

@@ -71,10 +71,10 @@ GOALS = {
     "howard5": Goal(1, 1, 0),
     "star5": Goal(0.98, 0.98),
     "ring5": Goal(1, 1, 0),
-    "mute_in": Goal(0.97, 0.97, 1, hearers=True),
+    "mute_in": Goal(0.97, 1, 1, hearers=True),
     "isolated": Goal(1, 0.9, 0),  # one of five is out of reach for half of the time
     "flapping": Goal(1, 1, 0),
-    "constrained": Goal(0.97, 0.97, hearers=True),
+    "constrained": Goal(0.98, 0.98, hearers=True),
 }
 LEADERS_SHARE_MAX = 0.02  # of samples with two that think they lead: one deposed a moment ago
 

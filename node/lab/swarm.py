@@ -29,6 +29,7 @@ class Row:
     checker: str
     virtual_s: float
     steps: int
+    events: int
     exercised: tuple[tuple[str, int], ...]
     command: str
     summary: str
@@ -44,6 +45,7 @@ class Swarm:
     seeds_with: Counter[str] = field(default_factory=Counter)
     virtual_s: float = 0.0
     steps: int = 0
+    events: int = 0
     elapsed_s: float = 0.0
     failed: list[Row] = field(default_factory=list)
     is_cut_short: bool = False
@@ -59,6 +61,7 @@ class Swarm:
         self.verdicts[row.verdict] += 1
         self.virtual_s += row.virtual_s
         self.steps += row.steps
+        self.events += row.events
         self.exercised.update(dict(row.exercised))
         self.seeds_with.update(kind for kind, _ in row.exercised)
         if row.verdict is not Verdict.HELD:
@@ -70,8 +73,8 @@ class Swarm:
         elapsed = max(self.elapsed_s, 0.001)
         lines = [
             f"{held} of {self.seeds} seeds held; {self.seeds / elapsed:.1f} seeds/s, "
-            f"{self.steps / elapsed:,.0f} steps/s, {self.virtual_s:,.0f} virtual s "
-            f"in {self.elapsed_s:.1f} s"
+            f"{self.events / elapsed:,.0f} events/s, {self.steps / elapsed:,.0f} steps/s, "
+            f"{self.virtual_s:,.0f} virtual s in {self.elapsed_s:.1f} s"
         ]
         lines += [
             f"  {kind:16} {times:>10,} times in {self.seeds_with[kind]:,} seeds"
@@ -95,6 +98,7 @@ def run_seed(seed: int) -> Row:
         outcome.checker,
         outcome.virtual_s,
         outcome.steps,
+        outcome.events,
         outcome.exercised,
         outcome.plan.command,
         outcome.summary(),

@@ -261,6 +261,10 @@ class Membership:
         if member.state is State.ALIVE:
             self._probing.probe(turn, destination)  # a broken link alone is a reason to look
 
+    def ask(self, turn: Turn, node: NodeId) -> None:
+        """Probe a member out of turn, for a word of it: nothing follows here if none comes."""
+        self._probing.ask(turn, node)
+
     def join(self, turn: Turn, endpoints: Sequence[str]) -> None:
         """Call these addresses now, and again for ever like the seeds."""
         for endpoint in endpoints:
@@ -601,7 +605,7 @@ class Membership:
         each of them outbids the other."""
         if self.own.left or record.version < self.own.version or record == self.own:
             return
-        if turn.now < self._outbids_at or not is_signed(self.cluster, record):
+        if turn.now < self._outbids_at or not is_signed(self.identity, self.cluster, record):
             return
         self._outbids_at = turn.now + self.config.redial_interval_ns
         self.own = replace(self.own, epoch=record.epoch, incarnation=record.incarnation)
@@ -613,7 +617,7 @@ class Membership:
         is_known = self._members.get(record.node) is not None
         if not is_known and len(self._members) >= self.config.members_max:
             return False
-        return is_signed(self.cluster, record)
+        return is_signed(self.identity, self.cluster, record)
 
     def _take_rumor(self, turn: Turn, rumor: Rumor) -> None:
         if rumor.node == self.node:

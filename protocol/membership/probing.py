@@ -97,6 +97,12 @@ class Probing:
         if all(probing.target != target or probing.asked_by for probing in self._probes.values()):
             self._send(turn, _Probing(target, turn.now))
 
+    def ask(self, turn: Turn, target: NodeId) -> None:
+        """Probe without drawing conclusions if no answer comes."""
+        self._sequence += 1
+        news = self._news_for(target)
+        turn.send(target, Probe(self._sequence, self._fingerprint(), news))
+
     def probe_soon(self, target: NodeId) -> None:
         """Probe a member beside the next one in turn."""
         if target not in self._extra and len(self._extra) < EXTRA_PROBES:

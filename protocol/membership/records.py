@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import chain
 
 from protocol import codec
-from protocol.identity import KEY_SIZE, Identity, verify
+from protocol.identity import KEY_SIZE, Identity
 from protocol.messages import MemberRecord
 
 ENDPOINTS_MAX = 8
@@ -23,9 +23,9 @@ def sign_record(identity: Identity, cluster: str, record: MemberRecord) -> Membe
     return replace(record, signature=identity.sign(_statement(cluster, record)))
 
 
-def is_signed(cluster: str, record: MemberRecord) -> bool:
+def is_signed(verifier: Identity, cluster: str, record: MemberRecord) -> bool:
     """Whether its owner signed it, for this cluster."""
-    return verify(record.public_key, record.signature, _statement(cluster, record))
+    return verifier.verify(record.public_key, record.signature, _statement(cluster, record))
 
 
 @lru_cache(maxsize=4_096)

@@ -13,7 +13,8 @@ conflict only.
     CANDIDATE      a majority voted for us                        LEADER
     CANDIDATE      no majority within an election time-out        PRE_CANDIDATE
     LEADER         no majority heard of for a time-out (6.2)      FOLLOWER
-    LEADER         its disk does not answer                       FOLLOWER
+    LEADER         nobody answers, or its disk does not: hands    FOLLOWER
+                   over to the furthest (thesis, 3.10)
     any            a higher term, or this term's leader           FOLLOWER
 
 This class does no IO and reads no clock. A host calls it and finds in the turn what to do; by hand

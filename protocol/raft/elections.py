@@ -32,11 +32,12 @@ TERM_MAX = 2**62
 
 
 class Elections:
-    """See the module's text. `election_at`: when to campaign, unless a leader is heard before."""
+    """See the module's text. `election_at`: when to campaign, unless a leader is heard before;
+    `heard_leader_at`: the last time, None after evidence that it is gone."""
 
     def __init__(self, raft: Raft, now: Nanoseconds) -> None:
         self.raft = raft
-        self._heard_leader_at: Nanoseconds | None = None
+        self.heard_leader_at: Nanoseconds | None = None
         self._vote_cast = 0  # the write that makes a candidate's vote for itself durable
         # A restart forgets when a leader was heard: hold back as if that had been just now.
         self._promised_until = now + raft.config.lease_ns if raft.term else now
@@ -52,9 +53,15 @@ class Elections:
 
     def heard_until(self) -> Nanoseconds:
         """So long counts what was last heard of the leader."""
-        if self._heard_leader_at is None:
+        if self.heard_leader_at is None:
             return NEVER
-        return self._heard_leader_at + self.raft.config.election_timeout_ns
+        return self.heard_leader_at + self.raft.config.election_timeout_ns
+
+    def misses_leader(self, now: Nanoseconds) -> bool:
+        """Whether a heartbeat is overdue. Else the leader lives, whatever others say of it: a node
+        that comes back from isolation holds everybody to have failed."""
+        config, heard_at = self.raft.config, self.heard_leader_at
+        return heard_at is None or now > heard_at + config.heartbeat_ns + config.vote_repeat_ns
 
     def is_promised(self, now: Nanoseconds) -> bool:
         """Whether a leader may still answer reads from its lease, since this node acknowledged it
@@ -63,7 +70,7 @@ class Elections:
 
     def heard_leader(self, now: Nanoseconds) -> None:
         """The leader of this term has sent something, and may count on this node for a while."""
-        self._heard_leader_at = now
+        self.heard_leader_at = now
         self._promised_until = now + self.raft.config.lease_ns
         self.wait(now)
 
@@ -73,7 +80,7 @@ class Elections:
 
     def stand(self, now: Nanoseconds) -> None:
         """This node stands as a candidate, or asks whether it should: it follows nobody."""
-        self._heard_leader_at = None
+        self.heard_leader_at = None
         self.wait(now)
 
     def end_promise(self, now: Nanoseconds) -> None:
@@ -95,7 +102,7 @@ class Elections:
     def forget_leader(self, turn: Turn) -> None:
         """Follow nobody, so that a pre-vote is granted at once; the time-out runs on."""
         if self.raft.role is Role.FOLLOWER and self.raft.leader:
-            self._heard_leader_at = None
+            self.heard_leader_at = None
             self.raft.set_leader(turn, NOBODY)
 
     def lose_leader(self, turn: Turn, node: NodeId) -> None:
@@ -108,10 +115,19 @@ class Elections:
         if not node or node != raft.leader or raft.leadership is not None:
             return  # also when a seed, which has no name yet, refuses a node without a leader
         raft.set_leader(turn, NOBODY)
-        self._heard_leader_at = None
-        soon = max(turn.now, self._promised_until)
-        soon += raft.random.randrange(raft.config.election_timeout_ns // 8)
+        self.heard_leader_at = None
+        soon = max(turn.now, self._promised_until) + self._draw_turn(node)
         self.election_at = min(self.election_at, soon)
+
+    def _draw_turn(self, gone: NodeId) -> Nanoseconds:
+        """How long to let others go first, now that `gone` leads no more. The evidence reaches all
+        at about the same time, so a wait at random alone would often split the vote; each has a
+        turn of its own, in the order of the ring behind the one that led."""
+        members = self.raft.log.configuration.members
+        own = self.raft.node
+        others = sorted({*members} - {gone} | {own}, key=lambda node: (node < gone, node))
+        turn = self.raft.config.election_timeout_ns // 4 // len(others)
+        return others.index(own) * turn + self.raft.random.randrange(turn // 2)
 
     def hear_of_leader(self, turn: Turn, term: int, leader: NodeId) -> None:
         """Hearsay, for a node that is no voter and gets nothing from the leader itself. It helps to
@@ -179,7 +195,18 @@ class Elections:
             self.raft.become_follower(turn, message.term, NOBODY)
         elif candidacy is not None and candidacy.is_answered_by(message):
             (candidacy.grants if message.granted else candidacy.refusals).add(sender)
+            if not (message.granted or candidacy.pre):
+                self._expect_split_vote(turn)
             self.count_votes(turn)
+
+    def _expect_split_vote(self, turn: Turn) -> None:
+        """A voter of this very term has voted for somebody else, who should lead soon. If nobody
+        does, the vote is split, and all this candidate would wait for is the time-out: it asks
+        again sooner, in its turn. Only in the first term after the last leader's: where disks are
+        slow, elections need their time, and time-outs from [T, 2T) keep candidates apart (5.2)."""
+        if self.raft.term == self.raft.log.last_term + 1:
+            soon = turn.now + self.raft.config.election_timeout_ns // 4
+            self.election_at = min(self.election_at, soon + self._draw_turn(NOBODY))
 
     def count_votes(self, turn: Turn) -> None:
         """Go on to the next role if a majority is for it."""
@@ -196,8 +223,10 @@ class Elections:
     def receive_timeout_now(self, turn: Turn, sender: NodeId, message: TimeoutNow) -> None:
         """The leader hands over (thesis, 3.10): no pre-vote, as it wants to be disturbed."""
         raft = self.raft
-        if message.term != raft.term or sender != raft.leader or raft.role is not Role.FOLLOWER:
+        if message.term != raft.term or raft.role is not Role.FOLLOWER:
             return
+        if sender != raft.leader != NOBODY:
+            return  # with nobody known to lead, word that it resigns has overtaken its wish
         if raft.may_campaign and not raft.writes.is_stalled(turn.now):
             raft.become_candidate(turn, transfer=True)
 

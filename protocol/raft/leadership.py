@@ -80,10 +80,10 @@ class Leadership:
             self.raft.resign(turn, "no majority answers")
             return
         if self.raft.writes.is_stalled(turn.now):
-            self._leave_office(turn, "the disk does not answer")
+            self.give_way(turn, "the disk does not answer")
             return
         if self.transferee and turn.now >= self._transfer_until:
-            self._end_transfer(turn)
+            self._end_transfer(turn, self._why_not_over())
         if turn.now >= self._heartbeat_at:
             self._heartbeat_at = turn.now + self.raft.config.heartbeat_ns
             self.broadcast(turn, heartbeat=True)
@@ -345,7 +345,7 @@ class Leadership:
                 raft.append_own(turn, EntryKind.VOTERS, codec.pack_value(left(configuration)))
         elif raft.node not in configuration:
             self.broadcast(turn, commit=True)
-            self._leave_office(turn, "no longer a voter")
+            self.give_way(turn, "no longer a voter")
 
     # -- handing over ----------------------------------------------------------------------------
 
@@ -354,7 +354,7 @@ class Leadership:
         if to == self.transferee:
             return
         if self.transferee:
-            self._end_transfer(turn)
+            self._end_transfer(turn, "another transfer was asked for")
         self.transferee = to
         self._transfer_until = turn.now + self.raft.config.election_timeout_ns
         self._told_to_campaign = False
@@ -376,12 +376,22 @@ class Leadership:
         self.reads.lease_allowed = False
         turn.send(node, TimeoutNow(self.raft.term))
 
-    def _end_transfer(self, turn: Turn) -> None:
-        turn.report(TransferEnded(self.raft.term, self.transferee))
+    def _why_not_over(self) -> str:
+        """Why the transfer has not come to its end within an election time-out."""
+        if self._told_to_campaign:
+            return "it was asked to campaign, and has not been elected in time"
+        progress = self.progress.get(self.transferee)
+        if progress is None:
+            return "it is no voter any more"
+        return f"it lacks {self.raft.log.last_index - progress.match_index} entries of the log"
+
+    def _end_transfer(self, turn: Turn, reason: str) -> None:
+        turn.report(TransferEnded(self.raft.term, self.transferee, reason))
         self.transferee = NOBODY
 
-    def _leave_office(self, turn: Turn, reason: str) -> None:
-        """Step down in favour of the voter that is furthest, if any was heard of lately."""
+    def give_way(self, turn: Turn, reason: str) -> None:
+        """Step down in favour of the voter that is furthest, if any was heard of lately: it
+        campaigns at once, by this leader's wish, so no promise to this leader is waited for."""
         voters = self.raft.log.configuration.members
         timeout = self.raft.config.election_timeout_ns
         near = [

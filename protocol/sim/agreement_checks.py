@@ -24,7 +24,7 @@ from protocol.facts import (
     VotersChanged,
 )
 from protocol.identity import NodeId
-from protocol.messages import Agreement, Append, AppendReply, EntryKind, Message, VoteReply
+from protocol.messages import Append, AppendReply, EntryKind, OfLog, VoteReply
 from protocol.raft.log import RaftLog
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -157,13 +157,10 @@ class AgreementChecks:
 
     # -- promises ----------------------------------------------------------------------------------
 
-    def see_sent(self, host: Host, message: Message) -> None:
+    def see_sent(self, host: Host, promise: OfLog) -> None:
         """Durable before promised: a vote or an acknowledgement that leaves is on the disk, and so
         is the term of whoever leads, with its vote for itself. A disk that is in a later term
         already may hold what that term's leader put in the place of what is acknowledged."""
-        if type(message) is not Agreement:
-            return
-        promise = message.message
         if type(promise) is AppendReply:
             is_of_now = host.disk.hard_state.term <= promise.asked
             if promise.success and is_of_now and host.disk.last_index < promise.index:

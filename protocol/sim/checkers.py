@@ -3,7 +3,11 @@
 All checkers together; each has a name, and `InvariantBroken` says which one it was:
 
     agreement_checks   Raft's five, votes and acknowledgements durable, configurations overlap
-    office_checks      terms are asked for, leases over in time, reads high enough
+    office_checks      terms are asked for, leases over in time, reads confirmed and high enough
+    promise_checks     leaders are protected, promises kept, damaged journals do not vote
+    change_checks      voters change when the term is settled and most are in sight
+    cost_checks        nothing is sent or answered over and over
+    member_checks      accusations and records are whose they are
     job_checks         single acceptance, fences, outcomes, honest quorums, clients' answers, budget
     register_checks    histories are linearizable, writes happen once, what failed is not seen
     store_checks       gap-free authors, causal order, equal digests show equal values
@@ -11,20 +15,48 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from protocol.clocks import Nanoseconds
 from protocol.effects import Reply
-from protocol.facts import Fact, RoleChanged
+from protocol.facts import (
+    Fact,
+    ImpairmentEnded,
+    MemberChanged,
+    MemberJoined,
+    MemberLeft,
+    MemberRefuted,
+    RoleChanged,
+)
 from protocol.jobs import Job
-from protocol.messages import Message
+from protocol.messages import (
+    Agreement,
+    Append,
+    AppendReply,
+    MemberSync,
+    Message,
+    OfLog,
+    Probe,
+    ProbeAck,
+    ProbeRequest,
+    Relay,
+    SnapshotPart,
+    SnapshotReply,
+    VoteReply,
+    VoteRequest,
+)
 from protocol.sim.agreement_checks import AgreementChecks
+from protocol.sim.change_checks import ChangeChecks
+from protocol.sim.cost_checks import CostChecks
 from protocol.sim.host import Host
 from protocol.sim.job_checks import JobChecks
+from protocol.sim.member_checks import MemberChecks
 from protocol.sim.office_checks import OfficeChecks
+from protocol.sim.promise_checks import PromiseChecks
 from protocol.sim.register_checks import RegisterChecks
 from protocol.sim.store_checks import StoreChecks
-from protocol.sim.watch import InvariantBroken, Watcher
+from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import Client
 
 __all__ = ["Checkers", "InvariantBroken"]
@@ -36,11 +68,42 @@ class Checkers(Watcher):
     def __init__(self) -> None:
         self.agreement = AgreementChecks()
         self.office = OfficeChecks(self.agreement)
+        self.promises = PromiseChecks(self.agreement)
         self.jobs = JobChecks()
         self.store = StoreChecks()
         self.registers = RegisterChecks()
-        self._of_log = {**self.agreement.by_fact(), **self.jobs.by_fact()}
-        self._of_store = self.store.by_fact()
+        self.changes, self.costs, members = ChangeChecks(), CostChecks(), MemberChecks()
+        changes, costs = self.changes, self.costs
+        self._of_log: dict[type[Fact], Callable[[Host, Any], None]] = {
+            **self.agreement.by_fact(),
+            **self.jobs.by_fact(),
+            ImpairmentEnded: self.promises.see_readmission,
+        }
+        self._of_team: dict[type[Fact], Callable[[Host, Any], None]] = {
+            **self.store.by_fact(),
+            MemberJoined: members.see_news,
+            MemberRefuted: members.see_news,
+            MemberChanged: members.see_news,
+            MemberLeft: members.see_news,
+        }
+        # Each with the message's number, its sender, and its receiver.
+        self._of_said: dict[type, tuple[Callable[[int, Host, Host, Any], None], ...]] = {
+            VoteRequest: (self.promises.see_request,),
+            VoteReply: (self.promises.see_vote,),
+            Append: (changes.see_append, self.office.see_append, costs.see_append),
+            AppendReply: (
+                self.promises.see_answer,
+                self.office.see_answer,
+                costs.see_answer,
+            ),
+            SnapshotPart: (costs.see_part,),
+            SnapshotReply: (self.promises.see_answer, self.office.see_answer),
+            Relay: (self.promises.see_relay,),
+            Probe: (members.see_rumors,),
+            ProbeAck: (members.see_rumors,),
+            ProbeRequest: (members.see_rumors,),
+            MemberSync: (members.see_rumors,),
+        }
         self._epoch = 0
 
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
@@ -50,8 +113,8 @@ class Checkers(Watcher):
                 self._of_log[kind](host, fact)
                 if isinstance(fact, RoleChanged):
                     self.office.see_role(host, fact)
-        elif kind in self._of_store:
-            self._of_store[kind](host, fact)
+        elif kind in self._of_team:
+            self._of_team[kind](host, fact)
 
     def _is_in_epoch(self, host: Host) -> bool:
         """Whether what happens at this node's log counts. What an older epoch goes on to decide,
@@ -63,21 +126,35 @@ class Checkers(Watcher):
             self._epoch = epoch
             self.agreement.begin_epoch(log)
             self.office.begin_epoch()
+            self.promises.begin_epoch()
             self.jobs.begin_epoch()
         return epoch == self._epoch or not log.last_index
 
     def see_sent(
         self, at: Nanoseconds, number: int, sender: Host, receiver: Host, message: Message
     ) -> None:
-        if self._is_in_epoch(sender):
-            self.agreement.see_sent(sender, message)
-            self.office.see_sent(sender, receiver, message)
+        if not self._is_in_epoch(sender):
+            return
+        said: Message | OfLog = message
+        if type(message) is Agreement:
+            said = message.message
+            self.agreement.see_sent(sender, said)
+            self.office.see_sent(sender, receiver, said)
+        for see in self._of_said.get(type(said), ()):
+            see(number, sender, receiver, said)
+        self.changes.see_sent(sender)
+
+    def see_arrived(self, at: Nanoseconds, number: int, receiver: Host, fate: Fate) -> None:
+        if fate is Fate.DELIVERED:
+            self.promises.see_arrived(number, receiver)
 
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         self.agreement.see_reply(host, reply)
 
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         self.agreement.see_started(host)
+        self.promises.see_started(host)
+        self.costs.see_started(host)
         self.store.see_started(host)
 
     # -- now and then, and at the end ----------------------------------------------------------

@@ -49,7 +49,7 @@ class Drive:
         self.is_torn = False  # what the next start will notice
         self._written = written
         self._failed = failed
-        self._is_hung = False
+        self.hung_at: Nanoseconds | None = None  # it does nothing since then
         self._held_up = False  # the write would be over, were the drive not hung
         self._power_cycles = 0
         self._waiting: Transaction = []
@@ -63,11 +63,12 @@ class Drive:
 
     def hang(self) -> None:
         """Nothing that is being written gets done until `recover`."""
-        self._is_hung = True
+        self.hung_at = self.world.now
 
     def recover(self) -> None:
         """The drive works again, and has room."""
-        self._is_hung = self.is_full = self.fails_next = False
+        self.is_full = self.fails_next = False
+        self.hung_at = None
         if self._held_up:
             self._held_up = False
             self.world.after(1, self._end, self._power_cycles)
@@ -87,8 +88,9 @@ class Drive:
 
     def _end(self, power_cycles: int) -> None:
         if power_cycles != self._power_cycles or self._writing is None:
+            self.world.was_void()
             return
-        if self._is_hung:
+        if self.hung_at is not None:
             self._held_up = True
             return
         if self.is_full or self.fails_next:

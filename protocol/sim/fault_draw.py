@@ -17,6 +17,7 @@ from protocol.sim.faults import (
     DiskFull,
     DiskHang,
     Flap,
+    Garble,
     IsolateLeader,
     Join,
     Leave,
@@ -115,6 +116,10 @@ class _Draw:
         step = self.random.choice((MILLISECOND // 5, 2 * MILLISECOND, 20 * MILLISECOND))
         return [Slow(self.number, at, self.node(), self.until(at, SECOND, 8 * SECOND), step)]
 
+    def garble(self) -> list[TimedFault]:
+        at = self.at()
+        return [Garble(self.number, at, self.node(), self.until(at, SECOND // 5, 8 * SECOND))]
+
     def disk_hang(self) -> list[TimedFault]:
         at = self.at()
         return [DiskHang(self.number, at, self.node(), self.until(at, SECOND // 5, 8 * SECOND))]
@@ -210,6 +215,7 @@ def draw_faults(
         (draw.crash_after, (0, 0, 0, 1, 3, 8)),
         (draw.isolate_leader, (0, 0, 1, 3, 8)),
         (draw.transfer, (0, 0, 0, 1, 4)),
+        (draw.garble, (0, 0, 0, 0, 0, 1, 3)),
     )
     is_calm = random.random() < CALM
     faults: list[TimedFault] = []

@@ -102,6 +102,14 @@ class Slow(Fault):
     step_ns: Nanoseconds
 
 
+@dataclass(frozen=True, slots=True)
+class Garble(Fault):
+    """Until then the node changes whatever of others it passes on."""
+
+    node: int
+    until_ns: Nanoseconds
+
+
 # -- disks ---------------------------------------------------------------------------------------
 
 
@@ -233,6 +241,7 @@ TimedFault: TypeAlias = (
     | Join
     | Pause
     | Slow
+    | Garble
     | DiskHang
     | DiskFull
     | WriteError

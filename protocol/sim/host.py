@@ -7,7 +7,6 @@ runs, messages wait in a bounded buffer, timers fire late), or slow (every step 
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import (
     Abort,
+    Asked,
     Effect,
+    Gathered,
     Invoke,
     Persist,
     ReadAnswered,
@@ -29,6 +30,7 @@ from protocol.effects import (
 from protocol.errors import RemoteProtocolError
 from protocol.events import (
     AgentFailed,
+    Answered,
     Completed,
     Event,
     Failure,
@@ -39,13 +41,14 @@ from protocol.events import (
     TimerFired,
     Undeliverable,
 )
-from protocol.identity import NOBODY, Identity, NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE
 from protocol.messages import Agreement, Message, VoteReply, VoteRequest
 from protocol.peer import Peer, PeerSettings
 from protocol.sim.clock import HostClock
 from protocol.sim.disk import Disk
 from protocol.sim.drive import Drive, InFlight, Transaction
+from protocol.sim.garbling import garbled
 from protocol.sim.watch import Fate, InvariantBroken
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ class Host:
         self.expected = expected
         self.seeds = seeds
         self.endpoint = f"sim-{number}:1"
-        self.identity = Identity(hashlib.sha256(f"{world.seed}/{number}".encode()).digest())
+        self.identity = world.new_identity(str(number))
         self.random = Random(f"{world.seed}/host/{number}")
         self.agents: AgentModel = world.agents
         self.disk = Disk()
@@ -79,9 +82,11 @@ class Host:
         self.peer: Peer | None = None
         self.replies: dict[int, Reply] = {}
         self.answers: list[Results | ReadAnswered | Refused] = []
+        self.gathered: list[Gathered] = []
         self.is_gone = False  # left, or died for good
         self.is_silent = False  # down as a machine is, not as a process: refuses nothing
         self.fuse = 0  # effects until it crashes; 0 for never
+        self.is_garbling = False  # what it passes on of others
         self.loses_next = ""  # the class of a message that will be lost, once
         self.crashes_after = ""  # the class of a message after which it crashes, once
         self.back_ns: Nanoseconds = 0  # how long after that it starts again
@@ -101,6 +106,16 @@ class Host:
     @property
     def is_up(self) -> bool:
         return self.peer is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the process is stopped or slow, or has not done yet all that has happened."""
+        return self._queues
+
+    @property
+    def own_time(self) -> Nanoseconds:
+        """What its monotonic clock reads now."""
+        return self.clock.reading(self.world.now)
 
     @property
     def disk_delay_ns(self) -> Nanoseconds:
@@ -211,6 +226,8 @@ class Host:
         if life != self._life:
             if deed == self._receive:
                 self.world.arrived(argument[2], self, Fate.LOST)
+            else:
+                self.world.was_void()
             return
         if not self._queues:
             deed(argument)
@@ -234,6 +251,10 @@ class Host:
             deed(argument)
         if not backlog and not self._is_paused and not self._step_ns:
             self._queues = False
+
+    def speak_clearly(self) -> None:
+        """What it passes on is what it got, from now on."""
+        self.is_garbling = False
 
     # -- stepping --------------------------------------------------------------------------------
 
@@ -284,6 +305,7 @@ class Host:
 
     def _fire(self, at: Nanoseconds) -> None:
         if self._timer != at:
+            self.world.was_void()
             return
         self._timer = None
         now = self.world.now if self.clock.is_exact else self.clock.reading(self.world.now)
@@ -321,6 +343,10 @@ class Host:
                     self.replies[effect.request] = effect
                     for see in self.world.hooks.see_reply:
                         see(self.world.now, self, effect)
+                case Asked():
+                    self.submit(Answered(effect.origin, effect.number, "here"))
+                case Gathered():
+                    self.gathered.append(effect)
                 case Results() | ReadAnswered() | Refused():
                     self.answers.append(effect)
                     for see in self.world.hooks.see_answer:
@@ -348,11 +374,14 @@ class Host:
             receiver = world.by_node.get(effect.destination)
         if receiver is None or receiver is self:
             return
+        message = effect.message
+        if self.is_garbling:
+            message = garbled(message, self.identity.node)
         world.messages += 1
         number = world.messages
         for see in world.hooks.see_sent:
-            see(world.now, number, self, receiver, effect.message)
-        letter = world.letter(effect.message)
+            see(world.now, number, self, receiver, message)
+        letter = world.letter(message)
         network = world.network
         delays = network.deliveries(self.number, receiver.number, world.now)
         if self.loses_next and _name_of(effect.message) == self.loses_next:

@@ -28,6 +28,7 @@ from protocol.sim.faults import (
     DiskHang,
     Fault,
     Flap,
+    Garble,
     IsolateLeader,
     Join,
     Leave,
@@ -97,6 +98,7 @@ class Injection:
         | Transfer
         | Pause
         | Slow
+        | Garble
         | DiskHang
         | DiskFull
         | WriteError
@@ -121,6 +123,9 @@ class Injection:
             case Slow():
                 host.slow_down(fault.step_ns)
                 self._until(fault.until_ns, fault, partial(host.slow_down, 0))
+            case Garble():
+                host.is_garbling = True
+                self._until(fault.until_ns, fault, host.speak_clearly)
             case DiskHang():
                 host.drive.hang()
                 self._until(fault.until_ns, fault, host.drive.recover)
@@ -305,6 +310,7 @@ class Injection:
         host.drive.recover()
         host.disk_delay_ns = MILLISECOND // 2
         host.fuse = 0
+        host.speak_clearly()
         host.loses_next = host.crashes_after = ""
         host.resume()
         host.slow_down(0)

@@ -1,6 +1,7 @@
 """Checkers of the jobs: a task is accepted once, identically everywhere, and never from a holder
-that was fenced before; a liar does not win a quorum of answers; a job has one outcome; what a
-client is told of its submission is so, and stays so; no budget is exceeded.
+that was fenced before; a result is one, however often it is proposed; a liar does not win a quorum
+of answers; a job has one outcome; what a client is told of its submission is so, and stays so; no
+budget is exceeded.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from protocol.facts import Fact, JobFinished, TaskAccepted, TaskFenced
+from protocol.facts import Fact, JobFinished, ResultLate, TaskAccepted, TaskFenced
+from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -24,6 +26,7 @@ class JobChecks:
 
     def __init__(self) -> None:
         self._accepted: dict[tuple[str, str], TaskAccepted] = {}
+        self._late: dict[tuple[str, str, NodeId, int, str], int] = {}  # a result: where it lies
         self._fences: dict[tuple[str, str], list[TaskFenced]] = {}
         self._outcomes: dict[str, JobFinished] = {}
         self.overspent: dict[str, int] = {}
@@ -31,6 +34,7 @@ class JobChecks:
     def begin_epoch(self) -> None:
         """An operator has rescued a log: what others decided beside it binds nobody."""
         self._accepted.clear()
+        self._late.clear()
         self._fences.clear()
         self._outcomes.clear()
 
@@ -38,6 +42,7 @@ class JobChecks:
         """Who wants to see which facts."""
         return {
             TaskAccepted: self._see_acceptance,
+            ResultLate: self._see_late,
             TaskFenced: self._see_fence,
             JobFinished: self._see_outcome,
         }
@@ -57,6 +62,22 @@ class JobChecks:
         by_quorum = state.task.prompt == SIMULATED and state.task.quorum.agree > 1
         if by_quorum and accepted_text not in ("", honest_text(fact.job, fact.task)):
             raise InvariantBroken("honest_quorum", f"{accepted_text!r} won a quorum")
+
+    def _see_late(self, host: Host, fact: ResultLate) -> None:
+        """A result that is in the log already does not come to it late. Of a task with several
+        slots the fact does not say which one it was for."""
+        assert host.peer is not None
+        if len(host.peer.ledger.jobs[fact.job].tasks[fact.task].slots) > 1:
+            return
+        accepted = self._accepted.get((fact.job, fact.task))
+        is_accepted = accepted is not None and (accepted.node, accepted.token, accepted.digest) == (
+            fact.node,
+            fact.token,
+            fact.digest,
+        )
+        result = (fact.job, fact.task, fact.node, fact.token, fact.digest)
+        if is_accepted or self._late.setdefault(result, fact.index) != fact.index:
+            raise InvariantBroken("one_result", f"it is in the log already: {fact}")
 
     def _see_fence(self, host: Host, fact: TaskFenced) -> None:
         self._fences.setdefault((fact.job, fact.task), []).append(fact)

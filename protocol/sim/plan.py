@@ -23,6 +23,7 @@ from protocol.sim.workload import PLAIN, WorkloadOptions, draw_workload
 
 FAULTS_FROM: Nanoseconds = 2 * SECOND
 LARGE = 40_000  # bytes of a result
+REAL_SIGNATURES = 1 / 8  # of the seeds; the others have cheap ones in their place
 SEEDS_GIVEN = 3  # nodes whose addresses everybody is given
 
 
@@ -59,7 +60,7 @@ class Reduction:
         return " ".join(words)
 
 
-PLAIN_PARTS = ("knobs", "links", "disks", "clocks", "work", "registers", "rest")
+PLAIN_PARTS = ("knobs", "links", "disks", "clocks", "work", "registers", "rest", "signatures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Plan:
     work: WorkloadOptions
     registers: RegisterOptions
     rest: Rest
+    real_signatures: bool
     faults: tuple[TimedFault, ...]
     reduction: Reduction = Reduction()
 
@@ -88,7 +90,8 @@ class Plan:
     def __str__(self) -> str:
         lines = [
             f"nodes={self.nodes} end={self.end_ns / SECOND:g}s "
-            f"disk={self.disk_ns / MILLISECOND:g}ms rest={self.rest.value}",
+            f"disk={self.disk_ns / MILLISECOND:g}ms rest={self.rest.value} "
+            f"signatures={'real' if self.real_signatures else 'simulated'}",
             f"knobs: {self.knobs}",
             f"links: {self.links}",
             f"clocks: {self.clocks}",
@@ -116,6 +119,7 @@ def draw(seed: int) -> Plan:
         work=draw_workload(random),
         registers=draw_registers(random),
         rest=random.choice(tuple(Rest)),
+        real_signatures=random.random() < REAL_SIGNATURES,
         faults=draw_faults(Random(f"{seed}/faults"), nodes, FAULTS_FROM, end),
     )
     if plan.work.result_size > LARGE and knobs.snapshot_part_size:
@@ -168,6 +172,7 @@ def reduced(plan: Plan, reduction: Reduction) -> Plan:
         work=PLAIN if "work" in plain else plan.work,
         registers=NO_REGISTERS if "registers" in plain else plan.registers,
         rest=Rest.HEALED if "rest" in plain else plan.rest,
+        real_signatures=plan.real_signatures and "signatures" not in plain,
         faults=tuple(faults),
         reduction=reduction,
     )

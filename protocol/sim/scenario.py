@@ -43,7 +43,7 @@ class Verdict(Enum):
 class Outcome:
     """What came of a run. `checker` says who found the fault: the name of a checker, or of the
     exception that a crash is. `exercised` counts faults by kind, messages by fate, and jobs that
-    used more than their budget."""
+    used more than their budget. What `events` and `steps` are says `World`."""
 
     seed: int
     plan: Plan
@@ -52,6 +52,7 @@ class Outcome:
     detail: str
     virtual_s: float
     steps: int
+    events: int
     exercised: tuple[tuple[str, int], ...]
     trace_digest: str
     trace: tuple[str, ...]
@@ -60,7 +61,7 @@ class Outcome:
         """One line for people; a failed one says how to repeat it."""
         line = (
             f"seed {self.seed}: {self.verdict.name.lower()} after {self.virtual_s:.1f} virtual s, "
-            f"{self.steps} steps, trace {self.trace_digest[:16]}"
+            f"{self.events} events, {self.steps} steps, trace {self.trace_digest[:16]}"
         )
         if self.verdict is Verdict.HELD:
             return line
@@ -87,7 +88,9 @@ class Run:
         self.agents = SimulatedAgents(Random(f"{seed}/agents"), plan.work)
         self.liar = SimulatedAgents(Random(f"{seed}/liar"), plan.work, lies=True)
         config = config_of(plan.knobs, plan.work.slots)
-        self.world = World(seed, config, network, self.agents, plan.clocks, peer)
+        self.world = World(
+            seed, config, network, self.agents, plan.clocks, peer, plan.real_signatures
+        )
         self.world.steps_max = steps_max
         self.checkers = Checkers()
         self.world.watch(self.checkers, *watchers)
@@ -123,6 +126,7 @@ class Run:
             detail,
             world.now / SECOND,
             world.steps,
+            world.events,
             tuple(sorted(counts.items())),
             world.trace_digest(),
             tuple(world.trace),

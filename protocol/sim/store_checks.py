@@ -1,5 +1,6 @@
 """Checkers of the replicated store: an author's entries are seen without a gap, but for those that
-were collected; only what counts for nothing is collected; a value that somebody has overwritten
+were collected, and are the same everywhere, so that nobody else has written them and nobody has
+written them twice; only what counts for nothing is collected; a value that somebody has overwritten
 knowingly never shows again, nor beside the one that replaced it (causal order, key by key); stores
 with equal digests show equal values.
 """
@@ -16,6 +17,7 @@ from protocol.identity import NodeId
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 from protocol.store import Batch, Body
+from protocol.store.batches import open_batch
 
 _NOTHING = VersionVector()
 
@@ -26,6 +28,7 @@ class StoreChecks:
     def __init__(self) -> None:
         self._contexts: dict[tuple[NodeId, int], Mapping[str, int]] = {}  # of each entry
         self._pasts: dict[tuple[int, str], VersionVector] = {}  # node, key: what was overwritten
+        self._said: dict[tuple[NodeId, int], bytes] = {}  # author, first sequence: the batch
         self._last: dict[tuple[int, NodeId], int] = {}  # node, author: the sequence seen
         self._written: dict[
             tuple[NodeId, int], str | None
@@ -58,10 +61,22 @@ class StoreChecks:
         if last is not None and fact.first != last + 1:
             raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
         self._last[place] = fact.last
+        self._check_words(host, fact)
         if (fact.author, fact.first) not in self._ends:
             self._learn_contexts(host, fact.author, fact.first - 1)
         for key in fact.keys:
             self._check_order(host, key)
+
+    def _check_words(self, host: Host, fact: BatchMerged) -> None:
+        assert host.peer is not None
+        store = host.peer.store
+        batches = store.missing({**store.vector(), fact.author: fact.first - 1}, 1).batches
+        for encoded in batches[:1]:
+            first = open_batch(encoded).batch.first
+            if self._said.setdefault((fact.author, first), encoded) != encoded:
+                raise InvariantBroken(
+                    "said_once", f"n{host.number} has another batch than was seen before: {fact}"
+                )
 
     def _see_skipped(self, host: Host, fact: HistorySkipped) -> None:
         place = (host.number, fact.author)

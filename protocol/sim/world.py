@@ -1,5 +1,10 @@
 """The world: a heap of things to happen, the network, and the hosts.
 
+An event is a thing that was popped from the heap and acted upon: a frame that arrives, well or
+damaged, a write that is done, a timer, a fault, an agent's or a client's doing. What turned out to
+be void (the timer of an earlier deadline, a write of a machine that has crashed since) is none, nor
+is a frame that was lost on the way, for it never was in the heap. A step is a call of `Peer.step`.
+
 Invariant: everything that happens is popped from one heap in (time, number) order, and every
 draw comes from a `Random` seeded by the run's seed, so the same seed gives the same trace, byte
 for byte, under any PYTHONHASHSEED.
@@ -18,12 +23,13 @@ from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import Config
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed
-from protocol.identity import NodeId
+from protocol.identity import Identity, NodeId
 from protocol.messages import Message
 from protocol.peer import Peer
 from protocol.sim.clock import ClockConditions
 from protocol.sim.host import Host
 from protocol.sim.network import Network
+from protocol.sim.signatures import Secrets, SimulatedIdentity
 from protocol.sim.watch import Fate, Hooks, Watcher
 
 CLUSTER = "simulated"
@@ -70,6 +76,7 @@ class World:
         agents: AgentModel,
         clocks: ClockConditions | None = None,
         peer: type[Peer] | None = None,
+        real_signatures: bool = False,
     ) -> None:
         self.seed = seed
         self.config = config
@@ -77,6 +84,7 @@ class World:
         self.agents = agents
         self.clocks = clocks or ClockConditions()
         self.peer_class = peer or Peer  # tests put a broken one in its place
+        self.real_signatures = real_signatures
         self.now: Nanoseconds = 0
         self.steps = 0
         self.steps_max = STEPS_MAX
@@ -89,8 +97,10 @@ class World:
         self.hooks = Hooks()
         self.trace: deque[str] = deque(maxlen=TRACE_MAX)
         self._trace_hash = hashlib.sha256()
+        self._secrets: Secrets = {}
         self._heap: list[_Thing] = []
         self._count = 0
+        self._void = 0
         self._last_message: Message | None = None
         self._last_letter = Letter(b"")
 
@@ -101,6 +111,11 @@ class World:
         self.by_node[host.identity.node] = host
         self.by_endpoint[host.endpoint] = host
         return host
+
+    def new_identity(self, name: str) -> Identity:
+        """The identity of this name in this world, the same in every run of the seed."""
+        seed = hashlib.sha256(f"{self.seed}/{name}".encode()).digest()
+        return Identity(seed) if self.real_signatures else SimulatedIdentity(seed, self._secrets)
 
     # -- time --------------------------------------------------------------------------------------
 
@@ -130,6 +145,15 @@ class World:
                     return True
         self.now = until
         return done() if done else False
+
+    @property
+    def events(self) -> int:
+        """How many there were; see the module's text."""
+        return self._count - len(self._heap) - self._void
+
+    def was_void(self) -> None:
+        """What was popped just now had lost its meaning."""
+        self._void += 1
 
     # -- what is seen --------------------------------------------------------------------------
 

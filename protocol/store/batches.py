@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from protocol import codec
 from protocol.errors import RemoteProtocolError
-from protocol.identity import KEY_SIZE, Identity, NodeId, node_id_of, verify
+from protocol.identity import KEY_SIZE, Identity, NodeId, node_id_of
 
 KEY_LENGTH_MAX = 512  # characters of a key
 ENTRIES_PER_BATCH_MAX = 1_000
@@ -67,9 +67,10 @@ class Opened:
         """The sequence of its last entry."""
         return self.batch.first + len(self.entries) - 1
 
-    def is_signed(self, cluster: str) -> bool:
+    def is_signed(self, verifier: Identity, cluster: str) -> bool:
         """Whether its author signed it, in this place and for this cluster."""
-        return verify(self.batch.public_key, self.batch.signature, _statement(cluster, self.link))
+        statement = _statement(cluster, self.link)
+        return verifier.verify(self.batch.public_key, self.batch.signature, statement)
 
 
 def sign_batch(

@@ -253,7 +253,7 @@ class Store:
             return None
         if opened.batch.first != history.last + 1:
             raise Gap
-        if not opened.is_signed(self.cluster):
+        if not opened.is_signed(self.identity, self.cluster):
             raise RemoteProtocolError(f"the signature is not {author}'s for this history")
         before = history.kept[-1] if history.kept else None
         if (
@@ -302,7 +302,10 @@ class Store:
         follows = second.batch.first == first.last + 1 and second.batch.previous != first.link
         if not (same_place or follows):
             return None
-        if not (first.is_signed(self.cluster) and second.is_signed(self.cluster)):
+        if not (
+            first.is_signed(self.identity, self.cluster)
+            and second.is_signed(self.identity, self.cluster)
+        ):
             return None
         self._fork(first.author, one, other)
         return first.author
@@ -311,7 +314,7 @@ class Store:
         held = history.batch_with(opened.batch.first)
         if held is None or held.link == opened.link or held.first != opened.batch.first:
             return
-        if opened.is_signed(self.cluster):
+        if opened.is_signed(self.identity, self.cluster):
             raise self._fork(opened.author, held.encoded, encoded)
 
     def _fork(self, author: NodeId, one: bytes, other: bytes) -> Equivocation:

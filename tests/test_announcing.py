@@ -1,0 +1,115 @@
+"""Events reach everybody once; queries gather what everybody answers."""
+
+from __future__ import annotations
+
+from protocol.announcing import NAME_LENGTH_MAX, PAYLOAD_SIZE_MAX, SLOTS
+from protocol.clocks import MILLISECOND, SECOND
+from protocol.effects import Gathered, Reply
+from protocol.events import Announced, Queried
+from protocol.facts import EventReceived, Fact
+from protocol.sim.host import Host
+from protocol.sim.settled import settled_world
+from protocol.sim.watch import Watcher
+from protocol.sim.world import World
+
+
+class Diary(Watcher):
+    """Who has received which events."""
+
+    def __init__(self, world: World) -> None:
+        self.received: list[tuple[int, str, str]] = []
+        world.watch(self)
+
+    def see(self, at: int, host: Host, fact: Fact) -> None:
+        if isinstance(fact, EventReceived):
+            self.received.append((host.number, fact.name, fact.payload))
+
+
+def world_of(size: int) -> tuple[World, Diary]:
+    world = settled_world(size, seed=1)
+    return world, Diary(world)
+
+
+def cut_off(world: World, number: int) -> None:
+    world.network.cut([number], [host.number for host in world.hosts if host.number != number])
+
+
+def test_an_event_reaches_everybody_once_and_in_order() -> None:
+    world, diary = world_of(7)
+    for number in range(20):
+        world.hosts[3].submit(Announced(number, "step", str(number)))
+    world.run(world.now + 2 * SECOND)
+    for host in range(7):
+        heard = [payload for at, _, payload in diary.received if at == host]
+        assert heard == [str(number) for number in range(20)]
+
+
+def test_an_event_is_there_within_a_few_hops() -> None:
+    world, diary = world_of(16)
+    world.hosts[0].submit(Announced(1, "now", ""))
+    world.run(world.now + 30 * MILLISECOND)
+    assert {at for at, _, _ in diary.received} == set(range(16))
+
+
+def test_who_is_cut_off_hears_of_it_afterwards() -> None:
+    world, diary = world_of(5)
+    cut_off(world, 4)
+    world.hosts[0].submit(Announced(1, "missed", "x"))
+    world.run(world.now + 2 * SECOND)
+    assert {at for at, _, _ in diary.received} == {0, 1, 2, 3}
+    world.network.heal()
+    world.run(world.now + 10 * SECOND)
+    assert {at for at, _, _ in diary.received} == set(range(5))
+
+
+def test_events_beyond_the_slots_are_all_heard_by_who_is_there() -> None:
+    world, diary = world_of(3)
+    for number in range(2 * SLOTS):
+        world.hosts[0].submit(Announced(number, "many", str(number)))
+        world.run(world.now + 20 * MILLISECOND)
+    world.run(world.now + SECOND)
+    for host in range(3):
+        assert len([at for at, _, _ in diary.received if at == host]) == 2 * SLOTS
+
+
+def test_what_is_out_of_bounds_is_refused() -> None:
+    world, diary = world_of(2)
+    host = world.hosts[0]
+    host.submit(Announced(71, "", "x"))
+    host.submit(Announced(72, "n" * (NAME_LENGTH_MAX + 1), "x"))
+    host.submit(Announced(73, "n", "x" * (PAYLOAD_SIZE_MAX + 1)))
+    host.submit(Queried(74, "", "", SECOND))
+    world.run(world.now + SECOND)
+    assert {host.replies[number].error for number in (71, 72, 73, 74)} == {"InvalidEvent"}
+    assert diary.received == []
+
+
+def test_a_query_gathers_everybody_s_answer() -> None:
+    world, _ = world_of(5)
+    host = world.hosts[2]
+    host.submit(Queried(1, "ping", "", 10 * SECOND))
+    world.run(world.now + SECOND)
+    (found,) = host.gathered
+    assert found == Gathered(
+        1, tuple(sorted((each.identity.node, "here") for each in world.hosts)), ()
+    )
+
+
+def test_who_does_not_answer_is_named_when_time_is_over() -> None:
+    world, _ = world_of(5)
+    host = world.hosts[2]
+    cut_off(world, 4)
+    host.submit(Queried(1, "ping", "", SECOND))
+    world.run(world.now + 2 * SECOND)
+    (found,) = host.gathered
+    assert found.silent == (world.hosts[4].identity.node,)
+    assert len(found.answers) == 4
+
+
+def test_too_many_queries_are_refused() -> None:
+    world, _ = world_of(2)
+    cut_off(world, 1)
+    for number in range(300):
+        world.hosts[0].submit(Queried(number, "ping", "", 5 * SECOND))
+    refused = [each for each in world.hosts[0].replies.values() if isinstance(each, Reply)]
+    assert {each.error for each in refused} == {"Busy"}
