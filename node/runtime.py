@@ -37,6 +37,7 @@ from protocol.effects import (
 from protocol.errors import (
     Busy,
     ChangeRefused,
+    InvalidEntry,
     InvalidEvent,
     InvalidJob,
     NoLeader,
@@ -50,6 +51,7 @@ from protocol.events import (
     Answered,
     Commanded,
     Consistency,
+    EntryWritten,
     Event,
     ForgetAsked,
     JoinAsked,
@@ -81,6 +83,7 @@ _ERRORS: dict[str, type[QuorateError]] = {
     for kind in (
         Busy,
         ChangeRefused,
+        InvalidEntry,
         InvalidEvent,
         InvalidJob,
         NoLeader,
@@ -211,6 +214,12 @@ class Runtime:
             lambda number: Queried(number, name, payload, timeout_ns), timeout_s + REPLY_TIMEOUT_S
         )
         return answer
+
+    async def write_entry(self, key: str, value: bytes | None) -> None:
+        """Write a value that nodes share by gossip, or delete it; done when it is on this node's
+        disk. Busy, InvalidEntry."""
+        self._check_room()
+        await self._ask(lambda number: EntryWritten(number, key, value))
 
     async def join(self, endpoints: tuple[str, ...]) -> None:
         """Call these addresses now, and for ever."""

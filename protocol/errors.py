@@ -4,6 +4,7 @@
     ├── RemoteProtocolError     a peer sent something that is not the protocol: count it, drop it
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
     ├── InvalidEvent            an event that nobody would take; likewise
+    ├── InvalidEntry            an entry that nobody would take; likewise
     ├── DefiniteError           the request did not happen
     │   ├── NotLeader           this node does not lead; the message says who does, if known
     │   ├── NoLeader            nobody has led for too long
@@ -27,6 +28,10 @@ class RemoteProtocolError(QuorateError):
 
 class InvalidJob(QuorateError):
     """A job definition that cannot be run. One line: what is wrong, and what to do."""
+
+
+class InvalidEntry(QuorateError):
+    """A key or value of an entry out of its bounds."""
 
 
 class InvalidEvent(QuorateError):

@@ -106,6 +106,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class EntryWritten:
+    """A local client writes a shared value, or deletes it (None). Answered by `Reply`."""
+
+    request: int
+    key: str
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class JoinAsked:
     """The operator names more addresses of the team; they are called at once, and never forgotten
     while this node runs. Answered by `Reply`."""
@@ -206,6 +215,7 @@ Event: TypeAlias = (
     | Announced
     | Queried
     | Answered
+    | EntryWritten
     | JoinAsked
     | ForgetAsked
     | Progressed

@@ -23,6 +23,7 @@ from protocol.config import Config
 from protocol.consensus import PROPOSE_HOPS, Consensus, Say
 from protocol.council import Standing
 from protocol.effects import Effect, Persist, Reply, Report, Restored, Send
+from protocol.entries import FAMILIES, Entries
 from protocol.errors import RemoteProtocolError
 from protocol.events import (
     AgentFailed,
@@ -30,6 +31,7 @@ from protocol.events import (
     Answered,
     Commanded,
     Completed,
+    EntryWritten,
     Event,
     ForgetAsked,
     JoinAsked,
@@ -132,6 +134,7 @@ class Peer:
             settings.cluster,
             config.gossip.entries_per_author_max,
             config.gossip.size_per_author_max,
+            FAMILIES,
         )
         self.store.restore(restored.batches, restored.collected)
         self.gossip = Gossip(self.store, config.gossip, self._random("gossip"), now)
@@ -166,6 +169,7 @@ class Peer:
             identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
         )
         self.announcing = Announcing(self.node, self.store)
+        self.entries = Entries(self.node, self.store)
         self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
@@ -256,6 +260,8 @@ class Peer:
                 self.announcing.query(turn, event, self.membership.alive())
             case Answered():
                 self.announcing.answered(turn, event)
+            case EntryWritten():
+                self.entries.write(turn, event)
             case JoinAsked():
                 self.membership.join(turn, event.endpoints)
                 turn.perform(Reply(event.request, "", ""))

@@ -16,6 +16,7 @@ import typer
 from node.cli import (
     agreement_verbs,
     check_verb,
+    entry_verb,
     explore_verb,
     gathering_verbs,
     job_verbs,
@@ -49,6 +50,7 @@ app.command()(job_verbs.tasks)
 app.command()(job_verbs.get)
 app.command()(job_verbs.ask)
 app.command()(register_verb.register)
+app.command()(entry_verb.entry)
 app.command()(agreement_verbs.transfer)
 app.command()(agreement_verbs.rescue)
 app.command()(gathering_verbs.announce)

@@ -10,6 +10,7 @@ from protocol.errors import (
     ChangeRefused,
     DefiniteError,
     IndefiniteError,
+    InvalidEntry,
     InvalidEvent,
     InvalidJob,
     NotPossible,
@@ -36,7 +37,7 @@ def status_of(fault: QuorateError) -> tuple[int, str]:
     match fault:
         case RequestFault():
             return fault.status, fault.kind
-        case InvalidJob() | InvalidEvent():
+        case InvalidJob() | InvalidEvent() | InvalidEntry():
             return 400, type(fault).__name__
         case RemoteProtocolError():
             return 400, "BadRequest"

@@ -167,6 +167,14 @@ class Store:
         history = self._histories.get(author)
         return history.last if history else 0
 
+    @property
+    def has_room(self) -> bool:
+        """Whether this node may write another entry."""
+        own = self._histories.get(self.identity.node)
+        return own is None or (
+            own.entries < self.entries_per_author_max and own.size < self.size_per_author_max
+        )
+
     def size(self) -> int:
         """Bytes of the batches that are held."""
         return sum(history.size for history in self._histories.values())

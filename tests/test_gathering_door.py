@@ -1,0 +1,151 @@
+"""Events, queries, joining, forgetting and shared values, as a client asks for them over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lone_node import ALLOWED, READ, ask, lone_node
+
+from node.runtime import Runtime
+from protocol.facts import EventReceived
+
+Node = tuple[str, Runtime]
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    async with lone_node(tmp_path) as found:
+        yield found
+
+
+async def post(node: Node, path: str, content: object) -> tuple[int, dict[str, Any]]:
+    return await ask(node[0], "POST", path, json.dumps(content).encode(), **READ)
+
+
+async def put(node: Node, key: str, value: bytes) -> int:
+    status, _ = await ask(node[0], "PUT", f"/v1/entries/{key}", value, **ALLOWED)
+    return status
+
+
+async def get(node: Node, key: str) -> tuple[int, dict[str, Any]]:
+    return await ask(node[0], "GET", f"/v1/entries/{key}", b"", **ALLOWED)
+
+
+# -- events and queries ----------------------------------------------------------------------------
+
+
+async def test_an_announcement_comes_back_as_a_fact(node: Node) -> None:
+    runtime = node[1]
+    with runtime.telemetry.subscribe() as facts:
+        assert await post(node, "/v1/announce", {"name": "deploy", "payload": "v2"}) == (
+            200,
+            {"announced": "deploy"},
+        )
+        async with asyncio.timeout(5):
+            while (fact := await facts.get())["type"] != EventReceived.__name__:
+                pass
+    assert (fact["name"], fact["payload"], fact["origin"]) == ("deploy", "v2", runtime.peer.node)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("ping", "pong"), ("unknown", ""), ("role", "leader term")]
+)
+async def test_a_node_answers_what_it_knows(node: Node, name: str, expected: str) -> None:
+    status, found = await post(node, "/v1/query", {"name": name})
+    assert status == 200
+    assert found["silent"] == []
+    assert found["answers"]["n1"].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "complaint"),
+    [
+        ("/v1/announce", {"name": ""}, "1 to 64 characters"),
+        ("/v1/announce", {"name": "n", "payload": "x" * 9_000}, "over 8192 bytes"),
+        ("/v1/announce", {"name": 7}, "are texts"),
+        ("/v1/query", {"name": "n", "timeout_s": 0}, "number up to 60"),
+        ("/v1/query", {"name": "n", "timeout_s": True}, "number up to 60"),
+        ("/v1/join", {"seeds": []}, "1 to 16 addresses"),
+        ("/v1/join", {"seeds": ["nowhere"]}, "no address of the form host:port"),
+        ("/v1/join", {"seed": []}, "there is no 'seed' here"),
+        ("/v1/announce", ["n"], "expected a JSON object"),
+    ],
+)
+async def test_what_cannot_be_done_is_named(
+    node: Node, path: str, content: object, complaint: str
+) -> None:
+    status, answer = await post(node, path, content)
+    assert status == 400
+    assert complaint in answer["detail"]
+
+
+async def test_more_seeds_are_called(node: Node) -> None:
+    assert (await post(node, "/v1/join", {"seeds": ["127.0.0.1:9"]}))[0] == 200
+    assert node[1].peer.membership.seeds == ("127.0.0.1:9",)
+
+
+async def test_nobody_is_forgotten_who_is_not_known(node: Node) -> None:
+    status, answer = await post(node, "/v1/forget", {"node": "n9"})
+    assert (status, answer["error"]) == (404, "NotFound")
+
+
+# -- entries ---------------------------------------------------------------------------------------
+
+
+async def test_an_entry_is_what_was_written_last_here(node: Node) -> None:
+    for value in (b"one", b"two"):
+        assert await put(node, "a/b", value) == 200
+    status, found = await get(node, "a/b")
+    assert (status, found["value"]) == (200, ["two"])
+    (version,) = found["versions"]
+    assert (version["author"], version["sequence"], version["value"]) == ("n1", 2, "two")
+
+
+async def test_families_merge_in_their_way(node: Node) -> None:
+    for key, values in {
+        "max/m": (b"3", b"9", b"5"),
+        "sum/s": (b"3", b"9", b"5"),
+        "set/t": (b"x", b"y", b"x"),
+        "last/l": (b"x", b"\xff"),
+    }.items():
+        for value in values:
+            assert await put(node, key, value) == 200
+    assert (await get(node, "max/m"))[1]["value"] == 9
+    assert (await get(node, "sum/s"))[1]["value"] == 17
+    assert (await get(node, "set/t"))[1]["value"] == ["x", "y"]
+    assert (await get(node, "last/l"))[1]["value"] == {"base64": "/w=="}
+
+
+async def test_a_deleted_entry_is_gone(node: Node) -> None:
+    await put(node, "k", b"v")
+    assert (await ask(node[0], "DELETE", "/v1/entries/k", b"", **ALLOWED))[0] == 200
+    assert (await get(node, "k"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "status"),
+    [
+        ("k" * 257, b"v", 400),
+        ("max/k", b"-1", 400),
+        ("sum/k", b"many", 400),
+        ("sum/k", b"9" * 20, 400),
+        ("k", bytes(256 * 1024 + 1), 413),
+    ],
+)
+async def test_an_entry_out_of_bounds_is_refused(
+    node: Node, key: str, value: bytes, status: int
+) -> None:
+    assert await put(node, key, value) == status
+    assert (await get(node, key))[0] == 404
+
+
+async def test_keys_are_listed_by_their_beginning(node: Node) -> None:
+    for key in ("a/1", "a/2", "b/1"):
+        await put(node, key, b"")
+    _, found = await ask(node[0], "GET", "/v1/entries?prefix=a/", b"", **ALLOWED)
+    assert found == {"keys": ["a/1", "a/2"], "more": False}
