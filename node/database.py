@@ -17,11 +17,12 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from node import write_ahead
+from node.blob_files import BlobFiles
 from node.journal_file import (
     APPLICATION_ID,
     FILE,
@@ -44,8 +45,11 @@ from node.salvage import Survey, read_meta, structure
 from protocol.codec import pack_value
 from protocol.effects import (
     AppendEntries,
+    DropBlob,
     KeepImpairment,
+    KeepManifest,
     KeepMember,
+    KeepPart,
     KeepSnapshot,
     Record,
     Restored,
@@ -53,6 +57,7 @@ from protocol.effects import (
 from protocol.identity import NodeId
 
 WITNESS_FILE = "journal.witness"
+BLOBS_FOLDER = "blobs"
 DAMAGED_KEPT_MAX = 3  # files put aside; then the oldest goes
 _DRAFT_FILE = "journal.db.new"
 _BUSY_TIMEOUT_S = 5.0  # for another program that looks into the file
@@ -65,6 +70,7 @@ class Database:
         """Open the file, making it if there is none, and count one more start."""
         self.path = data_dir / FILE
         self.damage = ""  # what was found when it was opened, and where the damaged file is now
+        self.blobs = BlobFiles(data_dir / BLOBS_FOLDER)
         self._node = node
         self._restored: Restored | None = None
         with _guarded(self.path):
@@ -83,13 +89,18 @@ class Database:
         assert restored is not None, "loaded before"
         return restored
 
-    def write(self, writes: Iterable[tuple[Record, ...]]) -> None:
+    def write(self, writes: Sequence[tuple[Record, ...]]) -> None:
         """Make all the records durable in one transaction, or none of them. After an error nothing
         more may be written."""
-        with _guarded(self.path), _transaction(self._connection):
+        with _guarded(self.path):
             for records in writes:
-                self._keeper.keep(records)
-            self._keeper.seal()
+                for record in records:
+                    if isinstance(record, KeepManifest | KeepPart | DropBlob):
+                        self.blobs.keep(record)
+            with _transaction(self._connection):
+                for records in writes:
+                    self._keeper.keep(records)
+                self._keeper.seal()
         self._witness.note(self._keeper.extent.number)
 
     def fold(self) -> None:
@@ -113,7 +124,7 @@ class Database:
                 self._replace(cluster, survey)
                 survey = self._examine(cluster)
                 assert not survey.damage
-            self._restored = survey.restored
+            self._restored = replace(survey.restored, blobs=self.blobs.held())
             self._start(cluster, survey)
         except BaseException:
             self._connection.close()

@@ -118,6 +118,11 @@ class Journal:
         assert self._last_sequence is None
         return self._database.load()
 
+    def read_part(self, blob: str, part: int) -> bytes | None:
+        """A part of a blob that was kept; None if it is gone or damaged. May take as long as the
+        disk does, and may be called in any thread."""
+        return self._database.blobs.read(blob, part)
+
     def write(
         self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
     ) -> None:
@@ -187,7 +192,7 @@ class Journal:
             while writes := self._next_writes():
                 loop = writes[-1].loop
                 if any(write.records for write in writes):
-                    self._database.write(write.records for write in writes)
+                    self._database.write([write.records for write in writes])
                     self.transactions += 1
                     self._unfolded += _TRANSACTION_SIZE + sum(write.size for write in writes)
                 _confirm(writes)

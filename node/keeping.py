@@ -33,13 +33,16 @@ from protocol.codec import pack_value
 from protocol.effects import (
     AppendEntries,
     DropBatches,
+    DropBlob,
     DropLog,
     ForgetMember,
     HardState,
     KeepBatch,
     KeepCollected,
     KeepImpairment,
+    KeepManifest,
     KeepMember,
+    KeepPart,
     KeepSnapshot,
     Record,
     Snapshot,
@@ -92,6 +95,8 @@ class Keeper:
                     self.put("members", node, pack_value(record.record))
                 case ForgetMember():
                     self._connection.execute("DELETE FROM members WHERE key = ?", (record.node,))
+                case KeepManifest() | KeepPart() | DropBlob():
+                    pass  # they are files of their own: see `blob_files`
                 case KeepSnapshot():
                     self._keep_snapshot(record)
                 case DropLog():

@@ -27,6 +27,7 @@ from protocol.effects import (
     Invoke,
     Persist,
     ReadAnswered,
+    ReadPart,
     Record,
     Refused,
     Reply,
@@ -49,6 +50,9 @@ from protocol.errors import (
 from protocol.events import (
     Announced,
     Answered,
+    BlobAsked,
+    BlobDropped,
+    BlobPut,
     Commanded,
     Consistency,
     EntryWritten,
@@ -56,6 +60,7 @@ from protocol.events import (
     ForgetAsked,
     JoinAsked,
     Leaving,
+    PartRead,
     Persisted,
     Queried,
     ReadAsked,
@@ -106,6 +111,8 @@ class Writer(Protocol):
 
     @property
     def is_full(self) -> bool: ...
+
+    def read_part(self, blob: str, part: int) -> bytes | None: ...
 
     def write(
         self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
@@ -220,6 +227,27 @@ class Runtime:
         disk. Busy, InvalidEntry."""
         self._check_room()
         await self._ask(lambda number: EntryWritten(number, key, value))
+
+    async def put_blob(self, content: bytes) -> str:
+        """Keep a content on this node: its id, once it is on the disk. Busy."""
+        self._check_room()
+        blob: str = await self._ask(lambda number: BlobPut(number, content))
+        return blob
+
+    async def want_blob(self, blob: str, timeout_s: float) -> None:
+        """See to it that a blob is here. Busy, TimedOut."""
+        timeout_ns = int(timeout_s * SECOND)
+        await self._ask(
+            lambda number: BlobAsked(number, blob, timeout_ns), timeout_s + REPLY_TIMEOUT_S
+        )
+
+    async def drop_blob(self, blob: str) -> None:
+        """Do without a blob on this node. NotPossible if it is not there."""
+        await self._ask(lambda number: BlobDropped(number, blob))
+
+    def read_part(self, blob: str, part: int) -> asyncio.Future[bytes | None]:
+        """A part of a blob from the disk; None if it is gone or damaged."""
+        return self._loop.run_in_executor(None, self._journal.read_part, blob, part)
 
     async def join(self, endpoints: tuple[str, ...]) -> None:
         """Call these addresses now, and for ever."""
@@ -372,6 +400,8 @@ class Runtime:
                     self._reply(effect.request, effect.error, effect.detail, effect.detail)
                 case Asked():
                     self._answer_query(effect)
+                case ReadPart():
+                    self._read_for_another(effect)
                 case Gathered():
                     self._reply(effect.request, "", "", effect)
                 case ReadAnswered():
@@ -381,6 +411,16 @@ class Runtime:
                         self._answer(number, revision)
                 case Refused():
                     self._refuse(effect)
+
+    def _read_for_another(self, wanted: ReadPart) -> None:
+        """Read a part off the loop."""
+
+        def done(reading: asyncio.Future[bytes | None]) -> None:
+            if not self.stopped.done() and not reading.cancelled():
+                data = None if reading.exception() else reading.result()
+                self.deliver(PartRead(wanted.blob, wanted.part, wanted.destination, data))
+
+        self.read_part(wanted.blob, wanted.part).add_done_callback(done)
 
     def _answer_query(self, asked: Asked) -> None:
         answer = answer_to(self.peer, asked.name)

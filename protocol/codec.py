@@ -40,6 +40,9 @@ MESSAGES: dict[int, type[Any]] = {
     15: messages.Holdings,
     16: messages.Forked,
     17: messages.QueryAnswer,
+    40: messages.BlobRequest,
+    41: messages.BlobPart,
+    42: messages.BlobMissing,
     20: messages.Agreement,
     21: messages.Relay,
 }

@@ -76,6 +76,30 @@ class ForgetMember:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepManifest:
+    """What a blob consists of, in its encoded form, whose hash is the blob's id."""
+
+    blob: str
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPart:
+    """One part of a blob; the first is number 1."""
+
+    blob: str
+    part: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DropBlob:
+    """A blob is not wanted any more."""
+
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The state machine after the entry `index` of `term`, with the configuration and the hash
     chain at that point; `origin` names the log and the beginning of its epoch (`RaftLog.lineage`).
@@ -123,6 +147,9 @@ Record: TypeAlias = (
     | DropBatches
     | KeepMember
     | ForgetMember
+    | KeepManifest
+    | KeepPart
+    | DropBlob
 )
 
 
@@ -139,6 +166,7 @@ class Restored:
     batches: tuple[bytes, ...] = ()
     collected: tuple[Collected, ...] = ()
     members: tuple[MemberRecord, ...] = ()
+    blobs: tuple[tuple[str, bytes, frozenset[int]], ...] = ()  # id, manifest, parts
 
 
 # -- the effects -----------------------------------------------------------------------------
@@ -247,6 +275,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadPart:
+    """Read a part of a blob that was kept; it comes back as `PartRead`."""
+
+    blob: str
+    part: int
+    destination: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Gathered:
     """What was answered to a query, by whom; and who was there and has not answered in time."""
 
@@ -263,7 +300,7 @@ class Report:
 
 
 Answer: TypeAlias = Reply | Results | ReadAnswered | Refused | Gathered
-Effect: TypeAlias = Persist | Send | Invoke | Abort | Asked | Answer | Report
+Effect: TypeAlias = Persist | Send | Invoke | Abort | Asked | ReadPart | Answer | Report
 
 __all__ = [
     "Abort",
@@ -272,6 +309,7 @@ __all__ = [
     "Asked",
     "Assignment",
     "DropBatches",
+    "DropBlob",
     "DropLog",
     "Effect",
     "ForgetMember",
@@ -282,10 +320,13 @@ __all__ = [
     "KeepBatch",
     "KeepCollected",
     "KeepImpairment",
+    "KeepManifest",
     "KeepMember",
+    "KeepPart",
     "KeepSnapshot",
     "Persist",
     "ReadAnswered",
+    "ReadPart",
     "Record",
     "Refused",
     "Reply",

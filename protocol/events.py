@@ -115,6 +115,41 @@ class EntryWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobPut:
+    """A local client brings a content; answered by `Reply` with the blob's id."""
+
+    request: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAsked:
+    """A local client wants a blob to be here; answered by `Reply` once it is."""
+
+    request: int
+    blob: str
+    timeout_ns: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class BlobDropped:
+    """A local client does without a blob on this node. Answered by `Reply`."""
+
+    request: int
+    blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartRead:
+    """What the host found when it was told to `ReadPart`; None if the part is gone or damaged."""
+
+    blob: str
+    part: int
+    destination: NodeId
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class JoinAsked:
     """The operator names more addresses of the team; they are called at once, and never forgotten
     while this node runs. Answered by `Reply`."""
@@ -216,6 +251,10 @@ Event: TypeAlias = (
     | Queried
     | Answered
     | EntryWritten
+    | BlobPut
+    | BlobAsked
+    | BlobDropped
+    | PartRead
     | JoinAsked
     | ForgetAsked
     | Progressed

@@ -451,6 +451,15 @@ class EventReceived(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class BlobComplete(Fact):
+    """All parts of a blob are here."""
+
+    mark = "+"
+    blob: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class SiblingsFound(Fact):
     """A key has values written without knowledge of each other; all are kept."""
 

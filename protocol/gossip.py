@@ -155,7 +155,7 @@ class Gossip:
     def flush(self, turn: Turn, members: Sequence[NodeId], summary: Summary) -> None:
         """At the end of a step: pass on what it brought, as one message to each chosen member;
         `summary` is this node's, for what is too large to be pushed."""
-        self._wake_up(turn.now)
+        self.wake_up(turn.now)
         if self._own:
             batches = tuple(self._own)
             self._own.clear()
@@ -181,8 +181,8 @@ class Gossip:
         else:
             send(member, Push(batches))
 
-    def _wake_up(self, now: Nanoseconds) -> None:
-        """There is something to compare again."""
+    def wake_up(self, now: Nanoseconds) -> None:
+        """There is something to compare again, here or in the log."""
         self._quiet_ticks = 0
         self._tick_at = min(self._tick_at, now + self.config.tick_ns)
 
@@ -197,7 +197,7 @@ class Gossip:
         if message.fingerprint == self.store.fingerprint():
             self.matrix.learn(sender, vector)
             return
-        self._wake_up(turn.now)
+        self.wake_up(turn.now)
         turn.send(sender, Digest(vector, wants_answer=True))
 
     def _answer_digest(self, turn: Turn, sender: NodeId, message: Digest) -> None:

@@ -243,6 +243,31 @@ class QueryAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobRequest:
+    """Please send this part of a blob; 0 stands for its manifest."""
+
+    blob: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPart:
+    """A part of a blob, or its manifest. Who asked sees by the hash whether it is."""
+
+    blob: str
+    part: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobMissing:
+    """The sender has not got it."""
+
+    blob: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
 class Forked:
     """Two batches that one author signed and that cannot both be of its history: proof that it is
     not to be believed."""
@@ -484,6 +509,9 @@ Message: TypeAlias = (
     | Holdings
     | Forked
     | QueryAnswer
+    | BlobRequest
+    | BlobPart
+    | BlobMissing
     | Agreement
     | Relay
 )

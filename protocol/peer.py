@@ -17,6 +17,7 @@ from random import Random
 
 from protocol import codec
 from protocol.announcing import Announcing
+from protocol.blobs import Blobs
 from protocol.choice import View
 from protocol.clocks import Nanoseconds
 from protocol.config import Config
@@ -29,6 +30,9 @@ from protocol.events import (
     AgentFailed,
     Announced,
     Answered,
+    BlobAsked,
+    BlobDropped,
+    BlobPut,
     Commanded,
     Completed,
     EntryWritten,
@@ -37,6 +41,7 @@ from protocol.events import (
     JoinAsked,
     Leaving,
     LinkFault,
+    PartRead,
     Persisted,
     Progressed,
     Queried,
@@ -64,6 +69,9 @@ from protocol.membership import Membership, State
 from protocol.messages import (
     Agreement,
     Append,
+    BlobMissing,
+    BlobPart,
+    BlobRequest,
     Delta,
     Digest,
     Forked,
@@ -170,6 +178,7 @@ class Peer:
         )
         self.announcing = Announcing(self.node, self.store)
         self.entries = Entries(self.node, self.store)
+        self.blobs = Blobs(restored.blobs, self._random("blobs"))
         self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
@@ -209,6 +218,7 @@ class Peer:
             self.silence.deadline(),
             self.team.deadline(),
             self.announcing.deadline(),
+            self.blobs.deadline(),
             self._leaving_until,
         ):
             if other is not None and other < due:
@@ -262,6 +272,14 @@ class Peer:
                 self.announcing.answered(turn, event)
             case EntryWritten():
                 self.entries.write(turn, event)
+            case BlobPut():
+                self.blobs.put(turn, event)
+            case BlobAsked():
+                self.blobs.ask(turn, event, self.membership.alive())
+            case BlobDropped():
+                self.blobs.drop(turn, event)
+            case PartRead():
+                self.blobs.read(turn, event)
             case JoinAsked():
                 self.membership.join(turn, event.endpoints)
                 turn.perform(Reply(event.request, "", ""))
@@ -279,6 +297,7 @@ class Peer:
         if self.membership.deadline() <= turn.now:
             self.membership.tick(turn)
         self.announcing.tick(turn)
+        self.blobs.tick(turn, self.membership.alive())
         self.raft.reach = self._reach(turn.now)
         self.consensus.tick(turn)
         if self._is_due(self.silence.deadline(), turn.now):
@@ -314,6 +333,12 @@ class Peer:
             case Summary():
                 self.gossip.receive(turn, sender, message)
                 self._say(turn, self.consensus.compare(turn, sender, message), sender)
+            case BlobRequest():
+                self.blobs.requested(turn, sender, message)
+            case BlobPart():
+                self.blobs.arrived(turn, sender, message, self.membership.alive())
+            case BlobMissing():
+                self.blobs.missing(turn, sender, message, self.membership.alive())
             case QueryAnswer():
                 self.announcing.take_answer(turn, sender, message)
             case Agreement():
@@ -427,6 +452,7 @@ class Peer:
             elif turn.committed:
                 committed, turn.committed = turn.committed, []
                 consensus.apply(turn, committed)
+                self.gossip.wake_up(turn.now)  # a summary tells who has missed it
             elif turn.writes:
                 writes, turn.writes = turn.writes, []
                 self.gossip.write(turn, writes)

@@ -11,7 +11,7 @@ collected in order and carried to the other machines before the step ends.
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Abort, Answer, Asked, Invoke, Record, Snapshot
+from protocol.effects import Abort, Answer, Asked, Invoke, ReadPart, Record, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import EntryKind, LogEntry, Message, OfLog, ReadRequest
@@ -41,7 +41,7 @@ class Turn:
         self.now = now
         self.wall = wall
         self.sequence = sequence
-        self.before: list[Outgoing | Invoke | Abort | Asked | Answer] = []
+        self.before: list[Outgoing | Invoke | Abort | Asked | ReadPart | Answer] = []
         self.records: list[Record] = []
         self.after: list[Outgoing | Answer] = []
         self.facts: list[Fact] = []
@@ -67,7 +67,7 @@ class Turn:
         """Make the record durable."""
         self.records.append(record)
 
-    def perform(self, effect: Invoke | Abort | Asked | Answer) -> None:
+    def perform(self, effect: Invoke | Abort | Asked | ReadPart | Answer) -> None:
         """Start or stop an agent, ask the host, or answer a client."""
         self.before.append(effect)
 

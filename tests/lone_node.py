@@ -19,7 +19,7 @@ from node.links.trust import ClusterTrust
 from node.runtime import Runtime
 from node.telemetry import Telemetry
 from protocol import config as presets
-from protocol.effects import Record, Restored
+from protocol.effects import KeepPart, Record, Restored
 from protocol.identity import Identity
 from protocol.peer import Peer, PeerSettings
 
@@ -33,9 +33,18 @@ class Memory:
 
     is_full = False
 
+    def __init__(self) -> None:
+        self.parts: dict[tuple[str, int], bytes] = {}
+
+    def read_part(self, blob: str, part: int) -> bytes | None:
+        return self.parts.get((blob, part))
+
     def write(
         self, sequence: int, records: tuple[Record, ...], done: Callable[[int], None]
     ) -> None:
+        for record in records:
+            if isinstance(record, KeepPart):
+                self.parts[record.blob, record.part] = record.data
         asyncio.get_running_loop().call_soon(done, sequence)
 
 

@@ -48,6 +48,7 @@ from node.agents.invocation import Invocations
 from node.doors import JSON, MSGPACK, PACKED, YAML
 from node.doors.agreement import AgreementDoor
 from node.doors.answers import error_answer, not_found, status_of
+from node.doors.blobs import BlobsDoor
 from node.doors.entries import EntriesDoor
 from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
@@ -103,6 +104,7 @@ class ClientDoor:
         self._agreement = AgreementDoor(runtime)
         self._gathering = GatheringDoor(runtime)
         self._entries = EntriesDoor(runtime)
+        self._blobs = BlobsDoor(runtime)
         self._runner: web.AppRunner | None = None
         self._lanes: Lanes | None = None
         self._server: asyncio.Server | None = None
@@ -130,6 +132,7 @@ class ClientDoor:
                 *self._agreement.routes(),
                 *self._gathering.routes(),
                 *self._entries.routes(),
+                *self._blobs.routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)

@@ -9,13 +9,16 @@ from random import Random
 from protocol.effects import (
     AppendEntries,
     DropBatches,
+    DropBlob,
     DropLog,
     ForgetMember,
     HardState,
     KeepBatch,
     KeepCollected,
     KeepImpairment,
+    KeepManifest,
     KeepMember,
+    KeepPart,
     KeepSnapshot,
     Record,
     Restored,
@@ -46,6 +49,7 @@ class Disk:
     rotted_from: int = 0  # the log reached so far before part of it was lost
     batches: dict[NodeId, dict[int, bytes | Collected]] = field(default_factory=dict)
     members: dict[NodeId, MemberRecord] = field(default_factory=dict)
+    blobs: dict[str, tuple[bytes, dict[int, bytes]]] = field(default_factory=dict)
     starts: int = 0
 
     @property
@@ -109,6 +113,12 @@ class Disk:
                         self._collect(author, first)
                 case KeepMember():
                     self.members[record.record.node] = record.record
+                case KeepManifest():
+                    self.blobs[record.blob] = (record.encoded, {})
+                case KeepPart():
+                    self.blobs[record.blob][1][record.part] = record.data
+                case DropBlob():
+                    self.blobs.pop(record.blob, None)
                 case ForgetMember():
                     self.members.pop(record.node, None)
 
@@ -123,6 +133,9 @@ class Disk:
             tuple(each for each in kept if not isinstance(each, Collected)),
             tuple(each for each in kept if isinstance(each, Collected)),
             tuple(self.members.values()),
+            tuple(
+                (blob, encoded, frozenset(parts)) for blob, (encoded, parts) in self.blobs.items()
+            ),
         )
 
     def _collect(self, author: NodeId, first: int) -> None:

@@ -21,6 +21,7 @@ from protocol.effects import (
     Invoke,
     Persist,
     ReadAnswered,
+    ReadPart,
     Refused,
     Reply,
     Report,
@@ -35,6 +36,7 @@ from protocol.events import (
     Event,
     Failure,
     LinkFault,
+    PartRead,
     Persisted,
     Progressed,
     Received,
@@ -345,6 +347,10 @@ class Host:
                         see(self.world.now, self, effect)
                 case Asked():
                     self.submit(Answered(effect.origin, effect.number, "here"))
+                case ReadPart():
+                    _, parts = self.disk.blobs.get(effect.blob, (b"", {}))
+                    data = parts.get(effect.part)
+                    self.submit(PartRead(effect.blob, effect.part, effect.destination, data))
                 case Gathered():
                     self.gathered.append(effect)
                 case Results() | ReadAnswered() | Refused():
