@@ -31,6 +31,7 @@ from protocol.sim.knobs import Knobs
 from protocol.sim.network import LinkConditions
 from protocol.sim.plan import FAULTS_FROM, Plan, Rest, plan_of
 from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions
+from protocol.sim.sharers import NO_SHARING
 from protocol.sim.workload import PLAIN
 
 END: Nanoseconds = 20 * SECOND
@@ -54,6 +55,7 @@ def aimed(seed: int, nodes: int, draw: Draw, count: int) -> Plan:
         clocks=ClockConditions(),
         work=PLAIN,
         registers=BUSY,
+        sharing=NO_SHARING,
         rest=Rest.HEALED,
         faults=tuple(sorted(faults, key=lambda fault: fault.at_ns)),
     )

@@ -19,6 +19,7 @@ from protocol.sim.faults import TimedFault
 from protocol.sim.knobs import Knobs, draw_knobs
 from protocol.sim.network import LinkConditions
 from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions, draw_registers
+from protocol.sim.sharers import NO_SHARING, SharingOptions, draw_sharing
 from protocol.sim.workload import PLAIN, WorkloadOptions, draw_workload
 
 FAULTS_FROM: Nanoseconds = 2 * SECOND
@@ -60,7 +61,9 @@ class Reduction:
         return " ".join(words)
 
 
-PLAIN_PARTS = ("knobs", "links", "disks", "clocks", "work", "registers", "rest", "signatures")
+PLAIN_PARTS = (
+    *("knobs", "links", "disks", "clocks", "work", "registers", "sharing", "rest", "signatures"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class Plan:
     clocks: ClockConditions
     work: WorkloadOptions
     registers: RegisterOptions
+    sharing: SharingOptions
     rest: Rest
     real_signatures: bool
     faults: tuple[TimedFault, ...]
@@ -97,6 +101,7 @@ class Plan:
             f"clocks: {self.clocks}",
             f"work: {self.work}",
             f"registers: {self.registers}",
+            f"sharing: {self.sharing}",
             *map(str, self.faults),
         ]
         return "\n    ".join(lines)
@@ -118,6 +123,7 @@ def draw(seed: int) -> Plan:
         clocks=draw_clocks(random),
         work=draw_workload(random),
         registers=draw_registers(random),
+        sharing=draw_sharing(Random(f"{seed}/sharing")),
         rest=random.choice(tuple(Rest)),
         real_signatures=random.random() < REAL_SIGNATURES,
         faults=draw_faults(Random(f"{seed}/faults"), nodes, FAULTS_FROM, end),
@@ -171,6 +177,7 @@ def reduced(plan: Plan, reduction: Reduction) -> Plan:
         clocks=ClockConditions() if "clocks" in plain else plan.clocks,
         work=PLAIN if "work" in plain else plan.work,
         registers=NO_REGISTERS if "registers" in plain else plan.registers,
+        sharing=NO_SHARING if "sharing" in plain else plan.sharing,
         rest=Rest.HEALED if "rest" in plain else plan.rest,
         real_signatures=plan.real_signatures and "signatures" not in plain,
         faults=tuple(faults),

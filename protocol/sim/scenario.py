@@ -22,6 +22,7 @@ from protocol.sim.knobs import config_of
 from protocol.sim.network import Network
 from protocol.sim.plan import FAULTS_FROM, SEEDS_GIVEN, Plan, plan_of
 from protocol.sim.register_clients import register_clients
+from protocol.sim.sharers import sharers
 from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import SimulatedAgents, clients_of
 from protocol.sim.world import STEPS_MAX, Host, World
@@ -96,6 +97,7 @@ class Run:
         self.world.watch(self.checkers, *watchers)
         self.clients = clients_of(self.world, self.random, plan.work)
         self.writers = register_clients(self.world, plan.registers, plan.end_ns)
+        self.sharers = sharers(self.world, plan.sharing, plan.end_ns, seed)
         self.injection = Injection(self.world, plan)
 
     def execute(self) -> Outcome:
@@ -145,6 +147,8 @@ class Run:
         self.injection.schedule()
         for client in self.clients:
             world.at(FAULTS_FROM + self.random.randrange(SECOND), client.ask)
+        for number, sharer in enumerate(self.sharers, 1):
+            world.at(FAULTS_FROM + number * SECOND // 4, sharer.begin)
         for writer in self.writers:
             world.at(FAULTS_FROM + self.random.randrange(SECOND), writer.begin)
         world.run(plan.end_ns)

@@ -12,7 +12,7 @@ from typing import Any
 
 from protocol import codec
 from protocol.clocks import VersionVector
-from protocol.facts import BatchCollected, BatchMerged, Fact, HistorySkipped
+from protocol.facts import BatchCollected, BatchMerged, EventReceived, Fact, HistorySkipped
 from protocol.identity import NodeId
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -34,6 +34,7 @@ class StoreChecks:
             tuple[NodeId, int], str | None
         ] = {}  # each entry's key, if it has value
         self._replaced: dict[str, VersionVector] = {}  # what somebody has overwritten, by key
+        self._events: dict[tuple[int, NodeId], int] = {}  # node, origin: the last event's number
         self._ends: dict[tuple[NodeId, int], int] = {}  # of each batch, by author and first
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
@@ -42,12 +43,15 @@ class StoreChecks:
             BatchMerged: self._see_batch,
             BatchCollected: self._see_collected,
             HistorySkipped: self._see_skipped,
+            EventReceived: self._see_event,
         }
 
     def see_started(self, host: Host) -> None:
         """It goes on from what its disk kept, and may see again what it had seen before."""
         for author_at in [place for place in self._last if place[0] == host.number]:
             del self._last[author_at]
+        for event_at in [place for place in self._events if place[0] == host.number]:
+            del self._events[event_at]
         for key_at in [place for place in self._pasts if place[0] == host.number]:
             del self._pasts[key_at]
         if host.peer is not None:
@@ -91,6 +95,14 @@ class StoreChecks:
         last = self._ends.get((fact.author, fact.first), 0)
         for sequence in range(fact.first, last + 1):
             self._check_spent(host, fact.author, sequence)
+
+    def _see_event(self, host: Host, fact: EventReceived) -> None:
+        place = (host.number, fact.origin)
+        if fact.number <= self._events.get(place, 0):
+            raise InvariantBroken(
+                "event_once", f"n{host.number} had {self._events[place]} of {fact.origin}: {fact}"
+            )
+        self._events[place] = fact.number
 
     def _check_spent(self, host: Host, author: NodeId, sequence: int) -> None:
         """Its author, or somebody who had seen it, has replaced it; or it deletes."""
