@@ -15,7 +15,7 @@ from small_world import SmallWorld
 from protocol import codec
 from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
-from protocol.events import Consistency, Event, Received, TimerFired, Transferred
+from protocol.events import Consistency, Received, Transferred
 from protocol.facts import EntryCommitted, RequestRefused, SnapshotInstalled
 from protocol.messages import Agreement, ReadRequest
 from protocol.raft import Role
@@ -43,20 +43,9 @@ def isolate(small: SmallWorld, *hosts: Host) -> None:
 @contextmanager
 def paused(host: Host) -> Iterator[None]:
     """The process is stopped, and the machine goes on: what arrives waits until it continues."""
-    peer = peer_of(host)
-    waiting: list[Event] = []
-
-    def step(event: Event, now: Nanoseconds) -> list[object]:
-        waiting.append(event)
-        return []
-
-    vars(peer)["step"] = step
-    vars(peer)["deadline"] = lambda: None
+    host.pause()
     yield
-    del vars(peer)["step"], vars(peer)["deadline"]
-    for event in waiting:
-        host.submit(event)
-    host.submit(TimerFired())
+    host.resume()
 
 
 # -- 1, 17: a leader that sleeps -----------------------------------------------------------------

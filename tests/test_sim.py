@@ -26,6 +26,7 @@ FAILED_ONCE = [
     *(887, 2414, 5416, 6431, 9967),  # an impaired voter that was dropped waited for its leader
     59654947,  # acknowledged, and replaced by the next term's leader, in one transaction
     *(1898, 8204),  # the voters changed in the step that said what is committed
+    7361,  # the core was two parts that had never heard of each other
 ]
 
 

@@ -151,6 +151,7 @@ def test_nodes_beyond_the_council_learn_everything(size: int) -> None:
     write_much(clients, small.hosts[0])
     away.start()
     assert small.run(20 * SECOND, lambda: are_alike(small.hosts))
+    small.run(SECOND)  # what it has taken in is still on its way to the disk
     assert {n for _, n, _ in small.diary.of(SnapshotInstalled)} == {away.number}
 
 
@@ -200,6 +201,7 @@ def test_a_client_that_waits_for_its_job_is_answered_out_of_a_snapshot() -> None
     write_much(clients, leader)
     small.world.network.heal()
     assert small.run(20 * SECOND, lambda: are_alike(small.hosts))
+    small.run(SECOND)  # what it has taken in is still on its way to the disk
     assert {n for _, n, _ in small.diary.of(SnapshotInstalled)} == {away.number}
     assert small.run(SECOND, lambda: 1 in away.replies)
     assert away.replies[1].error == ""

@@ -275,13 +275,14 @@ class Injection:
 
     def extend_core(self, order: list[Host] | None = None) -> bool:
         """Add nodes until the core is a majority of the voters by every configuration that one of
-        it knows: the council may have grown meanwhile. Whether any was added."""
+        it knows, for the council may have grown meanwhile, and until its nodes can find each other.
+        Whether any was added."""
         hosts = self.world.hosts
         before = len(self.core)
         for host in order or [host for host in hosts if not host.is_gone]:
             inside = [other for other in hosts if other.number in self.core]
             sound = [other for other in inside if not other.disk.impaired]
-            if inside and _can_decide(sound, inside):
+            if inside and _can_decide(sound, inside) and _can_meet(inside):
                 break
             self.core.add(host.number)
         for number in sorted(self.core):
@@ -329,6 +330,23 @@ class Injection:
             self.world.network.block(name, into)
         elif rest is Rest.MUTE:
             self.world.network.block(name, out)
+
+
+def _can_meet(hosts: list[Host]) -> bool:
+    """Whether no two parts of them are strangers: nobody in one has heard of the other, or has an
+    address of it."""
+    met, waiting = {hosts[0].number}, [hosts[0]]
+    while waiting:
+        one = waiting.pop()
+        for other in hosts:
+            if other.number not in met and (_knows(one, other) or _knows(other, one)):
+                met.add(other.number)
+                waiting.append(other)
+    return len(met) == len(hosts)
+
+
+def _knows(one: Host, other: Host) -> bool:
+    return other.number in one.seeds or other.identity.node in one.disk.members
 
 
 def _leads(host: Host) -> bool:

@@ -69,14 +69,18 @@ class PromiseChecks:
 
     def _rule_against(self, voter: Host, request: VoteRequest) -> str:
         assert voter.peer is not None
-        raft, now = voter.peer.raft, voter.world.now
-        if request.term <= raft.term:
+        if request.term <= voter.peer.raft.term:
             return ""
-        if raft.leadership is not None:
+        if self._hears_leader(voter):
             return "leader_protected"
-        if voter.own_time < raft.elections.heard_until():
-            return "leader_protected"
-        return "promise_kept" if now < self._promised.get(voter.identity.node, 0) else ""
+        promised = voter.world.now < self._promised.get(voter.identity.node, 0)
+        return "promise_kept" if promised else ""
+
+    @staticmethod
+    def _hears_leader(voter: Host) -> bool:
+        assert voter.peer is not None
+        raft = voter.peer.raft
+        return raft.leadership is not None or voter.own_time < raft.elections.heard_until()
 
     # -- answers ---------------------------------------------------------------------------------
 
@@ -98,6 +102,8 @@ class PromiseChecks:
             raise InvariantBroken("impaired_votes", f"n{sender.number} lost its promises: {said}")
         question = (sender.identity.node, receiver.identity.node, said.asked, said.pre)
         rule = self._held_back.get(question)
+        if rule == "leader_protected" and said.pre and not self._hears_leader(sender):
+            rule = ""  # it has found out between the request's arrival and its turn
         if rule:
             raise InvariantBroken(rule, f"n{sender.number} to n{receiver.number}: {said}")
 

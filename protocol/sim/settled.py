@@ -15,6 +15,7 @@ from protocol.sim.network import Network
 from protocol.sim.world import Host, World
 
 SETTLE_MAX: Nanoseconds = 60 * SECOND
+NO_BOUND = 2**62  # of steps: what is measured ends with its virtual time
 
 
 class NoAgents:
@@ -29,6 +30,7 @@ def settled_world(size: int, seed: int, config: Config | None = None) -> World:
     network = Network(Random(f"{seed}/network"), delay_mean_ns=MILLISECOND)
     config = config or presets.local()
     world = World(seed, config, network, NoAgents())
+    world.steps_max = NO_BOUND
     for number in range(size):
         world.add_host(found=number == 0, expected=size).start()
     council = min(size, config.raft.council_size)
