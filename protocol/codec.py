@@ -40,8 +40,22 @@ MESSAGES: dict[int, type[Any]] = {
     15: messages.Holdings,
     16: messages.Forked,
     17: messages.QueryAnswer,
+    18: messages.DigestSums,
+    19: messages.PartDigest,
     20: messages.Agreement,
     21: messages.Relay,
+    30: messages.JoinRequest,
+    31: messages.JoinWalk,
+    32: messages.NeighbourRequest,
+    33: messages.NeighbourReply,
+    34: messages.Disconnect,
+    35: messages.Shuffle,
+    36: messages.ShuffleReply,
+    37: messages.LinkTest,
+    40: messages.TreePush,
+    41: messages.TreeHave,
+    42: messages.TreeGraft,
+    43: messages.TreePrune,
 }
 
 __all__ = [
