@@ -44,7 +44,7 @@ def test_who_stood_still_makes_nobody_fail_among_the_others() -> None:
 
 
 def test_figures_are_taken() -> None:
-    assert figures.merge_seconds(10_000, seed=1) > 0
+    assert figures.merge_seconds(2_000, seed=1, per_batch=100) > 0
     assert figures.crowd_seconds(16, seed=1) > 0
 
 

@@ -1,9 +1,9 @@
 """Broadcast over partial views while most nodes fail at once, and how soon the views heal.
 
 Leitao, Pereira and Rodrigues, *HyParView* (DSN 2007), section 5: 10,000 nodes; after the failures,
-broadcasts from random survivors one after the other, before any cycle of the membership; and then
-cycles until a broadcast reaches as many survivors as before. The failures are simultaneous, and all
-that is noticed of them is that connections break.
+broadcasts from random survivors one after the other, and then cycles until one reaches (nearly) all
+of them. The failures are simultaneous, and all that is noticed of them is that connections break
+when they are used. Unlike the paper's, our cycles go on between the broadcasts: one in fifty.
 """
 
 from __future__ import annotations
