@@ -22,8 +22,10 @@ class MembershipConfig:
     suspicion_alpha: float = 1.2  # times log10(N) intervals: a refutation is there in a tenth of it
     suspicion_beta: float = 6.0  # so many times longer for who is the only one to accuse
     confirmations_max: int = 3  # accusers beside the first that make the time-out its shortest
+    hearsay_share: float = 0.5  # of the shortest time-out, before another's verdict counts here
     second_opinions: int = 6  # of those who hear of a suspicion, so many look for themselves
     witnesses: int = 2  # whose connections were refused make a member dead (one, if N <= 3)
+    pause_ns: Nanoseconds = 2 * SECOND  # a timer so late: this node stood still, nobody is to blame
     retransmit_multiplier: int = 4  # news rides on 4 * ceil(log10(N + 1)) messages
     piggyback_max: int = 12  # pieces of news per message: about 3 kB
     compare_interval_ns: Nanoseconds = 200 * MILLISECOND  # views are compared, while there is news
@@ -46,9 +48,34 @@ class GossipConfig:
     fanout_max: int = 6  # f = clamp(ceil(ln N) + 1, 2, fanout_max)
     delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
     push_size_max: int = 32 * 1024  # bytes; what is larger is announced, and fetched from one node
+    pace_min: float = 50.0  # entries a second that a node may write however overloaded the team is
+    pace_step: float = 5.0  # entries a second more, each tick that is not overloaded
+    pace_calm_ticks: int = 25  # without overload and with nothing that waits: no limit any more
+    pace_waiting_max: int = 10_000  # keys whose values wait; beyond that they are written at once
     collect_interval_ns: Nanoseconds = 5 * SECOND  # what all have and nothing counts of is dropped
     entries_per_author_max: int = 200_000  # that are held at a time
     size_per_author_max: int = 256 * 1024 * 1024  # bytes of them
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayConfig:
+    """HyParView and Plumtree (Leitao, Pereira and Rodrigues 2007), for teams in which nobody can
+    know everybody: above some 2,000 members."""
+
+    active_max: int = 5  # neighbours; HyParView, section 5.1, for 10,000 nodes
+    passive_max: int = 30  # contacts to replace them from
+    join_walk: int = 6  # hops (ARWL)
+    join_walk_passive: int = 3  # hops left at which the newcomer becomes a contact (PRWL)
+    shuffle_walk: int = 6  # hops
+    shuffle_active: int = 3  # neighbours among what is offered
+    shuffle_passive: int = 4  # contacts among it
+    shuffle_interval_ns: Nanoseconds = 10 * SECOND  # a cycle
+    request_timeout_ns: Nanoseconds = SECOND  # a contact that is silent for so long is dropped
+    have_delay_ns: Nanoseconds = 20 * MILLISECOND  # what is had is told together, so seldom
+    missing_timeout_ns: Nanoseconds = 400 * MILLISECOND  # the tree gets so long before a graft
+    graft_timeout_ns: Nanoseconds = 200 * MILLISECOND  # and each who has it, one after the other
+    shortcut_hops: int = 7  # a way that is so much shorter is worth a change of the tree
+    broadcasts_kept: int = 512  # payloads, for whoever missed them
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +150,7 @@ class Config:
 
     membership: MembershipConfig = MembershipConfig()
     gossip: GossipConfig = GossipConfig()
+    overlay: OverlayConfig = OverlayConfig()
     raft: RaftConfig = RaftConfig()
     clerk: ClerkConfig = ClerkConfig()
     team: TeamConfig = TeamConfig()

@@ -4,13 +4,17 @@
                                        of a large batch only a Summary, so that it is fetched once
     every tick                         Summary (a fingerprint) to one random member; ticks are
                                        rarer while nothing is written
-    Summary differs, or a gap          Digest (what I have)
-    Digest                             Delta (what you lack), and a Digest back if asked
+    Summary differs, or a gap          Digest (what I have); of many authors DigestSums first
+    DigestSums                         PartDigest, of those parts of the authors that differ
+    Digest, PartDigest                 Delta (what you lack), and a digest back if asked
     a Delta with Collected             HoldingsAsked, Holdings: what still counts
 
 Push reaches all but a few members in O(log N) steps; the digest exchange makes it certain
 (Demers et al. 1987, rumor mongering backed by anti-entropy). An own batch is durable before it
 is sent, here and in a Delta: a promise that its sequence is used.
+
+When a Delta comes with more to follow, or a link's outbox overflows, own writes keep a pace until
+that is over (see `pace`).
 
 Digests are also the rows of a matrix clock: what every member has, and nothing counts of, is
 dropped.
@@ -44,24 +48,33 @@ from protocol.messages import (
     Collected,
     Delta,
     Digest,
+    DigestSums,
     Forked,
     Holdings,
     HoldingsAsked,
+    PartDigest,
     Push,
     Summary,
 )
+from protocol.pace import Pace
 from protocol.store import (
     ENTRIES_PER_BATCH_MAX,
+    PARTS,
     Equivocation,
     Gap,
     Matrix,
     Merged,
     QuotaReached,
     Store,
+    part_of,
 )
 from protocol.turn import Turn
 
-GossipMessage: TypeAlias = Push | Summary | Digest | Delta | HoldingsAsked | Holdings | Forked
+GossipMessage: TypeAlias = (
+    Push | Summary | Digest | DigestSums | PartDigest | Delta | HoldingsAsked | Holdings | Forked
+)
+
+SHORT_DIGEST = 64  # authors: as long as the sums that would be sent first
 
 
 class Gossip:
@@ -79,6 +92,7 @@ class Gossip:
         self.matrix = Matrix()
         self.refused: Counter[str] = Counter()
         self.lag: dict[NodeId, Nanoseconds] = {}
+        self.pace = Pace(config, now)
         self._tick_at = now + random.randrange(config.tick_ns)
         self._quiet_ticks = 0
         self._collect_at = now + config.collect_interval_ns
@@ -87,7 +101,8 @@ class Gossip:
         self._proofs: list[Forked] = []  # found in this step
 
     def deadline(self) -> Nanoseconds:
-        return self._tick_at
+        due = self.pace.due()
+        return self._tick_at if due is None else min(due, self._tick_at)
 
     @property
     def has_news(self) -> bool:
@@ -95,8 +110,22 @@ class Gossip:
         return bool(self._own or self._fresh or self._proofs)
 
     def write(self, turn: Turn, writes: Sequence[tuple[str, bytes | None]]) -> None:
-        """Write values as this node; they go out when they are durable. Beyond the quota they are
-        refused, and nobody hears of them: a lost claim or partial result costs time, no more."""
+        """Write values as this node, now or, under overload, in a while; they go out when they are
+        durable. Beyond the quota they are refused, and nobody hears of them: a lost claim or
+        partial result costs time, no more."""
+        self._write(turn, self.pace.admit(writes, turn.now))
+
+    def keep_pace(self, turn: Turn) -> None:
+        """Write what has waited long enough."""
+        self.pace.tick(turn.now)
+        if self.pace.waiting:
+            self._write(turn, self.pace.admit((), turn.now))
+
+    def overflowed(self) -> None:
+        """What was to be sent to somebody was dropped, for the link cannot carry so much."""
+        self.pace.overloaded()
+
+    def _write(self, turn: Turn, writes: Sequence[tuple[str, bytes | None]]) -> None:
         for at in range(0, len(writes), ENTRIES_PER_BATCH_MAX):
             some = writes[at : at + ENTRIES_PER_BATCH_MAX]
             try:
@@ -114,14 +143,21 @@ class Gossip:
         """Take a message from another node."""
         match message:
             case Push():
-                if not self._merge(turn, sender, message.batches, ()):
-                    turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+                gaps = self._merge(turn, sender, message.batches, ())
+                if gaps:
+                    self._show(turn, sender, frozenset(map(part_of, gaps)), wants_answer=False)
             case Delta():
                 self._take_delta(turn, sender, message)
             case Summary():
                 self._compare(turn, sender, message)
             case Digest():
-                self._answer_digest(turn, sender, message)
+                self.matrix.learn(sender, message.vector)
+                self._answer_digest(turn, sender, message, None)
+            case DigestSums():
+                self._compare_parts(turn, sender, message)
+            case PartDigest():
+                self.matrix.learn_part(sender, message.vector)
+                self._answer_digest(turn, sender, message, frozenset(message.parts))
             case HoldingsAsked():
                 turn.send_durable(sender, Holdings(*self.store.holdings(message.after)))
             case Holdings():
@@ -198,22 +234,47 @@ class Gossip:
             self.matrix.learn(sender, vector)
             return
         self.wake_up(turn.now)
-        turn.send(sender, Digest(vector, wants_answer=True))
+        self._show(turn, sender, None, wants_answer=True)
 
-    def _answer_digest(self, turn: Turn, sender: NodeId, message: Digest) -> None:
-        self.matrix.learn(sender, message.vector)
-        lacking = self.store.missing(message.vector, self.config.delta_size_max)
+    def _show(
+        self, turn: Turn, node: NodeId, parts: frozenset[int] | None, wants_answer: bool
+    ) -> None:
+        """Tell what is here: all of it if that is short, else of the parts that may differ, and if
+        these are not known then sums first."""
+        if self.store.author_count() <= SHORT_DIGEST:
+            turn.send(node, Digest(self.store.vector(), wants_answer))
+        elif parts is None:
+            turn.send(node, DigestSums(self.store.sums()))
+        else:
+            vector = self.store.vector(parts)
+            turn.send(node, PartDigest(tuple(sorted(parts)), vector, wants_answer))
+
+    def _compare_parts(self, turn: Turn, sender: NodeId, message: DigestSums) -> None:
+        """Where the sums are equal, the sender has what is here."""
+        parts = self.store.differing(message.sums)
+        equal = frozenset(range(PARTS)) - parts
+        if equal:
+            self.matrix.learn_part(sender, self.store.vector(equal))
+        if parts:
+            self._show(turn, sender, parts, wants_answer=True)
+
+    def _answer_digest(
+        self, turn: Turn, sender: NodeId, message: Digest | PartDigest, parts: frozenset[int] | None
+    ) -> None:
+        lacking = self.store.missing(message.vector, self.config.delta_size_max, parts)
         if lacking.batches or lacking.collected:
             delta = Delta(lacking.batches, lacking.collected, lacking.more)
             turn.send_durable(sender, delta)
         if message.wants_answer and self.store.lacks(message.vector):
-            turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+            self._show(turn, sender, parts or frozenset(range(PARTS)), wants_answer=False)
 
     def _take_delta(self, turn: Turn, sender: NodeId, message: Delta) -> None:
         before = self.store.fingerprint()
         self._merge(turn, sender, message.batches, message.collected)
+        if message.more:
+            self.pace.overloaded()
         if message.more and self.store.fingerprint() != before:  # else it would never end
-            turn.send(sender, Digest(self.store.vector(), wants_answer=False))
+            self._show(turn, sender, None, wants_answer=False)
 
     def _reconcile(self, turn: Turn, sender: NodeId, message: Holdings) -> None:
         dropped = [each for holding in message.holdings for each in self.store.reconcile(holding)]
@@ -227,17 +288,17 @@ class Gossip:
 
     def _merge(
         self, turn: Turn, sender: NodeId, batches: Sequence[bytes], collected: Sequence[Collected]
-    ) -> bool:
-        """Merge what can be merged; False if something did not connect to what is held."""
-        connected = True
+    ) -> set[NodeId]:
+        """Merge what can be merged; the authors of what did not connect to what is held."""
+        unconnected: set[NodeId] = set()
         skipped = False
         gaps = {(gap.author, gap.first): gap for gap in collected}
         for encoded in batches:
             try:
                 skipped |= self._skip_to(turn, encoded, gaps)
                 merged = self.store.merge(encoded)
-            except Gap:
-                connected = False
+            except Gap as gap_before:
+                unconnected.add(gap_before.author)
             except Equivocation as proof:
                 self._found_fork(turn, sender, proof.author, Forked(proof.one, proof.other))
             except RemoteProtocolError as fault:
@@ -250,7 +311,7 @@ class Gossip:
             skipped |= self._skip(turn, gap)
         if skipped and self.store.scan():
             turn.send(sender, HoldingsAsked(NOBODY))
-        return connected
+        return unconnected
 
     def _skip_to(
         self, turn: Turn, encoded: bytes, gaps: dict[tuple[NodeId, int], Collected]

@@ -74,6 +74,7 @@ from protocol.messages import (
     BlobRequest,
     Delta,
     Digest,
+    DigestSums,
     Forked,
     Holdings,
     HoldingsAsked,
@@ -81,6 +82,7 @@ from protocol.messages import (
     MemberSync,
     Message,
     OfLog,
+    PartDigest,
     Probe,
     ProbeAck,
     ProbeNack,
@@ -303,6 +305,7 @@ class Peer:
         if self._is_due(self.silence.deadline(), turn.now):
             self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
+            self.gossip.keep_pace(turn)
             self.gossip.collect(turn, self._unforgotten())
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:
@@ -321,6 +324,8 @@ class Peer:
         )
         if event.fault is LinkFault.REFUSED:
             self.raft.unreachable(turn, event.destination)
+        elif event.fault is LinkFault.OVERFLOW:
+            self.gossip.overflowed()
         elif event.fault is LinkFault.RESET:
             self.raft.elections.lose_leader(turn, event.destination)
 
@@ -328,7 +333,9 @@ class Peer:
         match message:
             case Probe() | ProbeAck() | ProbeRequest() | ProbeNack() | MemberSync() | ViewSummary():
                 self.membership.receive(turn, sender, message)
-            case Push() | Digest() | Delta() | HoldingsAsked() | Holdings() | Forked():
+            case Push() | Digest() | DigestSums() | PartDigest() | Delta():
+                self.gossip.receive(turn, sender, message)
+            case HoldingsAsked() | Holdings() | Forked():
                 self.gossip.receive(turn, sender, message)
             case Summary():
                 self.gossip.receive(turn, sender, message)
@@ -345,6 +352,8 @@ class Peer:
                 self._receive_of_log(turn, sender, message)
             case Relay():
                 self._receive_relay(turn, sender, message)
+            case _:  # of an overlay: this node knows every member, and needs none
+                raise RemoteProtocolError("this team has no overlay")
 
     def _receive_of_log(self, turn: Turn, sender: NodeId, message: Agreement) -> None:
         if not self.consensus.receive(turn, sender, message.log, message.message):

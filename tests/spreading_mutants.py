@@ -27,7 +27,7 @@ from protocol.messages import (
 )
 from protocol.store import Equivocation, Matrix, Store
 from protocol.store.batches import Opened, open_batch
-from protocol.store.core import _FINGERPRINT_MODULUS, _mark
+from protocol.store.core import _mark
 from protocol.store.histories import History, Kept
 from protocol.turn import Turn
 
@@ -179,7 +179,7 @@ def keep_forked(self: Store, author: NodeId, one: bytes, other: bytes) -> Equivo
     history = self._histories.get(author)
     proof = _fork(self, author, one, other)
     if history is not None:
-        self._fingerprint = (self._fingerprint + _mark(history)) % _FINGERPRINT_MODULUS
+        self._sums.change(author, 0, _mark(history))
     return proof
 
 

@@ -131,7 +131,7 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
     done = quorate("--help", folder=tmp_path)
     assert done.returncode == 0
     verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, "
-    verbs += "check, explore, status, register, transfer, rescue"
+    verbs += "check, explore, status, register, transfer, rescue, study"
     for verb in verbs.split(", "):
         assert f"\n  {verb} " in done.stdout
 

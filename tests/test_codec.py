@@ -196,7 +196,7 @@ def test_every_field_is_checked(kind: type[Any]) -> None:
             changed = [*body[:place], wrong, *body[place + 1 :]]
             with pytest.raises(RemoteProtocolError):
                 _decode_packed([version, number, changed])
-    bodies: list[object] = [body[:-1], [*body, 0], None, {}]
+    bodies: list[object] = [*([body[:-1]] if body else []), [*body, 0], None, {}]
     for malformed in bodies:
         with pytest.raises(RemoteProtocolError):
             _decode_packed([version, number, malformed])

@@ -135,7 +135,7 @@ def test_messages_of_the_protocol_have_their_kind() -> None:
     assert kind_of(Agreement(b"", entry_free)) is MessageKind.APPEND
     assert kind_of(Agreement(b"", SnapshotReply(1, 1, 1, 1, 1))) is MessageKind.SNAPSHOT
     assert kind_of(Agreement(b"", ReadReply(1, 1))) is MessageKind.OTHER
-    assert kind_of(Delta((), False)) is MessageKind.GOSSIP
+    assert kind_of(Delta((), (), False)) is MessageKind.GOSSIP
     assert kind_of(ProbeNack(1)) is MessageKind.MEMBERSHIP
 
 

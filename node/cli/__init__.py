@@ -22,6 +22,7 @@ from node.cli import (
     job_verbs,
     register_verb,
     sim_verb,
+    study_verb,
     team_verbs,
 )
 from protocol.errors import QuorateError
@@ -66,6 +67,7 @@ app.command(
 app.command()(sim_verb.sim)
 app.command()(check_verb.check)
 app.command()(explore_verb.explore)
+app.command()(study_verb.study)
 
 
 # typer has a click of its own or takes the installed one, depending on its version.

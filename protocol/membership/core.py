@@ -44,7 +44,7 @@ from protocol.facts import (
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.membership.damping import Damping
 from protocol.membership.grapevine import Grapevine, fanout
-from protocol.membership.local_health import LATE_NS, PAUSE_NS, LocalHealth
+from protocol.membership.local_health import LATE_NS, LocalHealth
 from protocol.membership.members import Member, Members
 from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach
@@ -234,7 +234,7 @@ class Membership:
     def tick(self, turn: Turn) -> None:
         """Serve the timers that are due. If that is late, this node is not well itself."""
         late = turn.now - self._timers.deadline()
-        if late > PAUSE_NS:
+        if late > self.config.pause_ns:
             self._after_pause(turn, late)
         if late > LATE_NS:
             self.health.worse()
@@ -380,13 +380,17 @@ class Membership:
 
     def suspicion_timeout(self, now: Nanoseconds, confirmations: int = 0) -> Nanoseconds:
         """How long a suspect has to refute, with so many to confirm what the first one said. Who
-        was not heard of late confirms nothing: on the small side of a cut there may be few."""
+        was not heard of late confirms nothing: on the small side of a cut there may be few. If
+        nobody at all is heard, it is more likely this node that is in trouble than all others."""
         lately = now - 2 * self.config.probe_interval_ns
         heard = sum(
             member.state is State.ALIVE and self.reach.heard_at(node) > lately
             for node, member in self._members
         )
-        wanted = min(self.config.confirmations_max, heard)
+        is_alone = heard == 0 and len(self.alive()) >= SMALL_TEAM
+        wanted = (
+            self.config.confirmations_max if is_alone else min(self.config.confirmations_max, heard)
+        )
         return suspicion_timeout(self.config, len(self.alive()) + 1, confirmations, wanted)
 
     def _accuse(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
@@ -645,8 +649,13 @@ class Membership:
 
     def _hear_of_failure(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         """Suspicion comes first, so whoever hears of a failure first of all may be hearing the
-        other side of a cut that has healed: the accused gets the time to refute."""
-        if member.state is State.SUSPECT or member.since == turn.now:
+        other side of a cut that has healed, or a node that stood still and tells now what it took
+        the others' silence for: the accused gets the time to refute."""
+        shortest = suspicion_timeout(self.config, len(self.alive()) + 1, 0, 0)
+        patience = int(self.config.hearsay_share * shortest)
+        known = member.state is State.SUSPECT and turn.now - member.since >= patience
+        is_news = member.state is State.ALIVE and member.since == turn.now  # came with its record
+        if known or is_news:
             self._fail(turn, node, member, accuser)
         else:
             self._accuse(turn, node, member, accuser)

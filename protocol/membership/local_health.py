@@ -8,10 +8,9 @@ that should have come meanwhile counts for anything.
 
 from __future__ import annotations
 
-from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.clocks import MILLISECOND, Nanoseconds
 
-LATE_NS: Nanoseconds = 250 * MILLISECOND  # a timer served later than this is a bad sign,
-PAUSE_NS: Nanoseconds = 2 * SECOND  # and than this, a pause: stopped, suspended, or swapped out
+LATE_NS: Nanoseconds = 250 * MILLISECOND  # a timer served later than this is a bad sign
 
 
 class LocalHealth:

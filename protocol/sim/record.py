@@ -20,9 +20,11 @@ from protocol.messages import (
     AppendReply,
     Delta,
     Digest,
+    DigestSums,
     Learned,
     LearnRequest,
     Message,
+    PartDigest,
     Push,
     Resigned,
     SnapshotPart,
@@ -153,7 +155,7 @@ def kind_of(message: Message) -> MessageKind:
                     return MessageKind.SNAPSHOT
                 case _:
                     return MessageKind.OTHER
-        case Push() | Summary() | Digest() | Delta():
+        case Push() | Summary() | Digest() | DigestSums() | PartDigest() | Delta():
             return MessageKind.GOSSIP
         case _:
             return MessageKind.MEMBERSHIP

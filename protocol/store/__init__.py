@@ -19,10 +19,12 @@ from protocol.store.core import (
 )
 from protocol.store.families import Families, Join
 from protocol.store.matrix import Matrix
+from protocol.store.sums import PARTS, part_of
 
 __all__ = [
     "ENTRIES_PER_BATCH_MAX",
     "KEY_LENGTH_MAX",
+    "PARTS",
     "VALUE_SIZE_MAX",
     "Batch",
     "Body",
@@ -37,4 +39,5 @@ __all__ = [
     "QuotaReached",
     "Store",
     "Version",
+    "part_of",
 ]

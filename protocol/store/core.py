@@ -19,7 +19,7 @@ without a trace. Hence `reconcile`, by which a late returner drops what the othe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol.clocks import VersionVector
@@ -37,10 +37,9 @@ from protocol.store.batches import (
 )
 from protocol.store.families import Families, Join, Joined, joined
 from protocol.store.histories import History, Kept
+from protocol.store.sums import FINGERPRINT_SIZE, Sums, part_of
 
-FINGERPRINT_SIZE = 16  # bytes
 HOLDINGS_PAGE = 500_000  # batches that one message tells of: about 2 MB
-_FINGERPRINT_MODULUS = 1 << (8 * FINGERPRINT_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,11 @@ class Lacking:
 
 
 class Gap(Exception):
-    """Entries between what is held and what arrived are missing."""
+    """Entries of an author between what is held and what arrived are missing."""
+
+    def __init__(self, author: NodeId) -> None:
+        super().__init__(author)
+        self.author = author
 
 
 class QuotaReached(Exception):
@@ -120,7 +123,7 @@ class Store:
         self._histories: dict[NodeId, History] = {}
         self._keys: dict[str, _Key] = {}
         self._forked: set[NodeId] = set()
-        self._fingerprint = 0
+        self._sums = Sums()
 
     def __repr__(self) -> str:
         entries = sum(history.entries for history in self._histories.values())
@@ -149,18 +152,31 @@ class Store:
             if key.startswith(prefix) and not all(version.deletes for version in held.versions)
         )
 
-    def vector(self) -> dict[str, int]:
-        """The digest: author -> highest sequence up to which everything has been here."""
+    def vector(self, parts: Container[int] | None = None) -> dict[str, int]:
+        """The digest: author -> highest sequence up to which everything has been here; of the
+        authors in some parts only, if they are given."""
         return {
             author: history.last
             for author, history in self._histories.items()
-            if author not in self._forked
+            if author not in self._forked and (parts is None or part_of(author) in parts)
         }
+
+    def author_count(self) -> int:
+        """How many there are."""
+        return len(self._histories)
+
+    def sums(self) -> tuple[bytes, ...]:
+        """Hash-first: 8 bytes for each part of the authors."""
+        return self._sums.by_part()
+
+    def differing(self, sums: tuple[bytes, ...]) -> frozenset[int]:
+        """The parts of the authors of which another store has had something else."""
+        return self._sums.differing(sums)
 
     def fingerprint(self) -> bytes:
         """16 bytes that are equal when two stores have had the same entries, kept up to date batch
         by batch."""
-        return self._fingerprint.to_bytes(FINGERPRINT_SIZE, "big")
+        return self._sums.fingerprint()
 
     def last_of(self, author: NodeId) -> int:
         """The highest sequence held of `author`; 0 if none."""
@@ -199,12 +215,17 @@ class Store:
             for author, last in vector.items()
         )
 
-    def missing(self, vector: Mapping[str, int], size_max: int) -> Lacking:
-        """What a peer with this digest lacks, within `size_max` bytes but at least one batch.
+    def missing(
+        self, vector: Mapping[str, int], size_max: int, parts: Container[int] | None = None
+    ) -> Lacking:
+        """What a peer with this digest (of all authors, or of those in some parts) lacks, within
+        `size_max` bytes but at least one batch.
         Authors of whom it has nothing come first, then those of whom it lacks least, so that a
         large backlog keeps nobody else's small news waiting; for each author the oldest first."""
         behind: list[tuple[bool, int, NodeId, int]] = []
         for author, history in self._histories.items():
+            if parts is not None and part_of(author) not in parts:
+                continue
             have = vector.get(author, 0)
             if have < history.last and author not in self._forked:
                 behind.append((have > 0, history.size_after(have), author, have))
@@ -260,7 +281,7 @@ class Store:
             self._compare_with_held(history, opened, encoded)
             return None
         if opened.batch.first != history.last + 1:
-            raise Gap
+            raise Gap(author)
         if not opened.is_signed(self.identity, self.cluster):
             raise RemoteProtocolError(f"the signature is not {author}'s for this history")
         before = history.kept[-1] if history.kept else None
@@ -328,7 +349,7 @@ class Store:
     def _fork(self, author: NodeId, one: bytes, other: bytes) -> Equivocation:
         history = self._histories.get(author)
         if history is not None:
-            self._fingerprint = (self._fingerprint - _mark(history)) % _FINGERPRINT_MODULUS
+            self._sums.change(author, _mark(history), 0)
         self._forked.add(author)
         return Equivocation(author, one, other)
 
@@ -432,9 +453,9 @@ class Store:
         author = opened.author
         history = self._histories.setdefault(author, History(author))
         assert opened.batch.first == history.last + 1, "a gap in an author's sequence"
-        self._fingerprint -= _mark(history)
+        before = _mark(history)
         batch = history.add(opened, encoded)
-        self._fingerprint = (self._fingerprint + _mark(history)) % _FINGERPRINT_MODULUS
+        self._sums.change(author, before, _mark(history))
         for sequence, entry in enumerate(opened.entries, start=batch.first):
             self._apply(author, sequence, entry)
         keys = tuple(dict.fromkeys(entry.key for entry in opened.entries))
@@ -442,9 +463,9 @@ class Store:
 
     def _skip(self, author: NodeId, last: int, link: bytes) -> None:
         history = self._histories.setdefault(author, History(author))
-        self._fingerprint -= _mark(history)
+        before = _mark(history)
         history.skip(last, link)
-        self._fingerprint = (self._fingerprint + _mark(history)) % _FINGERPRINT_MODULUS
+        self._sums.change(author, before, _mark(history))
 
     def _apply(self, author: NodeId, sequence: int, entry: Entry) -> None:
         context = VersionVector(entry.context)

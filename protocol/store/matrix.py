@@ -22,6 +22,11 @@ class Matrix:
         """A member has so much; a digest that was overtaken on its way does no harm."""
         self._rows[node] = vector
 
+    def learn_part(self, node: NodeId, vector: Mapping[str, int]) -> None:
+        """A member has so much of these authors; of the others it has what it had."""
+        row = self._rows.get(node, {})
+        self._rows[node] = {**row, **vector}
+
     def keep_only(self, members: Iterable[NodeId]) -> None:
         """Forget the rows of all others."""
         wanted = set(members)
