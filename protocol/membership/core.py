@@ -1,6 +1,6 @@
 """Who is in the team: SWIM failure detection with Lifeguard's refinements, and harder evidence.
 
-Das, Gupta and Motivala, *SWIM* (DSN 2002): probe one member a period in a random permutation
+Das, Gupta and Motivala, *SWIM* (DSN 2002): probe one member a period, all of them in turn
 (4.3), ask k others to probe it when it is silent (3.1), suspect before failing (4.2), and let news
 ride on the probes (4.1). From *Lifeguard* (Dadgar, Phillips and Currey 2018): local health,
 NACKs, time-outs that shrink with confirmations, and a suspect is told with the next message to it.
@@ -77,6 +77,7 @@ _FINAL_WORD = {
     Evidence.DEAF: Word.FAILED,
 }
 COMPARISONS = 10  # after the last news
+CALLER_TOLD_MAX = 64  # members that are told of a newcomer by whom it has called
 SMALL_TEAM = 3  # in which one witness of a refused connection is enough: there may be no other
 
 
@@ -127,6 +128,8 @@ class Membership:
             avoids=self.reach.avoids,
         )
         self._members.digest.put(self.own, State.ALIVE)
+        self._gathers_until = now
+        self._has_callers = False  # among the news that has not been told yet
         self._outbids_at = now
         self._row_is_due = False
         self._compare_until = now
@@ -251,6 +254,7 @@ class Membership:
         member = self._members.get(destination)
         if fault is LinkFault.OVERFLOW or member is None:
             return
+        self.reach.lost_touch(destination)
         if fault is LinkFault.REFUSED:
             if member.is_here:
                 self._refused(turn, destination, member, self.node)
@@ -309,17 +313,37 @@ class Membership:
         return True
 
     def flush(self, turn: Turn) -> None:
-        """At the end of a step: tell first-seen news to a few members without waiting."""
-        hot = self._grapevine.take_hot()
-        if not (hot.records or hot.rumors):
+        """At the end of a step: tell first-seen news to a few members. The first piece goes at
+        once; what follows soon after, as when a team starts, is gathered into one message."""
+        if not self._grapevine.is_hot or self._gathers_until > turn.now:
             return
+        hot = self._grapevine.take_hot()
+        self._gathers_until = turn.now + self.config.gather_ns
+        self._timers.set(self._gathers_until, self._end_gathering)
         self._compare_for_a_while(turn)
+        for node in self._confidants():
+            turn.send(node, MemberSync(hot, wants_answer=False))
+        self._has_callers = False
+
+    def _end_gathering(self, turn: Turn) -> None:
+        """The step that this is part of ends with a flush."""
+
+    def _confidants(self) -> list[NodeId]:
+        """Whom to tell what is new: enough members with which there is a connection; while there
+        are too few of them, these and one more. To open a connection takes as long as dozens of
+        messages, and a team that starts would open all there can be before it gets to its news.
+        Of who has called here all of them hear at once: the others know each other by this node."""
         others = self.alive()
         wanted = fanout(len(others))
-        if len(others) > wanted:
-            others = self._random.sample(others, wanted)
-        for node in others:
-            turn.send(node, MemberSync(hot, wants_answer=False))
+        if len(others) <= wanted:
+            return others
+        near = self.reach.in_touch()
+        if self._has_callers:
+            wanted = max(wanted, min(len(near), CALLER_TOLD_MAX))
+        if len(near) >= wanted:
+            return self._random.sample(near, wanted)
+        strangers = [node for node in others if node not in near]
+        return [*near, self._random.choice(strangers)]
 
     # -- what probing finds ------------------------------------------------------------------------
 
@@ -456,6 +480,7 @@ class Membership:
         else:
             evidence = Evidence.SILENCE
         self._members.move(member, State.FAILED, turn.now)
+        self.reach.lost_touch(node)
         member.accuser, member.evidence = accuser, evidence
         turn.report(MemberFailed(node, accuser, evidence.value))
         self._grapevine.spread(_rumor(node, member, accuser, _FINAL_WORD[evidence]))
@@ -564,6 +589,8 @@ class Membership:
         self.reach.forget(node)
         turn.persist(KeepMember(record))
         self._grapevine.spread(record)
+        is_new = was is not State.ALIVE and was is not State.SUSPECT
+        self._has_callers |= is_new and self.reach.heard_at(node) == turn.now
         if was is State.FAILED:
             self._came_back(turn, node, member)
         if member.state is State.LEFT:
@@ -668,7 +695,7 @@ class Membership:
         self._compare_until = turn.now + COMPARISONS * interval
 
     def _compare_with_somebody(self, turn: Turn) -> None:
-        others = self.alive()
+        others = self.reach.in_touch() or self.alive()
         if others:
             fingerprint = self._members.digest.fingerprint()
             partner = others[self._random.randrange(len(others))]
