@@ -12,7 +12,8 @@ that what the machine does meanwhile falls on all of them. It needs root, for th
     silence  SIGSTOP: until all others know
     cut      a cut through the middle, until both sides know all of it; then healed, until all
              views are full; and the same with the first member, everybody's seed, dead
-    deaf     all packets to one member are lost: failures and returns that the others report
+    deaf     all packets to one member are lost: failures and returns that the others report; and
+             the same for one that still gets answers where it has dialled itself (walled)
     stalls   an eighth of the members stopped 4 s of every 5
     loss     10 and 30 % of all packets lost
 
@@ -71,7 +72,12 @@ CELLS: dict[str, Cell] = {
             {"op": "cut", "hold_s": HOLD_S, "seed_dies": True},
         )
     ),
-    "deaf": Cell(({"op": "deaf", "seconds": WATCH_S},)),
+    "deaf": Cell(
+        (
+            {"op": "deaf", "seconds": WATCH_S, "dials": False},
+            {"op": "deaf", "seconds": WATCH_S, "dials": True},
+        )
+    ),
     "stalls": Cell(({"op": "stalls", "seconds": STALLS_S},)),
     "loss": Cell(
         (

@@ -105,6 +105,7 @@ class Member(ABC):
                 stderr=errors,
                 group=self.network.group(self.number),
                 extra_groups=[],
+                cwd=HERE.parent,
                 env={**os.environ, "QUORATE_SECRET": SECRET, "QUORATE_TOKEN": TOKEN},
             )
         self.reading = asyncio.create_task(self.read())

@@ -58,9 +58,12 @@ class Network:
         """Lose everything between the halves, or nothing any more."""
         _drop(on, "-m", "connmark", "--mark", CROSSING)
 
-    def deafen(self, number: int, on: bool) -> None:
-        """Lose everything that the others send to a member, whoever dialled."""
+    def deafen(self, number: int, on: bool, dials: bool) -> None:
+        """Lose everything that the others send to a member; if it still `dials`, all but what
+        answers it on its own connections, as behind a firewall."""
         _drop(on, "-d", self.address(number), *_between_members())
+        if dials:
+            return
         answers = ("-m", "conntrack", "--ctdir", "REPLY")
         _drop(on, "-m", "connmark", "--mark", dialler_mark(number), *answers)
 

@@ -185,19 +185,21 @@ class Team:
         await self._recover()
         return figures
 
-    async def deaf(self, seconds: float) -> Figures:
-        """Every packet to one member is lost: what the others report of it meanwhile."""
+    async def deaf(self, seconds: float, dials: bool) -> Figures:
+        """What is sent to one member is lost, all of it or what does not answer its own dials:
+        what the others report of it meanwhile."""
         victim = self.random.choice(self.members[1:])
         others = self._without(victim)
         begun = time.time()
-        self.network.deafen(victim.number, True)
+        self.network.deafen(victim.number, True, dials)
         await asyncio.sleep(seconds)
+        kind = "walled" if dials else "deaf"
         figures: Figures = {
-            "deaf_failures": [self._failures(others, {victim.name}, begun)],
-            "deaf_rejoins": [sum(each.count("joined", begun, {victim.name}) for each in others)],
-            "deaf_false": [self._failures(others, self._names(others), begun)],
+            f"{kind}_failures": [self._failures(others, {victim.name}, begun)],
+            f"{kind}_rejoins": [sum(each.count("joined", begun, {victim.name}) for each in others)],
+            f"{kind}_false": [self._failures(others, self._names(others), begun)],
         }
-        self.network.deafen(victim.number, False)
+        self.network.deafen(victim.number, False, dials)
         await self._recover()
         return figures
 
