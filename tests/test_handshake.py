@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from test_transport import HOST, Node, free_port, started
 
+from node.doors.answers import RequestFault
+from node.doors.gathering import _endpoint
 from node.links import handshake
 from node.links.handshake import Versions, observed_host
 from node.links.listening import CannotListen, listen_on
 from node.links.observed import OBSERVERS_MAX, ObservedAddresses
+from node.settings import DEFAULT_PORT
 from protocol.codec import VERSION
 from protocol.events import LinkFault
 from protocol.facts import AddressObserved, Fact
@@ -147,3 +150,22 @@ async def test_a_name_all_of_whose_addresses_refuse_is_refused() -> None:
         a.transport.send(NOBODY, (f"localhost:{free_port()}",), ProbeNack(1))
         await a.wait(lambda: bool(a.faults))
         assert a.faults[0].fault is LinkFault.REFUSED
+
+
+@pytest.mark.parametrize(
+    ("seed", "called"),
+    [
+        ("10.0.0.7:7700", "10.0.0.7:7700"),
+        ("box.example:7700", "box.example:7700"),
+        ("[::1]:7700", "[::1]:7700"),
+        ("box", f"box:{DEFAULT_PORT}"),
+    ],
+)
+def test_an_operator_may_name_a_host_or_an_ipv6_address(seed: str, called: str) -> None:
+    assert _endpoint(seed) == called
+
+
+@pytest.mark.parametrize("seed", ["", "::1:7700", "a b:1", "box:0", "box:70000", 7, None])
+def test_an_operator_who_names_no_address_is_told(seed: object) -> None:
+    with pytest.raises(RequestFault, match="is no address"):
+        _endpoint(seed)

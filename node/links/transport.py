@@ -79,7 +79,7 @@ class Transport:
         report: Callable[[Fact], None] = lambda fact: None,
     ) -> None:
         """`deliver` must not block, and is never called from within `send`. Link faults are
-        refused unless `allow_faults`. `report` takes what there is to tell of the links alone."""
+        refused unless `allow_faults`. `report` takes what concerns the links alone."""
         self.node = trust.node
         self.endpoint = ""
         self._trust = trust

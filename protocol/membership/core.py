@@ -16,6 +16,7 @@ record of its own.
     reach        rows of who reaches whom               view_digest   who knows something else
     reunion      calls to lost members and seeds        sides         a cut, or one crash
     damping      who comes and goes                     local_health  whether it is this node
+    confidants   who is told first
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ from protocol.facts import (
     PausedHere,
 )
 from protocol.identity import NOBODY, Identity, NodeId
+from protocol.membership.confidants import Confidants
 from protocol.membership.damping import Damping
-from protocol.membership.grapevine import Grapevine, fanout
+from protocol.membership.grapevine import Grapevine
 from protocol.membership.local_health import LATE_NS, PAUSE_NS, LocalHealth
 from protocol.membership.members import Member, Members
 from protocol.membership.probing import Probing
@@ -77,7 +79,6 @@ _FINAL_WORD = {
     Evidence.DEAF: Word.FAILED,
 }
 COMPARISONS = 10  # after the last news
-CALLER_TOLD_MAX = 64  # members that are told of a newcomer by whom it has called
 SMALL_TEAM = 3  # in which one witness of a refused connection is enough: there may be no other
 
 
@@ -110,6 +111,7 @@ class Membership:
         self._grapevine = Grapevine(config)
         self._damping = Damping(config.flap_half_life_ns)
         self.reach = Reach(self.node, record.epoch, self._members)
+        self._confidants = Confidants(self._members, self.reach, random)
         self._sides = Sides(2 * config.probe_interval_ns)
         addresses = tuple(seed for seed in seeds if seed not in record.endpoints)
         self._reunion = Reunion(addresses, self._members, config, random)
@@ -129,7 +131,6 @@ class Membership:
         )
         self._members.digest.put(self.own, State.ALIVE)
         self._gathers_until = now
-        self._has_callers = False  # among the news that has not been told yet
         self._outbids_at = now
         self._row_is_due = False
         self._compare_until = now
@@ -321,29 +322,11 @@ class Membership:
         self._gathers_until = turn.now + self.config.gather_ns
         self._timers.set(self._gathers_until, self._end_gathering)
         self._compare_for_a_while(turn)
-        for node in self._confidants():
+        for node in self._confidants.choose():
             turn.send(node, MemberSync(hot, wants_answer=False))
-        self._has_callers = False
 
     def _end_gathering(self, turn: Turn) -> None:
         """The step that this is part of ends with a flush."""
-
-    def _confidants(self) -> list[NodeId]:
-        """Whom to tell what is new: enough members with which there is a connection; while there
-        are too few of them, these and one more. To open a connection takes as long as dozens of
-        messages, and a team that starts would open all there can be before it gets to its news.
-        Of who has called here all of them hear at once: the others know each other by this node."""
-        others = self.alive()
-        wanted = fanout(len(others))
-        if len(others) <= wanted:
-            return others
-        near = self.reach.in_touch()
-        if self._has_callers:
-            wanted = max(wanted, min(len(near), CALLER_TOLD_MAX))
-        if len(near) >= wanted:
-            return self._random.sample(near, wanted)
-        strangers = [node for node in others if node not in near]
-        return [*near, self._random.choice(strangers)]
 
     # -- what probing finds ------------------------------------------------------------------------
 
@@ -590,7 +573,8 @@ class Membership:
         turn.persist(KeepMember(record))
         self._grapevine.spread(record)
         is_new = was is not State.ALIVE and was is not State.SUSPECT
-        self._has_callers |= is_new and self.reach.heard_at(node) == turn.now
+        if is_new and self.reach.heard_at(node) == turn.now:
+            self._confidants.called()
         if was is State.FAILED:
             self._came_back(turn, node, member)
         if member.state is State.LEFT:
