@@ -8,6 +8,7 @@ its standard input, and as the first process of its namespace takes every member
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -353,6 +354,8 @@ async def main(program: str, size: int, folder: Path) -> None:
     finally:
         await team.stop()
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the other teams have theirs there
+            folder.parent.rmdir()
 
 
 async def _obey_all(team: Team, orders: asyncio.StreamReader) -> None:
