@@ -142,7 +142,9 @@ async def _run_with_journal(
         time.monotonic_ns(),
     )
     inbox = _Inbox()
-    transport = Transport(trust, inbox.deliver, allow_faults=settings.allow_faults)
+    transport = Transport(
+        trust, inbox.deliver, allow_faults=settings.allow_faults, report=telemetry.report
+    )
     workers = Invocations(_agent_settings(settings, scratch), inbox.deliver)
     runtime = Runtime(peer, transport, journal, workers, telemetry)
     inbox.runtime = runtime

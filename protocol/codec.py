@@ -21,6 +21,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.forms import INTEGER_MAX, STRING_SIZE_MAX, form_of
 
 VERSION = 4
+OLDEST_VERSION = 4  # that this node can still speak: see `node.links.handshake`
 CHECKSUM_SIZE = 4
 FRAME_SIZE_MAX = 8 * 1024 * 1024
 ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes in a log entry: an Append must fit a frame
@@ -67,6 +68,7 @@ __all__ = [
     "FRAME_SIZE_MAX",
     "INTEGER_MAX",
     "MESSAGES",
+    "OLDEST_VERSION",
     "STRING_SIZE_MAX",
     "VERSION",
     "decode",

@@ -28,6 +28,9 @@ class MembershipConfig:
     pause_ns: Nanoseconds = 2 * SECOND  # a timer so late: this node stood still, nobody is to blame
     retransmit_multiplier: int = 4  # news rides on 4 * ceil(log10(N + 1)) messages
     piggyback_max: int = 12  # pieces of news per message: about 3 kB
+    gather_ns: Nanoseconds = (
+        20 * MILLISECOND
+    )  # news that comes so soon after other news goes with it
     compare_interval_ns: Nanoseconds = 200 * MILLISECOND  # views are compared, while there is news
     sync_interval_ns: Nanoseconds = 15 * SECOND  # a seed or member is called, in case we are two
     redial_interval_ns: Nanoseconds = SECOND  # budget: one failed member or seed dialled a second
@@ -46,6 +49,7 @@ class GossipConfig:
     )
     quiet_after: int = 10  # ticks without news
     fanout_max: int = 6  # f = clamp(ceil(ln N) + 1, 2, fanout_max)
+    author_fanout: int = 16  # an author tells so many itself: of these chance leaves out nobody
     delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
     push_size_max: int = 32 * 1024  # bytes; what is larger is announced, and fetched from one node
     pace_min: float = 50.0  # entries a second that a node may write however overloaded the team is

@@ -196,6 +196,15 @@ class SeedUnreachable(Fact):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class AddressObserved(Fact):
+    """Another node sees this one's connections come from this address, which is new."""
+
+    mark = "~"
+    address: str
+    by: NodeId
+
+
 # -- agreement -------------------------------------------------------------------------------
 
 

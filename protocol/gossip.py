@@ -1,7 +1,8 @@
 """Spreading the store: what is new goes on at once, what was missed is repaired by digest.
 
-    write, or first sight of a batch   Push to f random members, f = clamp(ceil(ln N) + 1, 2, 6);
-                                       of a large batch only a Summary, so that it is fetched once
+    write, or first sight of a batch   Push to f random members, f = clamp(ceil(ln N) + 1, 2, 6), or
+                                       more if this node wrote it; of a large batch only a Summary,
+                                       so that it is fetched once
     every tick                         Summary (a fingerprint) to one random member; ticks are
                                        rarer while nothing is written
     Summary differs, or a gap          Digest (what I have); of many authors DigestSums first
@@ -195,7 +196,7 @@ class Gossip:
         if self._own:
             batches = tuple(self._own)
             self._own.clear()
-            for member in self._choose(members):
+            for member in self._choose(members, self.config.author_fanout):
                 self._push(turn, member, batches, summary, is_own=True)
         if self._fresh:
             fresh, self._fresh = self._fresh, []
@@ -222,8 +223,9 @@ class Gossip:
         self._quiet_ticks = 0
         self._tick_at = min(self._tick_at, now + self.config.tick_ns)
 
-    def _choose(self, members: Sequence[NodeId]) -> Sequence[NodeId]:
-        fanout = min(max(ceil(log(len(members) + 1)) + 1, 2), self.config.fanout_max)
+    def _choose(self, members: Sequence[NodeId], at_least: int = 2) -> Sequence[NodeId]:
+        fanout = min(ceil(log(len(members) + 1)) + 1, self.config.fanout_max)
+        fanout = max(fanout, at_least)
         return members if len(members) <= fanout else self.random.sample(members, fanout)
 
     # -- comparing ---------------------------------------------------------------------------------

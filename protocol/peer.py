@@ -429,6 +429,13 @@ class Peer:
         for node in nodes[:INTRODUCTIONS_MAX]:
             turn.send(node, self._summary())
 
+    def _is_acquainted(self, turn: Turn, newcomer: NodeId) -> bool:
+        """Whether it has to hear from this node at once: because it has just called here, or this
+        node leads. A word of everybody to everybody would need a connection for each, and a team
+        that starts would be busy with nothing else."""
+        leads = self.raft.leadership is not None
+        return leads or self.membership.reach.heard_at(newcomer) == turn.now
+
     def _standings(self) -> dict[NodeId, Standing]:
         """What the council has to know of the others."""
         found = {}
@@ -491,7 +498,8 @@ class Peer:
         self.team.learn(turn, fact)
         self.consensus.carry(turn, fact)
         if isinstance(fact, MemberJoined):
-            self._introduce(turn, (fact.node,))
+            if self._is_acquainted(turn, fact.node):
+                self._introduce(turn, (fact.node,))
         elif isinstance(fact, BatchMerged):
             self.announcing.learn(turn, fact)
         elif isinstance(fact, MemberFailed | MemberLeft):

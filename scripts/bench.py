@@ -22,6 +22,11 @@ etcd-server), Quorate's figure over each peer's at the end:
     failover    kill -9 of the leader to the next confirmed write, s
     elections   needless ones in ten minutes with every core busy (only if asked for by name)
 
+and, if asked for by name, membership and gossip with Serf and kinship beside them (Debian's serf;
+as root, for network namespaces), about ten minutes for each size of team:
+
+    gossip [--sizes 5 16 64] [--cells join cut ...]     see `bench_gossip.py`
+
 Medians with minimum and maximum; the machine is named, since the figures are its as well.
 """
 
@@ -37,9 +42,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import bench_agreement
+import bench_gossip
 from bench_figures import Figures, spread
 
 from node import jobfile
@@ -189,7 +196,9 @@ MEASURES: dict[str, Callable[[int], Figures]] = {
     "memory": measure_memory,
     "help": measure_help,
     **bench_agreement.MEASURES,
+    "gossip": bench_gossip.measure,
 }
+ONLY_BY_NAME = (*bench_agreement.ONLY_BY_NAME, "gossip")
 
 
 def main() -> None:
@@ -198,6 +207,12 @@ def main() -> None:
     parser.add_argument("measures", nargs="*", help=", ".join(MEASURES))
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=bench_gossip.SIZES, help="of teams that gossip"
+    )
+    parser.add_argument(
+        "--cells", nargs="+", choices=bench_gossip.CELLS, default=(), help="of their table"
+    )
     given = parser.parse_args()
     unknown = [name for name in given.measures if name not in MEASURES]
     if unknown:
@@ -205,12 +220,14 @@ def main() -> None:
     machine = f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     print(machine)
     figures: Figures = {}
-    usual = [name for name in MEASURES if name not in bench_agreement.ONLY_BY_NAME]
+    usual = [name for name in MEASURES if name not in ONLY_BY_NAME]
+    gossip = partial(bench_gossip.measure, sizes=given.sizes, cells=given.cells)
     for name in given.measures or usual:
-        for figure, values in MEASURES[name](given.trials).items():
+        measure = gossip if name == "gossip" else MEASURES[name]
+        for figure, values in measure(given.trials).items():
             figures[figure] = values
             print(
-                f"{figure:<32} median {values['median']:<9} "
+                f"{figure:<40} median {values['median']:<9} "
                 f"min {values['min']:<9} max {values['max']:<9} n {values['n']}",
                 flush=True,
             )

@@ -292,19 +292,22 @@ def status_of(**said: object) -> dict[str, object]:
         "transferring_to": "",
         "impaired": False,
         "disk_waits_s": 0.0,
+        "seen_at": {},
         "registers": {"keys": 1, "revision": 2, "sessions": 3},
         **said,
     }
 
 
 def test_a_status_without_a_leader_says_why() -> None:
-    assert lines_of(status_of(impaired=True, disk_waits_s=3.5)) == [
+    said = status_of(impaired=True, disk_waits_s=3.5, seen_at={"203.0.113.7": 2})
+    assert lines_of(said) == [
         "no leader (term 4, epoch 0), as n1 sees it:",
         "  - 1 of 3 voters can vote",
         "  - no leader for 2.0 s",
         "voters    n1, n2, n3",
         "log       1 to 10, committed 9, applied 9, snapshot 0",
         "registers 1 key at revision 2, 3 sessions",
+        "seen at   203.0.113.7 by 2 nodes, as n1 hears",
         "n1: the journal has lost something; it does not vote",
         "n1: the disk has not answered for 3.5 s",
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from random import Random
 
@@ -129,7 +129,10 @@ def test_news_is_not_told_to_whom_it_came_from() -> None:
 def test_the_fanout_grows_with_the_logarithm_and_ends() -> None:
     circle = Circle(40)
     circle.write(0, "k", b"x")
-    assert len(circle.sent) == min(CONFIG.fanout_max, 5)
+    assert len(circle.sent) == CONFIG.author_fanout, "an author leaves less to chance"
+    circle.settle()
+    passed_on = Counter(sender for sender, _, message in circle.sent if isinstance(message, Push))
+    assert max(passed_on[number] for number in range(1, 40)) == min(CONFIG.fanout_max, 5)
 
 
 def test_what_push_missed_is_repaired_by_digest() -> None:

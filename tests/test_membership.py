@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from member_hand import CLUSTER, CONFIG, Town
 
-from protocol.clocks import SECOND
+from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import KeepMember
 from protocol.events import LinkFault
 from protocol.facts import (
@@ -115,13 +115,58 @@ def test_all_views_are_full_within_a_second(size: int) -> None:
     assert [len(town.machine(at).alive()) for at in range(size)] == [size - 1] * size
 
 
+def test_a_team_that_starts_opens_few_connections() -> None:
+    """Each costs as much as dozens of messages. To tell random members opened nearly all."""
+    size = 32
+    town = Town(size)
+    while any(len(town.machine(at).alive()) < size - 1 for at in range(size)):
+        town.run(10 * MILLISECOND)
+    pairs = {(min(sender, to), max(sender, to)) for sender, to, _ in town.sent}
+    assert len(pairs) < size * (size - 1) // 4
+
+
+def test_whom_a_newcomer_calls_tells_everybody_it_is_in_touch_with() -> None:
+    town = Town(30)
+    town.settle_in()
+    town.run(LONG)
+    town.sent.clear()
+    town.receive(0, STRANGER.node, news(stranger_record()))
+    assert len({to for sender, to, _ in town.sent if sender == 0}) > 20
+    town.run(SECOND)
+    town.sent.clear()
+    town.receive(1, town.nodes[2], news(stranger_record(incarnation=1)))
+    assert len({to for sender, to, _ in town.sent if sender == 1}) == 5, "it is hearsay to others"
+
+
+def test_news_that_comes_in_a_burst_goes_as_one_message() -> None:
+    town = Town(2)
+    town.settle_in()
+    town.run(LONG)
+    town.sent.clear()
+    for number in range(5):
+        town.receive(0, town.nodes[1], news(stranger_record(incarnation=number)))
+    town.run(CONFIG.gather_ns)
+    syncs = [each for sender, _, each in town.sent if sender == 0 and isinstance(each, MemberSync)]
+    assert [each.news.records[-1].incarnation for each in syncs] == [0, 4]
+
+
+def test_who_does_not_answer_a_send_is_not_told_news_first() -> None:
+    town = Town(12)
+    town.settle_in()
+    machine = town.machine(0)
+    touched = machine.reach.in_touch()
+    turn = town.turn()
+    machine.undeliverable(turn, touched[0], "", LinkFault.RESET, "")
+    assert machine.reach.in_touch() == touched[1:]
+
+
 def test_what_push_missed_is_found_by_comparing_views() -> None:
     town = Town(4)
     town.settle_in()
     town.cut = {(0, 3), (1, 3), (2, 3)}
     town.receive(0, town.nodes[1], news(stranger_record()))
     town.cut.clear()
-    town.run(CONFIG.sync_interval_ns // 5)
+    town.run(SECOND)
     assert town.machine(3).state_of(STRANGER.node) is State.ALIVE
 
 
@@ -150,7 +195,7 @@ def test_a_joined_member_is_remembered_on_disk() -> None:
 
 
 def test_every_member_is_probed_within_one_round() -> None:
-    """4.3: round-robin over a random permutation bounds the time to the first probe."""
+    """4.3: round-robin bounds the time to the first probe."""
     town = Town(6)
     town.settle_in()
     town.run(9 * CONFIG.probe_interval_ns)
@@ -158,6 +203,18 @@ def test_every_member_is_probed_within_one_round() -> None:
         to for sender, to, message in town.sent if sender == 0 and isinstance(message, Probe)
     }
     assert targets == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("size", [3, 16])
+def test_each_member_is_probed_by_one_other_in_every_interval(size: int) -> None:
+    """By many in one interval and by none in the next two, if everybody drew an order alone."""
+    town = Town(size)
+    town.settle_in()
+    for _ in range(size):
+        town.sent.clear()
+        town.run(CONFIG.probe_interval_ns)
+        probed = sorted(to for _, to, message in town.sent if isinstance(message, Probe))
+        assert probed == list(range(size))
 
 
 def test_an_indirect_probe_saves_a_node_with_a_broken_link() -> None:

@@ -25,6 +25,7 @@ from protocol import codec
 from protocol.codec import VERSION
 from protocol.errors import RemoteProtocolError
 from protocol.events import Event, LinkFault, Received, Undeliverable
+from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import ProbeNack, Push
 
@@ -41,7 +42,10 @@ class Node:
         self.trust = ClusterTrust(cluster, secret, bytes([number]) * 32)
         self.events: list[Event] = []
         self._news = asyncio.Event()
-        self.transport = Transport(self.trust, self._deliver, allow_faults=allow_faults)
+        self.facts: list[Fact] = []
+        self.transport = Transport(
+            self.trust, self._deliver, allow_faults=allow_faults, report=self.facts.append
+        )
 
     def _deliver(self, event: Event) -> None:
         self.events.append(event)

@@ -94,6 +94,9 @@ def lines_of(status: Status) -> list[str]:
         f"registers {plural(registers['keys'], 'key')} at revision {registers['revision']}, "
         f"{plural(registers['sessions'], 'session')}"
     )
+    if status["seen_at"]:
+        seen = [f"{at} by {plural(count, 'node')}" for at, count in status["seen_at"].items()]
+        lines.append(f"seen at   {', '.join(seen)}, as {status['name']} hears")
     if status["impaired"]:
         lines.append(f"{status['name']}: the journal has lost something; it does not vote")
     if status["disk_waits_s"] >= 1.0:

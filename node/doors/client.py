@@ -225,6 +225,7 @@ class ClientDoor:
     async def _status(self, request: web.Request) -> web.StreamResponse:
         view = status_view(self.peer, time.monotonic_ns())
         view["transport"] = self.transport.statistics()
+        view["seen_at"] = self.transport.observed.counts()
         view["facts"] = dict(self.telemetry.counts)
         view["log_lines_lost"] = self.telemetry.lost
         view["steps"] = self.runtime.steps
@@ -232,7 +233,10 @@ class ClientDoor:
         return web.json_response(view, dumps=_dumps)
 
     async def _members(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response(members_view(self.peer))
+        rows = members_view(self.peer)
+        for row in rows:
+            row["sees_this_node_at"] = self.transport.observed.by(row["node"])
+        return web.json_response(rows)
 
     async def _jobs(self, request: web.Request) -> web.StreamResponse:
         rows = [

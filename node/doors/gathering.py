@@ -3,7 +3,8 @@
     POST /v1/announce {"name": "deploy", "payload": "v2"}    every member reports an EventReceived
     POST /v1/query    {"name": "load", "timeout_s": 2}       every member is asked: what they said,
                                                              and who was there and said nothing
-    POST /v1/join     {"seeds": ["10.0.0.7:7700"]}           more addresses of the team
+    POST /v1/join     {"seeds": ["10.0.0.7:7700"]}           more addresses of the team; a host's
+                                                             name or "[::1]:7700" will do as well
     POST /v1/forget   {"node": NAME or ID}                   of one that has failed or left
 
 A name and a payload are text. What nodes answer to queries is in `node.queries`.
@@ -18,6 +19,7 @@ from aiohttp import web
 from node.doors.answers import RequestFault, bad_request
 from node.doors.bodies import mapping_of
 from node.runtime import Runtime
+from node.settings import DEFAULT_PORT, Address, SettingsError
 from protocol.diagnosis import name_of
 from protocol.identity import NodeId
 
@@ -66,11 +68,9 @@ class GatheringDoor:
         seeds = (await mapping_of(request, ("seeds",))).get("seeds")
         if not isinstance(seeds, list) or not 0 < len(seeds) <= SEEDS_MAX:
             raise bad_request(f"'seeds' is a list of 1 to {SEEDS_MAX} addresses, host:port")
-        for seed in seeds:
-            if not isinstance(seed, str) or not seed.rpartition(":")[2].isdecimal():
-                raise bad_request(f"{seed!r} is no address of the form host:port")
-        await self.runtime.join(tuple(seeds))
-        return web.json_response({"called": seeds})
+        called = tuple(_endpoint(seed) for seed in seeds)
+        await self.runtime.join(called)
+        return web.json_response({"called": called})
 
     async def _forget(self, request: web.Request) -> web.StreamResponse:
         wanted = (await mapping_of(request, ("node",))).get("node")
@@ -81,6 +81,14 @@ class GatheringDoor:
             raise RequestFault(404, "NotFound", detail)
         await self.runtime.forget(NodeId(found[0]))
         return web.json_response({"forgotten": found[0]})
+
+
+def _endpoint(seed: object) -> str:
+    """An address to call: a host's name, or its IPv4 or bracketed IPv6 address, and the port."""
+    try:
+        return str(Address.parse(seed if isinstance(seed, str) else "", DEFAULT_PORT, port_min=1))
+    except SettingsError as fault:
+        raise bad_request(str(fault)) from None
 
 
 def _words(asked: dict[str, Any]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiohttp import (
@@ -22,6 +23,8 @@ from aiohttp import (
     DummyCookieJar,
     InvalidURL,
     TCPConnector,
+    TraceConfig,
+    TraceRequestEndParams,
     WSServerHandshakeError,
 )
 
@@ -30,6 +33,9 @@ from node.links.handshake import (
     PEER_PATH,
     STATUS_OWN_NODE,
     Origin,
+    check_answer,
+    dial_of,
+    observed_host,
     refusal_detail,
     request_headers,
 )
@@ -56,10 +62,12 @@ class ReachedSelf(QuorateError):
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """A connection as it comes out of the handshake."""
+    """A connection as it comes out of the handshake. `observed` is the IP address that the other
+    end sees this node at, or empty."""
 
     origin: Origin
     websocket: ClientWebSocketResponse[bool]
+    observed: str
 
 
 class Dialler:
@@ -71,7 +79,13 @@ class Dialler:
         connector = TCPConnector(
             ssl=trust.client_context(), limit=0, force_close=True, use_dns_cache=False
         )
-        self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+        # aiohttp hands out no headers with a WebSocket, but tells them to whoever traces requests.
+        tracing = TraceConfig()
+        tracing.on_request_end.append(self._take_answer)
+        self._answers: dict[int, Mapping[str, str]] = {}
+        self._session = ClientSession(
+            connector=connector, cookie_jar=DummyCookieJar(), trace_configs=[tracing]
+        )
 
     @property
     def dials(self) -> int:
@@ -79,11 +93,13 @@ class Dialler:
         return self._dials
 
     async def dial(self, endpoint: str) -> Dialled:
-        """Connect to the node at `endpoint`, whichever it is."""
+        """Connect to the node at `endpoint`, whichever it is. A host's name is looked up for each
+        dial: the node may have moved."""
         self._dials += 1
+        dial = self._dials
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return await self._connect(endpoint, self._dials)
+                return await self._connect(endpoint, dial)
         except TimeoutError:
             detail = f"no connection within {CONNECT_TIMEOUT_S:g} s"
             raise DialFailed(LinkFault.TIMEOUT, endpoint, detail) from None
@@ -94,6 +110,8 @@ class Dialler:
             raise DialFailed(LinkFault.REJECTED, endpoint, detail) from None
         except (ClientError, OSError, ValueError, RemoteProtocolError) as fault:
             raise _failure(endpoint, fault) from None
+        finally:
+            self._answers.pop(dial, None)
 
     async def close(self) -> None:
         """Close what is still open."""
@@ -106,13 +124,31 @@ class Dialler:
             max_msg_size=MESSAGE_SIZE_MAX,
             timeout=ClientWSTimeout(ws_close=CLOSE_S),
         )
+        try:
+            return self._proven(endpoint, dial, websocket)
+        except BaseException:
+            await websocket.close()
+            raise
+
+    def _proven(
+        self, endpoint: str, dial: int, websocket: ClientWebSocketResponse[bool]
+    ) -> Dialled:
+        """Who is at the other end, and what it said to the dial."""
         secured = websocket.get_extra_info("ssl_object")
         certificate = secured.getpeercert(binary_form=True) if secured is not None else None
         if not certificate:
             raise ConnectionResetError("connection lost during the handshake")
         peer, instance = proven_by(certificate)
+        answer = self._answers[dial]
+        check_answer(answer)
         now_s = asyncio.get_running_loop().time()
-        return Dialled(Origin(peer, instance, True, dial, endpoint, now_s), websocket)
+        origin = Origin(peer, instance, True, dial, endpoint, now_s)
+        return Dialled(origin, websocket, observed_host(answer))
+
+    async def _take_answer(
+        self, session: ClientSession, context: object, params: TraceRequestEndParams
+    ) -> None:
+        self._answers[dial_of(params.headers)] = params.response.headers
 
 
 def _failure(endpoint: str, fault: Exception) -> DialFailed:

@@ -1,20 +1,27 @@
 """What two nodes say to each other before a link is open, and how they settle on one link.
 
-The dialler's upgrade request carries the cluster's name, the protocol version and the number of
-the dial. The other end accepts, or refuses with an HTTP status and one line that says why. Who the
-two are is not said but proven, by their certificates.
+The dialler's upgrade request carries the cluster's name, the protocol versions that it speaks,
+oldest and newest, and the number of the dial. The other end accepts, with the newest version that
+both speak and the address that it sees the dialler at; or it refuses, with an HTTP status and one
+line that says why. Who the two are is not said but proven, by their certificates.
+
+    Quorate-Version: 3-4        Quorate-Version: 4
+    Quorate-Cluster: quorate    Quorate-Observed: 203.0.113.7
+    Quorate-Dial: 12
 
 Invariant: nothing in a header is believed beyond what it can refuse.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from node.links.trust import ClusterTrust, proven_by
-from protocol.codec import VERSION
+from protocol.codec import OLDEST_VERSION, VERSION
 from protocol.errors import QuorateError, RemoteProtocolError
 from protocol.identity import NodeId
 
@@ -26,8 +33,10 @@ HEADER_SIZE_MAX = 256  # of one header's value
 _CLUSTER = "Quorate-Cluster"
 _VERSION = "Quorate-Version"
 _DIAL = "Quorate-Dial"
+_OBSERVED = "Quorate-Observed"
 _REFUSAL = "Quorate-Refusal"
 _DIAL_DIGITS_MAX = 18
+_VERSIONS = re.compile(r"([0-9]{1,6})(?:-([0-9]{1,6}))?")
 
 
 class Refused(QuorateError):
@@ -41,6 +50,34 @@ class Refused(QuorateError):
     def headers(self) -> dict[str, str]:
         """The line for the dialler; quoted, as a cluster's name may hold any character."""
         return {_REFUSAL: quote(self.detail, safe=" ,.'")}
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The protocol versions that a node speaks, both ends included. A team is brought to a new
+    version node by node, so each version has to speak the one before."""
+
+    oldest: int
+    newest: int
+
+    def __str__(self) -> str:
+        return f"{self.oldest}-{self.newest}" if self.oldest < self.newest else f"{self.newest}"
+
+    @classmethod
+    def parse(cls, text: str) -> Versions | None:
+        """None if the text is neither a version nor a range."""
+        found = _VERSIONS.fullmatch(text)
+        return cls(int(found[1]), int(found[2] or found[1])) if found else None
+
+    def settle(self, other: Versions | None) -> int | None:
+        """The newest version that both speak; None if there is none."""
+        if other is None:
+            return None
+        newest = min(self.newest, other.newest)
+        return newest if newest >= max(self.oldest, other.oldest) else None
+
+
+SPOKEN = Versions(OLDEST_VERSION, VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +98,35 @@ class Origin:
 
 def request_headers(trust: ClusterTrust, dial: int) -> dict[str, str]:
     """What the dialler says."""
-    return {_CLUSTER: quote(trust.cluster), _VERSION: str(VERSION), _DIAL: str(dial)}
+    return {_CLUSTER: quote(trust.cluster), _VERSION: str(SPOKEN), _DIAL: str(dial)}
+
+
+def dial_of(request: Mapping[str, str]) -> int:
+    """The number in a request of this node's own."""
+    return int(request[_DIAL])
+
+
+def answer_headers(request: Mapping[str, str], observed: str) -> dict[str, str]:
+    """What the other end says to a dial that `examine` has let in."""
+    settled = SPOKEN.settle(Versions.parse(_header(request, _VERSION)))
+    return {_VERSION: str(settled), _OBSERVED: observed}
+
+
+def check_answer(headers: Mapping[str, str]) -> None:
+    """RemoteProtocolError if the other end has settled on a version that this node has not
+    offered. One that says nothing has no choice: it knows the newest of ours and no other."""
+    version = _header(headers, _VERSION) or f"{VERSION}"
+    if SPOKEN.settle(Versions.parse(version)) is None:
+        raise RemoteProtocolError(f"it settled on protocol version {version!r}, not {SPOKEN}")
+
+
+def observed_host(headers: Mapping[str, str]) -> str:
+    """The IP address that the other end saw this node's dial come from; empty if it said none.
+    The port would be that of one connection, and tell nobody anything."""
+    try:
+        return str(ipaddress.ip_address(_header(headers, _OBSERVED)))
+    except ValueError:
+        return ""
 
 
 def examine(
@@ -79,8 +144,8 @@ def examine(
     dial = _header(headers, _DIAL)
     if cluster != trust.cluster:
         raise Refused(403, f"this node is of cluster {trust.cluster!r}, not {cluster!r}")
-    if version != str(VERSION):
-        raise Refused(426, f"this node speaks protocol version {VERSION}, not {version!r}")
+    if SPOKEN.settle(Versions.parse(version)) is None:
+        raise Refused(426, f"this node speaks protocol version {SPOKEN}, not {version!r}")
     if not (dial.isascii() and dial.isdecimal() and len(dial) <= _DIAL_DIGITS_MAX):
         raise Refused(400, f"{_DIAL} must be a number, not {dial!r}")
     if peer == trust.node:

@@ -29,16 +29,19 @@ from node.links.handshake import (
     STATUS_OWN_NODE,
     Origin,
     Refused,
+    answer_headers,
     examine,
     supersedes,
 )
 from node.links.link import CLOSE_S, Ending, Link, Traffic, WebSocket
 from node.links.link_faults import DELAYED_MAX, FaultDraw, LinkFaults, LinkQuality
 from node.links.listening import endpoint_of
+from node.links.observed import ObservedAddresses
 from node.links.outbox import MESSAGE_SIZE_MAX
 from node.links.trust import ClusterTrust
 from protocol import codec
 from protocol.events import Event, LinkFault, Received, Undeliverable
+from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.messages import Message
 
@@ -73,14 +76,16 @@ class Transport:
         deliver: Callable[[Event], None],
         *,
         allow_faults: bool = False,
+        report: Callable[[Fact], None] = lambda fact: None,
     ) -> None:
         """`deliver` must not block, and is never called from within `send`. Link faults are
-        refused unless `allow_faults`."""
+        refused unless `allow_faults`. `report` takes what concerns the links alone."""
         self.node = trust.node
         self.endpoint = ""
         self._trust = trust
         self._deliver = deliver
         self.allow_faults = allow_faults
+        self.observed = ObservedAddresses(report)
         self._draw = FaultDraw(LinkFaults())
         self._correspondents = Correspondents()
         self._links: set[Link] = set()
@@ -285,6 +290,7 @@ class Transport:
             dialled = await self._dialler.dial(endpoint)
             peer = dialled.origin.peer
             if not self._draw.faults.is_cut(peer):
+                self.observed.note(peer, dialled.observed)
                 self._adopt_dialled(correspondent, endpoint, dialled)
                 return peer
             await dialled.websocket.close()
@@ -323,6 +329,7 @@ class Transport:
         websocket: web.WebSocketResponse[bool] = web.WebSocketResponse(
             timeout=CLOSE_S, compress=False, max_msg_size=MESSAGE_SIZE_MAX
         )
+        websocket.headers.update(answer_headers(request.headers, request.remote or ""))
         await websocket.prepare(request)
         link = self._link(origin, websocket)
         await self._run(link, self._adopt(link))

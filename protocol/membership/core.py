@@ -1,6 +1,6 @@
 """Who is in the team: SWIM failure detection with Lifeguard's refinements, and harder evidence.
 
-Das, Gupta and Motivala, *SWIM* (DSN 2002): probe one member a period in a random permutation
+Das, Gupta and Motivala, *SWIM* (DSN 2002): probe one member a period, all of them in turn
 (4.3), ask k others to probe it when it is silent (3.1), suspect before failing (4.2), and let news
 ride on the probes (4.1). From *Lifeguard* (Dadgar, Phillips and Currey 2018): local health,
 NACKs, time-outs that shrink with confirmations, and a suspect is told with the next message to it.
@@ -16,6 +16,7 @@ record of its own.
     reach        rows of who reaches whom               view_digest   who knows something else
     reunion      calls to lost members and seeds        sides         a cut, or one crash
     damping      who comes and goes                     local_health  whether it is this node
+    confidants   who is told first
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ from protocol.facts import (
     PausedHere,
 )
 from protocol.identity import NOBODY, Identity, NodeId
+from protocol.membership.confidants import Confidants
 from protocol.membership.damping import Damping
-from protocol.membership.grapevine import Grapevine, fanout
+from protocol.membership.grapevine import Grapevine
 from protocol.membership.local_health import LATE_NS, LocalHealth
 from protocol.membership.members import Member, Members
 from protocol.membership.probing import Probing
@@ -109,6 +111,7 @@ class Membership:
         self._grapevine = Grapevine(config)
         self._damping = Damping(config.flap_half_life_ns)
         self.reach = Reach(self.node, record.epoch, self._members)
+        self._confidants = Confidants(self._members, self.reach, random)
         self._sides = Sides(2 * config.probe_interval_ns)
         addresses = tuple(seed for seed in seeds if seed not in record.endpoints)
         self._reunion = Reunion(addresses, self._members, config, random)
@@ -127,6 +130,7 @@ class Membership:
             avoids=self.reach.avoids,
         )
         self._members.digest.put(self.own, State.ALIVE)
+        self._gathers_until = now
         self._outbids_at = now
         self._row_is_due = False
         self._compare_until = now
@@ -251,6 +255,7 @@ class Membership:
         member = self._members.get(destination)
         if fault is LinkFault.OVERFLOW or member is None:
             return
+        self.reach.lost_touch(destination)
         if fault is LinkFault.REFUSED:
             if member.is_here:
                 self._refused(turn, destination, member, self.node)
@@ -309,17 +314,19 @@ class Membership:
         return True
 
     def flush(self, turn: Turn) -> None:
-        """At the end of a step: tell first-seen news to a few members without waiting."""
-        hot = self._grapevine.take_hot()
-        if not (hot.records or hot.rumors):
+        """At the end of a step: tell first-seen news to a few members. The first piece goes at
+        once; what follows soon after, as when a team starts, is gathered into one message."""
+        if not self._grapevine.is_hot or self._gathers_until > turn.now:
             return
+        hot = self._grapevine.take_hot()
+        self._gathers_until = turn.now + self.config.gather_ns
+        self._timers.set(self._gathers_until, self._end_gathering)
         self._compare_for_a_while(turn)
-        others = self.alive()
-        wanted = fanout(len(others))
-        if len(others) > wanted:
-            others = self._random.sample(others, wanted)
-        for node in others:
+        for node in self._confidants.choose():
             turn.send(node, MemberSync(hot, wants_answer=False))
+
+    def _end_gathering(self, turn: Turn) -> None:
+        """The step that this is part of ends with a flush."""
 
     # -- what probing finds ------------------------------------------------------------------------
 
@@ -460,6 +467,7 @@ class Membership:
         else:
             evidence = Evidence.SILENCE
         self._members.move(member, State.FAILED, turn.now)
+        self.reach.lost_touch(node)
         member.accuser, member.evidence = accuser, evidence
         turn.report(MemberFailed(node, accuser, evidence.value))
         self._grapevine.spread(_rumor(node, member, accuser, _FINAL_WORD[evidence]))
@@ -568,6 +576,9 @@ class Membership:
         self.reach.forget(node)
         turn.persist(KeepMember(record))
         self._grapevine.spread(record)
+        is_new = was is not State.ALIVE and was is not State.SUSPECT
+        if is_new and self.reach.heard_at(node) == turn.now:
+            self._confidants.called()
         if was is State.FAILED:
             self._came_back(turn, node, member)
         if member.state is State.LEFT:
@@ -677,7 +688,7 @@ class Membership:
         self._compare_until = turn.now + COMPARISONS * interval
 
     def _compare_with_somebody(self, turn: Turn) -> None:
-        others = self.alive()
+        others = self.reach.in_touch() or self.alive()
         if others:
             fingerprint = self._members.digest.fingerprint()
             partner = others[self._random.randrange(len(others))]

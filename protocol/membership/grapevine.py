@@ -57,10 +57,13 @@ class Grapevine:
         if not isinstance(item, ReachRow):
             self._hot.append(item)
 
+    @property
+    def is_hot(self) -> bool:
+        """Whether there is something that nobody has been told yet."""
+        return bool(self._hot)
+
     def take_hot(self) -> News:
-        """What was new in this step; NO_NEWS if nothing was."""
-        if not self._hot:
-            return NO_NEWS
+        """What nobody has been told yet."""
         hot, self._hot = self._hot, []
         return news_of(hot)
 

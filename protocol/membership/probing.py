@@ -1,8 +1,7 @@
 """SWIM's failure detector: probe, ask others to probe, accuse.
 
-    every interval         probe the next of a random permutation (4.3); of those that it was
-                           trouble to reach, and once others fell silent of those not heard from
-                           lately, some more
+    every interval         probe the next of a ring (4.3); of those that it was trouble to reach,
+                           and once others fell silent of those not heard from lately, some more
     no answer in time      ask k others to probe it too (3.1); each answers for it or says NACK
     no answer by then      it is `missed`: the caller suspects it
 
@@ -13,6 +12,7 @@ and a node that blames itself for that detects the cut several times later.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -77,7 +77,9 @@ class Probing:
         self._unreached = unreached
         self._answered = answered
         self._avoids = avoids
-        self._order: list[NodeId] = []  # the permutation being probed
+        self._alive: list[NodeId] = []  # what the ring was made of
+        self._ring: list[NodeId] = []  # the others in the order of their ids
+        self._rank = 0  # where this node would be among them
         self._probes: dict[int, _Probing] = {}
         self._sequence = 0
         self._answered_at: dict[NodeId, Nanoseconds] = {}
@@ -155,7 +157,7 @@ class Probing:
     def _next(self, turn: Turn) -> None:
         interval = self._config.probe_interval_ns
         self._timers.set(turn.now + self._health.stretch(interval), self._next)
-        target = self._next_target()
+        target = self._next_target(turn)
         if target is not None:
             self.probe(turn, target)
         while self._extra:
@@ -164,17 +166,21 @@ class Probing:
             if member is not None and member.is_here:
                 self.probe(turn, extra)
 
-    def _next_target(self) -> NodeId | None:
-        """The next member of the permutation; a new one is drawn when it is used up (4.3)."""
-        for _ in range(2):
-            while self._order:
-                node = self._order.pop()
-                member = self._members.get(node)
-                if member is not None and member.is_here:
-                    return node
-            self._order = [*self._members.alive()]
-            self._random.shuffle(self._order)
-        return None
+    def _next_target(self, turn: Turn) -> NodeId | None:
+        """The member in turn. All are thought of in a ring, by their ids; in each interval of the
+        wall clock everybody probes the one that is so many steps on as there were intervals. So
+        each is probed by just one other in every interval, as far as clocks agree, and by each of
+        the others in as many intervals as there are (4.3). Where each draws an order of its own,
+        one in twelve is probed by nobody for two intervals and a half."""
+        alive = self._members.alive()
+        if alive is not self._alive:
+            self._alive = alive
+            self._ring = sorted(alive)
+            self._rank = bisect(self._ring, self._own)
+        if not alive:
+            return None
+        steps = turn.wall // self._config.probe_interval_ns
+        return self._ring[(self._rank + steps) % len(alive)]
 
     def _send(self, turn: Turn, probing: _Probing) -> None:
         if self._members.get(probing.target) is None or len(self._probes) >= PROBES_MAX:

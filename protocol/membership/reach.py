@@ -34,6 +34,7 @@ class Reach:
         self._row = ReachRow(own, epoch, 0, 0, (), ())
         self._unreached: dict[NodeId, bool] = {}  # -> whether it was heard since
         self._heard_at: dict[NodeId, Nanoseconds] = {}
+        self._in_touch: dict[NodeId, None] = {}  # in the order of their first word
         self._row_at: Nanoseconds = 0
         self._rows: dict[NodeId, tuple[ReachRow, Nanoseconds]] = {}  # and since when it says so
         self._broken: dict[_Pair, Fact] = {}
@@ -44,6 +45,7 @@ class Reach:
     def heard(self, node: NodeId, now: Nanoseconds) -> None:
         """Any message of it came directly."""
         self._heard_at[node] = now
+        self._in_touch[node] = None
         if self._unreached.get(node) is False:
             self._unreached[node] = True
             self.is_changed = True
@@ -51,6 +53,15 @@ class Reach:
     def heard_at(self, node: NodeId) -> Nanoseconds:
         """When the last one did."""
         return self._heard_at.get(node, -(2**62))
+
+    def in_touch(self) -> list[NodeId]:
+        """Members that have been heard directly, and to which no send has failed since: there is a
+        connection with them, as far as one can know."""
+        return [node for node in self._in_touch if self._is_here(node)]
+
+    def lost_touch(self, node: NodeId) -> None:
+        """A send to it failed, or it did."""
+        self._in_touch.pop(node, None)
 
     def answered(self, node: NodeId) -> None:
         """It answered a probe directly."""
