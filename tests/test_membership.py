@@ -22,6 +22,7 @@ from protocol.facts import (
 from protocol.identity import KEY_SIZE, NOBODY, Identity
 from protocol.membership import NAME_LENGTH_MAX, Membership, State, sign_record
 from protocol.membership.core import PAGE_RECORDS_MAX
+from protocol.membership.grapevine import Grapevine
 from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
 from protocol.messages import (
     NO_NEWS,
@@ -161,13 +162,15 @@ def test_who_does_not_answer_a_send_is_not_told_news_first() -> None:
 
 
 def test_what_push_missed_is_found_by_comparing_views() -> None:
+    """Node 0 has told its news as often as it may, and all of it was lost."""
     town = Town(4)
     town.settle_in()
-    town.cut = {(0, 3), (1, 3), (2, 3)}
+    town.isolate(0)
     town.receive(0, town.nodes[1], news(stranger_record()))
+    town.machine(0)._grapevine = Grapevine(CONFIG)
     town.cut.clear()
-    town.run(SECOND)
-    assert town.machine(3).state_of(STRANGER.node) is State.ALIVE
+    town.run(CONFIG.sync_interval_ns // 5)
+    assert [town.machine(at).state_of(STRANGER.node) is None for at in range(4)] == [False] * 4
 
 
 def test_each_piece_of_news_is_told_a_bounded_number_of_times() -> None:
@@ -358,6 +361,16 @@ def test_an_older_accusation_counts_for_nothing() -> None:
     town.facts.clear()
     town.receive(0, town.nodes[1], news(rumors=(old, replace(old, word=Word.FAILED))))
     assert town.told(MemberSuspected) == town.told(MemberFailed) == []
+
+
+def test_a_failure_that_comes_as_a_surprise_is_a_suspicion() -> None:
+    """It may be the other side of a cut that says so; whoever lives has the time to refute."""
+    town = Town(4)
+    town.settle_in()
+    town.receive(0, town.nodes[1], news(rumors=(accusation(town, of=2, word=Word.FAILED),)))
+    assert town.state(0, 2) is State.SUSPECT
+    town.run(2 * SECOND)
+    assert town.state(0, 2) is State.ALIVE
 
 
 def test_an_older_record_changes_nothing() -> None:

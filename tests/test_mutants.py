@@ -254,9 +254,9 @@ SPREADING_RULES: list[tuple[str, Test]] = [
     ("RemembersForEver", test_local_health.test_who_is_gone_for_long_is_forgotten_and_stays_so),
     (
         "BelievesTheOtherSide",
-        test_local_health.test_who_comes_and_goes_is_degraded_until_it_is_steady,
+        test_membership.test_a_failure_that_comes_as_a_surprise_is_a_suspicion,
     ),
-    ("NeverCompares", partial(test_membership.test_all_views_are_full_within_a_second, 64)),
+    ("NeverCompares", test_membership.test_what_push_missed_is_found_by_comparing_views),
     ("DropsDots", test_store.test_a_later_write_replaces_what_it_has_seen),
     ("CollectsEarly", test_collecting.test_the_matrix_knows_what_all_have),
     ("BuriesEarly", test_collecting.test_a_deletion_is_kept_as_long_as_anything_of_its_key),
