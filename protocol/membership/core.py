@@ -731,11 +731,21 @@ class Membership:
             self._call(turn, target)
 
     def _sync(self, turn: Turn) -> None:
-        """A full exchange with one member; now and then with a seed, in case the team is two."""
+        """A comparison with one member, and the rows, which no sum covers; now and then all that is
+        known goes to a seed, in case the team is two. To a member it would be most of what an idle
+        team of a hundred says."""
         self._timers.set(turn.now + self.config.sync_interval_ns, self._sync)
         others: list[str] = [*self.alive(), *self.seeds]
-        if others:
-            self._call(turn, others[self._random.randrange(len(others))])
+        if not others:
+            return
+        target = NodeId(others[self._random.randrange(len(others))])
+        if self._members.get(target) is None:
+            self._call(turn, target)
+            return
+        turn.send(target, ViewSummary(self._members.digest.fingerprint(), (), is_last=False))
+        rows = tuple(self.reach.rows()[:PAGE_RECORDS_MAX])
+        if rows:
+            turn.send(target, MemberSync(News(rows=rows), wants_answer=False))
 
     def _call(self, turn: Turn, target: str) -> None:
         """Exchange everything with a member, or with whoever listens at a seed's address."""
