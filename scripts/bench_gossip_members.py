@@ -97,6 +97,7 @@ class Member(ABC):
     async def start(self) -> None:
         """Start it, or start it again, and wait until it takes orders."""
         self.view = {self.name}
+        scratch = str(self.folder)  # what a process has there is left behind if it is killed
         with (self.folder / "errors.log").open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
                 *self.command(),
@@ -106,7 +107,12 @@ class Member(ABC):
                 group=self.network.group(self.number),
                 extra_groups=[],
                 cwd=HERE.parent,
-                env={**os.environ, "QUORATE_SECRET": SECRET, "QUORATE_TOKEN": TOKEN},
+                env={
+                    **os.environ,
+                    "QUORATE_SECRET": SECRET,
+                    "QUORATE_TOKEN": TOKEN,
+                    "TMPDIR": scratch,
+                },
             )
         self.reading = asyncio.create_task(self.read())
         async with asyncio.timeout(READY_S):

@@ -33,6 +33,7 @@ from protocol.messages import (
     ProbeAck,
     ProbeRequest,
     Rumor,
+    ViewSummary,
     Word,
 )
 
@@ -171,6 +172,16 @@ def test_what_push_missed_is_found_by_comparing_views() -> None:
     town.cut.clear()
     town.run(CONFIG.sync_interval_ns // 5)
     assert [town.machine(at).state_of(STRANGER.node) is None for at in range(4)] == [False] * 4
+
+
+def test_a_view_that_differs_is_compared_part_by_part() -> None:
+    town = Town(2)
+    town.settle_in()
+    town.run(LONG)
+    town.sent.clear()
+    town.receive(0, town.nodes[1], ViewSummary(b"another.", (), is_last=False))
+    ours = town.machine(0)._members.digest
+    assert town.sent == [(0, 1, ViewSummary(ours.fingerprint(), ours.sums(), is_last=False))]
 
 
 def test_each_piece_of_news_is_told_a_bounded_number_of_times() -> None:
