@@ -23,9 +23,7 @@ from node.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from node.lab.door import Door, Doors
+    from node.lab.door import Doors
 
 Status = dict[str, Any]
 
@@ -37,7 +35,7 @@ def status(
     folder: DirOption = Path(DEFAULT_DIR), node: NodeOption = "", as_json: JsonOption = False
 ) -> None:
     """Who leads, who votes, how far they are; or why nobody leads (exit code 1)."""
-    found = _told_by_leader(execute(_statuses(doors_of(folder, node))).values())
+    found = _told_by_leader(execute(_statuses(doors_of(folder, node))))
     if as_json:
         print_json(found)
     else:
@@ -46,18 +44,13 @@ def status(
     raise typer.Exit(1 if found["why_no_leader"] else 0)
 
 
-async def _statuses(doors: Doors) -> dict[str, Status]:
-    """What those nodes say that can be asked, by their addresses. DoorError if there are none."""
-
-    async def ask(door: Door) -> dict[str, Status]:
-        return {door.address: await door.get("/v1/status")}
-
-    answers = zip(doors.addresses, await doors.gather("/v1/status"), strict=True)
-    found: dict[str, Status] = {at: status for at, status in answers if status is not None}
-    return found or await doors.first(ask)  # which says what is wrong
+async def _statuses(doors: Doors) -> list[Status]:
+    """What those nodes say that can be asked. DoorError if there are none."""
+    found = [status for status in await doors.gather("/v1/status") if status is not None]
+    return found or [await doors.get("/v1/status")]  # which says what is wrong
 
 
-def _told_by_leader(statuses: Collection[Status]) -> Status:
+def _told_by_leader(statuses: list[Status]) -> Status:
     """The leader's view; without a leader that of who knows most."""
     return max(
         statuses,
@@ -145,15 +138,11 @@ def transfer(
 
 async def _transfer(doors: Doors, name: str) -> dict[str, Any]:
     """Ask any node, which asks the leader. Without a leader, why there is none."""
-    found = _told_by_leader((await _statuses(doors)).values())
+    found = _told_by_leader(await _statuses(doors))
     if found["why_no_leader"]:
         return {"why_no_leader": found["why_no_leader"]}
-
-    async def ask(door: Door) -> dict[str, Any]:
-        answer: dict[str, Any] = await door.post("/v1/transfer", {"to": name})
-        return answer
-
-    return await doors.first(ask)
+    answer: dict[str, Any] = await doors.first(lambda door: door.post("/v1/transfer", {"to": name}))
+    return answer
 
 
 # -- a majority that is lost -----------------------------------------------------------------------

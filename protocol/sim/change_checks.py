@@ -2,7 +2,8 @@
 own term (Ongaro's erratum to the change of single servers, raft-dev 2015), and none while most of
 the team is out of its sight, for it may be its own side that is cut off.
 
-Both are looked at when the leader first tells of the change: that is the step in which it is made.
+Both are looked at when the leader first tells of the change, unless that was in its log already
+when it last sent something: what has become known since does not count against it.
 """
 
 from __future__ import annotations

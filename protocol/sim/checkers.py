@@ -72,8 +72,9 @@ class Checkers(Watcher):
         self.jobs = JobChecks()
         self.store = StoreChecks()
         self.registers = RegisterChecks()
-        self.changes, self.costs, members = ChangeChecks(), CostChecks(), MemberChecks()
-        changes, costs = self.changes, self.costs
+        self.changes = ChangeChecks()
+        self.costs = CostChecks()
+        members = MemberChecks()
         self._of_log: dict[type[Fact], Callable[[Host, Any], None]] = {
             **self.agreement.by_fact(),
             **self.jobs.by_fact(),
@@ -90,13 +91,13 @@ class Checkers(Watcher):
         self._of_said: dict[type, tuple[Callable[[int, Host, Host, Any], None], ...]] = {
             VoteRequest: (self.promises.see_request,),
             VoteReply: (self.promises.see_vote,),
-            Append: (changes.see_append, self.office.see_append, costs.see_append),
+            Append: (self.changes.see_append, self.office.see_append, self.costs.see_append),
             AppendReply: (
                 self.promises.see_answer,
                 self.office.see_answer,
-                costs.see_answer,
+                self.costs.see_answer,
             ),
-            SnapshotPart: (costs.see_part,),
+            SnapshotPart: (self.costs.see_part,),
             SnapshotReply: (self.promises.see_answer, self.office.see_answer),
             Relay: (self.promises.see_relay,),
             Probe: (members.see_rumors,),

@@ -117,7 +117,8 @@ class Host:
     @property
     def own_time(self) -> Nanoseconds:
         """What its monotonic clock reads now."""
-        return self.clock.reading(self.world.now)
+        now = self.world.now
+        return now if self.clock.is_exact else self.clock.reading(now)
 
     @property
     def disk_delay_ns(self) -> Nanoseconds:
@@ -149,7 +150,7 @@ class Host:
             seed=str(world.seed),
             wall_offset=self.clock.wall_offset,
         )
-        now = self.clock.reading(world.now)
+        now = self.own_time
         self.peer = world.peer_class(
             self.identity, settings, world.config, self.disk.restored(), now
         )
@@ -284,7 +285,7 @@ class Host:
         assert peer is not None
         world.steps += 1
         assert world.steps <= world.steps_max, "a storm: the steps never end"
-        now = world.now if self.clock.is_exact else self.clock.reading(world.now)
+        now = self.own_time
         effects = peer.step(event, now)
         if effects:
             self._perform(effects)
@@ -310,7 +311,7 @@ class Host:
             self.world.was_void()
             return
         self._timer = None
-        now = self.world.now if self.clock.is_exact else self.clock.reading(self.world.now)
+        now = self.own_time
         if self._due is not None and self._due <= now:
             self._step(_TIMER_FIRED)
         else:

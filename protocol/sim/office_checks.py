@@ -161,7 +161,7 @@ class OfficeChecks:
             same_log = host.peer and raft.log.identity == host.peer.raft.log.identity
             if not same_log or raft.term >= fact.term or not leadership.reads.lease_allowed:
                 continue
-            left = leadership.reads.lease_until() - other.clock.reading(host.world.now)
+            left = leadership.reads.lease_until() - other.own_time
             if left > 0:
                 raise InvariantBroken(
                     "lease_over",

@@ -13,7 +13,6 @@ from protocol.errors import RemoteProtocolError
 from protocol.facts import ImpairmentEnded
 from protocol.identity import NodeId
 from protocol.messages import Agreement, AppendReply, Relay, SnapshotReply, VoteReply, VoteRequest
-from protocol.raft.progress import NEVER
 from protocol.sim.agreement_checks import AgreementChecks
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
@@ -90,10 +89,10 @@ class PromiseChecks:
         """Whoever answers a leader has promised to wait for it."""
         assert sender.peer is not None
         raft = sender.peer.raft
-        heard_until = raft.elections.heard_until()
-        if heard_until != NEVER:
-            until = heard_until - raft.config.election_timeout_ns + raft.config.lease_ns
-            self._promised[sender.identity.node] = sender.clock.world_time(until)
+        heard_at = raft.elections.heard_leader_at
+        if heard_at is not None:
+            until = sender.clock.world_time(heard_at + raft.config.lease_ns)
+            self._promised[sender.identity.node] = until
 
     def see_vote(self, number: int, sender: Host, receiver: Host, said: VoteReply) -> None:
         if not said.granted:

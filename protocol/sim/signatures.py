@@ -1,6 +1,7 @@
 """Signatures of a simulated world that cost a hundredth of real ones.
 
-Ed25519 takes a quarter of a run's time and tells the simulator nothing that its own tests do not.
+Ed25519 takes a tenth of a run's time and more, and tells the simulator nothing that its own tests
+do not.
 Here a signature is BLAKE2b keyed with the signer's secret, and whoever checks it finds that secret
 by the public key in the world's registry. Nobody can forge one all the same: a peer signs through
 its own identity only, and sees no secret. Keys, node ids and sizes are the real ones, so that a run
