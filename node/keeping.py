@@ -48,7 +48,8 @@ from protocol.effects import (
     Snapshot,
 )
 from protocol.identity import NodeId
-from protocol.messages import Collected, LogEntry
+from protocol.messages.agreement import LogEntry
+from protocol.messages.sharing import Collected
 from protocol.store.batches import open_batch
 
 _REPLACE_EXTENT = "REPLACE INTO extent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

@@ -72,7 +72,9 @@ from protocol.events import (
 )
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.messages import Agreement, Delta, Message, Push, Relay
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement, Relay
+from protocol.messages.sharing import Delta, Push
 from protocol.peer import Peer
 from protocol.registers import Command, Versioned, fault_of
 

@@ -35,7 +35,9 @@ from protocol.codec import unpack_value
 from protocol.effects import HardState, KeepBatch, KeepCollected, Restored, Snapshot
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
-from protocol.messages import Collected, EntryKind, LogEntry, MemberRecord
+from protocol.messages.agreement import EntryKind, LogEntry
+from protocol.messages.membership import MemberRecord
+from protocol.messages.sharing import Collected
 
 _KINDS = {kind.value: kind for kind in EntryKind}
 

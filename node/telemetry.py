@@ -19,7 +19,10 @@ from dataclasses import fields
 from pathlib import Path
 
 from node.log_files import LogFiles
-from protocol.facts import BatchCollected, BatchMerged, EntryCommitted, Fact, SeedUnreachable
+from protocol.facts import Fact
+from protocol.facts.agreement import EntryCommitted
+from protocol.facts.membership import SeedUnreachable
+from protocol.facts.sharing import BatchCollected, BatchMerged
 from protocol.identity import NodeId
 
 LOG = "node.log"

@@ -18,9 +18,9 @@ from protocol.clocks import MILLISECOND, SECOND, Alarm, HybridClock, Nanoseconds
 from protocol.effects import Asked, Gathered, Reply
 from protocol.errors import RemoteProtocolError
 from protocol.events import Announced, Answered, Queried
-from protocol.facts import BatchMerged, EventReceived
+from protocol.facts.sharing import BatchMerged, EventReceived
 from protocol.identity import NodeId
-from protocol.messages import QueryAnswer
+from protocol.messages.sharing import QueryAnswer
 from protocol.store import Store
 from protocol.turn import Turn
 

@@ -22,9 +22,9 @@ from protocol.clocks import SECOND, Alarm, Nanoseconds
 from protocol.effects import DropBlob, KeepManifest, KeepPart, ReadPart, Reply
 from protocol.errors import RemoteProtocolError
 from protocol.events import BlobAsked, BlobDropped, BlobPut, PartRead
-from protocol.facts import BlobComplete
+from protocol.facts.sharing import BlobComplete
 from protocol.identity import NodeId
-from protocol.messages import BlobMissing, BlobPart, BlobRequest
+from protocol.messages.sharing import BlobMissing, BlobPart, BlobRequest
 from protocol.turn import Turn
 
 PART_SIZE = 256 * 1024

@@ -20,7 +20,7 @@ from protocol.config import ClerkConfig
 from protocol.effects import ReadAnswered, Refused, Results
 from protocol.events import Consistency
 from protocol.identity import NodeId
-from protocol.messages import EntryKind, ReadReply, ReadRequest
+from protocol.messages.agreement import EntryKind, ReadReply, ReadRequest
 from protocol.registers import (
     BATCH_COMMANDS_MAX,
     Command,

@@ -16,9 +16,47 @@ from typing import Any, TypeVar
 
 import msgpack
 
-from protocol import messages
 from protocol.errors import RemoteProtocolError
 from protocol.forms import INTEGER_MAX, STRING_SIZE_MAX, form_of
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement, Relay
+from protocol.messages.membership import (
+    MemberSync,
+    Probe,
+    ProbeAck,
+    ProbeNack,
+    ProbeRequest,
+    ViewSummary,
+)
+from protocol.messages.overlay import (
+    Disconnect,
+    JoinRequest,
+    JoinWalk,
+    LinkTest,
+    NeighbourReply,
+    NeighbourRequest,
+    Shuffle,
+    ShuffleReply,
+    TreeGraft,
+    TreeHave,
+    TreePrune,
+    TreePush,
+)
+from protocol.messages.sharing import (
+    BlobMissing,
+    BlobPart,
+    BlobRequest,
+    Delta,
+    Digest,
+    DigestSums,
+    Forked,
+    Holdings,
+    HoldingsAsked,
+    PartDigest,
+    Push,
+    QueryAnswer,
+    Summary,
+)
 
 VERSION = 4
 OLDEST_VERSION = 4  # that this node can still speak: see `node.links.handshake`
@@ -27,39 +65,39 @@ FRAME_SIZE_MAX = 8 * 1024 * 1024
 ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes in a log entry: an Append must fit a frame
 
 MESSAGES: dict[int, type[Any]] = {
-    1: messages.Probe,
-    2: messages.ProbeAck,
-    3: messages.ProbeRequest,
-    4: messages.ProbeNack,
-    5: messages.MemberSync,
-    6: messages.ViewSummary,
-    10: messages.Push,
-    11: messages.Summary,
-    12: messages.Digest,
-    13: messages.Delta,
-    14: messages.HoldingsAsked,
-    15: messages.Holdings,
-    16: messages.Forked,
-    17: messages.QueryAnswer,
-    18: messages.DigestSums,
-    19: messages.PartDigest,
-    20: messages.Agreement,
-    21: messages.Relay,
-    30: messages.JoinRequest,
-    31: messages.JoinWalk,
-    32: messages.NeighbourRequest,
-    33: messages.NeighbourReply,
-    34: messages.Disconnect,
-    35: messages.Shuffle,
-    36: messages.ShuffleReply,
-    37: messages.LinkTest,
-    40: messages.TreePush,
-    41: messages.TreeHave,
-    42: messages.TreeGraft,
-    43: messages.TreePrune,
-    50: messages.BlobRequest,
-    51: messages.BlobPart,
-    52: messages.BlobMissing,
+    1: Probe,
+    2: ProbeAck,
+    3: ProbeRequest,
+    4: ProbeNack,
+    5: MemberSync,
+    6: ViewSummary,
+    10: Push,
+    11: Summary,
+    12: Digest,
+    13: Delta,
+    14: HoldingsAsked,
+    15: Holdings,
+    16: Forked,
+    17: QueryAnswer,
+    18: DigestSums,
+    19: PartDigest,
+    20: Agreement,
+    21: Relay,
+    30: JoinRequest,
+    31: JoinWalk,
+    32: NeighbourRequest,
+    33: NeighbourReply,
+    34: Disconnect,
+    35: Shuffle,
+    36: ShuffleReply,
+    37: LinkTest,
+    40: TreePush,
+    41: TreeHave,
+    42: TreeGraft,
+    43: TreePrune,
+    50: BlobRequest,
+    51: BlobPart,
+    52: BlobMissing,
 }
 
 __all__ = [
@@ -93,7 +131,7 @@ _UNPACKS: dict[int, Callable[[Any], Any]] = {
 }
 
 
-def encode(message: messages.Message) -> bytes:
+def encode(message: Message) -> bytes:
     """The frame for `message`; ValueError if it is none that `decode` would take."""
     number, pack = _PACKS[type(message)]
     packed = _pack([VERSION, number, pack(message)])
@@ -105,7 +143,7 @@ def encode(message: messages.Message) -> bytes:
     return frame
 
 
-def decode(frame: bytes) -> messages.Message:
+def decode(frame: bytes) -> Message:
     """The message in `frame`; RemoteProtocolError if it is not one of this version."""
     if len(frame) > FRAME_SIZE_MAX:
         raise RemoteProtocolError(f"frame of {len(frame)} bytes, the limit is {FRAME_SIZE_MAX}")
@@ -121,7 +159,7 @@ def decode(frame: bytes) -> messages.Message:
     unpack = _UNPACKS.get(number) if type(number) is int else None
     if unpack is None:
         raise RemoteProtocolError(f"no message has the number {number!r}")
-    message: messages.Message = unpack(body)
+    message: Message = unpack(body)
     return message
 
 

@@ -22,22 +22,20 @@ from protocol.council import Council, Standing
 from protocol.effects import Reply, Restored, Snapshot
 from protocol.errors import Busy, RemoteProtocolError
 from protocol.events import Commanded, ReadAsked
-from protocol.facts import (
+from protocol.facts import Fact
+from protocol.facts.agreement import (
     BatchOutOfOrder,
-    Fact,
     LeaderElected,
     LogGivenUp,
     LogRescued,
     LogsDiffer,
-    MemberFailed,
-    MemberLeft,
-    MemberSuspected,
     RoleChanged,
     SessionOpened,
     StateReplaced,
 )
+from protocol.facts.membership import MemberFailed, MemberLeft, MemberSuspected
 from protocol.identity import NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     SETTLED_FROM,
     EntryKind,
     HandedOver,
@@ -48,8 +46,8 @@ from protocol.messages import (
     Propose,
     ReadReply,
     ReadRequest,
-    Summary,
 )
+from protocol.messages.sharing import Summary
 from protocol.raft import Raft
 from protocol.raft.another_log import (
     Outcome,

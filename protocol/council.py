@@ -21,16 +21,14 @@ from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
 from protocol.configuration import Change, ChangeKind, Configuration
 from protocol.errors import ChangeRefused
-from protocol.facts import (
-    Fact,
-    ImpairmentEnded,
-    LeaderElected,
+from protocol.facts import Fact
+from protocol.facts.agreement import ImpairmentEnded, LeaderElected, VotersChanged
+from protocol.facts.membership import (
     MemberChanged,
     MemberFailed,
     MemberJoined,
     MemberLeft,
     MemberRefuted,
-    VotersChanged,
 )
 from protocol.identity import NodeId
 from protocol.raft import Raft

@@ -15,7 +15,10 @@ from protocol.configuration import Configuration
 from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.jobs import File, Job, Task
-from protocol.messages import Collected, LogEntry, MemberRecord, Message
+from protocol.messages import Message
+from protocol.messages.agreement import LogEntry
+from protocol.messages.membership import MemberRecord
+from protocol.messages.sharing import Collected
 from protocol.registers import Versioned
 
 # -- what is kept ----------------------------------------------------------------------------

@@ -34,18 +34,18 @@ from protocol.clocks import MILLISECOND, HybridClock, Nanoseconds
 from protocol.config import GossipConfig
 from protocol.effects import DropBatches, KeepBatch, KeepCollected
 from protocol.errors import RemoteProtocolError
-from protocol.facts import (
+from protocol.facts import RequestRefused
+from protocol.facts.sharing import (
     AuthorForked,
     BatchCollected,
     BatchMerged,
     BatchRefused,
     HistorySkipped,
-    RequestRefused,
     ReturnedLate,
     SiblingsFound,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.sharing import (
     Collected,
     Delta,
     Digest,

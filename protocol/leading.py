@@ -13,7 +13,7 @@ from protocol.choice import View
 from protocol.claims import ClaimBook
 from protocol.clocks import SECOND, Alarm
 from protocol.config import TeamConfig
-from protocol.facts import LeaseExpired
+from protocol.facts.work import LeaseExpired
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, Usage
 from protocol.ledger import JobState, Slot, Unit

@@ -15,12 +15,11 @@ from typing import TypeAlias
 
 from protocol import codec, graph
 from protocol.errors import InvalidJob, RemoteProtocolError
-from protocol.facts import (
-    Fact,
+from protocol.facts import Fact, RequestRefused
+from protocol.facts.work import (
     JobFinished,
     JobRefused,
     JobSubmitted,
-    RequestRefused,
     ResultLate,
     TaskAbandoned,
     TaskAccepted,
@@ -39,7 +38,7 @@ from protocol.jobs import (
     digest_of,
     validate,
 )
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 

@@ -53,22 +53,33 @@ from protocol.events import (
     Transferred,
     Undeliverable,
 )
-from protocol.facts import (
-    BatchMerged,
-    Fact,
-    ImpairmentEnded,
-    MemberFailed,
-    MemberJoined,
-    MemberLeft,
-    RequestRefused,
-    StateReplaced,
-)
+from protocol.facts import Fact, RequestRefused
+from protocol.facts.agreement import ImpairmentEnded, StateReplaced
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
+from protocol.facts.sharing import BatchMerged
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.membership import Membership, State
-from protocol.messages import (
+from protocol.messages import Message, is_of_log
+from protocol.messages.agreement import (
     Agreement,
     Append,
+    OfLog,
+    ReadRequest,
+    Relay,
+    SnapshotPart,
+    VoteRequest,
+)
+from protocol.messages.membership import (
+    MemberRecord,
+    MemberSync,
+    Probe,
+    ProbeAck,
+    ProbeNack,
+    ProbeRequest,
+    ViewSummary,
+)
+from protocol.messages.sharing import (
     BlobMissing,
     BlobPart,
     BlobRequest,
@@ -78,24 +89,10 @@ from protocol.messages import (
     Forked,
     Holdings,
     HoldingsAsked,
-    MemberRecord,
-    MemberSync,
-    Message,
-    OfLog,
     PartDigest,
-    Probe,
-    ProbeAck,
-    ProbeNack,
-    ProbeRequest,
     Push,
     QueryAnswer,
-    ReadRequest,
-    Relay,
-    SnapshotPart,
     Summary,
-    ViewSummary,
-    VoteRequest,
-    is_of_log,
 )
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
 from protocol.identity import NodeId
-from protocol.messages import SETTLED_FROM, ReadReply, ReadRequest
+from protocol.messages.agreement import SETTLED_FROM, ReadReply, ReadRequest
 from protocol.raft import Raft
 from protocol.turn import Turn
 

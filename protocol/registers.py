@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import msgpack
 
 from protocol.errors import RemoteProtocolError
-from protocol.facts import BatchOutOfOrder, Fact, RequestRefused, SessionExpired, SessionOpened
+from protocol.facts import Fact, RequestRefused
+from protocol.facts.agreement import BatchOutOfOrder, SessionExpired, SessionOpened
 from protocol.identity import NodeId
 
 KEY_LENGTH_MAX = 512  # characters

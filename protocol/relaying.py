@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
 from protocol.identity import Identity, NodeId
-from protocol.messages import Relay
+from protocol.messages.agreement import Relay
 
 WAY_FRESH = 5  # times the wait: so long a way counts as working without news
 FLOOD_SIZE_MAX = 16 * 1024  # bytes of a message that goes by all ways at once

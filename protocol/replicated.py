@@ -12,7 +12,7 @@ from protocol import codec, ledger_image
 from protocol.effects import Snapshot
 from protocol.facts import Fact
 from protocol.ledger import JobState, Ledger
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.registers import Contents, Registers, read_image
 
 

@@ -27,21 +27,18 @@ from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke, Reply
 from protocol.errors import InvalidJob, RemoteProtocolError
 from protocol.events import AgentFailed, Completed, Failure, Progressed
-from protocol.facts import (
+from protocol.facts import Fact, RequestRefused
+from protocol.facts.agreement import LeaderElected
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
+from protocol.facts.sharing import BatchMerged
+from protocol.facts.work import (
     AttemptAborted,
     AttemptFailed,
-    BatchMerged,
     ClaimLost,
-    Fact,
     JobFinished,
     JobRefused,
     JobSubmitted,
-    LeaderElected,
     LeaseExpired,
-    MemberFailed,
-    MemberJoined,
-    MemberLeft,
-    RequestRefused,
     TaskAbandoned,
     TaskAccepted,
     TaskClaimed,

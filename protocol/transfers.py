@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from protocol.clocks import Nanoseconds
 from protocol.effects import Reply
 from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError, TimedOut
-from protocol.facts import Fact, LeaderElected, TransferEnded
+from protocol.facts import Fact
+from protocol.facts.agreement import LeaderElected, TransferEnded
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import HandedOver, HandOver
+from protocol.messages.agreement import HandedOver, HandOver
 from protocol.raft import Raft
 from protocol.turn import Turn
 

@@ -14,7 +14,8 @@ from protocol.clocks import Nanoseconds
 from protocol.effects import Abort, Answer, Asked, Invoke, ReadPart, Record, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import EntryKind, LogEntry, Message, OfLog, ReadRequest
+from protocol.messages import Message
+from protocol.messages.agreement import EntryKind, LogEntry, OfLog, ReadRequest
 
 Outgoing = tuple[NodeId, str, Message | OfLog]
 

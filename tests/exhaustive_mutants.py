@@ -8,7 +8,7 @@ from dataclasses import replace
 from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
+from protocol.messages.agreement import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
 from protocol.raft import Raft, Role
 from protocol.raft.elections import Elections
 from protocol.raft.following import Following

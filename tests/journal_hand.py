@@ -13,7 +13,8 @@ from node.journal_file import FILE
 from protocol.configuration import Configuration
 from protocol.effects import KeepBatch, Record, Snapshot
 from protocol.identity import Identity, NodeId
-from protocol.messages import EntryKind, LogEntry, MemberRecord
+from protocol.messages.agreement import EntryKind, LogEntry
+from protocol.messages.membership import MemberRecord
 
 CLUSTER = "test"
 NODE = Identity(bytes(32)).node

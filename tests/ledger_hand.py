@@ -15,7 +15,7 @@ from protocol.ledger import (
     TaskState,
     encode_command,
 )
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 
 ALONE = Quorum()
 ADA, BOB, CAT = NodeId("ada"), NodeId("bob"), NodeId("cat")

@@ -19,10 +19,10 @@ from protocol.events import LinkFault
 from protocol.facts import Fact
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.membership import Membership, State
-from protocol.messages import (
+from protocol.messages import Message
+from protocol.messages.membership import (
     MemberRecord,
     MemberSync,
-    Message,
     Probe,
     ProbeAck,
     ProbeNack,

@@ -15,7 +15,8 @@ from protocol.gossip import Gossip
 from protocol.identity import NodeId
 from protocol.ledger import AcceptResult, JobState, Ledger, TaskState
 from protocol.membership import Membership
-from protocol.messages import MemberRecord, Rumor, Summary
+from protocol.messages.membership import MemberRecord, Rumor
+from protocol.messages.sharing import Summary
 from protocol.raft import Raft
 from protocol.store import Entry, Gap, Merged, Store, Version
 from protocol.store.batches import open_batch

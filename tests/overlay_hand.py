@@ -9,7 +9,8 @@ from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import OverlayConfig
 from protocol.events import LinkFault
 from protocol.identity import NodeId
-from protocol.messages import Contact, Message, OverlayMessage
+from protocol.messages import Message
+from protocol.messages.overlay import Contact, OverlayMessage
 from protocol.overlay import Overlay
 from protocol.turn import Turn
 

@@ -26,7 +26,7 @@ from protocol.effects import HardState, Record, Restored, Snapshot
 from protocol.errors import Busy, NotLeader
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Agreement,
     EntryKind,
     LogEntry,

@@ -19,9 +19,9 @@ from raft_stage import Letter, Seat, Stage
 from protocol.config import RaftConfig
 from protocol.configuration import Configuration
 from protocol.effects import Snapshot
-from protocol.facts import EntryCommitted, LogTruncated, RoleChanged
+from protocol.facts.agreement import EntryCommitted, LogTruncated, RoleChanged
 from protocol.identity import NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     AppendReply,
     LogEntry,
     OfRaft,

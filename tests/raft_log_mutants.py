@@ -12,7 +12,7 @@ from protocol.configuration import Configuration, _agreed, _majority
 from protocol.effects import KeepSnapshot, Snapshot
 from protocol.errors import ChangeRefused
 from protocol.identity import NodeId
-from protocol.messages import SnapshotPart, SnapshotReply
+from protocol.messages.agreement import SnapshotPart, SnapshotReply
 from protocol.raft import Raft
 from protocol.raft.following import Following, _Intake
 from protocol.raft.impairment import Impairment

@@ -14,7 +14,7 @@ from protocol import silence
 from protocol.clocks import Nanoseconds
 from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     LogEntry,

@@ -8,7 +8,7 @@ from raft_hand import entry, log_of, remove
 from raft_scenarios import HEARTBEAT, LEASE, TIMEOUT, led, scene
 from raft_stage import CONFIG, Letter, Stage
 
-from protocol.messages import Append, OfRaft
+from protocol.messages.agreement import Append, OfRaft
 
 SMALL = replace(CONFIG, trailing_entries=0, snapshot_part_size=48)
 

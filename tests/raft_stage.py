@@ -34,13 +34,10 @@ from protocol.effects import (
     Snapshot,
 )
 from protocol.errors import Busy, ChangeRefused, NotLeader
-from protocol.facts import EntryCommitted, Fact
+from protocol.facts import Fact
+from protocol.facts.agreement import EntryCommitted
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
-    EntryKind,
-    LogEntry,
-    OfRaft,
-)
+from protocol.messages.agreement import EntryKind, LogEntry, OfRaft
 from protocol.raft.by_hand import RaftNode
 from protocol.sim.disk import Disk
 

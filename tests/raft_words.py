@@ -13,7 +13,7 @@ from protocol.effects import (
     KeepSnapshot,
     Record,
 )
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

@@ -16,7 +16,8 @@ from protocol.consensus import Consensus
 from protocol.effects import ReadAnswered
 from protocol.facts import Fact
 from protocol.identity import NodeId
-from protocol.messages import Message, ReadReply, Relay
+from protocol.messages import Message
+from protocol.messages.agreement import ReadReply, Relay
 from protocol.registers import Contents, Registers, _pack, _unpack
 from protocol.relaying import Relaying, _Seen
 from protocol.turn import Turn

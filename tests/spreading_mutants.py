@@ -10,21 +10,14 @@ from protocol.clocks import VersionVector
 from protocol.config import MembershipConfig
 from protocol.gossip import Gossip
 from protocol.identity import Identity, NodeId
-from protocol.membership import Member, Membership, State, core
+from protocol.membership import Member, Membership, State, verdicts
+from protocol.membership.comparing import Comparing
 from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Members
 from protocol.membership.reach import Reach
-from protocol.messages import (
-    Collected,
-    Delta,
-    Digest,
-    Holding,
-    MemberRecord,
-    Push,
-    ReachRow,
-    Rumor,
-    Summary,
-)
+from protocol.membership.verdicts import Verdicts
+from protocol.messages.membership import MemberRecord, ReachRow, Rumor
+from protocol.messages.sharing import Collected, Delta, Digest, Holding, Push, Summary
 from protocol.store import Equivocation, Matrix, Store
 from protocol.store.batches import Opened, open_batch
 from protocol.store.core import _mark
@@ -43,9 +36,9 @@ def never_refute(self: Membership, turn: Turn, rumor: Rumor) -> None:
     pass
 
 
-@instead_of("OneWitness", "one refused connection is no proof", (Membership, "_refused"))
+@instead_of("OneWitness", "one refused connection is no proof", (Verdicts, "refused"))
 def believe_one_witness(
-    self: Membership, turn: Turn, node: NodeId, member: Member, witness: NodeId
+    self: Verdicts, turn: Turn, node: NodeId, member: Member, witness: NodeId
 ) -> None:
     self._fail(turn, node, member, witness)
 
@@ -69,7 +62,7 @@ def short_timeout(config: MembershipConfig, team_size: int, confirmations: int, 
 BREEDER.add(
     "AccusesAlone",
     "who accuses alone waits longer",
-    (core, "suspicion_timeout", short_timeout),
+    (verdicts, "suspicion_timeout", short_timeout),
 )
 
 
@@ -102,16 +95,16 @@ def forget_forgetting(self: Members, record: MemberRecord) -> bool:
 @instead_of(
     "BelievesTheOtherSide",
     "a failure that comes as a surprise is a suspicion",
-    (Membership, "_hear_of_failure"),
+    (Verdicts, "_hear_of_failure"),
 )
 def believe_other_side(
-    self: Membership, turn: Turn, node: NodeId, member: Member, accuser: NodeId
+    self: Verdicts, turn: Turn, node: NodeId, member: Member, accuser: NodeId
 ) -> None:
     self._fail(turn, node, member, accuser)
 
 
-@instead_of("NeverCompares", "views are compared by hash", (Membership, "_compare"))
-def never_compare(self: Membership, turn: Turn, sender: NodeId, fingerprint: bytes) -> None:
+@instead_of("NeverCompares", "views are compared by hash", (Comparing, "look"))
+def never_compare(self: Comparing, turn: Turn, sender: NodeId, fingerprint: bytes) -> None:
     pass
 
 

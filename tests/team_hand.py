@@ -12,7 +12,7 @@ from protocol.events import Completed
 from protocol.identity import Identity
 from protocol.jobs import File, Usage
 from protocol.ledger import Ledger
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.store import Store
 from protocol.team import Team
 from protocol.turn import Turn

@@ -16,16 +16,8 @@ from protocol.configuration import Configuration
 from protocol.events import Consistency, Received
 from protocol.identity import Identity, NodeId
 from protocol.membership import sign_record
-from protocol.messages import (
-    Agreement,
-    Append,
-    EntryKind,
-    HandedOver,
-    LogEntry,
-    MemberRecord,
-    MemberSync,
-    News,
-)
+from protocol.messages.agreement import Agreement, Append, EntryKind, HandedOver, LogEntry
+from protocol.messages.membership import MemberRecord, MemberSync, News
 from protocol.registers import Command, Verb
 from protocol.transfers import Transfers
 from protocol.turn import Turn

@@ -8,7 +8,8 @@ import pytest
 
 from node import telemetry as module
 from node.telemetry import ALARMS_MAX, Telemetry
-from protocol.facts import LeaderElected, SeedUnreachable
+from protocol.facts.agreement import LeaderElected
+from protocol.facts.membership import SeedUnreachable
 from protocol.identity import NodeId
 
 DEAD = SeedUnreachable("box:7400", "nobody listens")

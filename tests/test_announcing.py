@@ -6,7 +6,8 @@ from protocol.announcing import NAME_LENGTH_MAX, PAYLOAD_SIZE_MAX, SLOTS
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import Gathered, Reply
 from protocol.events import Announced, Queried
-from protocol.facts import EventReceived, Fact
+from protocol.facts import Fact
+from protocol.facts.sharing import EventReceived
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 from protocol.sim.watch import Watcher

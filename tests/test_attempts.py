@@ -15,7 +15,7 @@ from protocol import config as presets
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Abort, Assignment
 from protocol.events import AgentFailed, Completed, Failure
-from protocol.facts import TaskAbandoned, TaskCompleted, TaskStarted
+from protocol.facts.work import TaskAbandoned, TaskCompleted, TaskStarted
 from protocol.identity import NodeId
 from protocol.jobs import Budget, ClaimMode, File, Quorum, Usage
 from protocol.ledger import AcceptResult, encode_command

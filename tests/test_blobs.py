@@ -19,7 +19,7 @@ from protocol.clocks import SECOND
 from protocol.effects import DropBlob, KeepManifest, KeepPart, Reply
 from protocol.events import BlobAsked, BlobDropped, BlobPut
 from protocol.identity import NodeId
-from protocol.messages import BlobPart
+from protocol.messages.sharing import BlobPart
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 from protocol.sim.world import World

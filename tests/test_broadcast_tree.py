@@ -7,7 +7,7 @@ from dataclasses import replace
 from overlay_hand import Hand, contact
 
 from protocol.config import OverlayConfig
-from protocol.messages import NeighbourRequest, TreeGraft, TreeHave, TreePrune, TreePush
+from protocol.messages.overlay import NeighbourRequest, TreeGraft, TreeHave, TreePrune, TreePush
 from protocol.overlay import broadcast_tree
 
 CONFIG = OverlayConfig()

@@ -16,8 +16,9 @@ from protocol import codec
 from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.events import Consistency, Received, Transferred
-from protocol.facts import EntryCommitted, RequestRefused, SnapshotInstalled
-from protocol.messages import Agreement, ReadRequest
+from protocol.facts import RequestRefused
+from protocol.facts.agreement import EntryCommitted, SnapshotInstalled
+from protocol.messages.agreement import Agreement, ReadRequest
 from protocol.raft import Role
 from protocol.registers import Command, Refusal, Verb
 from protocol.relaying import Relaying

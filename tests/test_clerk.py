@@ -14,9 +14,9 @@ from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import ClerkConfig
 from protocol.effects import ReadAnswered, Refused, Results
 from protocol.events import Consistency
-from protocol.facts import BatchOutOfOrder, SessionOpened
+from protocol.facts.agreement import BatchOutOfOrder, SessionOpened
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import EntryKind, ReadReply, ReadRequest
+from protocol.messages.agreement import EntryKind, ReadReply, ReadRequest
 from protocol.registers import (
     BATCH_COMMANDS_MAX,
     Command,

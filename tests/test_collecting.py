@@ -11,7 +11,7 @@ from properties import bounded
 
 from protocol import codec
 from protocol.identity import Identity, NodeId
-from protocol.messages import Collected
+from protocol.messages.sharing import Collected
 from protocol.store import Equivocation, Families, Join, Matrix, Store
 from protocol.store.families import Members, Number
 

@@ -17,23 +17,29 @@ from protocol.configuration import Configuration
 from protocol.consensus import MET_MAX, PROPOSE_HOPS, Consensus, Say
 from protocol.effects import KeepSnapshot, Reply, Restored, Snapshot
 from protocol.errors import RemoteProtocolError
-from protocol.facts import LogCompacted, LogGivenUp, LogsDiffer, SnapshotIllegible, StateReplaced
+from protocol.facts.agreement import (
+    LogCompacted,
+    LogGivenUp,
+    LogsDiffer,
+    SnapshotIllegible,
+    StateReplaced,
+)
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages import Message
+from protocol.messages.agreement import (
     Append,
     EntryKind,
     HandedOver,
     HandOver,
     LearnRequest,
     LogEntry,
-    Message,
     OfLog,
     Propose,
     ReadReply,
     ReadRequest,
     SnapshotPart,
-    Summary,
 )
+from protocol.messages.sharing import Summary
 from protocol.turn import Turn
 
 ADA, BOB, CAT, DAN = (NodeId(name) for name in ("ada", "bob", "cat", "dan"))

@@ -11,7 +11,7 @@ from small_world import SmallWorld
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.configuration import Change, ChangeKind
 from protocol.council import Council, Standing
-from protocol.facts import MemberFailed, MemberJoined, MemberRefuted
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberRefuted
 from protocol.identity import NodeId
 
 JOINED = MemberJoined(NodeId("x"), "x", "x:1")

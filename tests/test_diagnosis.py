@@ -16,7 +16,7 @@ from protocol.configuration import Configuration
 from protocol.diagnosis import is_majority_lost, why_no_leader
 from protocol.events import Commanded, Leaving, Received
 from protocol.membership import State
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.peer import Peer
 from protocol.registers import Command, Verb
 from protocol.sim.network import Network

@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.clocks import MILLISECOND, Order
-from protocol.messages import (
-    Agreement,
-    Append,
-    Delta,
-    ProbeNack,
-    ReadReply,
-    SnapshotReply,
-    VoteReply,
-)
+from protocol.messages.agreement import Agreement, Append, ReadReply, SnapshotReply, VoteReply
+from protocol.messages.membership import ProbeNack
+from protocol.messages.sharing import Delta
 from protocol.sim import diagram, record
 from protocol.sim.diagram import Scale, to_html
 from protocol.sim.record import (

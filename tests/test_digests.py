@@ -11,7 +11,8 @@ from protocol import codec
 from protocol.config import GossipConfig
 from protocol.gossip import SHORT_DIGEST, Gossip, GossipMessage
 from protocol.identity import NOBODY, Identity, NodeId
-from protocol.messages import Delta, Digest, DigestSums, Message, PartDigest, Push, Summary
+from protocol.messages import Message
+from protocol.messages.sharing import Delta, Digest, DigestSums, PartDigest, Push, Summary
 from protocol.sim.signatures import Secrets, SimulatedIdentity
 from protocol.store import PARTS, Store, part_of
 from protocol.turn import Turn

@@ -9,8 +9,8 @@ from member_hand import CONFIG, Town
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.events import LinkFault
-from protocol.facts import (
-    Fact,
+from protocol.facts import Fact
+from protocol.facts.membership import (
     Isolated,
     LinkBroken,
     LinkMended,
@@ -21,7 +21,7 @@ from protocol.facts import (
     TeamWhole,
 )
 from protocol.membership import State
-from protocol.messages import MemberSync, News, ReachRow, Rumor, Word
+from protocol.messages.membership import MemberSync, News, ReachRow, Rumor, Word
 
 LONG = 60 * SECOND
 
@@ -128,8 +128,8 @@ def test_who_accuses_alone_waits_longer() -> None:
     town = Town(8)
     town.settle_in()
     town.receive(0, town.nodes[1], accusation_of(town, 5, accuser=1))
-    alone = town.machine(0).suspicion_timeout(town.now)
-    confirmed = town.machine(0).suspicion_timeout(town.now, 3)
+    alone = town.machine(0).verdicts.suspicion_timeout(town.now)
+    confirmed = town.machine(0).verdicts.suspicion_timeout(town.now, 3)
     assert alone == CONFIG.suspicion_beta * confirmed
 
 
@@ -142,7 +142,7 @@ def test_independent_accusers_shorten_the_wait() -> None:
         town.receive(0, town.nodes[1], accusation_of(town, 5, accuser))
     member = town.machine(0).members()[town.nodes[5]]
     assert len(member.accusers) == 4, "each counts once, and no more than are wanted"
-    town.run(town.machine(0).suspicion_timeout(town.now, 3))
+    town.run(town.machine(0).verdicts.suspicion_timeout(town.now, 3))
     assert town.state(0, 5) is State.FAILED
 
 

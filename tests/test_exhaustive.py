@@ -13,7 +13,7 @@ import pytest
 from protocol.config import RaftConfig
 from protocol.configuration import Configuration
 from protocol.identity import NodeId
-from protocol.messages import AppendReply, VoteReply
+from protocol.messages.agreement import AppendReply, VoteReply
 from protocol.raft import Raft
 from protocol.raft.by_hand import RaftNode
 from protocol.sim.exhaustive import Exploration, Explorer, explore

@@ -10,9 +10,17 @@ from small_world import SmallWorld
 from protocol.clocks import SECOND
 from protocol.effects import AppendEntries
 from protocol.events import Received, Submitted
-from protocol.facts import JobSubmitted, LogGivenUp, LogsDiffer
+from protocol.facts.agreement import LogGivenUp, LogsDiffer
+from protocol.facts.work import JobSubmitted
 from protocol.identity import NodeId
-from protocol.messages import Agreement, Append, EntryKind, LogEntry, VoteReply, VoteRequest
+from protocol.messages.agreement import (
+    Agreement,
+    Append,
+    EntryKind,
+    LogEntry,
+    VoteReply,
+    VoteRequest,
+)
 from protocol.peer import Peer
 from protocol.sim.disk import Disk
 from protocol.sim.world import Host

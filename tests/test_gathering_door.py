@@ -12,7 +12,7 @@ import pytest
 from lone_node import ALLOWED, READ, ask, lone_node
 
 from node.runtime import Runtime
-from protocol.facts import EventReceived
+from protocol.facts.sharing import EventReceived
 
 Node = tuple[str, Runtime]
 

@@ -12,10 +12,12 @@ from protocol import codec
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import GossipConfig
 from protocol.effects import KeepBatch
-from protocol.facts import BatchMerged, BatchRefused, Fact, RequestRefused, SiblingsFound
+from protocol.facts import Fact, RequestRefused
+from protocol.facts.sharing import BatchMerged, BatchRefused, SiblingsFound
 from protocol.gossip import Gossip, GossipMessage
 from protocol.identity import NOBODY, Identity, NodeId
-from protocol.messages import Delta, Digest, Message, Push, Summary
+from protocol.messages import Message
+from protocol.messages.sharing import Delta, Digest, Push, Summary
 from protocol.store import Store
 from protocol.turn import Turn
 

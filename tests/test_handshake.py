@@ -18,9 +18,10 @@ from node.links.observed import OBSERVERS_MAX, ObservedAddresses
 from node.settings import DEFAULT_PORT
 from protocol.codec import VERSION
 from protocol.events import LinkFault
-from protocol.facts import AddressObserved, Fact
+from protocol.facts import Fact
+from protocol.facts.membership import AddressObserved
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import ProbeNack
+from protocol.messages.membership import ProbeNack
 
 # -- versions --------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ from protocol.effects import (
     Restored,
 )
 from protocol.identity import Identity, NodeId
-from protocol.messages import Collected
+from protocol.messages.sharing import Collected
 from protocol.store import Store
 from tests.journal_hand import (
     CLUSTER,

@@ -7,7 +7,7 @@ from small_world import SmallWorld
 
 from protocol.clocks import SECOND
 from protocol.events import Commanded, Leaving
-from protocol.facts import LeaderElected, TransferBegan
+from protocol.facts.agreement import LeaderElected, TransferBegan
 from protocol.peer import Peer
 from protocol.registers import Command, Verb
 from protocol.sim.world import Host

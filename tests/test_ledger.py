@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from ledger_hand import ADA, BOB, CAT, Book, job, task
 
-from protocol.facts import (
+from protocol.facts import RequestRefused
+from protocol.facts.work import (
     JobFinished,
     JobRefused,
     JobSubmitted,
-    RequestRefused,
     ResultLate,
     TaskAbandoned,
     TaskAccepted,
@@ -32,7 +32,7 @@ from protocol.ledger import (
     Ledger,
     SubmitJob,
 )
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 
 ALL_MODES = list(ClaimMode)
 CHAIN = (task("a"), task("b", "a"))

@@ -8,7 +8,7 @@ from member_hand import CLUSTER, CONFIG, Town
 
 from protocol.clocks import SECOND
 from protocol.effects import ForgetMember
-from protocol.facts import (
+from protocol.facts.membership import (
     MemberDegraded,
     MemberFailed,
     MemberForgotten,
@@ -20,7 +20,7 @@ from protocol.facts import (
 from protocol.identity import KEY_SIZE, Identity
 from protocol.membership import State, sign_record
 from protocol.membership.local_health import LocalHealth
-from protocol.messages import MemberRecord, MemberSync, News
+from protocol.messages.membership import MemberRecord, MemberSync, News
 
 LONG = 60 * SECOND
 

@@ -11,7 +11,7 @@ from member_hand import CLUSTER, CONFIG, Town
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import KeepMember
 from protocol.events import LinkFault
-from protocol.facts import (
+from protocol.facts.membership import (
     MemberFailed,
     MemberJoined,
     MemberLeft,
@@ -21,10 +21,10 @@ from protocol.facts import (
 )
 from protocol.identity import KEY_SIZE, NOBODY, Identity
 from protocol.membership import NAME_LENGTH_MAX, Membership, State, sign_record
-from protocol.membership.core import PAGE_RECORDS_MAX
+from protocol.membership.comparing import PAGE_RECORDS_MAX
 from protocol.membership.grapevine import Grapevine
 from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
-from protocol.messages import (
+from protocol.messages.membership import (
     NO_NEWS,
     MemberRecord,
     MemberSync,
@@ -299,8 +299,8 @@ def test_larger_teams_suspect_longer() -> None:
     small.run(5 * SECOND)
     large.run(5 * SECOND)
     shortest = CONFIG.suspicion_alpha * CONFIG.probe_interval_ns
-    assert small.machine(0).suspicion_timeout(small.now, confirmations=1) == shortest
-    assert large.machine(0).suspicion_timeout(large.now, confirmations=3) > 1.4 * shortest
+    assert small.machine(0).verdicts.suspicion_timeout(small.now, confirmations=1) == shortest
+    assert large.machine(0).verdicts.suspicion_timeout(large.now, confirmations=3) > 1.4 * shortest
 
 
 # -- refutation ----------------------------------------------------------------------------------
@@ -583,6 +583,6 @@ def test_all_that_is_known_travels_in_pages() -> None:
         identity = Identity(number.to_bytes(4, "big") * 8)
         record = MemberRecord(identity.public_key, "m", ("m:1",), 1, 0, False, (), b"")
         machine._members.put(record, State.ALIVE, 0)
-    pages = machine._everything(wants_answer=True)
+    pages = machine._comparing.everything(wants_answer=True)
     assert [len(page.news.records) for page in pages] == [PAGE_RECORDS_MAX, 6]
     assert [page.wants_answer for page in pages] == [False, True]

@@ -8,7 +8,7 @@ from protocol.clocks import MILLISECOND, SECOND
 from protocol.config import GossipConfig
 from protocol.gossip import Gossip
 from protocol.identity import Identity
-from protocol.messages import Delta
+from protocol.messages.sharing import Delta
 from protocol.pace import Pace, Write
 from protocol.sim.studies import scuttlebutt
 from protocol.store import Store

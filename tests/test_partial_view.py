@@ -5,7 +5,7 @@ from __future__ import annotations
 from overlay_hand import CONFIG, Hand, contact
 
 from protocol.clocks import SECOND
-from protocol.messages import (
+from protocol.messages.overlay import (
     Disconnect,
     JoinRequest,
     JoinWalk,

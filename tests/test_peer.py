@@ -19,23 +19,24 @@ from protocol.config import Config
 from protocol.consensus import PROPOSE_HOPS
 from protocol.effects import Effect, Persist, Report, Restored, Send
 from protocol.events import Event, Leaving, Persisted, Received, Submitted, TimerFired
-from protocol.facts import MemberLeft, RequestRefused, RoleChanged
+from protocol.facts import RequestRefused
+from protocol.facts.agreement import RoleChanged
+from protocol.facts.membership import MemberLeft
 from protocol.identity import Identity, NodeId
 from protocol.jobs import ClaimMode
-from protocol.messages import (
+from protocol.messages import Message
+from protocol.messages.agreement import (
     Agreement,
     Append,
     AppendReply,
-    Delta,
     EntryKind,
     LogEntry,
-    MemberSync,
-    Message,
     Propose,
-    Push,
     VoteReply,
     VoteRequest,
 )
+from protocol.messages.membership import MemberSync
+from protocol.messages.sharing import Delta, Push
 from protocol.peer import Peer, PeerSettings
 
 PROMISES = (VoteRequest, VoteReply, AppendReply, Delta)

@@ -28,7 +28,7 @@ from raft_hand import CONFIG, Play, remove
 from protocol.clocks import SECOND
 from protocol.effects import Snapshot
 from protocol.identity import NodeId
-from protocol.messages import Append, AppendReply
+from protocol.messages.agreement import Append, AppendReply
 from protocol.raft import Role
 
 TIMEOUT, HEARTBEAT = CONFIG.election_timeout_ns, CONFIG.heartbeat_ns

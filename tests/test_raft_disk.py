@@ -19,9 +19,9 @@ from raft_hand import (
 
 from protocol.clocks import SECOND
 from protocol.effects import AppendEntries, HardState
-from protocol.facts import ImpairmentEnded, LeaderResigned
+from protocol.facts.agreement import ImpairmentEnded, LeaderResigned
 from protocol.identity import NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     Learned,

@@ -8,7 +8,7 @@ import pytest
 from raft_hand import Play, entry, voters_entry
 
 from protocol.errors import RemoteProtocolError
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

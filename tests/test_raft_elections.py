@@ -10,11 +10,7 @@ from raft_hand import CONFIG, Play, add_learner, entry, log_of, nodes, remove, v
 
 from protocol.effects import Restored
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
-    Append,
-    VoteReply,
-    VoteRequest,
-)
+from protocol.messages.agreement import Append, VoteReply, VoteRequest
 from protocol.raft import Raft, Role
 from protocol.raft.another_log import give_up_log
 from protocol.turn import Turn

@@ -9,9 +9,9 @@ from raft_hand import CONFIG, Play, a_snapshot, configuration, log_of, part_of
 
 from protocol import codec
 from protocol.effects import KeepSnapshot
-from protocol.facts import SnapshotInstalled
+from protocol.facts.agreement import SnapshotInstalled
 from protocol.identity import NodeId
-from protocol.messages import SnapshotReply
+from protocol.messages.agreement import SnapshotReply
 
 SMALL = replace(CONFIG, trailing_entries=0, snapshot_part_size=50)
 STATE = b"state of the machine " * 10

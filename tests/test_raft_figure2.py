@@ -9,9 +9,9 @@ import pytest
 from raft_hand import CONFIG, Play, entry, log_of, vote_request
 
 from protocol.effects import AppendEntries, HardState
-from protocol.facts import LogTruncated
+from protocol.facts.agreement import LogTruncated
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

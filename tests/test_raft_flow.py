@@ -9,9 +9,9 @@ import pytest
 from raft_hand import CONFIG, Play, entry, log_of
 
 from protocol.errors import Busy, RemoteProtocolError
-from protocol.facts import EntriesLost, LogTruncated
+from protocol.facts.agreement import EntriesLost, LogTruncated
 from protocol.identity import NodeId
-from protocol.messages import Append, AppendReply
+from protocol.messages.agreement import Append, AppendReply
 from protocol.raft.progress import Pace
 
 HEARTBEAT = CONFIG.heartbeat_ns

@@ -19,8 +19,8 @@ from protocol.configuration import (
     Transition,
 )
 from protocol.errors import ChangeRefused
-from protocol.facts import VotersChanged
-from protocol.messages import EntryKind
+from protocol.facts.agreement import VotersChanged
+from protocol.messages.agreement import EntryKind
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns

@@ -6,12 +6,7 @@ from __future__ import annotations
 from raft_hand import CONFIG, Play, entry, log_of
 
 from protocol.identity import NodeId
-from protocol.messages import (
-    Append,
-    AppendReply,
-    EntryKind,
-    LogEntry,
-)
+from protocol.messages.agreement import Append, AppendReply, EntryKind, LogEntry
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns

@@ -9,9 +9,9 @@ import pytest
 from raft_hand import CONFIG, Play, add, add_learner, entry, log_of
 
 from protocol.errors import RemoteProtocolError
-from protocol.facts import ChainBroken
+from protocol.facts.agreement import ChainBroken
 from protocol.identity import NodeId
-from protocol.messages import Learned, LearnRequest, LogEntry
+from protocol.messages.agreement import Learned, LearnRequest, LogEntry
 from protocol.raft.log import RaftLog
 
 

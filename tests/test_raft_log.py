@@ -8,7 +8,7 @@ from raft_hand import configuration, entry, log_of, nodes, voters_entry
 from protocol.configuration import NO_CONFIGURATION, Configuration
 from protocol.effects import Snapshot
 from protocol.identity import NodeId
-from protocol.messages import LogEntry
+from protocol.messages.agreement import LogEntry
 from protocol.raft.another_log import are_rivals
 from protocol.raft.log import RaftLog, link
 

@@ -24,9 +24,9 @@ from protocol.configuration import (
     left,
 )
 from protocol.errors import ChangeRefused, NotLeader
-from protocol.facts import LeaderResigned, VotersChanged
+from protocol.facts.agreement import LeaderResigned, VotersChanged
 from protocol.identity import NodeId
-from protocol.messages import Append
+from protocol.messages.agreement import Append
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns

@@ -9,15 +9,9 @@ from raft_hand import CONFIG, Play, add_learner, log_of, nodes, vote_request
 
 from protocol.config import PRESETS
 from protocol.effects import HardState, Restored
-from protocol.facts import LeaderElected, RoleChanged
+from protocol.facts.agreement import LeaderElected, RoleChanged
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
-    EntryKind,
-    Learned,
-    LogEntry,
-    Resigned,
-    VoteReply,
-)
+from protocol.messages.agreement import EntryKind, Learned, LogEntry, Resigned, VoteReply
 from protocol.raft import Raft, Role
 from protocol.raft.another_log import give_up_log, rescue_log
 

@@ -9,7 +9,7 @@ from raft_hand import CONFIG, Play, add, log_of, remove
 
 from protocol.errors import Busy, NotLeader
 from protocol.identity import NodeId
-from protocol.messages import Append, AppendReply
+from protocol.messages.agreement import Append, AppendReply
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns

@@ -12,9 +12,9 @@ from protocol import codec
 from protocol.clocks import SECOND
 from protocol.effects import Snapshot
 from protocol.errors import RemoteProtocolError
-from protocol.facts import LogCompacted, SnapshotIllegible, SnapshotInstalled
+from protocol.facts.agreement import LogCompacted, SnapshotIllegible, SnapshotInstalled
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     Learned,

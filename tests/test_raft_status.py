@@ -11,7 +11,7 @@ from protocol.configuration import Change, ChangeKind
 from protocol.effects import HardState
 from protocol.errors import ChangeRefused, NotLeader
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import Append, AppendReply, EntryKind, LogEntry
+from protocol.messages.agreement import Append, AppendReply, EntryKind, LogEntry
 from protocol.raft.by_hand import Position, RaftNode
 from protocol.raft.progress import Progress
 

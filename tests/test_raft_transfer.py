@@ -6,9 +6,9 @@ import pytest
 from raft_hand import CONFIG, Play, add_learner, remove
 
 from protocol.errors import Busy, ChangeRefused, NotLeader
-from protocol.facts import TransferBegan, TransferEnded
+from protocol.facts.agreement import TransferBegan, TransferEnded
 from protocol.identity import NodeId
-from protocol.messages import TimeoutNow, VoteRequest
+from protocol.messages.agreement import TimeoutNow, VoteRequest
 from protocol.raft import Role
 
 TIMEOUT = CONFIG.election_timeout_ns

@@ -12,7 +12,7 @@ from protocol.clocks import SECOND
 from protocol.configuration import Change, ChangeKind
 from protocol.consensus import Consensus, Say
 from protocol.effects import HardState, Restored
-from protocol.messages import SETTLED_FROM, ReadReply, ReadRequest
+from protocol.messages.agreement import SETTLED_FROM, ReadReply, ReadRequest
 from protocol.raft.log import ORIGIN_SIZE
 from protocol.turn import Turn
 

@@ -14,7 +14,8 @@ from small_world import SmallWorld
 from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.events import Consistency, Leaving, Transferred
-from protocol.facts import ImpairmentEnded, LeaderElected, LeaderResigned, MemberLeft
+from protocol.facts.agreement import ImpairmentEnded, LeaderElected, LeaderResigned
+from protocol.facts.membership import MemberLeft
 from protocol.identity import NOBODY
 from protocol.registers import Command, Verb
 from protocol.sim.world import Host

@@ -14,7 +14,8 @@ from properties import bounded
 
 from protocol import registers as module
 from protocol.errors import RemoteProtocolError
-from protocol.facts import BatchOutOfOrder, Fact, RequestRefused, SessionExpired, SessionOpened
+from protocol.facts import Fact, RequestRefused
+from protocol.facts.agreement import BatchOutOfOrder, SessionExpired, SessionOpened
 from protocol.identity import NodeId
 from protocol.registers import (
     KEY_LENGTH_MAX,

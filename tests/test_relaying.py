@@ -11,7 +11,7 @@ from protocol import relaying as module
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.errors import RemoteProtocolError
 from protocol.identity import Identity, NodeId
-from protocol.messages import Relay
+from protocol.messages.agreement import Relay
 from protocol.relaying import FLOOD_SIZE_MAX, WAY_FRESH, Relaying
 
 WAIT: Nanoseconds = 250 * MILLISECOND

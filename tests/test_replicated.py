@@ -22,7 +22,7 @@ from protocol.ledger import (
     encode_command,
 )
 from protocol.ledger_image import _JobImage, _TaskImage
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.registers import Command, Verb, encode_batch, encode_opening
 from protocol.replicated import Replicated, _Image
 

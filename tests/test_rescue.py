@@ -13,7 +13,8 @@ from small_world import SmallWorld
 from protocol.clocks import SECOND
 from protocol.config import Config
 from protocol.events import Consistency, Rescued
-from protocol.facts import JobSubmitted, LogGivenUp, LogRescued, LogsDiffer
+from protocol.facts.agreement import LogGivenUp, LogRescued, LogsDiffer
+from protocol.facts.work import JobSubmitted
 from protocol.jobs import ClaimMode
 from protocol.sim.world import Host
 

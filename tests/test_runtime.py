@@ -21,16 +21,9 @@ from protocol.events import Completed, Consistency, Event, Received
 from protocol.identity import Identity, NodeId
 from protocol.jobs import NO_USAGE, Job, Task
 from protocol.membership import sign_record
-from protocol.messages import (
-    NO_NEWS,
-    Agreement,
-    Append,
-    MemberRecord,
-    MemberSync,
-    Message,
-    News,
-    Probe,
-)
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement, Append
+from protocol.messages.membership import NO_NEWS, MemberRecord, MemberSync, News, Probe
 from protocol.peer import Peer, PeerSettings
 from protocol.registers import Command, Verb
 

@@ -12,8 +12,10 @@ from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import Effect, Send
 from protocol.events import Commanded, TimerFired
-from protocol.facts import Fact, LeaderElected, LeaderResigned
-from protocol.messages import Agreement, Append, Probe, Resigned, TimeoutNow
+from protocol.facts import Fact
+from protocol.facts.agreement import LeaderElected, LeaderResigned
+from protocol.messages.agreement import Agreement, Append, Resigned, TimeoutNow
+from protocol.messages.membership import Probe
 from protocol.raft.status import Role
 from protocol.registers import Command, Verb
 from protocol.silence import QUESTIONS

@@ -12,19 +12,12 @@ from protocol import codec
 from protocol.clocks import SECOND
 from protocol.configuration import Configuration
 from protocol.effects import Reply
-from protocol.facts import (
-    BatchMerged,
-    EntryCommitted,
-    JobFinished,
-    RoleChanged,
-    TaskAccepted,
-    TaskFenced,
-    VoteGranted,
-    VotersChanged,
-)
+from protocol.facts.agreement import EntryCommitted, RoleChanged, VoteGranted, VotersChanged
+from protocol.facts.sharing import BatchMerged
+from protocol.facts.work import JobFinished, TaskAccepted, TaskFenced
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Budget, Job, Quorum, Task
-from protocol.messages import (
+from protocol.messages.agreement import (
     Agreement,
     Append,
     AppendReply,

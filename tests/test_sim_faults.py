@@ -14,7 +14,7 @@ from small_world import SmallWorld
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import AppendEntries, HardState, KeepBatch
 from protocol.identity import NodeId
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.sim.clock import WALL_START, ClockConditions, HostClock
 from protocol.sim.disk import Disk, Rot
 from protocol.sim.network import TAIL_FACTOR, LinkConditions, Network

@@ -10,14 +10,9 @@ from small_world import SmallWorld
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import Reply
-from protocol.facts import (
-    Fact,
-    ImpairmentEnded,
-    MemberFailed,
-    MemberLeft,
-    RoleChanged,
-    VoteGranted,
-)
+from protocol.facts import Fact
+from protocol.facts.agreement import ImpairmentEnded, RoleChanged, VoteGranted
+from protocol.facts.membership import MemberFailed, MemberLeft
 from protocol.messages import Message
 from protocol.sim.disk import Rot
 from protocol.sim.drive import InFlight

@@ -12,7 +12,7 @@ from small_world import SmallWorld
 
 from protocol.clocks import SECOND
 from protocol.events import Consistency
-from protocol.facts import LogCompacted, SnapshotInstalled
+from protocol.facts.agreement import LogCompacted, SnapshotInstalled
 from protocol.jobs import ClaimMode
 from protocol.sim.world import Host
 

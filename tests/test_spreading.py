@@ -12,7 +12,7 @@ from raft_hand import CONFIG, Play
 
 from protocol.config import RaftConfig
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import Learned
+from protocol.messages.agreement import Learned
 from protocol.spreading import FANOUT_MAX, PUPILS_MAX, Spreading
 from protocol.turn import Turn
 

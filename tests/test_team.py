@@ -14,7 +14,7 @@ from protocol.claims import Claim, Phase, claim_key
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Abort, Assignment, Reply
 from protocol.events import AgentFailed, Completed, Failure
-from protocol.facts import (
+from protocol.facts.work import (
     AttemptAborted,
     AttemptFailed,
     ClaimLost,

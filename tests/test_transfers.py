@@ -11,7 +11,7 @@ from protocol.effects import Reply, Send
 from protocol.events import Commanded, Received, Transferred
 from protocol.facts import Fact, RequestRefused
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import Agreement, HandedOver, HandOver
+from protocol.messages.agreement import Agreement, HandedOver, HandOver
 from protocol.registers import Command, Verb
 from protocol.sim.host import Host
 from protocol.sim.settled import leader_of, settled_world

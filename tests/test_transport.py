@@ -27,7 +27,8 @@ from protocol.errors import RemoteProtocolError
 from protocol.events import Event, LinkFault, Received, Undeliverable
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import ProbeNack, Push
+from protocol.messages.membership import ProbeNack
+from protocol.messages.sharing import Push
 
 HOST = "127.0.0.1"
 WAIT_S = 10.0
@@ -369,7 +370,7 @@ PEER_PROCESS = """
     from node.links.transport import Transport
     from node.links.trust import ClusterTrust
     from protocol.identity import NOBODY
-    from protocol.messages import ProbeNack
+    from protocol.messages.membership import ProbeNack
 
     async def main():
         trust = ClusterTrust("test", "s", bytes([2]) * 32)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from protocol.facts import AddressObserved, Fact
+from protocol.facts import Fact
+from protocol.facts.membership import AddressObserved
 from protocol.identity import NodeId
 
 OBSERVERS_MAX = 1_000  # the latest are remembered

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from protocol.config import MembershipConfig
 from protocol.identity import NodeId
-from protocol.messages import NO_NEWS, MemberRecord, News, ReachRow, Rumor, Word
+from protocol.messages.membership import NO_NEWS, MemberRecord, News, ReachRow, Rumor, Word
 
 Item: TypeAlias = MemberRecord | Rumor | ReachRow
 _Subject: TypeAlias = tuple[NodeId, Hashable]

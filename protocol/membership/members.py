@@ -21,7 +21,7 @@ from protocol.clocks import Nanoseconds
 from protocol.identity import NOBODY, NodeId
 from protocol.membership.states import Evidence, State
 from protocol.membership.view_digest import ViewDigest
-from protocol.messages import MemberRecord
+from protocol.messages.membership import MemberRecord
 
 FORGOTTEN_MAX = 10_000  # versions that are remembered of those who are not
 

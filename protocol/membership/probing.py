@@ -24,7 +24,7 @@ from protocol.identity import NOBODY, NodeId
 from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Members
 from protocol.membership.states import State
-from protocol.messages import News, Probe, ProbeAck, ProbeNack, ProbeRequest
+from protocol.messages.membership import News, Probe, ProbeAck, ProbeNack, ProbeRequest
 from protocol.timers import Timers
 from protocol.turn import Turn
 

@@ -14,10 +14,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protocol.clocks import Nanoseconds
-from protocol.facts import Fact, LinkBroken, LinkMended, LinkOneWay
+from protocol.facts import Fact
+from protocol.facts.membership import LinkBroken, LinkMended, LinkOneWay
 from protocol.identity import NodeId
 from protocol.membership.members import Members
-from protocol.messages import ReachRow
+from protocol.messages.membership import ReachRow
 
 ROW_MAX = 64  # members of each kind that a row names
 NUMBER_MAX = 2**62

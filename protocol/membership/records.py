@@ -9,7 +9,7 @@ from itertools import chain
 
 from protocol import codec
 from protocol.identity import KEY_SIZE, Identity
-from protocol.messages import MemberRecord
+from protocol.messages.membership import MemberRecord
 
 ENDPOINTS_MAX = 8
 NAME_LENGTH_MAX = 64

@@ -12,7 +12,7 @@ from random import Random
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import MembershipConfig
-from protocol.facts import SeedUnreachable
+from protocol.facts.membership import SeedUnreachable
 from protocol.identity import NodeId
 from protocol.membership.members import Members
 from protocol.membership.states import State

@@ -10,7 +10,8 @@ nobody more has fallen silent for a while, so that it is one fact and not one fo
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
-from protocol.facts import Fact, Isolated, TeamSplit, TeamWhole
+from protocol.facts import Fact
+from protocol.facts.membership import Isolated, TeamSplit, TeamWhole
 from protocol.identity import NodeId
 
 LOST_MIN = 2  # members that are silent at a time, before it is called a cut

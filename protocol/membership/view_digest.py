@@ -17,7 +17,7 @@ import hashlib
 
 from protocol.identity import NodeId
 from protocol.membership.states import State
-from protocol.messages import MemberRecord
+from protocol.messages.membership import MemberRecord
 
 PARTS = 64
 SIZE = 8  # bytes of a sum

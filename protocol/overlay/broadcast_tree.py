@@ -22,7 +22,7 @@ from random import Random
 
 from protocol.config import OverlayConfig
 from protocol.identity import NodeId
-from protocol.messages import TreeGraft, TreeHave, TreeMessage, TreePrune, TreePush
+from protocol.messages.overlay import TreeGraft, TreeHave, TreeMessage, TreePrune, TreePush
 from protocol.timers import Timers
 from protocol.turn import Turn
 

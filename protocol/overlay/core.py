@@ -9,7 +9,7 @@ from protocol.clocks import Nanoseconds
 from protocol.config import OverlayConfig
 from protocol.events import LinkFault
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.overlay import (
     Contact,
     OverlayMessage,
     TreeGraft,

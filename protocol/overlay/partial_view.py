@@ -28,7 +28,7 @@ from random import Random
 from protocol.clocks import Nanoseconds
 from protocol.config import OverlayConfig
 from protocol.identity import NodeId
-from protocol.messages import (
+from protocol.messages.overlay import (
     Contact,
     Disconnect,
     JoinRequest,

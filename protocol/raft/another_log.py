@@ -19,7 +19,7 @@ from protocol import codec
 from protocol.configuration import Configuration
 from protocol.effects import DropLog, HardState
 from protocol.identity import NOBODY
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.raft.log import ORIGIN_SIZE, RaftLog, epoch_of
 from protocol.turn import Turn
 

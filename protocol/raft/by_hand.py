@@ -27,7 +27,7 @@ from protocol.configuration import Change, Configuration, Transition
 from protocol.effects import HardState, Record, Restored, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import EntryKind, LearnRequest, LogEntry, OfRaft
+from protocol.messages.agreement import EntryKind, LearnRequest, LogEntry, OfRaft
 from protocol.raft.core import Raft
 from protocol.raft.status import RaftStatus
 from protocol.turn import Turn

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from protocol.clocks import Nanoseconds
 from protocol.identity import NodeId
-from protocol.messages import VoteReply, VoteRequest
+from protocol.messages.agreement import VoteReply, VoteRequest
 from protocol.turn import Turn
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ from protocol.config import RaftConfig
 from protocol.configuration import Change, Configuration, Transition, changed, left
 from protocol.effects import AppendEntries, HardState, Restored, Snapshot
 from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
-from protocol.facts import (
+from protocol.facts.agreement import (
     EntryCommitted,
     LeaderElected,
     LeaderResigned,
@@ -49,7 +49,7 @@ from protocol.facts import (
     VotersChanged,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from protocol.clocks import Nanoseconds
 from protocol.effects import HardState
 from protocol.errors import RemoteProtocolError
-from protocol.facts import VoteGranted
+from protocol.facts.agreement import VoteGranted
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import TimeoutNow, VoteReply, VoteRequest
+from protocol.messages.agreement import TimeoutNow, VoteReply, VoteRequest
 from protocol.raft.progress import NEVER
 from protocol.raft.status import Role
 from protocol.turn import Turn

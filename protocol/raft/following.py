@@ -20,9 +20,9 @@ from protocol.clocks import Nanoseconds
 from protocol.configuration import Configuration
 from protocol.effects import KeepSnapshot, Snapshot
 from protocol.errors import RemoteProtocolError
-from protocol.facts import ChainBroken, SnapshotIllegible, SnapshotInstalled
+from protocol.facts.agreement import ChainBroken, SnapshotIllegible, SnapshotInstalled
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocol.effects import KeepImpairment
-from protocol.facts import ImpairmentEnded
+from protocol.facts.agreement import ImpairmentEnded
 from protocol.turn import Turn
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.configuration import left
 from protocol.errors import ChangeRefused, RemoteProtocolError
-from protocol.facts import EntriesLost, TransferBegan, TransferEnded
+from protocol.facts.agreement import EntriesLost, TransferBegan, TransferEnded
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

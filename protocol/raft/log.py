@@ -16,7 +16,7 @@ from protocol import codec
 from protocol.configuration import NO_CONFIGURATION, Configuration
 from protocol.effects import Snapshot
 from protocol.identity import NodeId
-from protocol.messages import EntryKind, LogEntry
+from protocol.messages.agreement import EntryKind, LogEntry
 
 ORIGIN_SIZE = 8  # bytes
 EPOCH_SIZE = 2

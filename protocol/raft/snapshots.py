@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from protocol import codec
 from protocol.effects import KeepSnapshot, Snapshot
-from protocol.facts import LogCompacted
+from protocol.facts.agreement import LogCompacted
 from protocol.raft.progress import EncodedSnapshot
 from protocol.turn import Turn
 

@@ -15,16 +15,16 @@ from typing import Any
 from protocol import codec
 from protocol.configuration import Configuration
 from protocol.effects import Reply
-from protocol.facts import (
+from protocol.facts import Fact
+from protocol.facts.agreement import (
     EntryCommitted,
-    Fact,
     LogTruncated,
     RoleChanged,
     VoteGranted,
     VotersChanged,
 )
 from protocol.identity import NodeId
-from protocol.messages import Append, AppendReply, EntryKind, OfLog, VoteReply
+from protocol.messages.agreement import Append, AppendReply, EntryKind, OfLog, VoteReply
 from protocol.raft.log import RaftLog
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken

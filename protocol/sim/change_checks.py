@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from protocol.identity import NodeId
 from protocol.membership import State
-from protocol.messages import Append, EntryKind, LogEntry
+from protocol.messages.agreement import Append, EntryKind, LogEntry
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 

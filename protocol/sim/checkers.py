@@ -20,32 +20,23 @@ from typing import Any
 
 from protocol.clocks import Nanoseconds
 from protocol.effects import Reply
-from protocol.facts import (
-    Fact,
-    ImpairmentEnded,
-    MemberChanged,
-    MemberJoined,
-    MemberLeft,
-    MemberRefuted,
-    RoleChanged,
-)
+from protocol.facts import Fact
+from protocol.facts.agreement import ImpairmentEnded, RoleChanged
+from protocol.facts.membership import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
 from protocol.jobs import Job
-from protocol.messages import (
+from protocol.messages import Message
+from protocol.messages.agreement import (
     Agreement,
     Append,
     AppendReply,
-    MemberSync,
-    Message,
     OfLog,
-    Probe,
-    ProbeAck,
-    ProbeRequest,
     Relay,
     SnapshotPart,
     SnapshotReply,
     VoteReply,
     VoteRequest,
 )
+from protocol.messages.membership import MemberSync, Probe, ProbeAck, ProbeRequest
 from protocol.sim.agreement_checks import AgreementChecks
 from protocol.sim.change_checks import ChangeChecks
 from protocol.sim.cost_checks import CostChecks

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
 from protocol.identity import NodeId
-from protocol.messages import Append, AppendReply, SnapshotPart
+from protocol.messages.agreement import Append, AppendReply, SnapshotPart
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 

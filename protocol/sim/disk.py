@@ -25,7 +25,9 @@ from protocol.effects import (
     Snapshot,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import Collected, LogEntry, MemberRecord
+from protocol.messages.agreement import LogEntry
+from protocol.messages.membership import MemberRecord
+from protocol.messages.sharing import Collected
 from protocol.store.batches import open_batch
 
 

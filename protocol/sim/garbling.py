@@ -10,23 +10,18 @@ from dataclasses import replace
 
 from protocol import codec
 from protocol.identity import NodeId, node_id_of
-from protocol.messages import (
+from protocol.messages import Message
+from protocol.messages.agreement import (
     Agreement,
     Append,
-    Delta,
     EntryKind,
     Learned,
     LogEntry,
-    MemberRecord,
-    MemberSync,
-    Message,
-    Probe,
-    ProbeAck,
-    ProbeRequest,
-    Push,
     Relay,
     SnapshotPart,
 )
+from protocol.messages.membership import MemberRecord, MemberSync, Probe, ProbeAck, ProbeRequest
+from protocol.messages.sharing import Delta, Push
 from protocol.store import Batch, Body
 
 LEGIBLE = (EntryKind.COMMAND, EntryKind.BATCH)  # of which any bytes can be taken

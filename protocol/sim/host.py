@@ -45,7 +45,8 @@ from protocol.events import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE
-from protocol.messages import Agreement, Message, VoteReply, VoteRequest
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement, VoteReply, VoteRequest
 from protocol.peer import Peer, PeerSettings
 from protocol.sim.clock import HostClock
 from protocol.sim.disk import Disk

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from protocol.facts import Fact, JobFinished, ResultLate, TaskAccepted, TaskFenced
+from protocol.facts import Fact
+from protocol.facts.work import JobFinished, ResultLate, TaskAccepted, TaskFenced
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.sim.host import Host

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from protocol.facts import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
+from protocol.facts.membership import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
 from protocol.identity import NodeId
 from protocol.membership import sign_record
-from protocol.messages import MemberSync, Probe, ProbeAck, ProbeRequest
+from protocol.messages.membership import MemberSync, Probe, ProbeAck, ProbeRequest
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 

@@ -9,9 +9,9 @@ luck.
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
-from protocol.facts import RoleChanged
+from protocol.facts.agreement import RoleChanged
 from protocol.identity import NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     OfLog,

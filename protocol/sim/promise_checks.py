@@ -10,9 +10,16 @@ from __future__ import annotations
 from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
-from protocol.facts import ImpairmentEnded
+from protocol.facts.agreement import ImpairmentEnded
 from protocol.identity import NodeId
-from protocol.messages import Agreement, AppendReply, Relay, SnapshotReply, VoteReply, VoteRequest
+from protocol.messages.agreement import (
+    Agreement,
+    AppendReply,
+    Relay,
+    SnapshotReply,
+    VoteReply,
+    VoteRequest,
+)
 from protocol.sim.agreement_checks import AgreementChecks
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken

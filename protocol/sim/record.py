@@ -14,26 +14,21 @@ from enum import Enum
 from typing import TypeAlias
 
 from protocol.clocks import Nanoseconds
-from protocol.messages import (
+from protocol.messages import Message
+from protocol.messages.agreement import (
     Agreement,
     Append,
     AppendReply,
-    Delta,
-    Digest,
-    DigestSums,
     Learned,
     LearnRequest,
-    Message,
-    PartDigest,
-    Push,
     Resigned,
     SnapshotPart,
     SnapshotReply,
-    Summary,
     TimeoutNow,
     VoteReply,
     VoteRequest,
 )
+from protocol.messages.sharing import Delta, Digest, DigestSums, PartDigest, Push, Summary
 
 EVENTS_MAX = 200_000
 NODES_MAX = 256

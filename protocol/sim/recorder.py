@@ -10,8 +10,10 @@ from collections import deque
 from dataclasses import replace
 
 from protocol.clocks import SECOND, Nanoseconds
-from protocol.facts import Fact, RoleChanged
-from protocol.messages import Agreement, Message
+from protocol.facts import Fact
+from protocol.facts.agreement import RoleChanged
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement
 from protocol.sim.host import Host
 from protocol.sim.record import (
     EVENTS_MAX,

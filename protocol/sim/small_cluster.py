@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from protocol.messages import VoteReply
+from protocol.messages.agreement import VoteReply
 from protocol.raft import Raft
 from protocol.sim.small_bounds import DROPS, DUPLICATES, FREE, Bounds
 from protocol.sim.small_history import History, Picture, check_claim, compare, follow

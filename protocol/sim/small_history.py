@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from protocol.identity import NodeId
-from protocol.messages import LogEntry
+from protocol.messages.agreement import LogEntry
 from protocol.raft import Role
 from protocol.sim.small_node import Broken, Claim, SmallNode
 

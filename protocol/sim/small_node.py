@@ -27,7 +27,7 @@ from protocol.configuration import Change, ChangeKind, Configuration
 from protocol.effects import Record
 from protocol.errors import Busy, ChangeRefused, NotLeader, RemoteProtocolError
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
+from protocol.messages.agreement import AppendReply, LogEntry, OfRaft, VoteReply, VoteRequest
 from protocol.raft import Raft, Role
 from protocol.sim.disk import Disk
 from protocol.sim.freezing import NoChance

@@ -14,7 +14,7 @@ from protocol.config import RaftConfig
 from protocol.configuration import Configuration
 from protocol.effects import HardState
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import (
+from protocol.messages.agreement import (
     Append,
     AppendReply,
     EntryKind,

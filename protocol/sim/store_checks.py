@@ -12,7 +12,8 @@ from typing import Any
 
 from protocol import codec
 from protocol.clocks import VersionVector
-from protocol.facts import BatchCollected, BatchMerged, EventReceived, Fact, HistorySkipped
+from protocol.facts import Fact
+from protocol.facts.sharing import BatchCollected, BatchMerged, EventReceived, HistorySkipped
 from protocol.identity import NodeId
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken

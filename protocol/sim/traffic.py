@@ -17,7 +17,8 @@ from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import Config
 from protocol.effects import Effect, Send
 from protocol.events import Commanded, Event, Received
-from protocol.messages import Agreement, Message, Relay
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement, Relay
 from protocol.peer import Peer
 from protocol.registers import Command, Verb
 from protocol.sim.settled import leader_of, peers_of, settled_world

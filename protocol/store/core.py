@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from protocol.clocks import VersionVector
 from protocol.errors import RemoteProtocolError
 from protocol.identity import Identity, NodeId
-from protocol.messages import Collected, Holding
+from protocol.messages.sharing import Collected, Holding
 from protocol.store.batches import (
     ENTRIES_PER_BATCH_MAX,
     KEY_LENGTH_MAX,

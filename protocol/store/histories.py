@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from protocol.identity import NodeId
-from protocol.messages import Collected
+from protocol.messages.sharing import Collected
 from protocol.store.batches import NO_LINK, Opened
 
 

@@ -17,7 +17,7 @@ from random import Random
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import OverlayConfig
 from protocol.identity import NodeId, node_id_of
-from protocol.messages import Contact
+from protocol.messages.overlay import Contact
 from protocol.overlay import Overlay
 from protocol.sim.crowd import Crowd, Place
 from protocol.sim.studies.table import Line, Study

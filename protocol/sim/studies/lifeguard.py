@@ -20,7 +20,8 @@ from statistics import median
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import MembershipConfig
-from protocol.facts import Fact, MemberFailed
+from protocol.facts import Fact
+from protocol.facts.membership import MemberFailed
 from protocol.identity import NodeId
 from protocol.sim.crowd import Crowd, Place
 from protocol.sim.studies.table import Line, Study

@@ -21,7 +21,7 @@ from protocol.config import GossipConfig
 from protocol.events import LinkFault
 from protocol.gossip import Gossip, GossipMessage
 from protocol.identity import NOBODY, NodeId
-from protocol.messages import Summary
+from protocol.messages.sharing import Summary
 from protocol.sim.crowd import Crowd, Place
 from protocol.sim.signatures import Secrets, SimulatedIdentity
 from protocol.sim.studies.table import Line, Study

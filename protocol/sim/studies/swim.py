@@ -15,7 +15,8 @@ from statistics import mean
 
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import MembershipConfig
-from protocol.facts import Fact, MemberSuspected
+from protocol.facts import Fact
+from protocol.facts.membership import MemberSuspected
 from protocol.sim.crowd import Place
 from protocol.sim.studies.table import Line, Study
 from protocol.sim.studies.townships import acquainted

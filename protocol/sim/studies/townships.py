@@ -12,7 +12,7 @@ from protocol.facts import Fact
 from protocol.identity import NodeId
 from protocol.membership import Membership
 from protocol.membership.records import sign_record
-from protocol.messages import MemberRecord, MemberSync, News
+from protocol.messages.membership import MemberRecord, MemberSync, News
 from protocol.sim.crowd import Crowd, Place
 from protocol.sim.signatures import Secrets, SimulatedIdentity
 from protocol.turn import Turn

@@ -1,0 +1,167 @@
+"""Jobs and their tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.facts import Fact
+from protocol.identity import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class JobSubmitted(Fact):
+    mark = "*"
+    job: str
+    index: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRefused(Fact):
+    """The log has the submission, and every ledger refuses it."""
+
+    mark = "!"
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClaimed(Fact):
+    """`node` holds the task; seen by every node, each at its own time."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimLost(Fact):
+    """Two nodes claimed at once and this one gave way to `winner`."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    winner: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseExpired(Fact):
+    """The holder was not heard of in time, or failed; the task may be taken over."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFenced(Fact):
+    """From log `index` on, results under a token below `token` are refused: the holder was given
+    up on, or gave up."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted(Fact):
+    """This node's agent began."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCompleted(Fact):
+    """This node's agent ended with a verified result, not yet accepted."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed(Fact):
+    mark = "!"
+    job: str
+    task: str
+    slot: int
+    token: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAborted(Fact):
+    """This node stopped its agent: the work was done or owned elsewhere."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    token: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAccepted(Fact):
+    """The acceptance at log `index` is committed: there is never a second one."""
+
+    mark = "*"
+    job: str
+    task: str
+    node: NodeId
+    token: int
+    digest: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLate(Fact):
+    """A result that came too late or from a fenced holder: evidence, not accepted."""
+
+    mark = "*"
+    job: str
+    task: str
+    node: NodeId
+    token: int
+    digest: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAbandoned(Fact):
+    """The task ran out of attempts; what needs it cannot be done."""
+
+    mark = "!"
+    job: str
+    task: str
+    reason: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished(Fact):
+    """Every task is accepted, abandoned or out of reach. `succeeded` means all accepted."""
+
+    mark = "*"
+    job: str
+    succeeded: bool
+    outcome: str
+    index: int

@@ -1,0 +1,143 @@
+"""That all know the same of the team: what is pushed to a few misses some, so views are compared by
+their hash, with somebody every tick while there is news and seldom else, and what differs is sent.
+`view_digest.py` has the sums and the exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from random import Random
+
+from protocol.clocks import Nanoseconds
+from protocol.config import MembershipConfig
+from protocol.identity import NodeId
+from protocol.membership.members import Members
+from protocol.membership.own_record import OwnRecord
+from protocol.membership.reach import Reach
+from protocol.membership.reunion import Reunion
+from protocol.membership.states import State
+from protocol.membership.verdicts import Verdicts
+from protocol.membership.view_digest import PARTS, part_of
+from protocol.messages.membership import MemberSync, News, ViewSummary
+from protocol.timers import Timers
+from protocol.turn import Turn
+
+PAGE_RECORDS_MAX = 1_000  # of one MemberSync: the largest records must fit into a frame
+COMPARISONS = 10  # after the last news
+
+
+class Comparing:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        own: OwnRecord,
+        config: MembershipConfig,
+        members: Members,
+        reach: Reach,
+        verdicts: Verdicts,
+        reunion: Reunion,
+        timers: Timers,
+        random: Random,
+        now: Nanoseconds,
+    ) -> None:
+        self._own = own
+        self._config = config
+        self._members = members
+        self._reach = reach
+        self._verdicts = verdicts
+        self._reunion = reunion
+        self._timers = timers
+        self._random = random
+        self._until = now
+        self._compared_at = now
+        timers.set(now + config.sync_interval_ns, self._sync)
+
+    def everything(self, wants_answer: bool) -> list[MemberSync]:
+        """All records, rumors and rows, in pages that fit into a frame; the last one asks for those
+        of the receiver."""
+        return self._pages(range(PARTS), wants_answer)
+
+    def call(self, turn: Turn, target: str) -> None:
+        """Exchange everything with a member, or with whoever listens at a seed's address."""
+        for page in self.everything(wants_answer=True):
+            if self._members.get(NodeId(target)) is not None:
+                turn.send(NodeId(target), page)
+            else:
+                turn.send_to_endpoint(target, page)
+
+    def for_a_while(self, turn: Turn) -> None:
+        """There was news, which some may have missed."""
+        interval = self._config.compare_interval_ns
+        if turn.now >= self._until:
+            self._timers.set(turn.now + interval, self._with_somebody)
+        self._until = turn.now + COMPARISONS * interval
+
+    def look(self, turn: Turn, sender: NodeId, fingerprint: bytes) -> None:
+        """Ask what differs, if anything does; seldom, for while news spreads much does."""
+        digest = self._members.digest
+        if fingerprint == digest.fingerprint():
+            return
+        if turn.now >= self._compared_at + self._config.compare_interval_ns // 2:
+            self._compared_at = turn.now
+            turn.send(sender, ViewSummary(digest.fingerprint(), digest.sums(), is_last=False))
+
+    def receive(self, turn: Turn, sender: NodeId, message: ViewSummary) -> None:
+        if not message.sums:
+            self.look(turn, sender, message.fingerprint)
+            return
+        digest = self._members.digest
+        parts = digest.differing(message.sums)
+        if not parts:
+            return
+        for page in self._pages(parts, wants_answer=False):
+            turn.send(sender, page)
+        if not message.is_last:
+            turn.send(sender, ViewSummary(digest.fingerprint(), digest.sums(), is_last=True))
+
+    def _with_somebody(self, turn: Turn) -> None:
+        others = self._reach.in_touch() or self._members.alive()
+        if others:
+            fingerprint = self._members.digest.fingerprint()
+            partner = others[self._random.randrange(len(others))]
+            turn.send(partner, ViewSummary(fingerprint, (), is_last=False))
+        if turn.now < self._until:
+            self._timers.set(turn.now + self._config.compare_interval_ns, self._with_somebody)
+
+    def _pages(self, parts: Container[int], wants_answer: bool) -> list[MemberSync]:
+        """What is known of the members in these parts, and of this node in any case."""
+        known = [
+            (node, each)
+            for node, each in self._members
+            if each.state is not State.REMEMBERED and part_of(node) in parts
+        ]
+        records = [self._own.record, *(member.record for _, member in known)]
+        rumors = [rumor for node, _ in known for rumor in self._verdicts.rumors_about(node)]
+        rows = self._reach.rows()
+        return [
+            MemberSync(
+                News(
+                    tuple(records[at : at + PAGE_RECORDS_MAX]),
+                    tuple(rumors[at : at + PAGE_RECORDS_MAX]),
+                    tuple(rows[at : at + PAGE_RECORDS_MAX]),
+                ),
+                wants_answer and at + PAGE_RECORDS_MAX >= len(records),
+            )
+            for at in range(0, len(records), PAGE_RECORDS_MAX)
+        ]
+
+    def _sync(self, turn: Turn) -> None:
+        """A comparison with one member, and the rows, which no sum covers; now and then all that is
+        known goes to a seed, in case the team is two. To a member it would be most of what an idle
+        team of a hundred says."""
+        self._timers.set(turn.now + self._config.sync_interval_ns, self._sync)
+        others: list[str] = [*self._members.alive(), *self._reunion.seeds]
+        if not others:
+            return
+        target = NodeId(others[self._random.randrange(len(others))])
+        if self._members.get(target) is None:
+            self.call(turn, target)
+            return
+        turn.send(target, ViewSummary(self._members.digest.fingerprint(), (), is_last=False))
+        rows = tuple(self._reach.rows()[:PAGE_RECORDS_MAX])
+        if rows:
+            turn.send(target, MemberSync(News(rows=rows), wants_answer=False))
