@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 import zlib
@@ -17,17 +18,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import bounded
 
-from protocol import codec, messages
+from protocol import codec
 from protocol.claims import Claim, FailNote, Partial
 from protocol.configuration import Configuration
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
 from protocol.ledger import AcceptResult, SubmitJob
+from protocol.messages import Message
+from protocol.messages.agreement import Agreement, EntryKind, Propose, VoteReply
+from protocol.messages.membership import News, Probe, Rumor, Word
+from protocol.messages.sharing import Summary
 from protocol.store import Batch, Body
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
-MUTATIONS = 60  # damaged frames per message
+MUTATIONS = int(os.environ.get("QUORATE_FRAMES", "60"))  # damaged ones per message
 
 
 def strategy_of(hint: Any) -> st.SearchStrategy[Any]:
@@ -92,7 +97,7 @@ def _plain_value(hint: Any, random: Random) -> Any:
 
 
 def test_every_message_has_a_number() -> None:
-    assert set(KINDS) == set(typing.get_args(messages.Message))
+    assert set(KINDS) == set(typing.get_args(Message))
     assert len(KINDS) == len(set(KINDS))
 
 
@@ -179,7 +184,7 @@ def test_nonsense_under_a_good_checksum_raises_only_the_protocol_s_error(kind: t
 
 
 def test_every_flipped_bit_is_noticed() -> None:
-    frame = codec.encode(example(messages.Summary))
+    frame = codec.encode(example(Summary))
     for bit in range(8 * len(frame)):
         flipped = bytearray(frame)
         flipped[bit // 8] ^= 1 << (bit % 8)
@@ -202,7 +207,7 @@ def test_every_field_is_checked(kind: type[Any]) -> None:
             _decode_packed([version, number, malformed])
 
 
-def _decode_packed(value: Any) -> messages.Message:
+def _decode_packed(value: Any) -> Message:
     try:
         frame = msgpack.packb(value)
     except OverflowError:
@@ -239,11 +244,11 @@ def test_an_unhashable_map_key_is_refused() -> None:
 
 def test_the_frame_of_a_message_is_stable() -> None:
     """The wire format: whoever changes it raises VERSION."""
-    reply = messages.Agreement(b"log", messages.VoteReply(3, 2, True, False))
+    reply = Agreement(b"log", VoteReply(3, 2, True, False))
     assert codec.encode(reply).hex() == "b59423e993041492c4036c6f679201940302c3c2"
-    rumor = messages.Rumor(NodeId("n"), 1, 2, NodeId("m"), messages.Word.SUSPECTED)
+    rumor = Rumor(NodeId("n"), 1, 2, NodeId("m"), Word.SUSPECTED)
     assert (
-        codec.encode(messages.Probe(1, b"f", messages.News((), (rumor,)))).hex()
+        codec.encode(Probe(1, b"f", News((), (rumor,)))).hex()
         == "7c4485fa9304019301c4016693909195a16e0102a16d0190"
     )
 
@@ -271,6 +276,4 @@ def test_what_would_not_be_decoded_does_not_pack(note: FailNote) -> None:
 def test_a_frame_over_the_limit_does_not_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "FRAME_SIZE_MAX", 20)
     with pytest.raises(ValueError, match="limit is 20"):
-        codec.encode(
-            messages.Agreement(b"", messages.Propose(messages.EntryKind.COMMAND, bytes(30), 0))
-        )
+        codec.encode(Agreement(b"", Propose(EntryKind.COMMAND, bytes(30), 0)))
