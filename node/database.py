@@ -47,6 +47,7 @@ from protocol.effects import (
     AppendEntries,
     DropBlob,
     KeepImpairment,
+    KeepLateness,
     KeepManifest,
     KeepMember,
     KeepPart,
@@ -208,6 +209,7 @@ def _records_of(survey: Survey) -> Iterable[Record]:
         yield KeepSnapshot(restored.snapshot, restored.snapshot.index + 1, replace=True)
     yield AppendEntries(restored.entries)
     yield from survey.batches
+    yield KeepLateness(restored.late)
     for member in restored.members:
         yield KeepMember(member)
 

@@ -40,6 +40,7 @@ from protocol.effects import (
     KeepBatch,
     KeepCollected,
     KeepImpairment,
+    KeepLateness,
     KeepManifest,
     KeepMember,
     KeepPart,
@@ -88,6 +89,8 @@ class Keeper:
                     self._keep_batch(record)
                 case KeepCollected():
                     self._keep_place(record.collected)
+                case KeepLateness():
+                    self.put("meta", "late", pack_value(str(int(record.late))))
                 case DropBatches():
                     for author, first in record.batches:
                         self._drop_batch(author, first)

@@ -62,6 +62,7 @@ class Survey:
         if self.extent is not None and self.voting is not None:
             self._read_log_and_snapshot(self.extent)
         self.own = self._read_value("meta", "own", Own) or Own()
+        self.late = self._read_value("meta", "late", str) == "1"
         self.batches = self._read_batches(node)
         self.members = self._read_members()
 
@@ -81,6 +82,7 @@ class Survey:
             voting.impaired or bool(self.lost_votes),
             tuple(each.encoded for each in self.batches if isinstance(each, KeepBatch)),
             tuple(each.collected for each in self.batches if isinstance(each, KeepCollected)),
+            self.late,
             tuple(self.members),
         )
 

@@ -57,6 +57,13 @@ class KeepCollected:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepLateness:
+    """Whether this node skipped some of the store, and has not heard yet what still counts."""
+
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DropBatches:
     """Of these batches, by author and first sequence, nothing counts any more. Which there were is
     remembered: the history goes on."""
@@ -147,6 +154,7 @@ Record: TypeAlias = (
     | KeepImpairment
     | KeepBatch
     | KeepCollected
+    | KeepLateness
     | DropBatches
     | KeepMember
     | ForgetMember
@@ -168,6 +176,7 @@ class Restored:
     impaired: bool = False
     batches: tuple[bytes, ...] = ()
     collected: tuple[Collected, ...] = ()
+    late: bool = False
     members: tuple[MemberRecord, ...] = ()
     blobs: tuple[tuple[str, bytes, frozenset[int]], ...] = ()  # id, manifest, parts
 
@@ -323,6 +332,7 @@ __all__ = [
     "KeepBatch",
     "KeepCollected",
     "KeepImpairment",
+    "KeepLateness",
     "KeepManifest",
     "KeepMember",
     "KeepPart",

@@ -8,7 +8,7 @@
     Summary differs, or a gap          Digest (what I have); of many authors DigestSums first
     DigestSums                         PartDigest, of those parts of the authors that differ
     Digest, PartDigest                 Delta (what you lack), and a digest back if asked
-    a Delta with Collected             HoldingsAsked, Holdings: what still counts
+    a Delta with Collected             HoldingsAsked, Holdings: see `returning`
 
 Push reaches all but a few members in O(log N) steps; the digest exchange makes it certain
 (Demers et al. 1987, rumor mongering backed by anti-entropy). An own batch is durable before it
@@ -32,7 +32,7 @@ from typing import TypeAlias
 
 from protocol.clocks import MILLISECOND, HybridClock, Nanoseconds
 from protocol.config import GossipConfig
-from protocol.effects import DropBatches, KeepBatch, KeepCollected
+from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness
 from protocol.errors import RemoteProtocolError
 from protocol.facts import RequestRefused
 from protocol.facts.sharing import (
@@ -58,6 +58,7 @@ from protocol.messages.sharing import (
     Summary,
 )
 from protocol.pace import Pace
+from protocol.returning import Returning
 from protocol.store import (
     ENTRIES_PER_BATCH_MAX,
     PARTS,
@@ -84,7 +85,12 @@ class Gossip:
     nanoseconds by the two nodes' wall clocks."""
 
     def __init__(
-        self, store: Store, config: GossipConfig, random: Random, now: Nanoseconds
+        self,
+        store: Store,
+        config: GossipConfig,
+        random: Random,
+        now: Nanoseconds,
+        is_late: bool = False,
     ) -> None:
         self.store = store
         self.config = config
@@ -94,6 +100,7 @@ class Gossip:
         self.refused: Counter[str] = Counter()
         self.lag: dict[NodeId, Nanoseconds] = {}
         self.pace = Pace(config, now)
+        self.returning = Returning(is_late)
         self._tick_at = now + random.randrange(config.tick_ns)
         self._quiet_ticks = 0
         self._collect_at = now + config.collect_interval_ns
@@ -160,7 +167,8 @@ class Gossip:
                 self.matrix.learn_part(sender, message.vector)
                 self._answer_digest(turn, sender, message, frozenset(message.parts))
             case HoldingsAsked():
-                turn.send_durable(sender, Holdings(*self.store.holdings(message.after)))
+                page, more = self.store.holdings(message.after)
+                turn.send_durable(sender, Holdings(page, more, self.returning.is_late))
             case Holdings():
                 self._reconcile(turn, sender, message)
             case Forked():
@@ -234,6 +242,8 @@ class Gossip:
         vector = self.store.vector()
         if message.fingerprint == self.store.fingerprint():
             self.matrix.learn(sender, vector)
+            if self.returning.asks(sender, turn.now):
+                turn.send(sender, HoldingsAsked(NOBODY))
             return
         self.wake_up(turn.now)
         self._show(turn, sender, None, wants_answer=True)
@@ -279,12 +289,16 @@ class Gossip:
             self._show(turn, sender, None, wants_answer=False)
 
     def _reconcile(self, turn: Turn, sender: NodeId, message: Holdings) -> None:
+        if not self.returning.awaits(sender):
+            return
         dropped = [each for holding in message.holdings for each in self.store.reconcile(holding)]
         if dropped:
             turn.persist(DropBatches(tuple(dropped)))
-        turn.report(ReturnedLate(len(dropped)))
+            turn.report(ReturnedLate(len(dropped)))
         if message.more and message.holdings:
             turn.send(sender, HoldingsAsked(message.holdings[-1].author))
+        elif self.returning.answered(message.late):
+            turn.persist(KeepLateness(False))
 
     # -- taking in ---------------------------------------------------------------------------------
 
@@ -311,8 +325,8 @@ class Gossip:
                     self._merged(turn, sender, encoded, merged)
         for gap in gaps.values():
             skipped |= self._skip(turn, gap)
-        if skipped and self.store.scan():
-            turn.send(sender, HoldingsAsked(NOBODY))
+        if skipped and self.returning.skipped(turn.now):
+            turn.persist(KeepLateness(True))
         return unconnected
 
     def _skip_to(

@@ -144,7 +144,7 @@ class Peer:
             FAMILIES,
         )
         self.store.restore(restored.batches, restored.collected)
-        self.gossip = Gossip(self.store, config.gossip, self._random("gossip"), now)
+        self.gossip = Gossip(self.store, config.gossip, self._random("gossip"), now, restored.late)
         nonce = settings.epoch.to_bytes(8, "big")
         self.consensus = Consensus(
             self.node, config, restored, settings.expected, nonce, self._random("raft"), now

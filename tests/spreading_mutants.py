@@ -124,7 +124,7 @@ def all_is_stable(
 
 
 @instead_of("BuriesEarly", "a deletion stays as long as anything of its key", (Store, "_is_spent"))
-def bury_early(self: Store, batch: Kept) -> bool:
+def bury_early(self: Store, batch: Kept, stable: Mapping[str, int]) -> bool:
     opened = open_batch(batch.encoded)
     return all(
         entry.deletes or not _shows(self, entry.key, opened.author, sequence)

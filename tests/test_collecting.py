@@ -11,7 +11,7 @@ from properties import bounded
 
 from protocol import codec
 from protocol.identity import Identity, NodeId
-from protocol.messages.sharing import Collected
+from protocol.messages.sharing import Collected, Holding
 from protocol.store import Equivocation, Families, Join, Matrix, Store
 from protocol.store.families import Members, Number
 
@@ -100,6 +100,32 @@ def test_a_deletion_is_kept_as_long_as_anything_of_its_key() -> None:
     target = new_store(1)
     bring(source, target)
     assert shown(target) == {"l": [b"1"], "m": [b""]}
+
+
+def test_a_deletion_is_kept_until_all_have_what_it_deleted() -> None:
+    """Everybody may have the deletion, and somebody not yet what it deleted, for that is another
+    author's (seed 128151107: it came afterwards, and stood there for ever)."""
+    author, deleter, third = new_store(0), new_store(1), new_store(2)
+    author.write([("k", b"1")], 1)
+    author.write([("l", b"")], 1)
+    bring(author, deleter)
+    deleter.write([("k", None)], 2)
+    deleter.write([("m", b"")], 3)
+    for batch in deleter.missing(author.vector(), 10**9).batches:
+        third.merge(batch)
+    of_deleter = {deleter.identity.node: 2}
+    assert third.collect(of_deleter) == []
+    bring(author, third)
+    assert third.scan() == ["l", "m"]
+    for _ in range(2):
+        third.collect(third.vector())
+    assert third.holdings(NodeId(""))[0] == tuple(
+        sorted(
+            (Holding(author.identity.node, 2, (2,)), Holding(deleter.identity.node, 2, (2,))),
+            key=lambda holding: holding.author,
+        )
+    )
+    assert third.scan() == ["l", "m"]
 
 
 def test_a_key_that_is_deleted_for_all_leaves_no_trace() -> None:

@@ -71,7 +71,7 @@ async def test_a_node_answers_what_it_knows(node: Node, name: str, expected: str
         ("/v1/query", {"name": "n", "timeout_s": 0}, "number up to 60"),
         ("/v1/query", {"name": "n", "timeout_s": True}, "number up to 60"),
         ("/v1/join", {"seeds": []}, "1 to 16 addresses"),
-        ("/v1/join", {"seeds": ["nowhere"]}, "no address of the form host:port"),
+        ("/v1/join", {"seeds": ["nowhere:x"]}, "is no address: the port must be"),
         ("/v1/join", {"seed": []}, "there is no 'seed' here"),
         ("/v1/announce", ["n"], "expected a JSON object"),
     ],

@@ -88,8 +88,8 @@ def test_the_verb_repeats_a_reduced_plan(tmp_path: Path) -> None:
         ("--only-faults x", "--only-faults takes numbers like 2,5, or none"),
         (
             "--plain all",
-            "--plain takes knobs, links, disks, clocks, work, registers, rest, signatures, "
-            "not 'all'",
+            "--plain takes knobs, links, disks, clocks, work, registers, sharing, rest, "
+            "signatures, not 'all'",
         ),
         ("--until 1", "Invalid value for '--until'"),
         ("--jobs 0 --swarm 2", "Invalid value for '--jobs'"),

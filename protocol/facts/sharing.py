@@ -58,7 +58,7 @@ class HistorySkipped(Fact):
 @dataclass(frozen=True, slots=True)
 class ReturnedLate(Fact):
     """This node was away for so long that it had to ask what still counts; so many of its batches
-    did not."""
+    did not, or not any more."""
 
     mark = "+"
     dropped: int

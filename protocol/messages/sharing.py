@@ -77,8 +77,8 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """The sender has had all of an author up to `last`, and still holds the batches that begin at
-    `firsts`."""
+    """The sender has had all of an author up to `last`, and of that something still counts in the
+    batches that begin at `firsts`."""
 
     author: NodeId
     last: int
@@ -95,11 +95,13 @@ class HoldingsAsked:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """All that the sender holds of some authors, in order; drop what you have beside it. There may
-    be `more` authors after the last of them."""
+    """All that counts at the sender of some authors, in order; drop what you have beside it. There
+    may be `more` authors after the last of them. A sender that is `late` itself may hold what was
+    deleted long ago."""
 
     holdings: tuple[Holding, ...]
     more: bool
+    late: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from protocol.effects import (
     KeepBatch,
     KeepCollected,
     KeepImpairment,
+    KeepLateness,
     KeepManifest,
     KeepMember,
     KeepPart,
@@ -48,6 +49,7 @@ class Disk:
     snapshot: Snapshot | None = None
     entries: list[LogEntry] = field(default_factory=list)
     impaired: bool = False
+    late: bool = False
     rotted_from: int = 0  # the log reached so far before part of it was lost
     batches: dict[NodeId, dict[int, bytes | Collected]] = field(default_factory=dict)
     members: dict[NodeId, MemberRecord] = field(default_factory=dict)
@@ -110,6 +112,8 @@ class Disk:
                 case KeepCollected():
                     gap = record.collected
                     self.batches.setdefault(gap.author, {})[gap.first] = gap
+                case KeepLateness():
+                    self.late = record.late
                 case DropBatches():
                     for author, first in record.batches:
                         self._collect(author, first)
@@ -134,6 +138,7 @@ class Disk:
             self.impaired,
             tuple(each for each in kept if not isinstance(each, Collected)),
             tuple(each for each in kept if isinstance(each, Collected)),
+            self.late,
             tuple(self.members.values()),
             tuple(
                 (blob, encoded, frozenset(parts)) for blob, (encoded, parts) in self.blobs.items()

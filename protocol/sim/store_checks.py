@@ -156,7 +156,7 @@ class StoreChecks:
             store = host.peer.store
             other = seen.setdefault(store.fingerprint(), host)
             assert other.peer is not None
-            for key in store.scan():
+            for key in sorted({*store.scan(), *other.peer.store.scan()}):
                 if store.read(key) != other.peer.store.read(key):
                     raise InvariantBroken(
                         "equal_values", f"n{host.number} and n{other.number} differ on {key}"

@@ -13,7 +13,7 @@ that author's earlier entries.
 Batches are collected once every member has them and all their entries are replaced; a deletion when
 it is, besides, the last that is held of its key. So whoever was away, and gets what is left, finds
 for each entry that was replaced the one that replaces it, with one exception: a key that is gone
-without a trace. Hence `reconcile`, by which a late returner drops what the others do not hold.
+without a trace. Hence `reconcile`, by which a late returner drops what counts nowhere any more.
 """
 
 from __future__ import annotations
@@ -364,13 +364,14 @@ class Store:
             if history is None:
                 continue
             for batch in [each for each in history.kept if each.last <= last]:
-                if batch.last < history.last and self._is_spent(batch):
+                if batch.last < history.last and self._is_spent(batch, stable):
                     self._drop(history, batch)
                     dropped.append((history.author, batch.first))
         return dropped
 
-    def _is_spent(self, batch: Kept) -> bool:
-        """Whether no entry of it is a value, nor a deletion of which some trace is still held."""
+    def _is_spent(self, batch: Kept, stable: Mapping[str, int]) -> bool:
+        """Whether no entry of it is a value, nor a deletion that is still needed: against what is
+        held of its key, or against what it deleted and not every member has yet."""
         if batch.live == 0:
             return True
         opened = open_batch(batch.encoded)
@@ -384,6 +385,8 @@ class Store:
                 continue
             if not entry.deletes or held.entries != here[entry.key]:
                 return False
+            if any(stable.get(other, 0) < last for other, last in held.seen.items()):
+                return False
             graves += 1
         return graves == batch.live
 
@@ -396,23 +399,25 @@ class Store:
                 del self._keys[entry.key]
 
     def holdings(self, after: NodeId) -> tuple[tuple[Holding, ...], bool]:
-        """What is still held of each author that comes after this one, for a late returner; as many
-        as fit into a page, and whether there are more."""
+        """Which batches of each author that comes after this one hold something that counts, for a
+        late returner; as many as fit into a page, and whether there are more."""
         page: list[Holding] = []
         room = HOLDINGS_PAGE
         for author in sorted(self._histories.keys() - self._forked):
             if author <= after:
                 continue
             history = self._histories[author]
-            if page and len(history.firsts) > room:
+            firsts = tuple(batch.first for batch in history.kept if batch.live)
+            if page and len(firsts) > room:
                 return tuple(page), True
-            room -= len(history.firsts) + 1
-            page.append(Holding(author, history.last, tuple(history.firsts)))
+            room -= len(firsts) + 1
+            page.append(Holding(author, history.last, firsts))
         return tuple(page), False
 
     def reconcile(self, holding: Holding) -> list[tuple[NodeId, int]]:
-        """Drop what another store has had and does not hold: its keys were deleted while this node
-        was away, and every trace of it was collected. (author, first) of each batch dropped."""
+        """Drop what another store has had and of which nothing counts there: its keys were deleted
+        while this node was away, and what deleted them was collected. (author, first) of each batch
+        dropped."""
         history = self._histories.get(holding.author)
         if history is None:
             return []

@@ -1,0 +1,129 @@
+"""Late returners ask what still counts, until somebody who knows it has answered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from test_gossip import CONFIG, Circle
+
+from protocol.clocks import SECOND
+from protocol.effects import DropBatches, KeepLateness
+from protocol.facts.sharing import ReturnedLate
+from protocol.gossip import Gossip
+from protocol.identity import NOBODY, NodeId
+from protocol.messages.sharing import Holding, Holdings, HoldingsAsked, Summary
+from protocol.returning import LATE_ANSWERS_MAX, WAIT_MAX_NS, Returning
+
+ONE, OTHER = NodeId("one"), NodeId("other")
+
+
+def collect(gossip: Gossip) -> None:
+    """As when every member has said that it has everything."""
+    for _ in range(2):
+        gossip.store.collect(gossip.store.vector())
+
+
+def after_an_absence() -> Circle:
+    """Node 0 deleted what node 1 still shows, and has forgotten that it ever was."""
+    circle = Circle(3, replace(CONFIG, fanout_max=2))
+    circle.write(0, "k", b"1")
+    circle.settle()
+    circle.cut = {(0, 1), (1, 0), (1, 2), (2, 1)}
+    turn = circle.turn(0)
+    circle.gossips[0].write(turn, [("k", None)])
+    circle.gossips[0].write(turn, [("m", b"")])
+    circle.end(0, turn)
+    circle.settle()
+    for who in (0, 2):
+        collect(circle.gossips[who])
+    circle.cut.clear()
+    return circle
+
+
+def test_what_was_deleted_meanwhile_is_dropped() -> None:
+    circle = after_an_absence()
+    assert circle.values(1, "k") == [b"1"]
+    circle.compare(0, 1)
+    assert circle.gossips[1].returning.is_late
+    circle.compare(2, 1)
+    assert not circle.gossips[1].returning.is_late
+    assert circle.values(1, "k") == []
+    assert circle.gossips[1].store.scan() == ["m"]
+    assert (1, ReturnedLate(1)) in circle.facts
+
+
+def test_an_answer_that_is_lost_is_asked_for_again() -> None:
+    circle = after_an_absence()
+    circle.compare(0, 1)
+    circle.cut = {(1, 2)}  # the question does not arrive
+    circle.compare(2, 1)
+    assert circle.gossips[1].returning.is_late
+    circle.cut.clear()
+    circle.now += SECOND
+    circle.compare(2, 1)
+    assert circle.values(1, "k") == []
+
+
+def test_that_it_is_late_survives_a_crash() -> None:
+    circle = after_an_absence()
+    turn = circle.turn(1)
+    lacking = circle.gossips[0].store.missing(circle.gossips[1].store.vector(), 10**9)
+    circle.gossips[1]._merge(turn, circle.nodes[0], lacking.batches, lacking.collected)
+    assert KeepLateness(True) in turn.records
+    old = circle.gossips[1]
+    circle.gossips[1] = Gossip(old.store, CONFIG, old.random, 0, is_late=True)
+    circle.compare(0, 1)
+    assert circle.values(1, "k") == []
+
+
+def test_what_nobody_was_asked_for_drops_nothing() -> None:
+    """Else any node could make any other one forget."""
+    circle = Circle(3)
+    circle.write(0, "k", b"1")
+    circle.settle()
+    holdings = Holdings((Holding(circle.nodes[0], 1, ()),), more=False, late=False)
+    turn = circle.receive(1, circle.nodes[2], holdings)
+    assert not any(isinstance(record, DropBatches) for record in turn.records)
+    assert circle.values(1, "k") == [b"1"]
+    late = after_an_absence()
+    late.compare(0, 1)
+    turn = late.turn(1)
+    assert late.gossips[1].returning.asks(late.nodes[2], late.now)
+    late.receive(1, late.nodes[0], Holdings((), more=False, late=False))
+    assert late.gossips[1].returning.is_late, "that was not the node that was asked"
+
+
+def test_who_has_had_something_else_is_not_asked() -> None:
+    circle = after_an_absence()
+    circle.compare(0, 1)
+    circle.cut = {(0, 1)}
+    circle.write(0, "n", b"")
+    circle.settle()
+    circle.cut.clear()
+    circle.sent.clear()
+    turn = circle.turn(1)
+    other = Summary(bytes(16), b"", False, 0, 0, NOBODY)
+    circle.gossips[1].receive(turn, circle.nodes[2], other)
+    circle.end(1, turn)
+    assert not any(isinstance(message, HoldingsAsked) for _, _, message in circle.sent)
+
+
+def test_who_is_late_itself_ends_nothing_unless_nobody_else_is_there() -> None:
+    returning = Returning(is_late=False)
+    assert returning.skipped(0)
+    assert not returning.skipped(0), "once is enough"
+    now = 0
+    for _ in range(LATE_ANSWERS_MAX - 1):
+        assert returning.asks(ONE, now)
+        assert not returning.answered(by_late=True)
+        now += WAIT_MAX_NS
+    assert returning.is_late
+    assert returning.asks(OTHER, now)
+    assert returning.answered(by_late=True)
+    assert not returning.is_late
+
+
+def test_questions_become_rarer() -> None:
+    returning = Returning(is_late=True)
+    asked = [second for second in range(300) if returning.asks(ONE, second * SECOND)]
+    assert asked == [0, 1, 3, 7, 15, 31, 63, 127, 191, 255]
