@@ -18,7 +18,7 @@ When a Delta comes with more to follow, or a link's outbox overflows, own writes
 that is over (see `pace`).
 
 Digests are also the rows of a matrix clock: what every member has, and nothing counts of, is
-dropped.
+dropped. Hence they tell only of what is durable: who has crashed could not get it again.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class Gossip:
         self.lag: dict[NodeId, Nanoseconds] = {}
         self.pace = Pace(config, now)
         self.returning = Returning(is_late)
+        self._members: Sequence[NodeId] = ()
         self._tick_at = now + random.randrange(config.tick_ns)
         self._quiet_ticks = 0
         self._collect_at = now + config.collect_interval_ns
@@ -178,6 +179,7 @@ class Gossip:
         """The random member to compare with, when it is time to."""
         if turn.now < self._tick_at:
             return None
+        self._members = members
         quiet = self._quiet_ticks >= self.config.quiet_after
         self._quiet_ticks += 1
         self._tick_at = turn.now + (self.config.quiet_tick_ns if quiet else self.config.tick_ns)
@@ -222,7 +224,7 @@ class Gossip:
     ) -> None:
         send = turn.send_durable if is_own else turn.send
         if sum(map(len, batches)) > self.config.push_size_max:
-            send(member, summary)
+            turn.send_durable(member, summary)
         else:
             send(member, Push(batches))
 
@@ -254,12 +256,12 @@ class Gossip:
         """Tell what is here: all of it if that is short, else of the parts that may differ, and if
         these are not known then sums first."""
         if self.store.author_count() <= SHORT_DIGEST:
-            turn.send(node, Digest(self.store.vector(), wants_answer))
+            turn.send_durable(node, Digest(self.store.vector(), wants_answer))
         elif parts is None:
-            turn.send(node, DigestSums(self.store.sums()))
+            turn.send_durable(node, DigestSums(self.store.sums()))
         else:
             vector = self.store.vector(parts)
-            turn.send(node, PartDigest(tuple(sorted(parts)), vector, wants_answer))
+            turn.send_durable(node, PartDigest(tuple(sorted(parts)), vector, wants_answer))
 
     def _compare_parts(self, turn: Turn, sender: NodeId, message: DigestSums) -> None:
         """Where the sums are equal, the sender has what is here."""
@@ -297,7 +299,7 @@ class Gossip:
             turn.report(ReturnedLate(len(dropped)))
         if message.more and message.holdings:
             turn.send(sender, HoldingsAsked(message.holdings[-1].author))
-        elif self.returning.answered(message.late):
+        elif self.returning.answered(message.late, self._members):
             turn.persist(KeepLateness(False))
 
     # -- taking in ---------------------------------------------------------------------------------

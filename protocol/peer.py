@@ -306,7 +306,7 @@ class Peer:
             self.gossip.collect(turn, self._unforgotten())
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:
-                turn.send(partner, self._summary())
+                turn.send_durable(partner, self._summary())
 
     def _forget(self, turn: Turn, event: ForgetAsked) -> None:
         if self.membership.forget_for_all(turn, event.node):
@@ -354,7 +354,7 @@ class Peer:
 
     def _receive_of_log(self, turn: Turn, sender: NodeId, message: Agreement) -> None:
         if not self.consensus.receive(turn, sender, message.log, message.message):
-            turn.send(sender, self._summary())  # one of the two should give way
+            turn.send_durable(sender, self._summary())  # one of the two should give way
 
     def _receive_relay(self, turn: Turn, sender: NodeId, message: Relay) -> None:
         if self.relaying.may_pass_on(sender, message):
@@ -416,7 +416,7 @@ class Peer:
 
     def _say(self, turn: Turn, whom: Say, sender: NodeId) -> None:
         if whom is Say.SENDER:
-            turn.send(sender, self._summary())
+            turn.send_durable(sender, self._summary())
         elif whom is Say.EVERYBODY:
             self._introduce(turn, self.membership.alive())
 
@@ -424,7 +424,7 @@ class Peer:
         """Tell at once which log this node follows: a leader chooses no voter whose log it does not
         know. In a large team most hear of it by and by."""
         for node in nodes[:INTRODUCTIONS_MAX]:
-            turn.send(node, self._summary())
+            turn.send_durable(node, self._summary())
 
     def _is_acquainted(self, turn: Turn, newcomer: NodeId) -> bool:
         """Whether it has to hear from this node at once: because it has just called here, or this

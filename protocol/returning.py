@@ -6,17 +6,19 @@ It may still show what one of them deleted, and has to hear what counts.
     its answer                         drop what counts there no more: late no longer
 
 Whoever is late itself says so in its answer, and that ends nothing: both may show the same deleted
-value. Only if nobody else answers, often enough, is it taken for the best there is.
+value. If all the others are, as when two that had forgotten each other meet, then what is left is
+the best there is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.identity import NOBODY, NodeId
 
 FIRST_WAIT_NS = SECOND
 WAIT_MAX_NS = 64 * SECOND
-LATE_ANSWERS_MAX = 8
 
 
 class Returning:
@@ -26,18 +28,19 @@ class Returning:
         self.is_late = is_late
         self._ask_at: Nanoseconds = 0
         self._wait = FIRST_WAIT_NS
-        self._late_answers = 0
+        self._late_too: set[NodeId] = set()
         self._asked = NOBODY
 
     def skipped(self, now: Nanoseconds) -> bool:
         """Something was; whether this node was not late before."""
         was_late, self.is_late = self.is_late, True
-        self._ask_at, self._wait, self._late_answers = now, FIRST_WAIT_NS, 0
+        self._ask_at, self._wait = now, FIRST_WAIT_NS
+        self._late_too.clear()
         return not was_late
 
     def asks(self, node: NodeId, now: Nanoseconds) -> bool:
         """Whether to ask a node that has had the same as this one; seldom, for answers are long."""
-        if not self.is_late or now < self._ask_at:
+        if not self.is_late or now < self._ask_at or node in self._late_too:
             return False
         self._ask_at = now + self._wait
         self._wait = min(2 * self._wait, WAIT_MAX_NS)
@@ -48,11 +51,13 @@ class Returning:
         """Whether an answer of this node is wanted: nobody else's may make this one drop things."""
         return self.is_late and node == self._asked
 
-    def answered(self, by_late: bool) -> bool:
-        """The last of an answer came; whether that ends it."""
-        self._late_answers += by_late
-        self._asked = NOBODY
-        if by_late and self._late_answers < LATE_ANSWERS_MAX:
-            return False
+    def answered(self, by_late: bool, others: Sequence[NodeId]) -> bool:
+        """The last of an answer came; whether that ends it. `others` are all that are there."""
+        by, self._asked = self._asked, NOBODY
+        if by_late:
+            self._late_too.add(by)
+            self._wait = FIRST_WAIT_NS
+            if not self._late_too.issuperset(others):
+                return False
         self.is_late = False
         return True

@@ -15,6 +15,7 @@ from protocol.gossip import Gossip
 from protocol.identity import NodeId
 from protocol.ledger import AcceptResult, JobState, Ledger, TaskState
 from protocol.membership import Membership
+from protocol.membership.verdicts import Verdicts
 from protocol.messages.membership import MemberRecord, Rumor
 from protocol.messages.sharing import Summary
 from protocol.raft import Raft
@@ -123,7 +124,7 @@ def push_early(self: Gossip, turn: Turn, members: Sequence[NodeId], summary: Sum
 
 # -- membership and council ---------------------------------------------------------------------
 
-_take_rumor = Membership._take_rumor
+_hear = Verdicts.hear
 
 
 @instead_of("BelievesAnybody", "a member's record is its own word", (Membership, "_is_acceptable"))
@@ -131,13 +132,13 @@ def believe_record(self: Membership, record: MemberRecord) -> bool:
     return True
 
 
-@instead_of("HeedsOldRumors", "a refuted accusation is over", (Membership, "_take_rumor"))
-def heed_old(self: Membership, turn: Turn, rumor: Rumor) -> None:
+@instead_of("HeedsOldRumors", "a refuted accusation is over", (Verdicts, "hear"))
+def heed_old(self: Verdicts, turn: Turn, rumor: Rumor) -> None:
     member = self._members.get(rumor.node)
     if member is not None:
         record = member.record
         rumor = Rumor(rumor.node, record.epoch, record.incarnation, rumor.accuser, rumor.word)
-    _take_rumor(self, turn, rumor)
+    _hear(self, turn, rumor)
 
 
 @instead_of("ReplacesBlindly", "no change while most are out of sight", (Council, "_next_changes"))

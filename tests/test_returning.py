@@ -12,7 +12,7 @@ from protocol.facts.sharing import ReturnedLate
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, NodeId
 from protocol.messages.sharing import Holding, Holdings, HoldingsAsked, Summary
-from protocol.returning import LATE_ANSWERS_MAX, WAIT_MAX_NS, Returning
+from protocol.returning import Returning
 
 ONE, OTHER = NodeId("one"), NodeId("other")
 
@@ -113,13 +113,12 @@ def test_who_is_late_itself_ends_nothing_unless_nobody_else_is_there() -> None:
     assert returning.skipped(0)
     assert not returning.skipped(0), "once is enough"
     now = 0
-    for _ in range(LATE_ANSWERS_MAX - 1):
-        assert returning.asks(ONE, now)
-        assert not returning.answered(by_late=True)
-        now += WAIT_MAX_NS
-    assert returning.is_late
+    assert returning.asks(ONE, now)
+    assert not returning.answered(True, [ONE, OTHER])
+    now += SECOND
+    assert not returning.asks(ONE, now), "that it does not know is known"
     assert returning.asks(OTHER, now)
-    assert returning.answered(by_late=True)
+    assert returning.answered(True, [ONE, OTHER])
     assert not returning.is_late
 
 

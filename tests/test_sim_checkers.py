@@ -11,7 +11,7 @@ from small_world import SmallWorld
 from protocol import codec
 from protocol.clocks import SECOND
 from protocol.configuration import Configuration
-from protocol.effects import Reply
+from protocol.effects import KeepBatch, Reply
 from protocol.facts.agreement import EntryCommitted, RoleChanged, VoteGranted, VotersChanged
 from protocol.facts.sharing import BatchMerged
 from protocol.facts.work import JobFinished, TaskAccepted, TaskFenced
@@ -306,7 +306,8 @@ def test_a_value_that_comes_back_is_found() -> None:
     own, store = host.identity.node, host.peer.store
     last = store.last_of(own)
     for n, value in enumerate((b"old", b"new"), start=1):
-        store.write([("key", value)], n)
+        encoded, _ = store.write([("key", value)], n)
+        checkers.see_kept(0, host, [KeepBatch(own, last + n, last + n, encoded)])
         checkers.see(0, host, BatchMerged(own, last + n, last + n, ("key",)))
     store._keys["key"].versions = (Version(own, last + 1, b"old", 1),)
     with pytest.raises(InvariantBroken, match="causal_order"):

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Reply
+from protocol.effects import Record, Reply
 from protocol.facts import Fact
 from protocol.facts.agreement import ImpairmentEnded, RoleChanged
 from protocol.facts.membership import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
@@ -121,6 +121,9 @@ class Checkers(Watcher):
             self.promises.begin_epoch()
             self.jobs.begin_epoch()
         return epoch == self._epoch or not log.last_index
+
+    def see_kept(self, at: Nanoseconds, host: Host, records: Sequence[Record]) -> None:
+        self.store.see_kept(host, records)
 
     def see_sent(
         self, at: Nanoseconds, number: int, sender: Host, receiver: Host, message: Message

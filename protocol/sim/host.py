@@ -333,6 +333,8 @@ class Host:
                 case Send():
                     self._send(effect)
                 case Persist():
+                    for see_kept in self.world.hooks.see_kept:
+                        see_kept(self.world.now, self, effect.records)
                     self.drive.write(effect, effects[at + 1 :])
                     return
                 case Report():

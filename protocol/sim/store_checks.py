@@ -12,6 +12,7 @@ from typing import Any
 
 from protocol import codec
 from protocol.clocks import VersionVector
+from protocol.effects import KeepBatch, Record
 from protocol.facts import Fact
 from protocol.facts.sharing import BatchCollected, BatchMerged, EventReceived, HistorySkipped
 from protocol.identity import NodeId
@@ -55,9 +56,26 @@ class StoreChecks:
             del self._events[event_at]
         for key_at in [place for place in self._pasts if place[0] == host.number]:
             del self._pasts[key_at]
-        if host.peer is not None:
-            for author in host.peer.store.vector():
-                self._learn_contexts(host, NodeId(author), 0)
+
+    def see_kept(self, host: Host, records: Sequence[Record]) -> None:
+        """Read from each batch what its entries replace, as soon as a node writes it: before it is
+        shown the author may have crashed, and others may have done without it. If the author did
+        before it was written, the next one may be of the same number."""
+        for record in records:
+            if isinstance(record, KeepBatch):
+                is_known = (record.author, record.first) in self._ends
+                if not is_known or record.author == host.identity.node:
+                    self._learn(record)
+
+    def _learn(self, record: KeepBatch) -> None:
+        batch = codec.unpack_value(Batch, record.encoded)
+        entries = codec.unpack_value(Body, batch.body).entries
+        for sequence, entry in enumerate(entries, start=batch.first):
+            self._contexts[record.author, sequence] = entry.context
+            self._written[record.author, sequence] = None if entry.deletes else entry.key
+            replaced = self._replaced.get(entry.key, _NOTHING)
+            self._replaced[entry.key] = replaced.merge(VersionVector(entry.context))
+        self._ends[record.author, record.first] = record.last
 
     def _see_batch(self, host: Host, fact: BatchMerged) -> None:
         assert host.peer is not None
@@ -67,8 +85,6 @@ class StoreChecks:
             raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
         self._last[place] = fact.last
         self._check_words(host, fact)
-        if (fact.author, fact.first) not in self._ends:
-            self._learn_contexts(host, fact.author, fact.first - 1)
         for key in fact.keys:
             self._check_order(host, key)
 
@@ -112,22 +128,6 @@ class StoreChecks:
             raise InvariantBroken(
                 "collected_is_spent", f"n{host.number} does without {key} by {author}:{sequence}"
             )
-
-    def _learn_contexts(self, host: Host, author: NodeId, after: int) -> None:
-        """Read from the batches of an author what each entry replaces. Whoever shows one first is
-        asked: the author may crash before it shows what it has already sent."""
-        assert host.peer is not None
-        store = host.peer.store
-        have = {**store.vector(), author: after}
-        for encoded in store.missing(have, codec.FRAME_SIZE_MAX).batches:
-            batch = codec.unpack_value(Batch, encoded)
-            entries = codec.unpack_value(Body, batch.body).entries
-            for sequence, entry in enumerate(entries, start=batch.first):
-                self._contexts[author, sequence] = entry.context
-                self._written[author, sequence] = None if entry.deletes else entry.key
-                replaced = self._replaced.get(entry.key, _NOTHING)
-                self._replaced[entry.key] = replaced.merge(VersionVector(entry.context))
-            self._ends[author, batch.first] = batch.first + len(entries) - 1
 
     def _check_order(self, host: Host, key: str) -> None:
         assert host.peer is not None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import ReadAnswered, Refused, Reply, Results
+from protocol.effects import ReadAnswered, Record, Refused, Reply, Results
 from protocol.facts import Fact
 from protocol.messages import Message
 
@@ -46,6 +46,9 @@ class Watcher:
     def see(self, at: Nanoseconds, host: Host, fact: Fact) -> None:
         """A fact, in the order in which its node reported it."""
 
+    def see_kept(self, at: Nanoseconds, host: Host, records: Sequence[Record]) -> None:
+        """A node begins to write these."""
+
     def see_sent(
         self, at: Nanoseconds, number: int, sender: Host, receiver: Host, message: Message
     ) -> None:
@@ -78,6 +81,7 @@ class Hooks:
 
     def __init__(self, watchers: Sequence[Watcher] = ()) -> None:
         self.see = _overriding(watchers, "see")
+        self.see_kept = _overriding(watchers, "see_kept")
         self.see_sent = _overriding(watchers, "see_sent")
         self.see_arrived = _overriding(watchers, "see_arrived")
         self.see_reply = _overriding(watchers, "see_reply")
