@@ -299,7 +299,7 @@ class Gossip:
             turn.report(ReturnedLate(len(dropped)))
         if message.more and message.holdings:
             turn.send(sender, HoldingsAsked(message.holdings[-1].author))
-        elif self.returning.answered(message.late, self._members):
+        elif self.returning.answered(message.late, self._members, turn.now):
             turn.persist(KeepLateness(False))
 
     # -- taking in ---------------------------------------------------------------------------------

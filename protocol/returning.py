@@ -19,6 +19,7 @@ from protocol.identity import NOBODY, NodeId
 
 FIRST_WAIT_NS = SECOND
 WAIT_MAX_NS = 64 * SECOND
+LATE_FOR_NS = 16 * SECOND  # before who is late too is asked again
 
 
 class Returning:
@@ -28,7 +29,7 @@ class Returning:
         self.is_late = is_late
         self._ask_at: Nanoseconds = 0
         self._wait = FIRST_WAIT_NS
-        self._late_too: set[NodeId] = set()
+        self._late_too: dict[NodeId, Nanoseconds] = {}  # who said that it is, and when
         self._asked = NOBODY
 
     def skipped(self, now: Nanoseconds) -> bool:
@@ -40,7 +41,9 @@ class Returning:
 
     def asks(self, node: NodeId, now: Nanoseconds) -> bool:
         """Whether to ask a node that has had the same as this one; seldom, for answers are long."""
-        if not self.is_late or now < self._ask_at or node in self._late_too:
+        if not self.is_late or now < self._ask_at:
+            return False
+        if now < self._late_too.get(node, now - LATE_FOR_NS) + LATE_FOR_NS:
             return False
         self._ask_at = now + self._wait
         self._wait = min(2 * self._wait, WAIT_MAX_NS)
@@ -51,13 +54,13 @@ class Returning:
         """Whether an answer of this node is wanted: nobody else's may make this one drop things."""
         return self.is_late and node == self._asked
 
-    def answered(self, by_late: bool, others: Sequence[NodeId]) -> bool:
+    def answered(self, by_late: bool, others: Sequence[NodeId], now: Nanoseconds) -> bool:
         """The last of an answer came; whether that ends it. `others` are all that are there."""
         by, self._asked = self._asked, NOBODY
         if by_late:
-            self._late_too.add(by)
+            self._late_too[by] = now
             self._wait = FIRST_WAIT_NS
-            if not self._late_too.issuperset(others):
+            if not self._late_too.keys() >= set(others):
                 return False
         self.is_late = False
         return True

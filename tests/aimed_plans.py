@@ -31,7 +31,7 @@ from protocol.sim.knobs import Knobs
 from protocol.sim.network import LinkConditions
 from protocol.sim.plan import FAULTS_FROM, Plan, Rest, plan_of
 from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions
-from protocol.sim.sharers import NO_SHARING
+from protocol.sim.sharers import NO_SHARING, SharingOptions
 from protocol.sim.workload import PLAIN
 
 END: Nanoseconds = 20 * SECOND
@@ -294,6 +294,31 @@ def zombies(seed: int) -> Plan:
     )
 
 
+def absences(seed: int) -> Plan:
+    """Values that come and go, what all have is dropped at once, and nodes are away for so long
+    that they are forgotten, or fall before slow disks have what they said."""
+    random = Random(f"{seed}/absences")
+    plan = aimed(seed, 4, either(crashes, gaps, hangs, garbles), 10)
+    faults = list(plan.faults)
+    for node in random.sample(range(4), 2):
+        at = random.randrange(FAULTS_FROM, END // 2)
+        faults.append(Crash(len(faults), at, node, at + 6 * SECOND, 0, False, InFlight.LOST))
+    knobs = Knobs(
+        collect_interval_ns=100 * MILLISECOND,
+        forget_after_ns=SECOND,
+        delta_size_max=random.choice((1, 1_000, 100_000)),
+    )
+    return replace(
+        plan,
+        knobs=knobs,
+        sharing=SharingOptions(3, 3, 60 * MILLISECOND),
+        registers=NO_REGISTERS,
+        disk_ns=random.choice((MILLISECOND, 40 * MILLISECOND)),
+        links=LinkConditions(loss=0.05, duplication=0.05),
+        faults=tuple(sorted(faults, key=lambda fault: fault.at_ns)),
+    )
+
+
 AIMS: dict[str, Callable[[int], Plan]] = {
     "reads": reads,
     "leases": leases,
@@ -312,4 +337,5 @@ AIMS: dict[str, Callable[[int], Plan]] = {
     "late answers": late_answers,
     "liars": liars,
     "zombies": zombies,
+    "absences": absences,
 }

@@ -16,8 +16,18 @@ from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Members
 from protocol.membership.reach import Reach
 from protocol.membership.verdicts import Verdicts
+from protocol.messages import Message
 from protocol.messages.membership import MemberRecord, ReachRow, Rumor
-from protocol.messages.sharing import Collected, Delta, Digest, Holding, Push, Summary
+from protocol.messages.sharing import (
+    Collected,
+    Delta,
+    Digest,
+    Holding,
+    PartDigest,
+    Push,
+    Summary,
+)
+from protocol.returning import Returning
 from protocol.store import Equivocation, Matrix, Store
 from protocol.store.batches import Opened, open_batch
 from protocol.store.core import _mark
@@ -132,6 +142,25 @@ def bury_early(self: Store, batch: Kept, stable: Mapping[str, int]) -> bool:
     )
 
 
+@instead_of(
+    "CollectsUnseen",
+    "a deletion stays until all have what it deleted",
+    (Store, "_is_spent"),
+)
+def collect_unseen(self: Store, batch: Kept, stable: Mapping[str, int]) -> bool:
+    return _is_spent(self, batch, _All())
+
+
+class _All(dict[str, int]):
+    """Everybody has everything."""
+
+    def get(self, author: str, default: int = 0) -> int:  # type: ignore[override]
+        return 2**62
+
+
+_is_spent = Store._is_spent
+
+
 def _shows(store: Store, key: str, author: NodeId, sequence: int) -> bool:
     return any((each.author, each.sequence) == (author, sequence) for each in store.read(key))
 
@@ -139,6 +168,28 @@ def _shows(store: Store, key: str, author: NodeId, sequence: int) -> bool:
 @instead_of("NeverReconciles", "a late returner asks what still counts", (Store, "reconcile"))
 def never_reconcile(self: Store, holding: Holding) -> list[tuple[NodeId, int]]:
     return []
+
+
+@instead_of("ForgetsLateness", "who skipped something asks until answered", (Returning, "asks"))
+def ask_once(self: Returning, node: NodeId, now: int) -> bool:
+    self.is_late = False
+    return False
+
+
+@instead_of("BelievesAnyHoldings", "only who was asked makes a node drop", (Returning, "awaits"))
+def believe_holdings(self: Returning, node: NodeId) -> bool:
+    return True
+
+
+@instead_of("ClaimsEarly", "a digest tells only of what is durable", (Turn, "send_durable"))
+def claim_early(self: Turn, destination: NodeId, message: Message) -> None:
+    if isinstance(message, Summary | Digest | PartDigest):
+        self.send(destination, message)
+    else:
+        _send_durable(self, destination, message)
+
+
+_send_durable = Turn.send_durable
 
 
 @instead_of("SkipsAnywhere", "only what follows what is held is skipped", (Store, "skip"))

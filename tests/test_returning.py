@@ -12,7 +12,7 @@ from protocol.facts.sharing import ReturnedLate
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, NodeId
 from protocol.messages.sharing import Holding, Holdings, HoldingsAsked, Summary
-from protocol.returning import Returning
+from protocol.returning import LATE_FOR_NS, Returning
 
 ONE, OTHER = NodeId("one"), NodeId("other")
 
@@ -114,12 +114,23 @@ def test_who_is_late_itself_ends_nothing_unless_nobody_else_is_there() -> None:
     assert not returning.skipped(0), "once is enough"
     now = 0
     assert returning.asks(ONE, now)
-    assert not returning.answered(True, [ONE, OTHER])
+    assert not returning.answered(True, [ONE, OTHER], now)
     now += SECOND
     assert not returning.asks(ONE, now), "that it does not know is known"
     assert returning.asks(OTHER, now)
-    assert returning.answered(True, [ONE, OTHER])
+    assert returning.answered(True, [ONE, OTHER], now)
     assert not returning.is_late
+
+
+def test_who_was_late_too_is_asked_again_after_a_while() -> None:
+    """Seed 30267: one that had been there at first never answered, and the others need not be late
+    for ever."""
+    returning = Returning(is_late=True)
+    assert returning.asks(ONE, 0)
+    assert not returning.answered(True, [ONE, OTHER], 0)
+    assert not returning.asks(ONE, LATE_FOR_NS - 1)
+    assert returning.asks(ONE, LATE_FOR_NS)
+    assert returning.answered(True, [ONE], LATE_FOR_NS), "the other has gone"
 
 
 def test_questions_become_rarer() -> None:

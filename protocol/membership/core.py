@@ -344,6 +344,9 @@ class Membership:
         does not know how far it had counted."""
         member = self._members.get(sender)
         if member is None:
+            rumors = self.verdicts.rumors_about(sender)  # one that was forgotten has to count on
+            if rumors:
+                turn.send(sender, MemberSync(News(rumors=rumors), wants_answer=False))
             self._tell_everything(turn, sender, wants_answer=True)
         elif member.state is State.REMEMBERED:
             turn.send(sender, MemberSync(News((self.own, member.record)), wants_answer=True))

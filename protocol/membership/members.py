@@ -117,6 +117,10 @@ class Members:
             record.version == known and member.state is State.REMEMBERED
         )
 
+    def forgotten(self, node: NodeId) -> tuple[int, int] | None:
+        """The version of the record of a node that was forgotten; None if it was not."""
+        return self._forgotten.get(node)
+
     def put(self, record: MemberRecord, state: State, now: Nanoseconds) -> Member:
         """Take a newer record, which ends whatever spoke against an older one."""
         node = record.node

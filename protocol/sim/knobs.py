@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from protocol import config as presets
-from protocol.clocks import MILLISECOND
+from protocol.clocks import MILLISECOND, SECOND
 from protocol.config import Config
 
 
@@ -36,6 +36,7 @@ class Knobs:
     notes_max: int = 0
     push_size_max: int = 0
     collect_interval_ns: int = 0
+    forget_after_ns: int = 0
 
     def __str__(self) -> str:
         turned = [
@@ -76,6 +77,7 @@ def draw_knobs(random: Random) -> Knobs:
         batch_size_max=rarely(1, 100),
         push_size_max=rarely(1, 500),
         collect_interval_ns=random.choice((0, 200, 1_000)) * MILLISECOND,
+        forget_after_ns=rarely(1, 5) * SECOND,
     )
 
 

@@ -2,12 +2,12 @@
 were collected, and are the same everywhere, so that nobody else has written them and nobody has
 written them twice; only what counts for nothing is collected; a value that somebody has overwritten
 knowingly never shows again, nor beside the one that replaced it (causal order, key by key); stores
-with equal digests show equal values.
+with equal digests show equal values, and in the end none that anybody has replaced or deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from protocol import codec
@@ -19,7 +19,7 @@ from protocol.identity import NodeId
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 from protocol.store import Batch, Body
-from protocol.store.batches import open_batch
+from protocol.store.batches import Entry, open_batch
 
 _NOTHING = VersionVector()
 
@@ -28,13 +28,10 @@ class StoreChecks:
     """See the module's text."""
 
     def __init__(self) -> None:
-        self._contexts: dict[tuple[NodeId, int], Mapping[str, int]] = {}  # of each entry
+        self._entries: dict[tuple[NodeId, int], Entry] = {}  # by author and sequence
         self._pasts: dict[tuple[int, str], VersionVector] = {}  # node, key: what was overwritten
         self._said: dict[tuple[NodeId, int], bytes] = {}  # author, first sequence: the batch
         self._last: dict[tuple[int, NodeId], int] = {}  # node, author: the sequence seen
-        self._written: dict[
-            tuple[NodeId, int], str | None
-        ] = {}  # each entry's key, if it has value
         self._replaced: dict[str, VersionVector] = {}  # what somebody has overwritten, by key
         self._events: dict[tuple[int, NodeId], int] = {}  # node, origin: the last event's number
         self._ends: dict[tuple[NodeId, int], int] = {}  # of each batch, by author and first
@@ -71,8 +68,7 @@ class StoreChecks:
         batch = codec.unpack_value(Batch, record.encoded)
         entries = codec.unpack_value(Body, batch.body).entries
         for sequence, entry in enumerate(entries, start=batch.first):
-            self._contexts[record.author, sequence] = entry.context
-            self._written[record.author, sequence] = None if entry.deletes else entry.key
+            self._entries[record.author, sequence] = entry
             replaced = self._replaced.get(entry.key, _NOTHING)
             self._replaced[entry.key] = replaced.merge(VersionVector(entry.context))
         self._ends[record.author, record.first] = record.last
@@ -123,10 +119,13 @@ class StoreChecks:
 
     def _check_spent(self, host: Host, author: NodeId, sequence: int) -> None:
         """Its author, or somebody who had seen it, has replaced it; or it deletes."""
-        key = self._written.get((author, sequence))
-        if key is not None and not self._replaced.get(key, _NOTHING).sees(author, sequence):
+        entry = self._entries.get((author, sequence))
+        if entry is None or entry.deletes:
+            return
+        if not self._replaced.get(entry.key, _NOTHING).sees(author, sequence):
             raise InvariantBroken(
-                "collected_is_spent", f"n{host.number} does without {key} by {author}:{sequence}"
+                "collected_is_spent",
+                f"n{host.number} does without {entry.key} by {author}:{sequence}",
             )
 
     def _check_order(self, host: Host, key: str) -> None:
@@ -135,8 +134,8 @@ class StoreChecks:
         versions = host.peer.store.read(key)
         past = self._pasts.get(place, _NOTHING)
         for version in versions:
-            context = self._contexts.get((version.author, version.sequence), {})
-            past = past.merge(VersionVector(context))
+            entry = self._entries.get((version.author, version.sequence))
+            past = past if entry is None else past.merge(VersionVector(entry.context))
         self._pasts[place] = past
         for version in versions:
             if past.sees(version.author, version.sequence):
@@ -160,4 +159,26 @@ class StoreChecks:
                 if store.read(key) != other.peer.store.read(key):
                     raise InvariantBroken(
                         "equal_values", f"n{host.number} and n{other.number} differ on {key}"
+                    )
+            if other is host:
+                self._check_replaced(host)
+
+    def _check_replaced(self, host: Host) -> None:
+        """Nothing shows that any entry which this node has had replaces or deletes, be it collected
+        long since."""
+        assert host.peer is not None
+        store = host.peer.store
+        vector = store.vector()
+        replaced: dict[str, VersionVector] = {}
+        for (author, sequence), entry in self._entries.items():
+            if sequence <= vector.get(author, 0):
+                past = replaced.get(entry.key, _NOTHING)
+                replaced[entry.key] = past.merge(VersionVector(entry.context))
+        for key in store.scan():
+            for version in store.read(key):
+                if replaced.get(key, _NOTHING).sees(version.author, version.sequence):
+                    raise InvariantBroken(
+                        "no_resurrection",
+                        f"n{host.number} shows {key} by {version.author}:{version.sequence}, "
+                        f"which was replaced",
                     )
