@@ -103,7 +103,7 @@ def accept_gaps(self: Store, encoded: bytes) -> Merged | None:
 def last_wins(self: Store, author: NodeId, sequence: int, entry: Entry) -> None:
     _store_apply(self, author, sequence, entry)
     version = Version(author, sequence, entry.value, entry.stamp)
-    self._keys[entry.key].versions = (version,)
+    self._keys._keys[entry.key].versions = (version,)
 
 
 @instead_of("BelievesAnyBatch", "a batch is signed by its author", (Store, "merge"))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from breeding import Breeder
 
-from protocol.clocks import VersionVector
 from protocol.config import MembershipConfig
 from protocol.gossip import Gossip
 from protocol.identity import Identity, NodeId
@@ -29,9 +29,10 @@ from protocol.messages.sharing import (
 )
 from protocol.returning import Returning
 from protocol.store import Equivocation, Matrix, Store
-from protocol.store.batches import Opened, open_batch
+from protocol.store.batches import Entry, Opened, open_batch
 from protocol.store.core import _mark
 from protocol.store.histories import History, Kept
+from protocol.store.keys import Keys
 from protocol.turn import Turn
 
 BREEDER = Breeder()
@@ -121,9 +122,13 @@ def never_compare(self: Comparing, turn: Turn, sender: NodeId, fingerprint: byte
 # -- store ----------------------------------------------------------------------------------------
 
 
-@instead_of("DropsDots", "a write's context has its own dot", (VersionVector, "sees"))
-def see_less(self: VersionVector, author: str, sequence: int) -> bool:
-    return self.get(author, 0) > sequence
+@instead_of("DropsDots", "a write replaces what its author had seen", (Keys, "take"))
+def see_less(self: Keys, author: NodeId, sequence: int, entry: Entry) -> list[tuple[NodeId, int]]:
+    context = {each: max(0, last - 1) for each, last in entry.context.items()}
+    return _take(self, author, sequence, replace(entry, context=context))
+
+
+_take = Keys.take
 
 
 @instead_of("CollectsEarly", "only what every member has is collected", (Matrix, "stable"))

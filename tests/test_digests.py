@@ -174,7 +174,7 @@ def test_sums_that_make_no_sense_are_answered_with_all(sums: tuple[bytes, ...]) 
     pair = Pair(100)
     turn = Turn(0, 0, 1)
     pair.one.receive(turn, NodeId("n"), DigestSums(sums))
-    ((_, _, answer),) = turn.before  # type: ignore[misc]
+    ((_, _, answer),) = turn.after  # type: ignore[misc]
     assert isinstance(answer, PartDigest)
     assert len(answer.vector) == 100
 

@@ -181,7 +181,7 @@ def test_stores_with_equal_digests_and_other_values_are_found() -> None:
     peers = [host.peer for host in small.hosts if host.peer]
     assert peers[0].store.fingerprint() == peers[1].store.fingerprint()
     key = next(key for key in peers[1].store.scan() if len(peers[1].store.read(key)) > 0)
-    peers[1].store._keys[key].versions = ()
+    peers[1].store._keys._keys[key].versions = ()
     with pytest.raises(InvariantBroken, match="equal_values"):
         Checkers().check_stores(small.hosts)
 
@@ -309,7 +309,7 @@ def test_a_value_that_comes_back_is_found() -> None:
         encoded, _ = store.write([("key", value)], n)
         checkers.see_kept(0, host, [KeepBatch(own, last + n, last + n, encoded)])
         checkers.see(0, host, BatchMerged(own, last + n, last + n, ("key",)))
-    store._keys["key"].versions = (Version(own, last + 1, b"old", 1),)
+    store._keys._keys["key"].versions = (Version(own, last + 1, b"old", 1),)
     with pytest.raises(InvariantBroken, match="causal_order"):
         checkers.see(0, host, BatchMerged(A, 1, 1, ("key",)))
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from protocol import codec
 from protocol.clocks import VersionVector
-from protocol.effects import KeepBatch, Record
+from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness, Record
 from protocol.facts import Fact
 from protocol.facts.sharing import BatchCollected, BatchMerged, EventReceived, HistorySkipped
 from protocol.identity import NodeId
+from protocol.membership import State
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 from protocol.store import Batch, Body
@@ -34,6 +35,7 @@ class StoreChecks:
         self._last: dict[tuple[int, NodeId], int] = {}  # node, author: the sequence seen
         self._replaced: dict[str, VersionVector] = {}  # what somebody has overwritten, by key
         self._events: dict[tuple[int, NodeId], int] = {}  # node, origin: the last event's number
+        self._had: dict[tuple[NodeId, NodeId], int] = {}  # node, author: up to which sequence
         self._ends: dict[tuple[NodeId, int], int] = {}  # of each batch, by author and first
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
@@ -63,6 +65,26 @@ class StoreChecks:
                 is_known = (record.author, record.first) in self._ends
                 if not is_known or record.author == host.identity.node:
                     self._learn(record)
+                self._had[host.identity.node, record.author] = record.last
+            elif isinstance(record, KeepCollected):
+                gap = record.collected
+                self._had[host.identity.node, gap.author] = gap.last
+            elif isinstance(record, DropBatches) and KeepLateness(False) not in records:
+                self._check_had(host, record)
+
+    def _check_had(self, host: Host, dropped: DropBatches) -> None:
+        """Whoever may still ask has had what is dropped, unless it came late and was dropped on
+        another's word."""
+        assert host.peer is not None
+        if host.peer.gossip.returning.is_late:
+            return
+        for author, first in dropped.batches:
+            last = self._ends[author, first]
+            for node, member in host.peer.membership.members().items():
+                if member.state is not State.LEFT and self._had.get((node, author), 0) < last:
+                    raise InvariantBroken(
+                        "collected_had", f"n{host.number} drops {author}:{last}, which {node} lacks"
+                    )
 
     def _learn(self, record: KeepBatch) -> None:
         batch = codec.unpack_value(Batch, record.encoded)

@@ -8,17 +8,11 @@ from protocol.store.batches import (
     Body,
     Entry,
 )
-from protocol.store.core import (
-    Equivocation,
-    Gap,
-    Lacking,
-    Merged,
-    QuotaReached,
-    Store,
-    Version,
-)
+from protocol.store.core import Store
 from protocol.store.families import Families, Join
+from protocol.store.keys import Version
 from protocol.store.matrix import Matrix
+from protocol.store.outcomes import Equivocation, Gap, Lacking, Merged, QuotaReached
 from protocol.store.sums import PARTS, part_of
 
 __all__ = [

@@ -5,11 +5,6 @@ Invariants: for each author everything up to its `last` has been here, and `last
 value disappears from a key only when an entry arrives whose writer had seen it. Merging is
 commutative, associative and idempotent, so any two stores with equal digests hold equal values.
 
-Values carry the writer's causal context of their key: dotted version vectors (Almeida, Baquero,
-Goncalves, Preguica and Fonte 2014, *Scalable and Accurate Causality Tracking for Eventually
-Consistent Stores*). Since an author's entries arrive in order, "has seen (author, n)" implies all
-that author's earlier entries.
-
 Batches are collected once every member has them and all their entries are replaced; a deletion when
 it is, besides, the last that is held of its key. So whoever was away, and gets what is left, finds
 for each entry that was replaced the one that replaces it, with one exception: a key that is gone
@@ -20,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from protocol.clocks import VersionVector
 from protocol.errors import RemoteProtocolError
@@ -37,71 +31,11 @@ from protocol.store.batches import (
 )
 from protocol.store.families import Families, Join, Joined, joined
 from protocol.store.histories import History, Kept
+from protocol.store.keys import Keys, Version
+from protocol.store.outcomes import Equivocation, Gap, Lacking, Merged, QuotaReached
 from protocol.store.sums import FINGERPRINT_SIZE, Sums, part_of
 
 HOLDINGS_PAGE = 500_000  # batches that one message tells of: about 2 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """One of the values of a key: who wrote it (its dot), and when by their hybrid clock."""
-
-    author: NodeId
-    sequence: int
-    value: bytes
-    stamp: int
-    deletes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Merged:
-    """What a batch brought: entries `first`..`last` of `author`, and the keys they wrote."""
-
-    author: NodeId
-    first: int
-    last: int
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Lacking:
-    """What another store lacks, within a size: batches in order for each author, and what was
-    collected between them; whether there is `more`."""
-
-    batches: tuple[bytes, ...]
-    collected: tuple[Collected, ...]
-    more: bool
-
-
-class Gap(Exception):
-    """Entries of an author between what is held and what arrived are missing."""
-
-    def __init__(self, author: NodeId) -> None:
-        super().__init__(author)
-        self.author = author
-
-
-class QuotaReached(Exception):
-    """This node has as many entries as others hold of one author."""
-
-
-class Equivocation(RemoteProtocolError):
-    """An author signed two histories. The two batches prove it to everybody."""
-
-    def __init__(self, author: NodeId, one: bytes, other: bytes) -> None:
-        super().__init__(f"{author} has signed two different histories")
-        self.author = author
-        self.one = one
-        self.other = other
-
-
-@dataclass(slots=True)
-class _Key:
-    """`entries` counts those of this key in batches that are held."""
-
-    seen: VersionVector
-    versions: tuple[Version, ...]
-    entries: int
 
 
 class Store:
@@ -121,7 +55,7 @@ class Store:
         self.size_per_author_max = size_per_author_max
         self.families = families or Families()
         self._histories: dict[NodeId, History] = {}
-        self._keys: dict[str, _Key] = {}
+        self._keys = Keys()
         self._forked: set[NodeId] = set()
         self._sums = Sums()
 
@@ -134,10 +68,7 @@ class Store:
 
     def read(self, key: str) -> tuple[Version, ...]:
         """The values of `key` that nobody has overwritten knowingly, by author; () if none."""
-        found = self._keys.get(key)
-        if found is None:
-            return ()
-        return tuple(version for version in found.versions if not version.deletes)
+        return tuple(version for version in self._keys.versions(key) if not version.deletes)
 
     def joined(self, key: str) -> Joined:
         """The values of `key` as one, in the way of its family."""
@@ -146,11 +77,7 @@ class Store:
 
     def scan(self, prefix: str = "") -> list[str]:
         """All keys with a value that begin with `prefix`, sorted."""
-        return sorted(
-            key
-            for key, held in self._keys.items()
-            if key.startswith(prefix) and not all(version.deletes for version in held.versions)
-        )
+        return self._keys.scan(prefix)
 
     def vector(self, parts: Container[int] | None = None) -> dict[str, int]:
         """The digest: author -> highest sequence up to which everything has been here; of the
@@ -380,12 +307,9 @@ class Store:
             here[entry.key] = here.get(entry.key, 0) + 1
         graves = 0
         for sequence, entry in enumerate(opened.entries, start=batch.first):
-            held = self._keys[entry.key]
-            if not any((v.author, v.sequence) == (opened.author, sequence) for v in held.versions):
+            if not self._keys.counts(entry.key, opened.author, sequence):
                 continue
-            if not entry.deletes or held.entries != here[entry.key]:
-                return False
-            if any(stable.get(other, 0) < last for other, last in held.seen.items()):
+            if not entry.deletes or not self._keys.is_all(entry.key, here[entry.key], stable):
                 return False
             graves += 1
         return graves == batch.live
@@ -393,10 +317,7 @@ class Store:
     def _drop(self, history: History, batch: Kept) -> None:
         history.drop(batch)
         for entry in open_batch(batch.encoded).entries:
-            held = self._keys[entry.key]
-            held.entries -= 1
-            if held.entries == 0:
-                del self._keys[entry.key]
+            self._keys.drop(entry.key)
 
     def holdings(self, after: NodeId) -> tuple[tuple[Holding, ...], bool]:
         """Which batches of each author that comes after this one hold something that counts, for a
@@ -435,24 +356,17 @@ class Store:
     def _bury(self, author: NodeId, batch: Kept) -> None:
         """Its entries are values no more."""
         for entry in open_batch(batch.encoded).entries:
-            held = self._keys[entry.key]
-            held.versions = tuple(
-                version
-                for version in held.versions
-                if not (version.author == author and batch.first <= version.sequence <= batch.last)
-            )
+            self._keys.bury(entry.key, author, batch.first, batch.last)
 
     # -- taking in ---------------------------------------------------------------------------------
 
     def _seen(self, key: str) -> VersionVector:
         """What this node has seen of a key, as far as a write of it replaces that."""
-        held = self._keys.get(key)
-        if held is None:
-            return VersionVector()
+        seen = self._keys.seen(key)
         if self.families.is_per_author(key):
             own: str = self.identity.node
-            return VersionVector({own: held.seen.get(own, 0)})
-        return held.seen
+            return VersionVector({own: seen[own]} if own in seen else {})
+        return seen
 
     def _take(self, opened: Opened, encoded: bytes) -> Merged:
         author = opened.author
@@ -473,26 +387,8 @@ class Store:
         self._sums.change(author, before, _mark(history))
 
     def _apply(self, author: NodeId, sequence: int, entry: Entry) -> None:
-        context = VersionVector(entry.context)
-        dot_seen = context.advance(author, sequence)
-        version = Version(author, sequence, entry.value, entry.stamp, entry.deletes)
-        held = self._keys.get(entry.key)
-        if held is None:
-            self._keys[entry.key] = _Key(dot_seen, (version,), 1)
-            return
-        held.entries += 1
-        kept = []
-        for old in held.versions:
-            if context.sees(old.author, old.sequence):
-                self._replaced(old.author, old.sequence)
-            else:
-                kept.append(old)
-        if held.seen.sees(author, sequence):  # somebody has overwritten it already
-            self._replaced(author, sequence)
-        else:
-            kept.append(version)
-        held.versions = tuple(sorted(kept, key=lambda old: (old.author, old.sequence)))
-        held.seen = held.seen.merge(dot_seen)
+        for dot in self._keys.take(author, sequence, entry):
+            self._replaced(*dot)
 
     def _replaced(self, author: NodeId, sequence: int) -> None:
         batch = self._histories[author].batch_with(sequence)
