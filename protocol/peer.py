@@ -23,7 +23,8 @@ from protocol.clocks import Nanoseconds
 from protocol.config import Config
 from protocol.consensus import PROPOSE_HOPS, Consensus, Say
 from protocol.council import Standing
-from protocol.effects import Effect, Persist, Reply, Report, Restored, Send
+from protocol.despatch import Despatch
+from protocol.effects import Effect, Reply, Restored
 from protocol.entries import FAMILIES, Entries
 from protocol.errors import RemoteProtocolError
 from protocol.events import (
@@ -57,18 +58,14 @@ from protocol.facts import Fact, RequestRefused
 from protocol.facts.agreement import ImpairmentEnded, StateReplaced
 from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
 from protocol.facts.sharing import BatchMerged
+from protocol.farewell import LEAVING, Farewell
 from protocol.gossip import Gossip
-from protocol.identity import NOBODY, Identity, NodeId
+from protocol.identity import Identity, NodeId
 from protocol.membership import Membership, State
-from protocol.messages import Message, is_of_log
+from protocol.messages import Message
 from protocol.messages.agreement import (
     Agreement,
-    Append,
-    OfLog,
-    ReadRequest,
     Relay,
-    SnapshotPart,
-    VoteRequest,
 )
 from protocol.messages.membership import (
     MemberRecord,
@@ -99,10 +96,10 @@ from protocol.relaying import Relaying
 from protocol.silence import Silence
 from protocol.store import Store
 from protocol.team import Team
-from protocol.turn import Outgoing, Turn
+from protocol.turn import Turn
 
 INTRODUCTIONS_MAX = 64
-JOURNAL, IMPAIRED, LEAVING = "journal", "impaired", "leaving"  # metadata of member records
+JOURNAL, IMPAIRED = "journal", "impaired"  # metadata of member records
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +179,8 @@ class Peer:
         self.team = Team(self.node, config.team, self.ledger, self.store)
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
-        self._persist_sequence = 0
-        self._persisted = 0
-        self._leaving_until: Nanoseconds | None = None
-        self._left = False
+        self.farewell = Farewell(self.membership, self.consensus, config.raft.leave_timeout_ns)
+        self._despatch = Despatch(self.membership, self.relaying, self.raft)
 
     def __repr__(self) -> str:
         return f"<Peer {self.settings.name} {self.raft!r} {self.ledger!r}>"
@@ -196,7 +191,7 @@ class Peer:
 
     def step(self, event: Event, now: Nanoseconds) -> list[Effect]:
         """Take one event; `now` never goes back."""
-        turn = Turn(now, now + self.settings.wall_offset, self._persist_sequence + 1)
+        turn = Turn(now, now + self.settings.wall_offset, self._despatch.next_sequence)
         if self._found:
             self._found = False
             self.raft.found(turn)
@@ -205,11 +200,11 @@ class Peer:
         self.membership.flush(turn)
         if self.gossip.has_news:
             self.gossip.flush(turn, self.membership.alive(), self._summary())
-        return self._effects(turn)
+        return self._despatch.effects(turn)
 
     def deadline(self) -> Nanoseconds | None:
         """When to send TimerFired. None only after leaving."""
-        if self._left:
+        if self.farewell.is_said:
             return None
         due = min(self.membership.deadline(), self.gossip.deadline())
         for other in (
@@ -218,7 +213,7 @@ class Peer:
             self.team.deadline(),
             self.announcing.deadline(),
             self.blobs.deadline(),
-            self._leaving_until,
+            self.farewell.deadline(),
         ):
             if other is not None and other < due:
                 due = other
@@ -227,7 +222,7 @@ class Peer:
     @property
     def has_left(self) -> bool:
         """Whether the goodbye has been said: nothing more will come."""
-        return self._left
+        return self.farewell.is_said
 
     def status(self) -> RaftStatus:
         """The agreement's state as this node sees it."""
@@ -247,7 +242,7 @@ class Peer:
             case TimerFired():
                 self._tick(turn)
             case Persisted():
-                self._persisted = event.sequence
+                self._despatch.persisted(event.sequence)
                 self.consensus.persisted(turn, event.sequence)
             case Commanded():
                 self.consensus.command(turn, event)
@@ -290,7 +285,7 @@ class Peer:
                 self.consensus.rescue(turn, event.request)
                 self._introduce(turn, self.membership.alive())
             case Leaving():
-                self._begin_leaving(turn)
+                self.farewell.begin(turn)
 
     def _tick(self, turn: Turn) -> None:
         if self.membership.deadline() <= turn.now:
@@ -303,7 +298,7 @@ class Peer:
             self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
             self.gossip.keep_pace(turn)
-            self.gossip.collect(turn, self._unforgotten())
+            self.gossip.collect(turn, self._awaited(turn.now))
             partner = self.gossip.summary_due(turn, self.membership.alive())
             if partner is not None:
                 turn.send_durable(partner, self._summary())
@@ -371,43 +366,19 @@ class Peer:
             else:
                 raise RemoteProtocolError("only answers and what concerns the log are relayed")
 
-    def _unforgotten(self) -> list[NodeId]:
-        """Those that may still ask for what they lack."""
-        members = self.membership.members().items()
-        return [node for node, member in members if member.state is not State.LEFT]
+    def _awaited(self, now: Nanoseconds) -> list[NodeId]:
+        """Those that the store waits for until it drops anything: who is away for longer than the
+        horizon asks, when it comes back, what still counts."""
+        horizon = now - self.config.gossip.horizon_ns
+        return [
+            node
+            for node, member in self.membership.members().items()
+            if member.is_here or (member.state is not State.LEFT and member.since > horizon)
+        ]
 
     def _reach(self, now: Nanoseconds) -> int:
         window = self.config.raft.reach_window_ns
         return self.relaying.reach(self.raft.configuration.members, now, window)
-
-    # -- leaving ---------------------------------------------------------------------------------
-
-    def _begin_leaving(self, turn: Turn) -> None:
-        """A voter asks the others to do without it first, and hands over if it leads."""
-        if self._leaving_until is not None or self._left:
-            return
-        self._leaving_until = turn.now
-        heirs = any(self.consensus.follows(node) for node in self.membership.alive())
-        if self.raft.is_voter and (heirs or len(self.raft.configuration.voters) > 1):
-            self._leaving_until = turn.now + self.config.raft.leave_timeout_ns
-            self.membership.describe(**{LEAVING: "1"})
-            self.consensus.leave(turn)
-
-    def _leave_if_due(self, turn: Turn) -> bool:
-        """Say goodbye once the others can do without this node, or after a while."""
-        if self._leaving_until is None:
-            return False
-        if self.raft.leadership is not None:
-            self.consensus.hand_over(turn)
-        # Once a joint configuration is committed the new voters are on their own.
-        is_settled = self.raft.log.configuration_index <= self.raft.commit
-        is_free = is_settled and self.node not in self.raft.configuration.voters
-        if not is_free and turn.now < self._leaving_until:
-            return False
-        self._leaving_until = None
-        self._left = True
-        self.membership.leave(turn)
-        return True
 
     # -- whose log ---------------------------------------------------------------------------------
 
@@ -480,7 +451,7 @@ class Peer:
                 self.team.decide(turn, self._view())
             elif self._is_due(consensus.council.due_at, turn.now):
                 consensus.decide(turn, self._standings)
-            elif self._leaving_until is not None and self._leave_if_due(turn):
+            elif self.farewell.say_if_due(turn):
                 pass
             else:
                 break
@@ -509,76 +480,3 @@ class Peer:
     def _view(self) -> View:
         alive = frozenset({self.node, *self.membership.alive()})
         return View(alive, frozenset(self.membership.gone()), self.raft.leader)
-
-    # -- effects -----------------------------------------------------------------------------------
-
-    def _effects(self, turn: Turn) -> list[Effect]:
-        effects: list[Effect] = []
-        for item in turn.before:
-            if isinstance(item, tuple):
-                self._send(turn.now, item, effects)
-            else:
-                effects.append(item)
-        uncertain = self._persist_sequence > self._persisted
-        if turn.records or (turn.after and uncertain):
-            self._persist_sequence = turn.sequence
-            effects.append(Persist(turn.sequence, tuple(turn.records)))
-        for late in turn.after:
-            if isinstance(late, tuple):
-                self._send(turn.now, late, effects)
-            else:
-                effects.append(late)
-        effects += map(Report, turn.facts)
-        return effects
-
-    def _send(self, now: Nanoseconds, item: Outgoing, effects: list[Effect]) -> None:
-        """A message to a node, also by another way if the direct one seems to be broken."""
-        destination, endpoint, message = item
-        if destination == NOBODY:
-            assert not is_of_log(message)
-            effects.append(Send(NOBODY, (endpoint,), message))
-            return
-        endpoints = self.membership.endpoints_of(destination)
-        if not is_of_log(message):
-            effects.append(Send(destination, endpoints, message))
-            if isinstance(message, QueryAnswer) and self.membership.is_troubled(destination):
-                self._send_around(now, destination, message, effects)
-            return
-        envelope = Agreement(self.raft.log.identity, message)
-        effects.append(Send(destination, endpoints, envelope))
-        if self.relaying.is_silent(destination, now) or self.relaying.is_deaf(destination, now):
-            self._send_around(now, destination, envelope, effects)
-        if _wants_answer(message) and destination in self.raft.configuration:
-            self.relaying.asked(destination, now)
-
-    def _send_around(
-        self,
-        now: Nanoseconds,
-        destination: NodeId,
-        envelope: Agreement | QueryAnswer,
-        effects: list[Effect],
-    ) -> None:
-        state = self.membership.state_of(destination)
-        # SWIM asks through one other at most, and may hold a node to have failed that is two hops
-        # from its accuser; one that has just sent something the long way has not.
-        if state not in (State.ALIVE, State.SUSPECT) and not self.relaying.is_deaf(
-            destination, now
-        ):
-            return
-        frame = codec.encode(envelope)
-        others = [
-            node
-            for node in self.raft.configuration.members
-            if self.membership.state_of(node) is State.ALIVE
-        ]
-        ways = self.relaying.ways_to(destination, now, len(frame), others)
-        if ways:
-            relay = self.relaying.wrap(destination, frame)
-            effects.extend(Send(way, self.membership.endpoints_of(way), relay) for way in ways)
-
-
-def _wants_answer(message: OfLog) -> bool:
-    """Whether silence after this message is suspicious."""
-    if isinstance(message, Append):
-        return message.request != 0
-    return isinstance(message, VoteRequest | SnapshotPart | ReadRequest)

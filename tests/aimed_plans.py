@@ -305,13 +305,14 @@ def absences(seed: int) -> Plan:
         faults.append(Crash(len(faults), at, node, at + 6 * SECOND, 0, False, InFlight.LOST))
     knobs = Knobs(
         collect_interval_ns=100 * MILLISECOND,
-        forget_after_ns=SECOND,
+        forget_after_ns=random.choice((0, SECOND)),
+        horizon_ns=SECOND,
         delta_size_max=random.choice((1, 1_000, 100_000)),
     )
     return replace(
         plan,
         knobs=knobs,
-        sharing=SharingOptions(3, 3, 60 * MILLISECOND),
+        sharing=SharingOptions(3, 30, 50 * MILLISECOND),
         registers=NO_REGISTERS,
         disk_ns=random.choice((MILLISECOND, 40 * MILLISECOND)),
         links=LinkConditions(loss=0.05, duplication=0.05),

@@ -37,6 +37,7 @@ class Knobs:
     push_size_max: int = 0
     collect_interval_ns: int = 0
     forget_after_ns: int = 0
+    horizon_ns: int = 0
 
     def __str__(self) -> str:
         turned = [
@@ -78,6 +79,7 @@ def draw_knobs(random: Random) -> Knobs:
         push_size_max=rarely(1, 500),
         collect_interval_ns=random.choice((0, 200, 1_000)) * MILLISECOND,
         forget_after_ns=rarely(1, 5) * SECOND,
+        horizon_ns=rarely(1, 5) * SECOND,
     )
 
 

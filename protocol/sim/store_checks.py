@@ -16,7 +16,6 @@ from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness
 from protocol.facts import Fact
 from protocol.facts.sharing import BatchCollected, BatchMerged, EventReceived, HistorySkipped
 from protocol.identity import NodeId
-from protocol.membership import State
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 from protocol.store import Batch, Body
@@ -80,8 +79,8 @@ class StoreChecks:
             return
         for author, first in dropped.batches:
             last = self._ends[author, first]
-            for node, member in host.peer.membership.members().items():
-                if member.state is not State.LEFT and self._had.get((node, author), 0) < last:
+            for node in host.peer.membership.alive():
+                if self._had.get((node, author), 0) < last:
                     raise InvariantBroken(
                         "collected_had", f"n{host.number} drops {author}:{last}, which {node} lacks"
                     )
