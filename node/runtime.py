@@ -11,10 +11,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any, Protocol
 
 from node.queries import answer_to
+from node.requests import Requests
 from node.telemetry import Telemetry
 from protocol.clocks import SECOND
 from protocol.diagnosis import why_no_leader
@@ -37,12 +37,7 @@ from protocol.effects import (
 )
 from protocol.errors import (
     Busy,
-    ChangeRefused,
-    InvalidEntry,
-    InvalidEvent,
-    InvalidJob,
     NoLeader,
-    NotLeader,
     NotPossible,
     QuorateError,
     TimedOut,
@@ -53,7 +48,6 @@ from protocol.events import (
     BlobAsked,
     BlobDropped,
     BlobPut,
-    Commanded,
     Consistency,
     EntryWritten,
     Event,
@@ -80,25 +74,9 @@ from protocol.registers import Command, Versioned, fault_of
 
 INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (they repeat them)
 BATCH_MAX = 256  # events taken before other tasks get their turn
-REQUESTS_MAX = 1_000  # clients waiting for an answer
 REPLY_TIMEOUT_S = 30.0
 LEAVE_TIMEOUT_S = 6.0  # for the others to do without this node, and for its disk
 TIMER_RESOLUTION_S = 0.001
-
-_ERRORS: dict[str, type[QuorateError]] = {
-    kind.__name__: kind
-    for kind in (
-        Busy,
-        ChangeRefused,
-        InvalidEntry,
-        InvalidEvent,
-        InvalidJob,
-        NoLeader,
-        NotLeader,
-        NotPossible,
-        TimedOut,
-    )
-}
 
 
 class Sender(Protocol):
@@ -149,11 +127,7 @@ class Runtime:
         self._timer_at = 0
         self._leaving = False
         self._unwritten: deque[tuple[int, list[Effect]]] = deque()
-        self._requests: dict[int, asyncio.Future[Any]] = {}
-        self._request_numbers = count(1)
-        self._commands: list[Command] = []  # for the next step, numbered on from `_command`
-        self._command = 0
-        self._results: dict[int, asyncio.Future[int] | _Several] = {}
+        self._requests = Requests(self._loop)
 
     def start(self) -> None:
         """Take the first step."""
@@ -168,12 +142,7 @@ class Runtime:
                 self.stopped.set_result(None)
             else:
                 self.stopped.set_exception(fault)
-        late = TimedOut("the node is stopping; the request may have happened")
-        for waiting in self._requests.values():
-            if not waiting.done():
-                waiting.set_exception(late)
-        for number in [*self._results]:
-            self._answer(number, late)
+        self._requests.give_up()
 
     def _fail(self, fault: Exception) -> None:
         self.stop(fault)
@@ -202,7 +171,7 @@ class Runtime:
     def read(self, key: str, consistency: Consistency) -> asyncio.Future[Versioned | None]:
         """A register as it is, or was if LOCAL. Busy, NoLeader; the peer always answers."""
         number, answer = self._new_request()
-        answer.add_done_callback(lambda _: self._requests.pop(number))
+        answer.add_done_callback(lambda _: self._requests.close(number))
         self.deliver(ReadAsked(number, key, consistency))
         return answer
 
@@ -266,12 +235,7 @@ class Runtime:
 
     def _new_request(self) -> tuple[int, asyncio.Future[Any]]:
         self._check_running()
-        if len(self._requests) >= REQUESTS_MAX:
-            raise Busy(f"{REQUESTS_MAX} requests wait here already; try again")
-        number = next(self._request_numbers)
-        answer: asyncio.Future[Any] = self._loop.create_future()
-        self._requests[number] = answer
-        return number, answer
+        return self._requests.open()
 
     def _check_room(self) -> None:
         if self._journal.is_full:
@@ -290,25 +254,22 @@ class Runtime:
         except TimeoutError:
             raise TimedOut("no answer in time; it may have happened") from None
         finally:
-            del self._requests[number]
+            self._requests.close(number)
 
     def command(self, command: Command) -> asyncio.Future[int]:
         """Do something to a register, in the order of the calls: the future has the revision of the
         write, or one of `protocol.registers.Refusal`; or Busy and NoLeader (it did not happen), or
         TimedOut (it may have). Calls of one turn of the loop travel together."""
         self._check(command)
-        result: asyncio.Future[int] = self._loop.create_future()
-        self._queue(command, result)
-        return result
+        self._schedule()
+        return self._requests.command(command)
 
     def commands(self, commands: Sequence[Command]) -> asyncio.Future[list[int | QuorateError]]:
         """The same for many: for each what its own future would have had."""
         for command in commands:
             self._check(command)
-        several = _Several(self._loop, len(commands), self._command + 1)
-        for command in commands:
-            self._queue(command, several)
-        return several.answer
+        self._schedule()
+        return self._requests.commands(commands)
 
     def _check(self, command: Command) -> None:
         self._check_running()
@@ -316,13 +277,6 @@ class Runtime:
         fault = fault_of(command)
         if fault:
             raise NotPossible(fault)
-
-    def _queue(self, command: Command, waiting: asyncio.Future[int] | _Several) -> None:
-        if not self._commands:
-            self._schedule()
-        self._commands.append(command)
-        self._command += 1
-        self._results[self._command] = waiting
 
     def leave(self) -> None:
         """Say goodbye to the team, then stop."""
@@ -334,10 +288,9 @@ class Runtime:
     def _drain(self) -> None:
         self._scheduled = False
         try:
-            if self._commands:
-                commands, self._commands = self._commands, []
-                first = self._command - len(commands) + 1
-                self._step(Commanded(first, tuple(commands)))
+            commands = self._requests.take_commands()
+            if commands is not None:
+                self._step(commands)
             for _ in range(min(BATCH_MAX, len(self._inbox))):
                 event = self._inbox.popleft()
                 if self._journal.is_full and _would_write(event):
@@ -399,18 +352,17 @@ class Runtime:
                 case Abort():
                     self._workers.abort(effect.invocation, effect.reason)
                 case Reply():
-                    self._reply(effect.request, effect.error, effect.detail, effect.detail)
+                    self._requests.reply(effect.request, effect.error, effect.detail, effect.detail)
                 case Asked():
                     self._answer_query(effect)
                 case ReadPart():
                     self._read_for_another(effect)
                 case Gathered():
-                    self._reply(effect.request, "", "", effect)
+                    self._requests.reply(effect.request, "", "", effect)
                 case ReadAnswered():
-                    self._reply(effect.request, "", "", effect.value)
+                    self._requests.reply(effect.request, "", "", effect.value)
                 case Results():
-                    for number, revision in enumerate(effect.results, effect.first):
-                        self._answer(number, revision)
+                    self._requests.done(effect.first, effect.results)
                 case Refused():
                     self._refuse(effect)
 
@@ -441,38 +393,13 @@ class Runtime:
         self.deliver(Persisted(sequence))
         self._end_if_gone()
 
-    def _reply(self, request: int, error: str, detail: str, answer: object) -> None:
-        waiting = self._requests.get(request)
-        if waiting is None or waiting.done():
-            return  # the client has gone
-        if error:
-            waiting.set_exception(_ERRORS[error](detail))
-        else:
-            waiting.set_result(answer)
-
     def _refuse(self, effect: Refused) -> None:
         """Commands or reads that were not done. Where nobody leads, what this node knows of it."""
         detail = effect.detail
         if effect.error == NoLeader.__name__:
             reasons = why_no_leader(self.peer, time.monotonic_ns())
             detail = ": ".join((detail, "; ".join(reasons))) if reasons else detail
-        fault = _ERRORS[effect.error](detail)
-        for number in range(effect.first, effect.first + effect.count):
-            if effect.is_command:
-                self._answer(number, fault)
-            else:
-                self._reply(number, effect.error, detail, None)
-
-    def _answer(self, number: int, result: int | QuorateError) -> None:
-        """A command's revision, or why there is none."""
-        waiting = self._results.pop(number)
-        if isinstance(waiting, _Several):
-            waiting.take(number, result)
-        elif not waiting.done():  # else the client has gone
-            if isinstance(result, int):
-                waiting.set_result(result)
-            else:
-                waiting.set_exception(result)
+        self._requests.refuse(effect, detail)
 
 
 def _would_write(event: Event) -> bool:
@@ -482,23 +409,3 @@ def _would_write(event: Event) -> bool:
     return isinstance(event, Received) and isinstance(
         event.message, Agreement | Relay | Push | Delta
     )
-
-
-class _Several:
-    """Commands that are answered together: those from the number `first` on."""
-
-    __slots__ = ("_first", "_missing", "_results", "answer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, count: int, first: int) -> None:
-        self.answer: asyncio.Future[list[int | QuorateError]] = loop.create_future()
-        self._first = first
-        self._missing = count
-        self._results: list[int | QuorateError] = [0] * count
-        if not count:
-            self.answer.set_result([])
-
-    def take(self, number: int, result: int | QuorateError) -> None:
-        self._results[number - self._first] = result
-        self._missing -= 1
-        if not self._missing and not self.answer.done():
-            self.answer.set_result(self._results)
