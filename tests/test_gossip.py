@@ -351,3 +351,15 @@ def test_two_histories_of_one_author_have_different_fingerprints() -> None:
     two.write([("k", b"2")], 1)
     assert one.vector() == two.vector()
     assert one.fingerprint() != two.fingerprint()
+
+
+def test_a_digest_tells_only_of_what_is_durable() -> None:
+    """The others may do without what this node says that it has: it must not lose it in a crash
+    (seed 241503973)."""
+    circle = Circle(2)
+    circle.cut = {(0, 1)}
+    circle.write(0, "k", b"x")
+    circle.cut.clear()
+    turn = circle.receive(1, circle.nodes[0], Summary(bytes(16), b"", False, 0, 0, NOBODY))
+    assert not turn.before
+    assert any(isinstance(item, tuple) and isinstance(item[2], Digest) for item in turn.after)

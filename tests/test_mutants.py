@@ -43,6 +43,7 @@ import test_register_team
 import test_registers
 import test_relaying
 import test_replicated
+import test_returning
 import test_silence
 import test_store
 
@@ -260,6 +261,10 @@ SPREADING_RULES: list[tuple[str, Test]] = [
     ("DropsDots", test_store.test_a_later_write_replaces_what_it_has_seen),
     ("CollectsEarly", test_collecting.test_the_matrix_knows_what_all_have),
     ("BuriesEarly", test_collecting.test_a_deletion_is_kept_as_long_as_anything_of_its_key),
+    ("CollectsUnseen", test_collecting.test_a_deletion_is_kept_until_all_have_what_it_deleted),
+    ("ForgetsLateness", test_returning.test_an_answer_that_is_lost_is_asked_for_again),
+    ("BelievesAnyHoldings", test_returning.test_what_nobody_was_asked_for_drops_nothing),
+    ("ClaimsEarly", test_gossip.test_a_digest_tells_only_of_what_is_durable),
     ("NeverReconciles", test_collecting.test_a_late_returner_does_not_bring_back_what_was_deleted),
     ("SkipsAnywhere", test_collecting.test_only_what_follows_is_skipped),
     ("NoQuota", test_store.test_a_quota_bounds_every_author),
