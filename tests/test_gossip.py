@@ -360,6 +360,6 @@ def test_a_digest_tells_only_of_what_is_durable() -> None:
     circle.cut = {(0, 1)}
     circle.write(0, "k", b"x")
     circle.cut.clear()
-    turn = circle.receive(1, circle.nodes[0], Summary(bytes(16), b"", False, 0, 0, NOBODY))
+    turn = circle.receive(1, circle.nodes[0], Summary(b"other", b"", False, 0, 0, NOBODY))
     assert not turn.before
     assert any(isinstance(item, tuple) and isinstance(item[2], Digest) for item in turn.after)
