@@ -89,6 +89,14 @@ LOOSE = [
     Loose("BelievesAnyBatch", "gossips", 1, ("said_once",)),
     Loose("BelievesAnybody", "gossips", 1, ("own_word",)),
     Loose("HeedsOldRumors", SWARM, 1, ("accused_by",)),
+    Loose("NeverRefutes", "absences", 1, ("convergence",)),
+    Loose("RemembersForEver", SWARM, 1, (ASSERTION,)),
+    Loose("DropsDots", "absences", 1, ("causal_order",)),
+    Loose("CollectsEarly", "absences", 1, ("collected_had",)),
+    Loose("CollectsUnseen", "absences", 5, ("equal_values", "no_resurrection", "causal_order")),
+    Loose("BuriesEarly", "absences", 3, ("equal_values", "no_resurrection", "causal_order")),
+    Loose("SkipsAnywhere", "absences", 1, ("collected_is_spent",)),
+    Loose("ForgesMatch", SWARM, 1, ("equal_values", "collected_had")),
 ]
 
 
