@@ -89,7 +89,7 @@ LOOSE = [
     Loose("BelievesAnyBatch", "gossips", 1, ("said_once",)),
     Loose("BelievesAnybody", "gossips", 1, ("own_word",)),
     Loose("HeedsOldRumors", SWARM, 1, ("accused_by",)),
-    Loose("NeverRefutes", "absences", 1, ("convergence",)),
+    Loose("NeverRefutes", SWARM, 1, (ASSERTION, "convergence")),
     Loose("RemembersForEver", SWARM, 1, (ASSERTION,)),
     Loose("DropsDots", "absences", 1, ("causal_order",)),
     Loose("CollectsEarly", "absences", 1, ("collected_had",)),
