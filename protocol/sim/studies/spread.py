@@ -128,7 +128,7 @@ class Row:
     messages_per_node_second: float
     bytes_per_write: float
     bytes_per_node_second: float
-    stale_mean_s: float  # while there are writes or cuts
+    stale_mean_s: float  # over keys, readers and time until all is level, as sampled
     stale_max_s: float
     cut_stale_mean_s: float | None  # while there is a cut
     cut_stale_max_s: float | None
@@ -165,18 +165,21 @@ class Load:
 class Looks:
     """How stale things are, at a random moment of each LOOK_EVERY."""
 
-    def __init__(self, crowd: Crowd, load: Load, setting: Setting, seed: str) -> None:
+    def __init__(self, crowd: Crowd, load: Load, seed: str) -> None:
         self.found: list[tuple[Nanoseconds, Staleness]] = []
         self._crowd = crowd
         self._load = load
         self._readers = spaced(crowd.places, READERS_MAX)
-        random = Random(f"{seed}/looks")
-        for begins in range(0, last_cause(setting), LOOK_EVERY):
-            crowd.at(begins + random.randrange(LOOK_EVERY), self._look)
+        self._random = Random(f"{seed}/looks")
+        self._look_in(0)
 
-    def _look(self) -> None:
+    def _look_in(self, begins: Nanoseconds) -> None:
+        self._crowd.at(begins + self._random.randrange(LOOK_EVERY), self._look, begins)
+
+    def _look(self, begins: Nanoseconds) -> None:
         found = staleness(self._readers, self._load.wanted, self._crowd.now)
         self.found.append((self._crowd.now, found))
+        self._look_in(begins + LOOK_EVERY)
 
 
 def spaced(places: Sequence[Place], count: int) -> list[Place]:
@@ -209,7 +212,7 @@ def run(setting: Setting, seed: int) -> Row:
     neighbouring(crowd, str(seed), setting.gossip, known)
     arrivals.watch(crowd)
     load = Load(crowd, setting, str(seed))
-    looks = Looks(crowd, load, setting, str(seed))
+    looks = Looks(crowd, load, str(seed))
     crowd.run(last_cause(setting))
     patience = max(SETTLE_S * SECOND, 100 * setting.gossip.quiet_tick_ns)
     while crowd.now < last_cause(setting) + patience and not _is_level(crowd, arrivals):
@@ -252,8 +255,8 @@ def _row(setting: Setting, seed: int, crowd: Crowd, arrivals: Arrivals, looks: L
         messages_per_node_second=messages / node_seconds,
         bytes_per_write=size / len(writes),
         bytes_per_node_second=size / node_seconds,
-        stale_mean_s=mean(found.mean_s for found in seen),
-        stale_max_s=max(found.max_s for found in seen),
+        stale_mean_s=mean(found.mean_s for found in seen) if seen else 0.0,
+        stale_max_s=max((found.max_s for found in seen), default=0.0),
         cut_stale_mean_s=mean(found.mean_s for found in inside) if inside else None,
         cut_stale_max_s=max(found.max_s for found in inside) if inside else None,
         level_after_heal_s=_level_after_heal(setting, writes) if is_level else None,
