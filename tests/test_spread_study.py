@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -10,11 +11,15 @@ from random import Random
 import pytest
 from command_line import quorate
 
+from protocol.clocks import MILLISECOND, SECOND
 from protocol.errors import InvalidStudy
 from protocol.gossip import fanout_of
+from protocol.sim.studies.arrivals import NOT_THERE, Written
 from protocol.sim.studies.cut_shapes import Cut, carrier, cut_of
-from protocol.sim.studies.spread import Setting, median_of, run, spaced
+from protocol.sim.studies.spread import Setting, median_of, run, started
 from protocol.sim.studies.spread_table import heading, line_of, title
+from protocol.sim.studies.stale_time import joined, stale_during
+from protocol.sim.studies.staleness import staleness
 from protocol.sim.studies.topology import Neighbours, Topology, topology_of
 
 SMALL = Setting(nodes=12, writes=5, until_s=4)
@@ -241,11 +246,46 @@ def test_a_median_is_of_the_runs_that_have_the_number() -> None:
     assert median_of(rows)["cut_stale_max_s"] is None
 
 
-def test_readers_are_looked_at_from_the_first_to_the_last() -> None:
-    places = list(range(100))
-    assert spaced(places, 200) == places  # type: ignore[type-var]
-    some = spaced(places, 5)  # type: ignore[type-var]
-    assert (some[0], some[-1], len(some)) == (0, 99, 5)
+def test_staleness_grows_from_what_was_wanted_until_it_comes() -> None:
+    """Two values of a key, wanted at 1 s and 2 s; the first waits for half a second."""
+    wanted = {"k": [1 * SECOND, 2 * SECOND]}
+    writes = [
+        Written("k", at, array("q", times), array("H", [0, 1]), 0, 3)
+        for at, times in (
+            (SECOND * 3 // 2, [SECOND * 3 // 2, 3 * SECOND]),
+            (2 * SECOND, [2 * SECOND, NOT_THERE]),
+        )
+    ]
+    # At its author it is stale from 1 s to 1.5 s. The reader lacks the first value from 1 s to 3 s,
+    # and then the second one, which was wanted at 2 s, until the end.
+    whole = stale_during([(0, 5 * SECOND)], writes, wanted, 2)
+    assert whole.max_s == 3
+    assert whole.mean_s == pytest.approx((0.5**2 / 2 + 2**2 / 2 + (1 + 3) / 2 * 2) / (2 * 4))
+    part = stale_during([(0, SECOND), (2 * SECOND, SECOND * 5 // 2)], writes, wanted, 2)
+    assert part.max_s == 1.5
+    assert part.mean_s == pytest.approx((1 + 1.5) / 2 * 0.5 / (2 * 0.5))
+
+
+def test_staleness_is_what_readers_see() -> None:
+    """The same as from looking into the stores at every hundredth of a second."""
+    setting = replace(SMALL, loss=0.3, cuts=(cut_of("split:1:2"),))
+    crowd, arrivals, load = started(setting, 1)
+    seen = []
+    while crowd.now < 3 * SECOND:
+        crowd.run(crowd.now + 10 * MILLISECOND)
+        late = staleness(crowd.places, load.wanted, crowd.now)
+        seen.append((late.mean_s * len(load.wanted), late.max_s))
+    found = stale_during([(0, crowd.now)], arrivals.writes, load.wanted, setting.nodes)
+    key_seconds = sum((crowd.now - times[0]) / SECOND for times in load.wanted.values())
+    assert found.mean_s == pytest.approx(
+        sum(each for each, _ in seen) / 100 / key_seconds, rel=0.05
+    )
+    assert found.max_s == pytest.approx(max(late for _, late in seen), abs=0.011)
+
+
+def test_spans_that_overlap_are_one() -> None:
+    assert joined([(5, 6), (1, 3), (2, 4), (4, 5)]) == [(1, 6)]
+    assert joined([(5, 6), (1, 3)]) == [(1, 3), (5, 6)]
 
 
 def test_columns_of_a_cut_are_there_if_there_is_one() -> None:

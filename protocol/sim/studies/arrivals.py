@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from protocol.clocks import Nanoseconds
 from protocol.facts import Fact
@@ -19,21 +19,25 @@ from protocol.messages.sharing import Push
 from protocol.sim.crowd import Crowd, Place
 from protocol.sim.studies.gossipers import gossiper_of
 
+NOT_THERE = -1
+
 
 @dataclass(slots=True)
 class Written:
-    """One write. `hops` has one number for each node: 0 not there, 1 its author, 2 one hop away;
-    `pushed` are those that have it by push alone, as bits."""
+    """One write. For each node, `times` has when it came there, or NOT_THERE, and `hops` over how
+    many hops; `pushed` are those that have it by push alone, as bits."""
 
+    key: str
     at: Nanoseconds
+    times: array[int]
     hops: array[int]
     missing: int
     pushed: int
-    arrived: Nanoseconds = field(default=0)  # the last one of all so far
 
     @property
-    def is_everywhere(self) -> bool:
-        return self.missing == 0
+    def arrived(self) -> Nanoseconds:
+        """When the last one got it of all that have it."""
+        return max(self.times)
 
 
 class Arrivals:
@@ -55,19 +59,20 @@ class Arrivals:
             case BatchMerged() if fact.author == place.node:
                 history = self._histories.setdefault(fact.author, [])
                 assert fact.first == len(history) + 1, "own writes come in order"
-                for _ in range(fact.first, fact.last + 1):
-                    history.append(self._begin(now, place.number))
+                assert fact.last - fact.first + 1 == len(fact.keys), "a key is there once"
+                history += [self._begin(now, place.number, key) for key in fact.keys]
             case BatchMerged() | HistorySkipped():
                 for written in self._histories[fact.author][fact.first - 1 : fact.last]:
-                    if not written.hops[place.number]:
+                    if written.times[place.number] == NOT_THERE:
                         self._arrive(now, place, written)
             case _:
                 pass
 
-    def _begin(self, now: Nanoseconds, author: int) -> Written:
+    def _begin(self, now: Nanoseconds, author: int, key: str) -> Written:
         nodes = len(self._numbers)
-        written = Written(now, array("H", bytes(2 * nodes)), nodes - 1, 1 << author)
-        written.hops[author] = 1
+        times, hops = array("q", [NOT_THERE]) * nodes, array("H", [0]) * nodes
+        times[author] = now
+        written = Written(key, now, times, hops, nodes - 1, 1 << author)
         self.writes.append(written)
         self.undelivered += nodes - 1
         return written
@@ -77,12 +82,12 @@ class Arrivals:
         assert source is not None, "what others wrote comes in messages"
         sender, message = source
         number = self._numbers[sender]
-        assert written.hops[number], "whoever sends it has it"
+        assert written.times[number] != NOT_THERE, "whoever sends it has it"
         written.hops[place.number] = written.hops[number] + 1
         if isinstance(message, Push) and written.pushed >> number & 1:
             written.pushed |= 1 << place.number
+        written.times[place.number] = now
         written.missing -= 1
-        written.arrived = now
         self.undelivered -= 1
 
 

@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import isfinite
 from random import Random
-from statistics import mean, median
+from statistics import median
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import GossipConfig
 from protocol.errors import InvalidStudy
-from protocol.sim.crowd import Crowd, Place, Scale
+from protocol.sim.crowd import Crowd, Scale
 from protocol.sim.studies.arrivals import Arrivals, Written, pushed_share
 from protocol.sim.studies.cut_shapes import CUTS_MAX, Cut, carrier
 from protocol.sim.studies.gossipers import gossiper_of, neighbouring
-from protocol.sim.studies.staleness import Staleness, staleness
+from protocol.sim.studies.stale_time import joined, stale_during
 from protocol.sim.studies.topology import FULL, Topology
 
 SETTLE_S = 120  # beyond the last write and the last cut
@@ -128,7 +128,7 @@ class Row:
     messages_per_node_second: float
     bytes_per_write: float
     bytes_per_node_second: float
-    stale_mean_s: float  # over keys, readers and time until all is level, as sampled
+    stale_mean_s: float  # over all keys, readers and moments of the run
     stale_max_s: float
     cut_stale_mean_s: float | None  # while there is a cut
     cut_stale_max_s: float | None
@@ -162,33 +162,6 @@ class Load:
         self._crowd.act(place, gossiper_of(place).write, key, value)
 
 
-class Looks:
-    """How stale things are, at a random moment of each LOOK_EVERY."""
-
-    def __init__(self, crowd: Crowd, load: Load, seed: str) -> None:
-        self.found: list[tuple[Nanoseconds, Staleness]] = []
-        self._crowd = crowd
-        self._load = load
-        self._readers = spaced(crowd.places, READERS_MAX)
-        self._random = Random(f"{seed}/looks")
-        self._look_in(0)
-
-    def _look_in(self, begins: Nanoseconds) -> None:
-        self._crowd.at(begins + self._random.randrange(LOOK_EVERY), self._look, begins)
-
-    def _look(self, begins: Nanoseconds) -> None:
-        found = staleness(self._readers, self._load.wanted, self._crowd.now)
-        self.found.append((self._crowd.now, found))
-        self._look_in(begins + LOOK_EVERY)
-
-
-def spaced(places: Sequence[Place], count: int) -> list[Place]:
-    """So many at equal distances, the first and the last among them."""
-    if len(places) <= count:
-        return list(places)
-    return [places[number * (len(places) - 1) // (count - 1)] for number in range(count)]
-
-
 def last_cause(setting: Setting) -> Nanoseconds:
     """When the last write and the last cut are over."""
     return max([round(setting.until_s * SECOND), *(cut.ends for cut in setting.cuts)])
@@ -196,6 +169,16 @@ def last_cause(setting: Setting) -> Nanoseconds:
 
 def run(setting: Setting, seed: int) -> Row:
     """One run. The same setting and seed give the same row."""
+    crowd, arrivals, load = started(setting, seed)
+    crowd.run(last_cause(setting))
+    patience = max(SETTLE_S * SECOND, 100 * setting.gossip.quiet_tick_ns)
+    while crowd.now < last_cause(setting) + patience and not _is_level(crowd, arrivals):
+        crowd.run(crowd.now + setting.gossip.tick_ns)
+    return _row(setting, seed, crowd, arrivals, load)
+
+
+def started(setting: Setting, seed: int) -> tuple[Crowd, Arrivals, Load]:
+    """A crowd in which all is prepared and nothing has happened yet, and those that watch it."""
     setting.check()
     arrivals = Arrivals()
     mean_ns = setting.delay_ms * MILLISECOND
@@ -211,13 +194,7 @@ def run(setting: Setting, seed: int) -> Row:
     known = setting.topology.neighbours(setting.nodes, Random(f"{seed}/topology"))
     neighbouring(crowd, str(seed), setting.gossip, known)
     arrivals.watch(crowd)
-    load = Load(crowd, setting, str(seed))
-    looks = Looks(crowd, load, str(seed))
-    crowd.run(last_cause(setting))
-    patience = max(SETTLE_S * SECOND, 100 * setting.gossip.quiet_tick_ns)
-    while crowd.now < last_cause(setting) + patience and not _is_level(crowd, arrivals):
-        crowd.run(crowd.now + setting.gossip.tick_ns)
-    return _row(setting, seed, crowd, arrivals, looks)
+    return crowd, arrivals, Load(crowd, setting, str(seed))
 
 
 def _is_level(crowd: Crowd, arrivals: Arrivals) -> bool:
@@ -226,21 +203,18 @@ def _is_level(crowd: Crowd, arrivals: Arrivals) -> bool:
     )
 
 
-def _row(setting: Setting, seed: int, crowd: Crowd, arrivals: Arrivals, looks: Looks) -> Row:
+def _row(setting: Setting, seed: int, crowd: Crowd, arrivals: Arrivals, load: Load) -> Row:
     assert crowd.scale is not None
     writes = arrivals.writes
     lasted = [(written.arrived - written.at) / MILLISECOND for written in writes]
     middle, longest = median(lasted), max(lasted)
     is_level = not arrivals.undelivered
-    hops = [max(written.hops) - 1 for written in writes]
+    hops = [max(written.hops) for written in writes]
     node_seconds = setting.nodes * crowd.now / SECOND
     messages, size = crowd.sent.total(), crowd.scale.sizes.total()
-    seen = [found for _, found in looks.found]
-    inside = [
-        found
-        for at, found in looks.found
-        if any(cut.begins <= at < cut.ends for cut in setting.cuts)
-    ]
+    stale = stale_during([(0, crowd.now)], writes, load.wanted, setting.nodes)
+    cuts = joined([(cut.begins, cut.ends) for cut in setting.cuts])
+    inside = stale_during(cuts, writes, load.wanted, setting.nodes) if cuts else None
     return Row(
         seed=seed,
         writes=len(writes),
@@ -255,10 +229,10 @@ def _row(setting: Setting, seed: int, crowd: Crowd, arrivals: Arrivals, looks: L
         messages_per_node_second=messages / node_seconds,
         bytes_per_write=size / len(writes),
         bytes_per_node_second=size / node_seconds,
-        stale_mean_s=mean(found.mean_s for found in seen) if seen else 0.0,
-        stale_max_s=max((found.max_s for found in seen), default=0.0),
-        cut_stale_mean_s=mean(found.mean_s for found in inside) if inside else None,
-        cut_stale_max_s=max(found.max_s for found in inside) if inside else None,
+        stale_mean_s=stale.mean_s,
+        stale_max_s=stale.max_s,
+        cut_stale_mean_s=inside.mean_s if inside else None,
+        cut_stale_max_s=inside.max_s if inside else None,
         level_after_heal_s=_level_after_heal(setting, writes) if is_level else None,
         undelivered=arrivals.undelivered,
         virtual_s=crowd.now / SECOND,
