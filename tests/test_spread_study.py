@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -325,16 +326,36 @@ def test_a_setting_that_cannot_be_is_refused(setting: Setting, complaint: str) -
 
 
 @pytest.mark.parametrize(
+    ("read", "text", "complaint"),
+    [
+        (topology_of, "hexagon", "there are full, ring:K, star, grid, random:D or two:B"),
+        (topology_of, "", "there are full, ring:K"),
+        (topology_of, "ring", "ring takes a number from 1, like ring:2"),
+        (topology_of, "ring:0", "ring takes a number from 1, like ring:2"),
+        (topology_of, "ring:-1", "ring takes a number from 1, like ring:2"),
+        (topology_of, "ring:1:2", "ring takes a number from 1, like ring:2"),
+        (topology_of, "star:2", "star takes no number"),
+        (cut_of, "chasm:1:2", "shapes are split, isolated, one_way, bridge"),
+        (cut_of, "split:1:2:3", "write SHAPE:FROM:TO, like split:4:8"),
+        (cut_of, "split:a:b", "write SHAPE:FROM:TO, like split:4:8"),
+        (cut_of, "split:2:1", "it begins at 0 s or later and ends after that"),
+        (cut_of, "split:nan:2", "it begins at 0 s or later and ends after that"),
+        (cut_of, "split:1:inf", "ends after that, by 3600 s"),
+    ],
+)
+def test_a_shape_that_is_none_is_named(
+    read: Callable[[str], object], text: str, complaint: str
+) -> None:
+    with pytest.raises(InvalidStudy, match=complaint) as caught:
+        read(text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
         ("--topology hexagon", "topology 'hexagon': there are full, ring:K, star, grid"),
-        ("--topology ring", "ring takes a number from 1, like ring:2"),
-        ("--topology ring:0", "ring takes a number from 1, like ring:2"),
-        ("--topology star:2", "star takes no number"),
-        ("--cut chasm:1:2", "shapes are split, isolated, one_way, bridge"),
         ("--cut split:1", "write SHAPE:FROM:TO, like split:4:8"),
-        ("--cut split:2:1", "it begins at 0 s or later and ends after that"),
-        ("--cut split:nan:2", "it begins at 0 s or later and ends after that"),
         ("--runs 101", "Invalid value for '--runs'"),
         ("--runs 1 --nodes 1", "Invalid value for '--nodes'"),
         ("--runs 1 --nodes 2001", "Invalid value for '--nodes'"),
