@@ -48,7 +48,8 @@ class GossipConfig:
         SECOND  # while nothing is written, so that an idle team costs little
     )
     quiet_after: int = 10  # ticks without news
-    fanout_max: int = 6  # f = clamp(ceil(ln N) + 1, 2, fanout_max)
+    fanout_min: int = 2  # f = clamp(ceil(ln N) + 1, fanout_min, fanout_max)
+    fanout_max: int = 6
     author_fanout: int = 16  # an author tells so many itself: of these chance leaves out nobody
     delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
     push_size_max: int = 32 * 1024  # bytes; what is larger is announced, and fetched from one node

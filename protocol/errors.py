@@ -5,6 +5,7 @@
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
     ├── InvalidEvent            an event that nobody would take; likewise
     ├── InvalidEntry            an entry that nobody would take; likewise
+    ├── InvalidStudy            a study that cannot be run; likewise
     ├── DefiniteError           the request did not happen
     │   ├── NotLeader           this node does not lead; the message says who does, if known
     │   ├── NoLeader            nobody has led for too long
@@ -32,6 +33,10 @@ class InvalidJob(QuorateError):
 
 class InvalidEntry(QuorateError):
     """A key or value of an entry out of its bounds."""
+
+
+class InvalidStudy(QuorateError):
+    """A shape or setting of a study that cannot be had. One line: what is wrong, what to do."""
 
 
 class InvalidEvent(QuorateError):

@@ -79,6 +79,11 @@ GossipMessage: TypeAlias = (
 SHORT_DIGEST = 64  # authors: as long as the sums that would be sent first
 
 
+def fanout_of(others: int, config: GossipConfig) -> int:
+    """How many of so many others are told what is new here."""
+    return max(min(ceil(log(others + 1)) + 1, config.fanout_max), config.fanout_min)
+
+
 class Gossip:
     """Owns the store's traffic. `members` are the others that are believed alive. `refused` counts
     what was not taken, by reason; `lag` is how old each author's latest entry was when it came, in
@@ -233,9 +238,8 @@ class Gossip:
         self._quiet_ticks = 0
         self._tick_at = min(self._tick_at, now + self.config.tick_ns)
 
-    def _choose(self, members: Sequence[NodeId], at_least: int = 2) -> Sequence[NodeId]:
-        fanout = min(ceil(log(len(members) + 1)) + 1, self.config.fanout_max)
-        fanout = max(fanout, at_least)
+    def _choose(self, members: Sequence[NodeId], at_least: int = 0) -> Sequence[NodeId]:
+        fanout = max(fanout_of(len(members), self.config), at_least)
         return members if len(members) <= fanout else self.random.sample(members, fanout)
 
     # -- comparing ---------------------------------------------------------------------------------

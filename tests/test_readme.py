@@ -27,7 +27,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
         "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "trials.py cuts",
         "sim --seed", "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore",
         "quorate check", "quorate register", "quorate query", "quorate announce", "quorate entry",
-        "quorate status", "quorate transfer", "quorate rescue",
+        "quorate status", "quorate transfer", "quorate rescue", "sim --nodes", "--topology",
     ):  # fmt: skip
         assert words in together
 

@@ -25,6 +25,7 @@ from node.cli import (
     study_verb,
     team_verbs,
 )
+from node.cli.panels import PanelledCommand
 from protocol.errors import QuorateError
 
 COULD_NOT_RUN = (
@@ -64,7 +65,7 @@ app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     add_help_option=False,
 )(team_verbs.node)
-app.command()(sim_verb.sim)
+app.command(cls=PanelledCommand)(sim_verb.sim)
 app.command()(check_verb.check)
 app.command()(explore_verb.explore)
 app.command()(study_verb.study)

@@ -13,7 +13,7 @@ from protocol.clocks import SECOND
 from protocol.config import GossipConfig, MembershipConfig
 from protocol.identity import Identity
 from protocol.sim.crowd import Crowd, Scale
-from protocol.sim.studies.scuttlebutt import gossiping
+from protocol.sim.studies.gossipers import gossiping
 from protocol.sim.studies.table import Line, Study
 from protocol.sim.studies.townships import acquainted
 from protocol.store import Store

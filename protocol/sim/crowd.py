@@ -109,6 +109,7 @@ class Crowd:
         self.sent: Counter[str] = Counter()
         self.scale: Scale | None = None
         self.loss = 0.0  # probability
+        self.carries: Callable[[int, int], bool] | None = None  # whether a link does; None: all do
         self.capacity = 0  # bytes a second that a place can send; 0 for any number
         self.outbox_max = 256 * 1024  # bytes that wait for that; more overflows
         self._delay_min_ns = delay_min_ns
@@ -216,6 +217,8 @@ class Crowd:
         if self.scale is not None:
             self.scale.weigh(message)  # type: ignore[arg-type]
         if receiver is None or receiver is sender:
+            return
+        if self.carries is not None and not self.carries(sender.number, receiver.number):
             return
         if self.loss and self.random.random() < self.loss:
             return

@@ -13,20 +13,13 @@ waits in the owner's queue is stale too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from random import Random
-from statistics import mean
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import GossipConfig
-from protocol.events import LinkFault
-from protocol.gossip import Gossip, GossipMessage
-from protocol.identity import NOBODY, NodeId
-from protocol.messages.sharing import Summary
 from protocol.sim.crowd import Crowd, Place
-from protocol.sim.signatures import Secrets, SimulatedIdentity
+from protocol.sim.studies.gossipers import gossiper_of, gossiping
+from protocol.sim.studies.staleness import Staleness, staleness
 from protocol.sim.studies.table import Line, Study
-from protocol.store import Store
-from protocol.turn import Turn
 
 NODES = 15
 KEYS = 20  # of each node
@@ -40,73 +33,6 @@ AFTER_NS: Nanoseconds = 30 * SECOND
 LOOK_EVERY: Nanoseconds = 2 * SECOND
 PACED = GossipConfig(pace_min=1.0, pace_step=0.2, delta_size_max=16 * 1024)
 UNPACED = replace(PACED, pace_min=1e9)
-
-
-class Gossiper:
-    """A gossip machine with members that never change, as a machine of a crowd."""
-
-    def __init__(self, gossip: Gossip) -> None:
-        self.gossip = gossip
-        self.others: list[NodeId] = []
-
-    def summary(self) -> Summary:
-        return Summary(self.gossip.store.fingerprint(), b"", False, 0, 0, NOBODY)
-
-    def write(self, turn: Turn, key: str, value: bytes) -> None:
-        """As a peer's own."""
-        self.gossip.write(turn, [(key, value)])
-
-    def receive(self, turn: Turn, sender: NodeId, message: GossipMessage) -> None:
-        self.gossip.receive(turn, sender, message)
-
-    def tick(self, turn: Turn) -> None:
-        self.gossip.keep_pace(turn)
-        self.gossip.collect(turn, self.others)
-        partner = self.gossip.summary_due(turn, self.others)
-        if partner is not None:
-            turn.send(partner, self.summary())
-
-    def deadline(self) -> Nanoseconds:
-        return self.gossip.deadline()
-
-    def flush(self, turn: Turn) -> None:
-        if self.gossip.has_news:
-            self.gossip.flush(turn, self.others, self.summary())
-
-    def undeliverable(
-        self, turn: Turn, destination: NodeId, endpoint: str, fault: LinkFault, detail: str
-    ) -> None:
-        if fault is LinkFault.OVERFLOW:
-            self.gossip.overflowed()
-
-
-def gossiping(size: int, seed: str, config: GossipConfig) -> Crowd:
-    """So many nodes with empty stores."""
-    crowd = Crowd(Random(f"{seed}/crowd"))
-    secrets: Secrets = {}
-    for number in range(size):
-        identity = SimulatedIdentity((number + 1).to_bytes(32, "big"), secrets)
-        store = Store(identity, "study", config.entries_per_author_max)
-        machine = Gossiper(Gossip(store, config, Random(f"{seed}/{number}"), 0))
-        crowd.add(identity.node, f"g{number}:1", machine)
-    nodes = [place.node for place in crowd.places]
-    for place in crowd.places:
-        gossiper_of(place).others = [node for node in nodes if node != place.node]
-    return crowd
-
-
-def gossiper_of(place: Place) -> Gossiper:
-    """The machine at a place of `gossiping`."""
-    assert isinstance(place.machine, Gossiper)
-    return place.machine
-
-
-@dataclass(frozen=True, slots=True)
-class Staleness:
-    """Seconds, over all readers and keys at one time."""
-
-    mean_s: float
-    max_s: float
 
 
 class Writers:
@@ -135,15 +61,7 @@ class Writers:
 
     def staleness(self) -> Staleness:
         """Of all keys at all readers, now."""
-        found = []
-        for place in self.crowd.places:
-            store = gossiper_of(place).gossip.store
-            for key, times in self.wanted.items():
-                versions = store.read(key)
-                have = int.from_bytes(versions[0].value, "big") if versions else 0
-                late = self.crowd.now - times[have] if have < len(times) else 0
-                found.append(late / SECOND)
-        return Staleness(mean(found), max(found))
+        return staleness(self.crowd.places, self.wanted, self.crowd.now)
 
 
 @dataclass(frozen=True, slots=True)
