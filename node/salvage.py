@@ -275,7 +275,7 @@ def _record_of(
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
     """Cluster, node and starts; JournalDamaged if they are not what was written."""
     try:
-        rows = connection.execute("SELECT * FROM meta WHERE key <> 'own'").fetchall()
+        rows = connection.execute("SELECT * FROM meta WHERE key NOT IN ('own', 'late')").fetchall()
         return {key: _unpacked("meta", key, value, check, str) for key, value, check in rows}
     except sqlite3.DatabaseError as fault:
         if not _is_corrupt(fault):

@@ -90,7 +90,7 @@ def test_a_leader_that_does_not_know_of_its_successor_reads_nothing_old(
         clients.do(host, put("a", b"old"))
     old.submit(Transferred(0, rest[0].identity.node))
     while peer_of(rest[0]).raft.role is not Role.CANDIDATE:
-        small.run(MILLISECOND // 10)
+        small.run(MILLISECOND // 1_000)  # what it asks for is still under way
     isolate(small, old)
     assert small.run(SECOND, lambda: peer_of(rest[0]).raft.leadership is not None)
     clients.do(rest[0], put("a", b"new"))

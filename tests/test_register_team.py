@@ -288,6 +288,8 @@ def test_a_node_whose_journal_was_damaged_is_filled_again_and_votes_again(
         hurt.disk.entries.clear()
     else:
         del hurt.disk.entries[len(hurt.disk.entries) // 2 :]
+        if hurt.disk.snapshot and hurt.disk.last_index <= hurt.disk.snapshot.index:
+            hurt.disk.entries.clear()  # what ends before the snapshot is of no use
     hurt.start()
     assert peer_of(hurt).raft.impaired
     assert not peer_of(hurt).raft.may_campaign
