@@ -25,7 +25,7 @@ etcd-server), Quorate's figure over each peer's at the end:
 and, if asked for by name, membership and gossip with Serf and kinship beside them (Debian's serf;
 as root, for network namespaces), about ten minutes for each size of team:
 
-    gossip [--sizes 5 16 64] [--cells join cut ...]     see `bench_gossip.py`
+    gossip [--sizes 5 16 64] [--cells join cut ...] [--programs Quorate Serf kinship]
 
 Medians with minimum and maximum; the machine is named, since the figures are its as well.
 """
@@ -213,6 +213,9 @@ def main() -> None:
     parser.add_argument(
         "--cells", nargs="+", choices=bench_gossip.CELLS, default=(), help="of their table"
     )
+    parser.add_argument(
+        "--programs", nargs="+", choices=bench_gossip.PROGRAMS, default=(), help="that gossip"
+    )
     given = parser.parse_args()
     unknown = [name for name in given.measures if name not in MEASURES]
     if unknown:
@@ -221,7 +224,9 @@ def main() -> None:
     print(machine)
     figures: Figures = {}
     usual = [name for name in MEASURES if name not in ONLY_BY_NAME]
-    gossip = partial(bench_gossip.measure, sizes=given.sizes, cells=given.cells)
+    gossip = partial(
+        bench_gossip.measure, sizes=given.sizes, cells=given.cells, only=given.programs
+    )
     for name in given.measures or usual:
         measure = gossip if name == "gossip" else MEASURES[name]
         for figure, values in measure(given.trials).items():
