@@ -43,21 +43,21 @@ class Spreading:
             self._untold = first
             self.due_at = max(now, self._told_at + self.config.spread_interval_ns)
 
-    def flush(self, turn: Turn, alive: Sequence[NodeId]) -> None:
-        """Pass on what is due."""
+    def flush(self, turn: Turn, alive: Sequence[NodeId], near: Sequence[NodeId]) -> None:
+        """Pass on what is due, if possible to those of the living that are `near`."""
         if self.due_at is None or turn.now < self.due_at:
             return
         first, self._untold, self.due_at = self._untold, 0, None
         first = max(first, self.raft.log.first_index)
         if first > self.raft.commit:
             return
-        pupils = self._pupils(alive)
+        pupils = self._pupils(alive, near)
         if pupils:
             self._told_at = turn.now
         for node in pupils:
             self.raft.following.teach(turn, node, first)
 
-    def _pupils(self, alive: Sequence[NodeId]) -> list[NodeId]:
+    def _pupils(self, alive: Sequence[NodeId], near: Sequence[NodeId]) -> list[NodeId]:
         """Whom this node teaches now."""
         configuration = self.raft.configuration
         served = configuration.everybody
@@ -65,13 +65,25 @@ class Spreading:
         if not beyond:
             return []
         if self.raft.node in served:
-            return self._pupils_of_voter(beyond, alive)
+            return self._pupils_of_voter(beyond, alive, near)
         if len(beyond) + 1 <= PUPILS_MAX * max(1, len(configuration.voters) - 1):
             return []  # the voters teach everybody themselves
         fanout = min(max(ceil(log(len(beyond) + 1)) + 1, 2), FANOUT_MAX)
-        return self.random.sample(beyond, min(fanout, len(beyond)))
+        return self._some(beyond, near, fanout)
 
-    def _pupils_of_voter(self, beyond: list[NodeId], alive: Sequence[NodeId]) -> list[NodeId]:
+    def _some(self, nodes: list[NodeId], near: Sequence[NodeId], count: int) -> list[NodeId]:
+        """So many of these at random if they are near; of the others one, if there are not enough:
+        the rest will hear of it from those that are told, or ask."""
+        close = set(near)
+        chosen = [node for node in nodes if node in close]
+        if len(chosen) >= count:
+            return self.random.sample(chosen, count)
+        others = [node for node in nodes if node not in close]
+        return [*chosen, self.random.choice(others)] if others else chosen
+
+    def _pupils_of_voter(
+        self, beyond: list[NodeId], alive: Sequence[NodeId], near: Sequence[NodeId]
+    ) -> list[NodeId]:
         """Each of them has one teacher among the voters, as long as the voters agree on who of them
         is alive; where they do not, a summary shows later what somebody lacks."""
         if self.raft.leadership is not None and len(self.raft.configuration.voters) > 1:
@@ -90,4 +102,4 @@ class Spreading:
         ]
         if len(beyond) <= PUPILS_MAX * len(teachers):
             return own
-        return self.random.sample(own, min(PUPILS_MAX, len(own)))
+        return self._some(own, near, PUPILS_MAX)

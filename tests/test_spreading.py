@@ -40,7 +40,8 @@ class Lessons:
 def taught(spreading: Spreading, first: int, now: int, alive: Iterable[str]) -> list[str]:
     spreading.committed(now, first)
     turn = Turn(now, now, 1)
-    spreading.flush(turn, [NodeId(name) for name in alive])
+    nodes = [NodeId(name) for name in alive]
+    spreading.flush(turn, nodes, nodes)
     found = []
     for item in turn.before:
         assert isinstance(item, tuple)

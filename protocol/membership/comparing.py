@@ -4,7 +4,7 @@ their hash, with somebody every tick while there is news and seldom else, and wh
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from random import Random
 
 from protocol.clocks import Nanoseconds
@@ -17,7 +17,7 @@ from protocol.membership.reunion import Reunion
 from protocol.membership.states import State
 from protocol.membership.verdicts import Verdicts
 from protocol.membership.view_digest import PARTS, part_of
-from protocol.messages.membership import MemberSync, News, ViewSummary
+from protocol.messages.membership import MemberSync, News, ReachRow, ViewSummary
 from protocol.timers import Timers
 from protocol.turn import Turn
 
@@ -55,7 +55,7 @@ class Comparing:
     def everything(self, wants_answer: bool) -> list[MemberSync]:
         """All records, rumors and rows, in pages that fit into a frame; the last one asks for those
         of the receiver."""
-        return self._pages(range(PARTS), wants_answer)
+        return self._pages(range(PARTS), self._reach.rows(), wants_answer)
 
     def call(self, turn: Turn, target: str) -> None:
         """Exchange everything with a member, or with whoever listens at a seed's address."""
@@ -89,7 +89,7 @@ class Comparing:
         parts = digest.differing(message.sums)
         if not parts:
             return
-        for page in self._pages(parts, wants_answer=False):
+        for page in self._pages(parts, (), wants_answer=False):
             turn.send(sender, page)
         if not message.is_last:
             turn.send(sender, ViewSummary(digest.fingerprint(), digest.sums(), is_last=True))
@@ -103,7 +103,9 @@ class Comparing:
         if turn.now < self._until:
             self._timers.set(turn.now + self._config.compare_interval_ns, self._with_somebody)
 
-    def _pages(self, parts: Container[int], wants_answer: bool) -> list[MemberSync]:
+    def _pages(
+        self, parts: Container[int], rows: Sequence[ReachRow], wants_answer: bool
+    ) -> list[MemberSync]:
         """What is known of the members in these parts, and of this node in any case."""
         known = [
             (node, each)
@@ -112,7 +114,6 @@ class Comparing:
         ]
         records = [self._own.record, *(member.record for _, member in known)]
         rumors = [rumor for node, _ in known for rumor in self._verdicts.rumors_about(node)]
-        rows = self._reach.rows()
         return [
             MemberSync(
                 News(

@@ -65,6 +65,8 @@ from protocol.messages.membership import (
 from protocol.timers import Timers
 from protocol.turn import Turn
 
+NEAR_MIN = 8  # connections: of so many each, chance leaves no part of a team apart
+
 
 class Membership:
     """See the module's text."""
@@ -107,6 +109,7 @@ class Membership:
             unreached=self._unreached,
             answered=self._answered,
             avoids=self.reach.avoids,
+            in_touch=self.reach.in_touch,
         )
         self._rows = Rows(
             self.reach, self._grapevine, self._probing, self._timers, config.probe_interval_ns
@@ -155,6 +158,18 @@ class Membership:
         they get the benefit of the doubt), in the order in which they became known. The list
         is the machine's own: nobody else changes it."""
         return self._members.alive()
+
+    def near(self) -> list[NodeId]:
+        """Those of `alive` to whom there is a connection, and one more while these are few: in a
+        large team that starts, a connection for each word to somebody at random would cost more
+        than all the words. Probes make new ones all the time."""
+        alive = self._members.alive()
+        if len(alive) <= NEAR_MIN:
+            return alive
+        near = self.reach.in_touch()
+        if len(near) < NEAR_MIN:
+            near.append(self._random.choice([node for node in alive if node not in near]))
+        return near
 
     def members(self) -> dict[NodeId, Member]:
         """Every other node that is known, whatever its state."""

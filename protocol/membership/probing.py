@@ -6,7 +6,7 @@
     no answer by then      it is `missed`: the caller suspects it
 
 Times stretch with the local health (Lifeguard, section IV-A). A NACK that does not come lowers it
-only if its helper was in good health itself: during a large cut, nearly all helpers are across it,
+only if no helper said anything and it was in good health: in a large cut most helpers are across it,
 and a node that blames itself for that detects the cut several times later.
 """
 
@@ -43,6 +43,7 @@ class _Probing:
     asked_sequence: int = 0
     is_indirect: bool = False
     helpers: set[NodeId] = field(default_factory=set)
+    is_helped: bool = False  # one of them has answered, if only that it has no answer
 
 
 class Probing:
@@ -64,6 +65,7 @@ class Probing:
         unreached: Callable[[Turn, NodeId, Nanoseconds], None],
         answered: Callable[[Turn, NodeId], None],
         avoids: Callable[[NodeId, NodeId], bool],
+        in_touch: Callable[[], list[NodeId]],
     ) -> None:
         self._own = own
         self._config = config
@@ -77,6 +79,7 @@ class Probing:
         self._unreached = unreached
         self._answered = answered
         self._avoids = avoids
+        self._in_touch = in_touch
         self._alive: list[NodeId] = []  # what the ring was made of
         self._ring: list[NodeId] = []  # the others in the order of their ids
         self._rank = 0  # where this node would be among them
@@ -140,6 +143,7 @@ class Probing:
         probing = self._probes.get(message.sequence)
         if probing is not None:
             probing.helpers.discard(sender)
+            probing.is_helped = True
 
     def asked(self, turn: Turn, sender: NodeId, message: ProbeRequest) -> None:
         """Probe for somebody else."""
@@ -218,8 +222,8 @@ class Probing:
         probing = self._probes.pop(sequence, None)
         if probing is None:
             return
-        quiet = [node for node in probing.helpers if self._is_well(node)]
-        self._health.worse(len(quiet))
+        if not probing.is_helped:  # else what is sent here comes, and the others are to blame
+            self._health.worse(sum(map(self._is_well, probing.helpers)))
         member = self._members.get(probing.target)
         if member is not None and member.is_here:
             self._missed(turn, probing.target)
@@ -239,12 +243,17 @@ class Probing:
 
     def _look_around(self, turn: Turn) -> None:
         """Somebody is silent: perhaps others are too, and then it is a cut. Those that have not
-        answered for longest are asked at once, a few more for each that stays silent."""
-        alive = self._members.alive()
+        answered for longest are asked at once, a few more for each that stays silent: of those to
+        whom there was a connection, and only if this node is well itself. Else a team that is
+        short of time would spend it on this."""
+        if self._health.score:
+            return
         asked = {probing.target for probing in self._probes.values()}
         recent = turn.now - self._config.probe_interval_ns
         unsure = [
-            node for node in alive if node not in asked and self._answered_at.get(node, -1) < recent
+            node
+            for node in self._in_touch()
+            if node not in asked and self._answered_at.get(node, -1) < recent
         ]
         for node in self._random.sample(unsure, min(EXTRA_PROBES, len(unsure))):
             self.probe(turn, node)

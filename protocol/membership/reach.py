@@ -51,6 +51,11 @@ class Reach:
             self._unreached[node] = True
             self.is_changed = True
 
+    @property
+    def team_size(self) -> int:
+        """Members that are there, this one included."""
+        return len(self._members.alive()) + 1
+
     def heard_at(self, node: NodeId) -> Nanoseconds:
         """When the last one did."""
         return self._heard_at.get(node, -(2**62))
