@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import TextIO
 
 FILE_SIZE_MAX = 16 * 1024 * 1024  # then the file is put aside once (`.1`) and begun anew
 WAITING_MAX = 10_000  # lines
+GATHER_S = 0.02
 CLOSE_TIMEOUT_S = 2.0  # for the disk to take what waits
 
 
@@ -25,7 +27,7 @@ class LogFiles:
         self._folder = folder
         self._files: dict[str, TextIO] = {}
         self._waiting: deque[tuple[str, str]] = deque()
-        self._closing = False
+        self._closing = self._is_idle = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="log-files", daemon=True)
         self._thread.start()
@@ -37,7 +39,8 @@ class LogFiles:
                 self.lost += 1
                 return
             self._waiting.append((name, line))
-            self._changed.notify()
+            if self._is_idle:
+                self._changed.notify()
 
     def close(self) -> None:
         """Write what waits, within a bound, and close the files."""
@@ -61,7 +64,11 @@ class LogFiles:
 
     def _next_batch(self) -> list[tuple[str, str]]:
         with self._changed:
+            self._is_idle = True
             self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._is_idle = False
+        time.sleep(GATHER_S)  # more may come: to be woken for each line would cost both threads
+        with self._changed:
             batch = list(self._waiting)
             self._waiting.clear()
             return batch

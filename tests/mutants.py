@@ -133,12 +133,12 @@ def believe_record(self: Membership, record: MemberRecord) -> bool:
 
 
 @instead_of("HeedsOldRumors", "a refuted accusation is over", (Verdicts, "hear"))
-def heed_old(self: Verdicts, turn: Turn, rumor: Rumor) -> None:
+def heed_old(self: Verdicts, turn: Turn, rumor: Rumor, teller: NodeId) -> None:
     member = self._members.get(rumor.node)
     if member is not None:
         record = member.record
         rumor = Rumor(rumor.node, record.epoch, record.incarnation, rumor.accuser, rumor.word)
-    _hear(self, turn, rumor)
+    _hear(self, turn, rumor, teller)
 
 
 @instead_of("ReplacesBlindly", "no change while most are out of sight", (Council, "_next_changes"))

@@ -104,7 +104,7 @@ def meet(runtime: Runtime, seed: bytes, name: str) -> NodeId:
     identity = Identity(seed * 32)
     record = MemberRecord(identity.public_key, name, ("x:1",), 1, 0, False, (), b"")
     signed = sign_record(identity, CLUSTER, record)
-    runtime.deliver(Received(identity.node, MemberSync(News((signed,)), wants_answer=False)))
+    runtime.deliver(Received(identity.node, MemberSync(News((signed,)))))
     return identity.node
 
 

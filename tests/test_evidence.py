@@ -149,7 +149,7 @@ def test_independent_accusers_shorten_the_wait() -> None:
 def accusation_of(town: Town, of: int, accuser: int) -> MemberSync:
     epoch, incarnation = town.machine(of).own.version
     rumor = Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], Word.SUSPECTED)
-    return MemberSync(News((), (rumor,)), wants_answer=False)
+    return MemberSync(News((), (rumor,)))
 
 
 def test_a_deaf_node_fails_once_and_is_called_deaf() -> None:
@@ -202,7 +202,7 @@ def test_one_end_alone_blames_no_link() -> None:
     town = Town(4)
     town.settle_in()
     row = ReachRow(town.nodes[1], 1, 1, 2, (), (town.nodes[2],))
-    town.receive(0, town.nodes[1], MemberSync(News((), (), (row,)), wants_answer=False))
+    town.receive(0, town.nodes[1], MemberSync(News((), (), (row,))))
     assert facts_about_links(town) == set()
 
 
@@ -211,7 +211,7 @@ def test_an_older_row_changes_nothing() -> None:
     town.settle_in()
     rows = [ReachRow(town.nodes[1], 1, n, 2, (), (town.nodes[n],)) for n in (3, 2)]
     for row in rows:
-        town.receive(0, town.nodes[1], MemberSync(News((), (), (row,)), wants_answer=False))
+        town.receive(0, town.nodes[1], MemberSync(News((), (), (row,))))
     assert town.machine(0).reach.rows() == [rows[0]]
 
 

@@ -113,7 +113,7 @@ def test_two_keys_under_one_name_are_told_and_both_stay() -> None:
     twin = Identity(b"t" * KEY_SIZE)
     record = MemberRecord(twin.public_key, "n2", ("t:1",), 1, 0, False, (), b"")
     signed = sign_record(twin, CLUSTER, record)
-    turn = town.receive(0, town.nodes[1], MemberSync(News((signed,)), wants_answer=False))
+    turn = town.receive(0, town.nodes[1], MemberSync(News((signed,))))
     assert NameClaimedTwice("n2", twin.node, town.nodes[2]) in turn.facts
     assert town.machine(0).state_of(twin.node) is town.state(0, 2) is State.ALIVE
 
@@ -126,7 +126,7 @@ def test_a_new_run_of_a_node_takes_the_place_of_the_old_one_wherever_it_is() -> 
     town.receive(
         0,
         town.nodes[3],
-        MemberSync(News((sign_record(town.identities[3], CLUSTER, moved),)), False),
+        MemberSync(News((sign_record(town.identities[3], CLUSTER, moved),))),
     )
     assert town.machine(0).endpoints_of(town.nodes[3]) == ("elsewhere:1",)
     assert len(town.machine(0).members()) == 3
@@ -146,7 +146,7 @@ def test_who_is_gone_for_long_is_forgotten_and_stays_so() -> None:
     town.run(60 * SECOND)
     assert [town.state(at, 3) for at in range(3)] == [None] * 3
     assert town.told(MemberForgotten, 0) == [MemberForgotten(town.nodes[3])]
-    town.receive(0, town.nodes[1], MemberSync(News((old,)), wants_answer=False))
+    town.receive(0, town.nodes[1], MemberSync(News((old,))))
     assert town.state(0, 3) is None
     town.start(3)
     town.run(5 * SECOND)

@@ -24,6 +24,7 @@ from protocol.membership import NAME_LENGTH_MAX, Membership, State, sign_record
 from protocol.membership.comparing import PAGE_RECORDS_MAX
 from protocol.membership.grapevine import Grapevine
 from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
+from protocol.membership.view_digest import PARTS
 from protocol.messages.membership import (
     NO_NEWS,
     MemberRecord,
@@ -42,7 +43,7 @@ LONG = 60 * SECOND
 
 
 def news(*records: MemberRecord, rumors: tuple[Rumor, ...] = ()) -> MemberSync:
-    return MemberSync(News(records, rumors), wants_answer=False)
+    return MemberSync(News(records, rumors))
 
 
 def accusation(town: Town, of: int, word: Word = Word.SUSPECTED, accuser: int = 0) -> Rumor:
@@ -80,7 +81,7 @@ def test_seeds_are_called_for_ever_and_their_silence_is_told_now_and_then() -> N
     town.stop(0)
     town.sent.clear()
     town.run(100 * SECOND)
-    calls = [message for sender, to, message in town.sent if (sender, to) == (1, 0)]
+    calls = [m for sender, to, m in town.sent if (sender, to) == (1, 0) and type(m) is MemberSync]
     assert 90 <= len(calls) <= 120
     town.start(0)
     town.run(3 * SECOND)
@@ -136,8 +137,12 @@ def test_whom_a_newcomer_calls_tells_everybody_it_is_in_touch_with() -> None:
     assert len({to for sender, to, _ in town.sent if sender == 0}) > 20
     town.run(SECOND)
     town.sent.clear()
-    town.receive(1, town.nodes[2], news(stranger_record(incarnation=1)))
+    moved = stranger_record(incarnation=1, endpoints=("moved:1",))
+    town.receive(1, town.nodes[2], news(moved))
     assert len({to for sender, to, _ in town.sent if sender == 1}) == 5, "it is hearsay to others"
+    town.sent.clear()
+    town.receive(1, town.nodes[2], news(stranger_record(incarnation=2, endpoints=("moved:1",))))
+    assert not town.sent, "it has only counted on"
 
 
 def test_news_that_comes_in_a_burst_goes_as_one_message() -> None:
@@ -146,7 +151,8 @@ def test_news_that_comes_in_a_burst_goes_as_one_message() -> None:
     town.run(LONG)
     town.sent.clear()
     for number in range(5):
-        town.receive(0, town.nodes[1], news(stranger_record(incarnation=number)))
+        record = stranger_record(incarnation=number, endpoints=(f"moved:{number + 1}",))
+        town.receive(0, town.nodes[1], news(record))
     town.run(CONFIG.gather_ns)
     syncs = [each for sender, _, each in town.sent if sender == 0 and isinstance(each, MemberSync)]
     assert [each.news.records[-1].incarnation for each in syncs] == [0, 4]
@@ -511,16 +517,21 @@ def test_a_machine_shows_itself_in_one_line() -> None:
 # -- what must not go on for ever ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wants_answer", [False, True])
-def test_a_stranger_that_cannot_be_taken_is_answered_once(wants_answer: bool) -> None:
+def test_two_strangers_do_not_go_on_for_ever() -> None:
+    """One has no room for the other, and yet tells it once what it knows."""
     full = Town(2, replace(CONFIG, members_max=0))
-    records = full.machine(1).own
     full.run(5 * SECOND)
     full.sent.clear()
-    full.receive(0, full.nodes[1], MemberSync(News((records,)), wants_answer))
+    for message in full.machine(1)._comparing.introduce():
+        full.receive(0, full.nodes[1], message)
     answers = [message for sender, to, message in full.sent if (sender, to) == (0, 1)]
-    assert len(answers) == (1 if wants_answer else 0)
-    assert not any(isinstance(m, MemberSync) and m.wants_answer for m in answers)
+    assert [type(message) for message in answers] == [MemberSync, ViewSummary]
+    assert all(message.is_last for message in answers if isinstance(message, ViewSummary))
+    full.sent.clear()
+    for message in answers:
+        full.receive(1, full.nodes[0], message)
+    back = [type(message) for sender, to, message in full.sent if (sender, to) == (1, 0)]
+    assert back == [MemberSync], "and nothing comes of that"
 
 
 def test_a_node_that_lost_its_journal_but_not_its_key_comes_back() -> None:
@@ -583,6 +594,5 @@ def test_all_that_is_known_travels_in_pages() -> None:
         identity = Identity(number.to_bytes(4, "big") * 8)
         record = MemberRecord(identity.public_key, "m", ("m:1",), 1, 0, False, (), b"")
         machine._members.put(record, State.ALIVE, 0)
-    pages = machine._comparing.everything(wants_answer=True)
+    pages = machine._comparing._pages(range(PARTS))
     assert [len(page.news.records) for page in pages] == [PAGE_RECORDS_MAX, 6]
-    assert [page.wants_answer for page in pages] == [False, True]

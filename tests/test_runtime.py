@@ -264,7 +264,7 @@ async def test_leaving_says_goodbye_and_then_stops(bench: Bench) -> None:
     friend = Identity(hashlib.sha256(b"friend").digest())
     draft = MemberRecord(friend.public_key, "f", ("f:1",), 1, 0, False, (), b"")
     record = sign_record(friend, "test", draft)
-    bench.runtime.deliver(Received(friend.node, MemberSync(News((record,)), wants_answer=False)))
+    bench.runtime.deliver(Received(friend.node, MemberSync(News((record,)))))
     await turns()
     bench.runtime.leave()
     await asyncio.wait_for(bench.runtime.stopped, 5)

@@ -48,6 +48,7 @@ from protocol.messages import Message
 __all__ = ["LinkFaults", "LinkQuality", "Transport", "TransportStatistics"]
 
 LINKS_MAX = 4_096
+DIALS_MAX = 8  # under way at a time: where all dial all they only keep each other from answering
 REDIAL_PAUSE_S = 0.05  # between the starts of two dials to one node
 HANDSHAKE_TIMEOUT_S = 5.0  # of TLS, for who connects to us
 
@@ -94,6 +95,7 @@ class Transport:
         self._traffic = Traffic()
         self._dropped = self._cut = self._refused = 0
         self._closing = asyncio.Event()
+        self._turnstile = asyncio.Semaphore(DIALS_MAX)
         self._dialler: Dialler | None = None
         self._server: asyncio.Server | None = None
         application = web.Application()
@@ -242,8 +244,12 @@ class Transport:
         try:
             await asyncio.sleep(max(0.0, correspondent.next_dial_s - loop.time()))
             correspondent.next_dial_s = loop.time() + REDIAL_PAUSE_S
-            if correspondent.link is None:
+            if not correspondent.node:  # a seed: there are few, and this node may know nobody else
                 failed = await self._try_endpoints(correspondent)
+            else:
+                async with self._turnstile:
+                    if correspondent.link is None:
+                        failed = await self._try_endpoints(correspondent)
         finally:
             correspondent.dial = None
         if correspondent.link is None:

@@ -4,7 +4,7 @@ their hash, with somebody every tick while there is news and seldom else, and wh
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from random import Random
 
 from protocol.clocks import Nanoseconds
@@ -16,8 +16,8 @@ from protocol.membership.reach import Reach
 from protocol.membership.reunion import Reunion
 from protocol.membership.states import State
 from protocol.membership.verdicts import Verdicts
-from protocol.membership.view_digest import PARTS, part_of
-from protocol.messages.membership import MemberSync, News, ReachRow, ViewSummary
+from protocol.membership.view_digest import part_of
+from protocol.messages.membership import MemberSync, News, ViewSummary
 from protocol.timers import Timers
 from protocol.turn import Turn
 
@@ -52,14 +52,16 @@ class Comparing:
         self._compared_at = now
         timers.set(now + config.sync_interval_ns, self._sync)
 
-    def everything(self, wants_answer: bool) -> list[MemberSync]:
-        """All records, rumors and rows, in pages that fit into a frame; the last one asks for those
-        of the receiver."""
-        return self._pages(range(PARTS), self._reach.rows(), wants_answer)
+    def introduce(self) -> tuple[MemberSync, ViewSummary]:
+        """Who this node is, and sums over all that it knows: the other end answers with what
+        differs and asks for the rest, which are few pages among those who know each other."""
+        digest = self._members.digest
+        summary = ViewSummary(digest.fingerprint(), digest.sums(), is_last=False)
+        return MemberSync(News((self._own.record,))), summary
 
     def call(self, turn: Turn, target: str) -> None:
         """Exchange everything with a member, or with whoever listens at a seed's address."""
-        for page in self.everything(wants_answer=True):
+        for page in self.introduce():
             if self._members.get(NodeId(target)) is not None:
                 turn.send(NodeId(target), page)
             else:
@@ -89,7 +91,7 @@ class Comparing:
         parts = digest.differing(message.sums)
         if not parts:
             return
-        for page in self._pages(parts, (), wants_answer=False):
+        for page in self._pages(parts):
             turn.send(sender, page)
         if not message.is_last:
             turn.send(sender, ViewSummary(digest.fingerprint(), digest.sums(), is_last=True))
@@ -103,10 +105,9 @@ class Comparing:
         if turn.now < self._until:
             self._timers.set(turn.now + self._config.compare_interval_ns, self._with_somebody)
 
-    def _pages(
-        self, parts: Container[int], rows: Sequence[ReachRow], wants_answer: bool
-    ) -> list[MemberSync]:
-        """What is known of the members in these parts, and of this node in any case."""
+    def _pages(self, parts: Container[int]) -> list[MemberSync]:
+        """What is known of the members in these parts, and of this node in any case, in pages that
+        fit into a frame."""
         known = [
             (node, each)
             for node, each in self._members
@@ -119,9 +120,7 @@ class Comparing:
                 News(
                     tuple(records[at : at + PAGE_RECORDS_MAX]),
                     tuple(rumors[at : at + PAGE_RECORDS_MAX]),
-                    tuple(rows[at : at + PAGE_RECORDS_MAX]),
-                ),
-                wants_answer and at + PAGE_RECORDS_MAX >= len(records),
+                )
             )
             for at in range(0, len(records), PAGE_RECORDS_MAX)
         ]
@@ -141,4 +140,4 @@ class Comparing:
         turn.send(target, ViewSummary(self._members.digest.fingerprint(), (), is_last=False))
         rows = tuple(self._reach.rows()[:PAGE_RECORDS_MAX])
         if rows:
-            turn.send(target, MemberSync(News(rows=rows), wants_answer=False))
+            turn.send(target, MemberSync(News(rows=rows)))

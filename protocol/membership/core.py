@@ -232,23 +232,21 @@ class Membership:
         """Take a message from another node."""
         match message:
             case Probe():
-                self._take_news(turn, message.news)
+                self._take_news(turn, sender, message.news)
                 self._tell_accused(turn, sender)
                 turn.send(sender, ProbeAck(message.sequence, True, self._news_for(sender)))
                 self._comparing.look(turn, sender, message.fingerprint)
             case ProbeAck():
-                self._take_news(turn, message.news)
+                self._take_news(turn, sender, message.news)
                 self._probing.acknowledged(turn, sender, message)
             case ProbeRequest():
-                self._take_news(turn, message.news)
+                self._take_news(turn, sender, message.news)
                 self._probing.asked(turn, sender, message)
             case ProbeNack():
                 self._probing.not_acknowledged(sender, message)
             case MemberSync():
-                self._take_news(turn, message.news)
-                if message.wants_answer:
-                    self._tell_everything(turn, sender, wants_answer=False)
-                elif self.state_of(sender) is not None:  # else two strangers would go on for ever
+                self._take_news(turn, sender, message.news)
+                if self.state_of(sender) is not None:  # else two strangers would go on for ever
                     self._tell_accused(turn, sender)
             case ViewSummary():
                 self._comparing.receive(turn, sender, message)
@@ -302,7 +300,7 @@ class Membership:
         """Say goodbye in a signed record, to everybody at once."""
         self._own.renew(left=True)
         for node in self.alive():
-            turn.send(node, MemberSync(News((self.own,)), wants_answer=False))
+            turn.send(node, MemberSync(News((self.own,))))
 
     def forget(self, turn: Turn, node: NodeId) -> bool:
         """Drop a member that has failed or left; False if there is none such. It comes back only by
@@ -323,7 +321,7 @@ class Membership:
         self._timers.set(self._gathers_until, self._end_gathering)
         self._comparing.for_a_while(turn)
         for node in self._confidants.choose():
-            turn.send(node, MemberSync(hot, wants_answer=False))
+            turn.send(node, MemberSync(hot))
 
     def _end_gathering(self, turn: Turn) -> None:
         """The step that this is part of ends with a flush."""
@@ -361,31 +359,30 @@ class Membership:
         if member is None:
             rumors = self.verdicts.rumors_about(sender)  # one that was forgotten has to count on
             if rumors:
-                turn.send(sender, MemberSync(News(rumors=rumors), wants_answer=False))
-            self._tell_everything(turn, sender, wants_answer=True)
+                turn.send(sender, MemberSync(News(rumors=rumors)))
+            for message in self._comparing.introduce():
+                turn.send(sender, message)
         elif member.state is State.REMEMBERED:
-            turn.send(sender, MemberSync(News((self.own, member.record)), wants_answer=True))
+            turn.send(sender, MemberSync(News((self.own, member.record))))
+            for message in self._comparing.introduce():
+                turn.send(sender, message)
         elif member.state is not State.ALIVE:
             news = News((self.own, member.record), self.verdicts.rumors_about(sender))
-            turn.send(sender, MemberSync(news, wants_answer=False))
+            turn.send(sender, MemberSync(news))
 
     def _news_for(self, receiver: NodeId) -> News:
         return self._grapevine.ride_along(
             len(self._members) + 1, self.verdicts.rumors_about(receiver)
         )
 
-    def _tell_everything(self, turn: Turn, receiver: NodeId, wants_answer: bool) -> None:
-        for page in self._comparing.everything(wants_answer):
-            turn.send(receiver, page)
-
-    def _take_news(self, turn: Turn, news: News) -> None:
+    def _take_news(self, turn: Turn, sender: NodeId, news: News) -> None:
         for record in news.records:
             self._take_record(turn, record)
         for rumor in news.rumors:
             if rumor.node == self.node:
                 self._refute(turn, rumor)
             else:
-                self.verdicts.hear(turn, rumor)
+                self.verdicts.hear(turn, rumor, sender)
         for row in news.rows:
             self._rows.take(turn, row)
 
@@ -402,8 +399,17 @@ class Membership:
         was = old.state if old else None
         member = self._members.put(record, State.LEFT if record.left else State.ALIVE, turn.now)
         self.reach.forget(node)
-        turn.persist(KeepMember(record))
-        self._grapevine.spread(record)
+        # Else it has only counted on, to refute what this node has not even heard.
+        is_news = (
+            old is None
+            or was is not State.ALIVE
+            or member.state is not State.ALIVE
+            or old.record.epoch != record.epoch
+            or _said(old.record) != _said(record)
+        )
+        if is_news:
+            turn.persist(KeepMember(record))
+        self._grapevine.spread(record, is_hot=is_news)
         is_new = was is not State.ALIVE and was is not State.SUSPECT
         if is_new and self.reach.heard_at(node) == turn.now:
             self._confidants.called()

@@ -1,8 +1,12 @@
 """News of members: what is to be told to whom, and how often (SWIM, section 4.1).
 
-What is new to this node goes to a few members at once, and then rides on probes and answers, the
-least told first, a number of times that grows with the logarithm of the team. A newer word on
-a subject takes the place of the older one.
+What is new to this node goes to a few members at once if it is urgent, and then rides on probes and
+answers, the least told first, a number of times that grows with the logarithm of the team. A newer
+word on a subject takes the place of the older one.
+
+Whoever hears of a suspicion does not pass it on at once, nor does a refutation go further so than
+the suspicion went: else a team that is short of time, where many are suspected for a moment, would
+be busy with nothing else.
 """
 
 from __future__ import annotations
@@ -43,8 +47,8 @@ class Grapevine:
     def __len__(self) -> int:
         return len(self._where)
 
-    def spread(self, item: Item) -> None:
-        """Tell this from now on, and a few members at the end of the step; a row can wait."""
+    def spread(self, item: Item, is_hot: bool = True) -> None:
+        """Tell this from now on; what is hot also to a few members at the end of the step."""
         node = item.node
         if isinstance(item, MemberRecord) or (isinstance(item, Rumor) and item.word in _FINAL):
             for subject in self._accusers.pop(node, ()):
@@ -54,7 +58,7 @@ class Grapevine:
             self._accusers.setdefault(node, set()).add(subject)
         self._drop(subject)
         self._put(subject, _Told(item))
-        if not isinstance(item, ReachRow):
+        if is_hot:
             self._hot.append(item)
 
     @property

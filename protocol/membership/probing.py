@@ -5,9 +5,9 @@
     no answer in time      ask k others to probe it too (3.1); each answers for it or says NACK
     no answer by then      it is `missed`: the caller suspects it
 
-Times stretch with the local health (Lifeguard, section IV-A). A NACK that does not come lowers it
-only if no helper said anything and it was in good health: in a large cut most helpers are across it,
-and a node that blames itself for that detects the cut several times later.
+Times stretch with the local health (Lifeguard, section IV-A). NACKs that do not come lower it only
+if no helper says anything, of those that were in good health: in a large cut most helpers are
+across it, and a node that blames itself for that detects the cut several times later.
 """
 
 from __future__ import annotations

@@ -46,13 +46,13 @@ class Rows:
         self._is_due = False
         row = self._reach.new_row(turn.now)
         if row is not None:
-            self._grapevine.spread(row)
+            self._grapevine.spread(row, is_hot=False)
             self._judge_soon(turn)
 
     def take(self, turn: Turn, row: ReachRow) -> None:
         if not self._reach.take(row, turn.now):
             return
-        self._grapevine.spread(row)
+        self._grapevine.spread(row, is_hot=False)
         if self._reach.doubts_us(row):
             # So that both ends know of both directions. In a large team that is in trouble many say
             # so at a time.

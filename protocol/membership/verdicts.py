@@ -21,9 +21,9 @@ from protocol.facts.membership import (
     MemberSteady,
     MemberSuspected,
 )
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.membership.damping import Damping
-from protocol.membership.grapevine import Grapevine
+from protocol.membership.grapevine import Grapevine, fanout
 from protocol.membership.members import Member, Members
 from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach
@@ -102,16 +102,20 @@ class Verdicts:
             self._config, len(self._members.alive()) + 1, confirmations, wanted
         )
 
-    def accuse(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
-        """`accuser` gets no answer from it."""
+    def accuse(
+        self, turn: Turn, node: NodeId, member: Member, accuser: NodeId, teller: NodeId = NOBODY
+    ) -> None:
+        """`accuser` gets no answer from it, says `teller`, or nobody but this node itself."""
         if member.state is State.ALIVE:
             self._members.move(member, State.SUSPECT, turn.now)
             member.accuser = accuser
             member.accusers.add(accuser)
             turn.report(MemberSuspected(node, accuser))
-            self._grapevine.spread(_rumor(node, member, accuser, Word.SUSPECTED))
+            rumor = _rumor(node, member, accuser, Word.SUSPECTED)
+            self._grapevine.spread(rumor, is_hot=accuser == self._own)
             self._await_refutation(turn, node, member)
-            self._look_for_ourselves(turn, node, accuser)
+            if teller == accuser:  # it has told a few: some of those look for themselves
+                self._look_for_ourselves(turn, node)
         elif (
             member.state is not State.SUSPECT
             or accuser in member.accusers
@@ -120,7 +124,8 @@ class Verdicts:
             return
         else:
             member.accusers.add(accuser)
-            self._grapevine.spread(_rumor(node, member, accuser, Word.SUSPECTED))
+            rumor = _rumor(node, member, accuser, Word.SUSPECTED)
+            self._grapevine.spread(rumor, is_hot=accuser == self._own)
 
     def refused(self, turn: Turn, node: NodeId, member: Member, witness: NodeId) -> None:
         """Hard evidence: a host answered that nobody listens at the member's address. Two see it
@@ -136,8 +141,8 @@ class Verdicts:
         if witness != self._own:
             self._probing.probe(turn, node)
 
-    def hear(self, turn: Turn, rumor: Rumor) -> None:
-        """What somebody says of another member."""
+    def hear(self, turn: Turn, rumor: Rumor, teller: NodeId) -> None:
+        """What somebody says of another member, as `teller` tells it."""
         member = self._members.get(rumor.node)
         if member is None or rumor.version != member.record.version:
             return  # older than what its owner says, or of a record that will still arrive
@@ -147,7 +152,7 @@ class Verdicts:
             return
         match rumor.word:
             case Word.SUSPECTED:
-                self.accuse(turn, rumor.node, member, rumor.accuser)
+                self.accuse(turn, rumor.node, member, rumor.accuser, teller)
             case Word.REFUSED:
                 self.refused(turn, rumor.node, member, rumor.accuser)
             case Word.FAILED:
@@ -171,13 +176,11 @@ class Verdicts:
         else:
             self.accuse(turn, node, member, accuser)
 
-    def _look_for_ourselves(self, turn: Turn, node: NodeId, accuser: NodeId) -> None:
+    def _look_for_ourselves(self, turn: Turn, node: NodeId) -> None:
         """A few of those who hear of a suspicion probe the suspect too: it hears of the accusation,
         or there is somebody to confirm it."""
-        if accuser == self._own:
-            return
-        others = len(self._members.alive())
-        if self._random.random() * others < self._config.second_opinions:
+        told = fanout(len(self._members.alive()))
+        if self._random.random() * told < self._config.second_opinions:
             self._probing.probe(turn, node)
 
     def _await_refutation(self, turn: Turn, node: NodeId, member: Member) -> None:

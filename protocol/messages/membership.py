@@ -135,8 +135,6 @@ class ViewSummary:
 
 @dataclass(frozen=True, slots=True)
 class MemberSync:
-    """All that the sender knows of the members, or news that cannot wait; `wants_answer` asks for
-    all that the receiver knows in return."""
+    """News that cannot wait, or what the receiver seems to lack."""
 
     news: News
-    wants_answer: bool

@@ -48,7 +48,7 @@ def acquainted(
         )
         for n, identity in enumerate(identities)
     ]
-    everybody = MemberSync(News(tuple(records)), wants_answer=False)
+    everybody = MemberSync(News(tuple(records)))
     for number, (identity, record) in enumerate(zip(identities, records, strict=True)):
         random = Random(f"{seed}/{number}")
         machine = Townsman(identity, CLUSTER, record, (), (), config, random, 0)
