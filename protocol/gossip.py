@@ -245,9 +245,8 @@ class Gossip:
     # -- comparing ---------------------------------------------------------------------------------
 
     def _compare(self, turn: Turn, sender: NodeId, message: Summary) -> None:
-        vector = self.store.vector()
         if message.fingerprint == self.store.fingerprint():
-            self.matrix.learn(sender, vector)
+            self.matrix.learn(sender, self.store.vector())
             if self.returning.asks(sender, turn.now):
                 turn.send(sender, HoldingsAsked(NOBODY))
             return

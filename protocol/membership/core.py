@@ -356,14 +356,11 @@ class Membership:
         shall introduce itself. The accused also gets its own record: one that lost its journal
         does not know how far it had counted."""
         member = self._members.get(sender)
-        if member is None:
-            rumors = self.verdicts.rumors_about(sender)  # one that was forgotten has to count on
-            if rumors:
+        if member is None or member.state is State.REMEMBERED:
+            if member is not None:
+                turn.send(sender, MemberSync(News((self.own, member.record))))
+            elif rumors := self.verdicts.rumors_about(sender):  # forgotten: it has to count on
                 turn.send(sender, MemberSync(News(rumors=rumors)))
-            for message in self._comparing.introduce():
-                turn.send(sender, message)
-        elif member.state is State.REMEMBERED:
-            turn.send(sender, MemberSync(News((self.own, member.record))))
             for message in self._comparing.introduce():
                 turn.send(sender, message)
         elif member.state is not State.ALIVE:

@@ -33,10 +33,6 @@ from protocol.sim.studies.topology import FULL, Topology
 
 SETTLE_S = 120  # beyond the last write and the last cut
 KEYS = 4  # of each node, written in turn
-LOOK_EVERY: Nanoseconds = (
-    100 * MILLISECOND
-)  # at a random moment of it, not to be in step with writes
-READERS_MAX = 32  # whose staleness is looked at: the first, the last, and some between
 PAIRS_MAX = 2_000_000  # of a write and a node: some ten minutes
 HELD_MAX = 1024 * 1024 * 1024  # bytes of values in all stores
 

@@ -44,7 +44,6 @@ COLUMNS = (
     Column("not", "there", "undelivered"),
 )
 WIDTH = 8
-NARROW = 6
 FIRST = 6  # of the column of seeds
 
 
