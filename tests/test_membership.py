@@ -23,7 +23,9 @@ from protocol.identity import KEY_SIZE, NOBODY, Identity
 from protocol.membership import NAME_LENGTH_MAX, Membership, State, sign_record
 from protocol.membership.comparing import PAGE_RECORDS_MAX
 from protocol.membership.grapevine import Grapevine
+from protocol.membership.members import Members
 from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
+from protocol.membership.reunion import Reunion
 from protocol.membership.view_digest import PARTS
 from protocol.messages.membership import (
     NO_NEWS,
@@ -596,3 +598,16 @@ def test_all_that_is_known_travels_in_pages() -> None:
         machine._members.put(record, State.ALIVE, 0)
     pages = machine._comparing._pages(range(PARTS))
     assert [len(page.news.records) for page in pages] == [PAGE_RECORDS_MAX, 6]
+
+
+def test_every_seed_has_its_turn_however_late_a_timer_is() -> None:
+    """One that was never called must not wait for ever behind one that refuses: timers are always
+    a little late, so that the other one was due before it."""
+    members = Members()
+    reunion = Reunion(("refuses:1", "answers:1"), members, CONFIG, Random(1))
+    now, called = 0, []
+    for _ in range(20):
+        target, wait = reunion.next_call(now)
+        called.append(target)
+        now += wait + 1_000
+    assert abs(called.count("refuses:1") - called.count("answers:1")) <= 1

@@ -78,7 +78,9 @@ class Reunion:
             )
         for seed in self.seeds:
             wait = self._wait if is_alone else WAIT_MAX_NS
-            due.append((self._called_at.get(seed, now - wait) + wait, self._random.random(), seed))
+            # One that was never called comes before one that is due again, however late that is.
+            called_at = self._called_at.get(seed, now - 2 * WAIT_MAX_NS)
+            due.append((called_at + wait, self._random.random(), seed))
         at, _, target = min(due)
         if at > now:
             return None, self._wait
