@@ -13,6 +13,7 @@ from protocol.effects import KeepMember
 from protocol.events import LinkFault
 from protocol.facts.membership import (
     MemberFailed,
+    MemberForgotten,
     MemberJoined,
     MemberLeft,
     MemberRefuted,
@@ -437,6 +438,28 @@ def test_two_halves_find_each_other_again() -> None:
     town.cut.clear()
     town.run(20 * SECOND)
     assert [len(town.machine(at).alive()) for at in range(6)] == [5] * 6
+
+
+@pytest.mark.parametrize("loses_journal", [False, True])
+def test_two_who_forgot_each_other_find_each_other_again(loses_journal: bool) -> None:
+    """Each calls with the very record that the other one forgot (seed 130006940)."""
+    town = Town(2, replace(CONFIG, forget_after_ns=10 * SECOND))
+    town.settle_in()
+    town.machine(1).describe(model="small")
+    town.run(SECOND)
+    town.isolate(1)
+    town.run(LONG)
+    assert len(town.told(MemberForgotten)) == 2
+    if loses_journal:
+        town.stop(1)
+        town.epochs[1] -= 1
+        town.start(1)
+    town.cut.clear()
+    town.run(15 * SECOND)
+    assert town.state(0, 1) is town.state(1, 0) is State.ALIVE
+    town.sent.clear()
+    town.run(10 * SECOND)
+    assert sum(isinstance(message, MemberSync) for _, _, message in town.sent) < 10
 
 
 def test_a_restarted_node_comes_back_in_a_new_epoch() -> None:

@@ -248,6 +248,10 @@ class Membership:
                 self._take_news(turn, sender, message.news)
                 if self.state_of(sender) is not None:  # else two strangers would go on for ever
                     self._tell_accused(turn, sender)
+                elif (last := self._members.forgotten(sender)) and any(
+                    record.public_key == last.public_key for record in message.news.records
+                ):  # it introduces itself
+                    self._tell_forgotten(turn, sender)
             case ViewSummary():
                 self._comparing.receive(turn, sender, message)
 
@@ -359,13 +363,21 @@ class Membership:
         if member is None or member.state is State.REMEMBERED:
             if member is not None:
                 turn.send(sender, MemberSync(News((self.own, member.record))))
-            elif rumors := self.verdicts.rumors_about(sender):  # forgotten: it has to count on
-                turn.send(sender, MemberSync(News(rumors=rumors)))
+            else:
+                self._tell_forgotten(turn, sender)
             for message in self._comparing.introduce():
                 turn.send(sender, message)
         elif member.state is not State.ALIVE:
             news = News((self.own, member.record), self.verdicts.rumors_about(sender))
             turn.send(sender, MemberSync(news))
+
+    def _tell_forgotten(self, turn: Turn, sender: NodeId) -> None:
+        """Whoever was forgotten has to count on from there before it is taken back, and if both ends
+        forgot each other, nobody else tells them. The answer does not say who this node is: it ends
+        with it."""
+        last = self._members.forgotten(sender)
+        if last is not None:
+            turn.send(sender, MemberSync(News((last,), self.verdicts.rumors_about(sender))))
 
     def _news_for(self, receiver: NodeId) -> News:
         return self._grapevine.ride_along(

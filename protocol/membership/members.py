@@ -23,7 +23,7 @@ from protocol.membership.states import Evidence, State
 from protocol.membership.view_digest import ViewDigest
 from protocol.messages.membership import MemberRecord
 
-FORGOTTEN_MAX = 10_000  # versions that are remembered of those who are not
+FORGOTTEN_MAX = 10_000  # last records that are kept of those who are not wanted back
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Members:
 
     def __init__(self) -> None:
         self._members: dict[NodeId, Member] = {}
-        self._forgotten: dict[NodeId, tuple[int, int]] = {}
+        self._forgotten: dict[NodeId, MemberRecord] = {}
         self._alive: list[NodeId] | None = None
         self.digest = ViewDigest()
 
@@ -111,14 +111,15 @@ class Members:
         """Whether the record says more than what is known of its owner."""
         member = self._members.get(record.node)
         if member is None:
-            return record.version > self._forgotten.get(record.node, (-1, -1))
+            last = self._forgotten.get(record.node)
+            return last is None or record.version > last.version
         known = member.record.version
         return record.version > known or (
             record.version == known and member.state is State.REMEMBERED
         )
 
-    def forgotten(self, node: NodeId) -> tuple[int, int] | None:
-        """The version of the record of a node that was forgotten; None if it was not."""
+    def forgotten(self, node: NodeId) -> MemberRecord | None:
+        """The last record of a node that was forgotten; None if it was not."""
         return self._forgotten.get(node)
 
     def put(self, record: MemberRecord, state: State, now: Nanoseconds) -> Member:
@@ -140,9 +141,9 @@ class Members:
         self.digest.put(member.record, state)
 
     def forget(self, node: NodeId) -> None:
-        """Drop what is known of a node, but for the version of its record."""
+        """Drop what is known of a node, but for its last record."""
         member = self._members.pop(node)
-        self._forgotten[node] = member.record.version
+        self._forgotten[node] = member.record
         if len(self._forgotten) > FORGOTTEN_MAX:
             del self._forgotten[next(iter(self._forgotten))]
         self._alive = None

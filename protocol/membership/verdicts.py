@@ -74,8 +74,10 @@ class Verdicts:
         """What there is to say to or about a node that is not held to be alive."""
         member = self._members.get(node)
         if member is None:
-            version = self._members.forgotten(node)
-            return () if version is None else (Rumor(node, *version, self._own, Word.FORGOTTEN),)
+            last = self._members.forgotten(node)
+            if last is None:
+                return ()
+            return (Rumor(node, *last.version, self._own, Word.FORGOTTEN),)
         if member.state is State.SUSPECT:
             return (_rumor(node, member, member.accuser, Word.SUSPECTED),)
         if member.state is State.FAILED:
