@@ -67,6 +67,8 @@ class Transfers:
         self._asked[request] = (raft.term, turn.now + self._timeout_ns)
         if len(self._asked) > WISHES_MAX:
             self._reply(turn, request, Busy.__name__, f"{WISHES_MAX} transfers wait here already")
+        elif to and to == raft.leader:
+            self._reply(turn, request, "", to)
         elif raft.leader and raft.leadership is None:
             turn.send(raft.leader, HandOver(request, to))
         else:
@@ -91,6 +93,9 @@ class Transfers:
 
     def _begin(self, turn: Turn, node: NodeId, request: int, to: NodeId) -> None:
         raft = self._raft
+        if to == raft.node and raft.leadership is not None:  # since the wish was sent
+            self._answer(turn, node, request, "", to)
+            return
         to = to or self.successor()
         try:
             if len(self._begun) >= WISHES_MAX:

@@ -185,6 +185,7 @@ async def test_a_leader_hands_over_and_another_leaves_in_good_order(team: Cluste
     async with team.door(entry[third]) as door:
         for _ in range(2):  # the second time there is nothing to do
             assert (await door.post("/v1/transfer", {"to": other}))["leader_name"] == other
+            await status_where(team, lambda s: s["name"] == third and s["leader_name"] == other)
     async with team.door(entry[first["name"]]) as door:
         assert (await door.put("/v1/registers/k", b"v"))["revision"] == 1
     async with team.door(entry[other]) as door:

@@ -56,6 +56,18 @@ class Scene:
         assert (by, reply.request) == (host, 7)
         return at - self.began, reply.error, reply.detail
 
+    def answer(self, host: Host, wish: HandOver) -> HandedOver:
+        """What this node says at once to a wish that was asked at `asked`."""
+        peer = host.peer
+        assert peer is not None
+        wrapped = Agreement(peer.raft.log.identity, wish)
+        now = host.clock.reading(self.world.now)
+        effects = peer.step(Received(self.asked.identity.node, wrapped), now)
+        [sent] = [effect.message for effect in effects if isinstance(effect, Send)]
+        assert isinstance(sent, Agreement)
+        assert isinstance(sent.message, HandedOver)
+        return sent.message
+
     def isolate(self, host: Host) -> None:
         others = [other.number for other in self.world.hosts if other is not host]
         self.world.network.cut([host.number], others)
@@ -118,23 +130,31 @@ def test_another_wish_takes_the_place_of_the_first() -> None:
 
 def test_who_cannot_lead_is_refused_at_once() -> None:
     scene = Scene()
-    after, error, _ = scene.ask(scene.asked, scene.leader.identity.node, SECOND)
+    after, error, _ = scene.ask(scene.asked, NodeId("nobody"), SECOND)
     assert error == "ChangeRefused"
     assert after < 100 * MILLISECOND
+
+
+@pytest.mark.parametrize("asked", ["asked", "leader"])
+def test_who_leads_already_need_not_take_over(asked: str) -> None:
+    scene = Scene()
+    to = scene.leader.identity.node
+    after, error, leader = scene.ask(getattr(scene, asked), to, SECOND)
+    assert (error, leader) == ("", to)
+    assert after == 0
+
+
+def test_who_was_elected_while_the_wish_was_on_its_way_need_not_take_over() -> None:
+    scene = Scene()
+    to = scene.leader.identity.node
+    assert scene.answer(scene.leader, HandOver(7, to)) == HandedOver(7, "", to)
 
 
 def test_a_node_that_does_not_lead_says_so() -> None:
     """Whoever asked it took it for the leader."""
     scene = Scene()
-    peer = scene.target.peer
-    assert peer is not None
-    wish = Agreement(peer.raft.log.identity, HandOver(7, NOBODY))
-    now = scene.target.clock.reading(scene.world.now)
-    effects = peer.step(Received(scene.asked.identity.node, wish), now)
-    [sent] = [effect.message for effect in effects if isinstance(effect, Send)]
-    assert isinstance(sent, Agreement)
-    assert isinstance(sent.message, HandedOver)
-    assert (sent.message.request, sent.message.error) == (7, "NotLeader")
+    answer = scene.answer(scene.target, HandOver(7, NOBODY))
+    assert (answer.request, answer.error) == (7, "NotLeader")
 
 
 def test_where_the_leader_is_gone_the_next_one_is_told_of() -> None:

@@ -41,8 +41,6 @@ class AgreementDoor:
             raise bad_request("'to' is a node's name or id")
         to = self._find(wanted) if wanted else NOBODY
         raft = self.peer.raft
-        if to and to == raft.leader:
-            return self._told_leader(to)
         if raft.leader and to and to not in raft.configuration.voters:
             raise ChangeRefused(f"{name_of(self.peer, to)} is no voter, so it cannot lead")
         try:

@@ -372,9 +372,9 @@ class Membership:
             turn.send(sender, MemberSync(news))
 
     def _tell_forgotten(self, turn: Turn, sender: NodeId) -> None:
-        """Whoever was forgotten has to count on from there before it is taken back, and if both ends
-        forgot each other, nobody else tells them. The answer does not say who this node is: it ends
-        with it."""
+        """Whoever was forgotten has to count on from there before it is taken back, and if both
+        forgot each other, nobody else tells them. The answer does not say who this node is: else
+        it would be answered."""
         last = self._members.forgotten(sender)
         if last is not None:
             turn.send(sender, MemberSync(News((last,), self.verdicts.rumors_about(sender))))
