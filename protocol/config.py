@@ -17,6 +17,7 @@ class MembershipConfig:
 
     probe_interval_ns: Nanoseconds = SECOND
     probe_timeout_ns: Nanoseconds = 400 * MILLISECOND  # above the 99th percentile of a round trip
+    probe_timeout_max: int = 15  # times that, where round trips have come to take so long
     indirect_probes: int = 3  # SWIM's k: a lossy path blames a member with probability loss^(2k)
     health_max: int = 8  # Lifeguard's S: a node in trouble waits up to 9 times as long
     suspicion_alpha: float = 1.2  # times log10(N) intervals: a refutation is there in a tenth of it
@@ -25,6 +26,8 @@ class MembershipConfig:
     hearsay_share: float = 0.5  # of the shortest time-out, before another's verdict counts here
     second_opinions: int = 6  # of those who hear of a suspicion, so many look for themselves
     witnesses: int = 2  # whose connections were refused make a member dead (one, if N <= 3)
+    late_ns: Nanoseconds = 250 * MILLISECOND  # a timer so late: this node is short of time, and
+    listen_ns: Nanoseconds = 20 * MILLISECOND  # hears first what came meanwhile
     pause_ns: Nanoseconds = 2 * SECOND  # a timer so late: this node stood still, nobody is to blame
     retransmit_multiplier: int = 4  # news rides on 4 * ceil(log10(N + 1)) messages
     piggyback_max: int = 12  # pieces of news per message: about 3 kB

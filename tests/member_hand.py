@@ -111,7 +111,8 @@ class Town:
                 for number, machine in enumerate(self.machines)
                 if machine is not None and number not in self.asleep
             ]
-            at = min([*(at for at, _ in timers), *(mail[0] for mail in self._mail[:1])])
+            due = [*(at for at, _ in timers), *(mail[0] for mail in self._mail[:1])]
+            at = min(due, default=end + 1)
             if at > end:
                 self.now = end
                 return

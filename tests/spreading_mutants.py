@@ -14,6 +14,7 @@ from protocol.membership import Member, Membership, State, verdicts
 from protocol.membership.comparing import Comparing
 from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Members
+from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach
 from protocol.membership.verdicts import Verdicts
 from protocol.messages import Message
@@ -78,9 +79,29 @@ BREEDER.add(
 
 
 @instead_of(
-    "BlamesAfterPause", "what a pause made late counts for nothing", (Membership, "_after_pause")
+    "BlamesAfterPause", "who stood still gives suspects more time", (Verdicts, "stood_still")
 )
-def blame_after_pause(self: Membership, turn: Turn, late: int) -> None:
+def blame_after_pause(self: Verdicts, late: int) -> None:
+    pass
+
+
+@instead_of(
+    "ConcludesUnheard", "what came is heard before late timers", (Membership, "_listen_first")
+)
+def conclude_unheard(self: Membership, turn: Turn, late: int) -> None:
+    self._listens_until = turn.now
+    self.health.worse()
+
+
+@instead_of("ExpectsTheUsual", "a probe waits for as long as answers take", (Probing, "_timeout"))
+def expect_the_usual(self: Probing) -> int:
+    return self._config.probe_timeout_ns
+
+
+@instead_of(
+    "LetsTheForgottenKnock", "the forgotten are told to count on", (Membership, "_tell_forgotten")
+)
+def let_the_forgotten_knock(self: Membership, turn: Turn, sender: NodeId) -> None:
     pass
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from member_hand import CLUSTER, CONFIG, Town
 
-from protocol.clocks import SECOND
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import ForgetMember
 from protocol.facts.membership import (
     MemberDegraded,
@@ -20,7 +20,7 @@ from protocol.facts.membership import (
 from protocol.identity import KEY_SIZE, Identity
 from protocol.membership import State, sign_record
 from protocol.membership.local_health import LocalHealth
-from protocol.messages.membership import MemberRecord, MemberSync, News
+from protocol.messages.membership import MemberRecord, MemberSync, News, ProbeRequest
 
 LONG = 60 * SECOND
 
@@ -75,6 +75,76 @@ def test_after_a_pause_nobody_is_blamed() -> None:
     assert len(town.told(PausedHere, 4)) == 1
     assert not [fact for fact in town.told(MemberSuspected, 4) if fact.by == town.nodes[4]]  # type: ignore[attr-defined]
     assert town.told(MemberFailed, 4) == []
+
+
+def nap(town: Town, number: int, duration: Nanoseconds) -> None:
+    """Let a node get no time for so long; what comes meanwhile waits."""
+    town.asleep.add(number)
+    town.run(duration)
+    town.asleep.discard(number)
+
+
+def test_who_gets_little_time_hears_what_came_before_it_asks_others() -> None:
+    town = Town(5)
+    town.settle_in()
+    for _ in range(30):
+        nap(town, 4, 1500 * MILLISECOND)
+        assert town.machine(4).health.score == 0
+        town.run(6 * SECOND)
+    asked = [to for sender, to, each in town.sent if sender == 4 and isinstance(each, ProbeRequest)]
+    assert asked == []
+    assert town.told(PausedHere) == []
+
+
+def failed_after(naps: bool) -> Nanoseconds:
+    """How long a node waits for another one that is silent from now on."""
+    town = Town(2)
+    town.settle_in()
+    begun = town.now
+    town.asleep.add(1)
+    while not town.told(MemberFailed, 0):
+        if naps:
+            nap(town, 0, 900 * MILLISECOND)
+        town.run(100 * MILLISECOND)
+    return town.now - begun
+
+
+def test_who_gets_little_time_gives_suspects_more() -> None:
+    assert failed_after(naps=True) > 2 * failed_after(naps=False)
+
+
+def crowd(size: int, slice_ns: Nanoseconds) -> Town:
+    """A minute of a team of which the first gets all its time, and the others take turns."""
+    town = Town(size)
+    town.settle_in()
+    for turn in range(60 * SECOND // slice_ns):
+        town.asleep = set(range(1, size)) - {turn % size}
+        town.run(slice_ns)
+    return town
+
+
+def test_where_most_answer_slowly_nobody_is_accused_of_it() -> None:
+    """A round trip is longer than the time-out of one that is well. Once that is known, nobody is
+    suspected any more."""
+    town = crowd(12, 200 * MILLISECOND)
+    late = [at for at, _, fact in town.facts if isinstance(fact, MemberSuspected)]
+    assert town.told(MemberFailed) == []
+    assert not [at for at in late if at > town.now - 30 * SECOND]
+
+
+def test_a_few_that_are_slow_change_no_time_out() -> None:
+    town = Town(12)
+    town.settle_in()
+    for _ in range(60):
+        town.asleep = {9, 10, 11}
+        town.run(SECOND)
+        town.asleep.clear()
+        town.run(100 * MILLISECOND)
+    begun = town.now
+    town.asleep.add(8)
+    while town.state(0, 8) is not State.FAILED:
+        town.run(100 * MILLISECOND)
+    assert town.now - begun < 5 * SECOND
 
 
 # -- coming and going ------------------------------------------------------------------------------

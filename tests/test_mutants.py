@@ -249,7 +249,19 @@ SPREADING_RULES: list[tuple[str, Test]] = [
     ("OneWitness", test_evidence.test_one_witness_is_not_enough),
     ("OldWitnesses", test_evidence.test_who_lives_refutes_a_refusal),
     ("AccusesAlone", test_evidence.test_who_accuses_alone_waits_longer),
-    ("BlamesAfterPause", test_local_health.test_after_a_pause_nobody_is_blamed),
+    ("BlamesAfterPause", test_local_health.test_who_gets_little_time_gives_suspects_more),
+    (
+        "ConcludesUnheard",
+        test_local_health.test_who_gets_little_time_hears_what_came_before_it_asks_others,
+    ),
+    (
+        "ExpectsTheUsual",
+        test_local_health.test_where_most_answer_slowly_nobody_is_accused_of_it,
+    ),
+    (
+        "LetsTheForgottenKnock",
+        partial(test_membership.test_two_who_forgot_each_other_find_each_other_again, False),
+    ),
     ("NeverDoubtsItself", test_local_health.test_waits_grow_with_trouble_and_shrink_with_answers),
     ("TakesOldRows", test_evidence.test_an_older_row_changes_nothing),
     ("RemembersForEver", test_local_health.test_who_is_gone_for_long_is_forgotten_and_stays_so),

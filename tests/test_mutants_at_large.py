@@ -39,7 +39,7 @@ LOOSE = [
     Loose("VotesForAnyLog", "elections", 1, ("leader_completeness",)),
     Loose("SkipsPreVote", SWARM, 2, ("asked_before",)),
     Loose("NeverSticks", SWARM, 2, ("leader_protected",)),
-    Loose("LeadsUnsure", "damage", 28, ("durable_term",)),
+    Loose("LeadsUnsure", "damage", 139, ("durable_term",)),
     Loose("CountsOldVotes", "elections", 3, ("asked_before", "election_safety")),
     Loose("NeverStepsDown", SWARM, 2, ("majority_heard",)),
     Loose("WaitsForItsDisk", "hung", 1, ("disk_answers",)),

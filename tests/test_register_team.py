@@ -185,7 +185,8 @@ def test_an_operator_can_choose_the_leader(named: bool) -> None:
     assert small.leader() not in (None, old)
     assert not named or small.leader() is other
     other.submit(Transferred(TRANSFER, other.identity.node))
-    assert other.replies[TRANSFER].error in ("ChangeRefused", "NotLeader")
+    if named:
+        assert other.replies[TRANSFER].error == "", "it leads already"
     clients.do(old, put("b"))
 
 

@@ -75,11 +75,11 @@ def with_peer(mutant: type[Peer]) -> Callable[[Plan], Outcome]:
 
 @cache
 def forgotten_entry() -> Shrunk:
-    return shrink(first_failure(ForgetsEntry), with_peer(ForgetsEntry), RUNS_MAX)
+    return shrink(first_failure(ForgetsEntry, 3), with_peer(ForgetsEntry), RUNS_MAX)
 
 
 def test_a_peer_that_forgets_an_entry_is_found_and_its_plan_becomes_small() -> None:
-    failed, shrunk = first_failure(ForgetsEntry), forgotten_entry()
+    failed, shrunk = first_failure(ForgetsEntry, 3), forgotten_entry()
     small = shrunk.outcome.plan
     assert shrunk.runs <= RUNS_MAX
     assert (shrunk.outcome.verdict, shrunk.outcome.checker) == (failed.verdict, failed.checker)

@@ -252,7 +252,7 @@ async def test_another_protocol_version_is_refused(monkeypatch: pytest.MonkeyPat
 async def test_a_port_where_nobody_listens_refuses_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dialler, "CONNECT_TIMEOUT_S", 10 * WAIT_S)
+    monkeypatch.setattr(dialler, "HANDSHAKE_TIMEOUT_S", 10 * WAIT_S)
     a, b = Node(1), Node(2)
     endpoint = f"{HOST}:{free_port()}"
     async with started(a):
@@ -304,7 +304,7 @@ async def test_a_node_without_an_address_is_undeliverable() -> None:
 
 
 async def test_an_address_that_does_not_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialler, "CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(dialler, "HANDSHAKE_TIMEOUT_S", 0.2)
     a, b = Node(1), Node(2)
     with socket.socket() as silent:
         silent.bind((HOST, 0))
@@ -592,7 +592,7 @@ async def test_a_cut_drops_both_ways_in_silence_and_heals() -> None:
 
 @pytest.mark.parametrize("who", ["dialler knows the node", "dialler has a seed", "listener"])
 async def test_a_dial_across_a_cut_hangs(who: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialler, "CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(dialler, "HANDSHAKE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(transport, "CONNECT_TIMEOUT_S", 0.3)
     a, b = Node(1, allow_faults=True), Node(2, allow_faults=True)
     async with started(a, b):

@@ -27,6 +27,7 @@ from protocol.identity import NodeId
 
 PEER_PATH = "/v1/peer"
 CONNECT_TIMEOUT_S = 3.0  # a dropped first packet is sent again after 1 s: two chances
+HANDSHAKE_TIMEOUT_S = 12.0  # of one whose kernel answers: its process may be short of time
 SIMULTANEOUS_S = 2 * CONNECT_TIMEOUT_S  # dials that cross are over within this
 STATUS_OWN_NODE = 508  # "loop detected": a node has dialled itself
 HEADER_SIZE_MAX = 256  # of one header's value

@@ -25,6 +25,7 @@ from node.links.correspondents import Correspondent, Correspondents
 from node.links.dialler import DialFailed, Dialled, Dialler, ReachedSelf
 from node.links.handshake import (
     CONNECT_TIMEOUT_S,
+    HANDSHAKE_TIMEOUT_S,
     PEER_PATH,
     STATUS_OWN_NODE,
     Origin,
@@ -50,7 +51,6 @@ __all__ = ["LinkFaults", "LinkQuality", "Transport", "TransportStatistics"]
 LINKS_MAX = 4_096
 DIALS_MAX = 8  # under way at a time: where all dial all they only keep each other from answering
 REDIAL_PAUSE_S = 0.05  # between the starts of two dials to one node
-HANDSHAKE_TIMEOUT_S = 5.0  # of TLS, for who connects to us
 
 
 class TransportStatistics(TypedDict):

@@ -41,7 +41,7 @@ from protocol.identity import NOBODY, Identity, NodeId
 from protocol.membership.comparing import Comparing
 from protocol.membership.confidants import Confidants
 from protocol.membership.grapevine import Grapevine
-from protocol.membership.local_health import LATE_NS, LocalHealth
+from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Member, Members
 from protocol.membership.own_record import OwnRecord
 from protocol.membership.probing import Probing
@@ -137,6 +137,7 @@ class Membership:
             now,
         )
         self._gathers_until = now
+        self._listens_until: Nanoseconds = 0  # if it was late
         for old in known:
             if old.node != self.node:
                 self._members.put(old, State.REMEMBERED, now)
@@ -215,7 +216,7 @@ class Membership:
 
     def deadline(self) -> Nanoseconds:
         """When `tick` has something to do."""
-        return self._timers.deadline()
+        return max(self._timers.deadline(), self._listens_until)
 
     # -- inputs --------------------------------------------------------------------------------
 
@@ -257,11 +258,11 @@ class Membership:
 
     def tick(self, turn: Turn) -> None:
         """Serve the timers that are due. If that is late, this node is not well itself."""
-        late = turn.now - self._timers.deadline()
-        if late > self.config.pause_ns:
-            self._after_pause(turn, late)
-        if late > LATE_NS:
-            self.health.worse()
+        late = turn.now - self.deadline()
+        if late > self.config.late_ns and not self._listens_until:
+            self._listen_first(turn, late)
+            return
+        self._listens_until = 0
         self._timers.fire(turn)
 
     def undeliverable(
@@ -347,11 +348,15 @@ class Membership:
         self._probing.probe_soon(node)
         self._rows.tell_soon(turn)
 
-    def _after_pause(self, turn: Turn, late: Nanoseconds) -> None:
-        """Nobody is to blame for what did not come while this node stood still."""
-        turn.report(PausedHere(late // 1_000_000))
-        self._probing.forget_all()
+    def _listen_first(self, turn: Turn, late: Nanoseconds) -> None:
+        """Nobody is to blame for what was not heard while this node did not listen; it does so
+        before any timer is served."""
+        self._listens_until = turn.now + self.config.listen_ns
+        self.health.worse()
         self.verdicts.stood_still(late)
+        if late > self.config.pause_ns:
+            turn.report(PausedHere(late // 1_000_000))
+            self._probing.forget_all()
 
     # -- news --------------------------------------------------------------------------------------
 

@@ -5,7 +5,10 @@
     no answer in time      ask k others to probe it too (3.1); each answers for it or says NACK
     no answer by then      it is `missed`: the caller suspects it
 
-Times stretch with the local health (Lifeguard, section IV-A). NACKs that do not come lower it only
+Times stretch with the local health (Lifeguard, section IV-A), and with what round trips take: where
+all are short of time, for 64 share two cores, most are longer than any time-out that suits a team
+that is well, and each accusation would cost the time of everybody. The median counts, so that a few
+that are slow change nothing for the others. NACKs that do not come lower it only
 if no helper says anything, of those that were in good health: in a large cut most helpers are
 across it, and a node that blames itself for that detects the cut several times later.
 """
@@ -29,6 +32,8 @@ from protocol.timers import Timers
 from protocol.turn import Turn
 
 PROBES_MAX = 256  # on their way at a time, those for others included
+ROUND_TRIPS = 9  # that the median is taken of
+ROUND_TRIP_SHARE = 4  # medians until a probe counts as unanswered
 EXTRA_PROBES = 8  # that a silent member makes a node send beyond the one of each interval
 
 
@@ -85,6 +90,8 @@ class Probing:
         self._rank = 0  # where this node would be among them
         self._probes: dict[int, _Probing] = {}
         self._sequence = 0
+        self._sent: dict[int, _Probing] = {}  # those that may still be answered, if too late
+        self._round_trips: deque[Nanoseconds] = deque(maxlen=ROUND_TRIPS)
         self._answered_at: dict[NodeId, Nanoseconds] = {}
         self._extra: deque[NodeId] = deque()  # to be probed with the next interval
 
@@ -121,6 +128,9 @@ class Probing:
 
     def acknowledged(self, turn: Turn, sender: NodeId, message: ProbeAck) -> None:
         """An answer, of the target itself or by way of a helper."""
+        sent = self._sent.pop(message.sequence, None)
+        if sent is not None and message.direct and sender == sent.target:
+            self._round_trips.append(turn.now - sent.sent_at)
         probing = self._probes.get(message.sequence)
         if probing is None:
             return
@@ -191,12 +201,23 @@ class Probing:
             return
         self._sequence += 1
         self._probes[self._sequence] = probing
+        self._sent[self._sequence] = probing
+        if len(self._sent) > PROBES_MAX:
+            del self._sent[next(iter(self._sent))]
         news = self._news_for(probing.target)
         turn.send(probing.target, Probe(self._sequence, self._fingerprint(), news))
-        wait = self._config.probe_timeout_ns
+        wait = self._timeout()
         if not probing.asked_by:
             wait = self._health.stretch(wait)
         self._timers.set(turn.now + wait, self._no_direct_answer, self._sequence)
+
+    def _timeout(self) -> Nanoseconds:
+        """How long a node that is well waits for an answer."""
+        least = self._config.probe_timeout_ns
+        if len(self._round_trips) < ROUND_TRIPS:
+            return least
+        usual = sorted(self._round_trips)[ROUND_TRIPS // 2]
+        return min(max(least, ROUND_TRIP_SHARE * usual), self._config.probe_timeout_max * least)
 
     def _no_direct_answer(self, turn: Turn, sequence: int) -> None:
         probing = self._probes.get(sequence)
@@ -214,7 +235,7 @@ class Probing:
             news = self._news_for(helper)
             turn.send(helper, ProbeRequest(sequence, probing.target, news))
         # The helper's own time-out, and the two ways to it and back.
-        wait = 2 * self._config.probe_timeout_ns if helpers else 0
+        wait = 2 * self._timeout() if helpers else 0
         self._timers.set(turn.now + wait, self._no_answer, sequence)
         self._look_around(turn)
 

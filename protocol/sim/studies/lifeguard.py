@@ -47,6 +47,8 @@ SWIM = replace(
     hearsay_share=0.0,
     second_opinions=0,
     witnesses=10**9,
+    late_ns=10**18,
+    probe_timeout_max=1,
     pause_ns=10**18,
 )
 
