@@ -45,10 +45,12 @@ from node.settings import Address, NodeSettings
 from node.telemetry import Telemetry
 from node.token import read_token
 from protocol import config as presets
+from protocol.codec import OLDEST_VERSION, VERSION
 from protocol.config import Config
 from protocol.errors import QuorateError
 from protocol.events import Event
 from protocol.identity import Identity
+from protocol.membership import tagged
 from protocol.peer import Peer, PeerSettings
 
 Beside = Callable[[Runtime, Transport], Coroutine[Any, Any, None]]
@@ -118,7 +120,7 @@ async def _run_with_journal(
 ) -> int:
     peer_socket = _listener("--listen", settings.listen, settings.listen_fd)
     door_socket = _listener("--door", settings.door, settings.door_fd)
-    endpoint = settings.advertise or endpoint_of(peer_socket)
+    endpoints = settings.advertise or (endpoint_of(peer_socket),)
     telemetry = Telemetry(identity.node, settings.name, settings.data_dir)
     if journal.damage:
         telemetry.say(f"! the journal was damaged: {journal.damage}")
@@ -128,13 +130,17 @@ async def _run_with_journal(
         PeerSettings(
             cluster=settings.cluster,
             name=settings.name,
-            endpoints=(endpoint,),
+            endpoints=endpoints,
             seeds=settings.seeds,
             epoch=journal.starts,
             found=settings.found,
             expected=settings.expected,
             seed=settings.seed or os.urandom(8).hex(),
-            metadata=(("door", endpoint_of(door_socket)),),
+            metadata=(
+                ("door", endpoint_of(door_socket)),
+                ("protocol", f"{OLDEST_VERSION}-{VERSION}"),
+                *tagged(dict(settings.tags)).items(),
+            ),
             wall_offset=time.time_ns() - time.monotonic_ns(),
         ),
         _config(settings),
@@ -156,8 +162,10 @@ async def _run_with_journal(
         await door.start(door_socket)
         runtime.start()
         told = await _listen_for_the_end(settings)
-        telemetry.say(f"# {settings.name} {identity.node} at {endpoint}, start {journal.starts}")
-        _say_ready(settings, endpoint, endpoint_of(door_socket))
+        telemetry.say(
+            f"# {settings.name} {identity.node} at {', '.join(endpoints)}, start {journal.starts}"
+        )
+        _say_ready(settings, endpoints[0], endpoint_of(door_socket))
         gc.freeze()  # what lives for ever need not be looked at again
         if beside is not None:
             companion = asyncio.create_task(beside(runtime, transport), name="beside the node")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from node.queries import answer_to
@@ -61,6 +61,7 @@ from protocol.events import (
     Received,
     Rescued,
     Submitted,
+    Tagged,
     TimerFired,
     Transferred,
 )
@@ -223,6 +224,10 @@ class Runtime:
     async def join(self, endpoints: tuple[str, ...]) -> None:
         """Call these addresses now, and for ever."""
         await self._ask(lambda number: JoinAsked(number, endpoints))
+
+    async def tag(self, tags: Mapping[str, str]) -> None:
+        """Say something of this node to all members. InvalidTag."""
+        await self._ask(lambda number: Tagged(number, tuple(tags.items())))
 
     async def forget(self, node: NodeId) -> None:
         """Hear no more of a node that has failed or left. NotPossible."""

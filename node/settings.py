@@ -25,7 +25,7 @@ from node.token import checked_token
 from protocol import config as presets
 from protocol.errors import QuorateError
 from protocol.jobs import shown
-from protocol.membership import NAME_LENGTH_MAX
+from protocol.membership import ENDPOINTS_MAX, NAME_LENGTH_MAX, fault_of_tags
 
 DEFAULT_PORT = 7400
 DEFAULT_CLUSTER = "quorate"
@@ -105,7 +105,8 @@ class NodeSettings:
     cluster: str
     secret: str = field(repr=False)
     listen: Address
-    advertise: str
+    advertise: tuple[str, ...]
+    tags: tuple[tuple[str, str], ...]
     door: Address
     token: str = field(repr=False)
     seeds: tuple[str, ...]
@@ -143,7 +144,21 @@ def parser() -> argparse.ArgumentParser:
     add("--cluster", type=_label, default=DEFAULT_CLUSTER, help="the team's name")
     add("--secret-file", type=Path, help="a file with the team's secret")
     add("--listen", type=_address(DEFAULT_PORT), default="127.0.0.1", help="for the other nodes")
-    add("--advertise", default="", help="host:port that others shall dial")
+    add(
+        "--advertise",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="what others shall dial; may be given several times, the best first",
+    )
+    add(
+        "--tag",
+        type=_tag,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what all members shall know of this node, e.g. role=gpu; several times",
+    )
     add(
         "--door",
         type=_address(0),
@@ -191,6 +206,7 @@ def from_arguments(arguments: Sequence[str]) -> NodeSettings:
         secret=_secret(given.secret_file),
         listen=given.listen,
         advertise=_advertised(given.advertise, given.listen),
+        tags=_tags(given.tag),
         door=given.door,
         token=token,
         seeds=tuple(str(seed) for seed in given.join),
@@ -280,12 +296,31 @@ def _url(text: str) -> str:
     return text
 
 
-def _advertised(text: str, listen: Address) -> str:
-    """What others shall dial: the port may be left out if it is that of `listen`."""
-    if not text:
-        if listen.is_everywhere:
-            raise SettingsError(f"other nodes cannot dial {listen}: give --advertise HOST:PORT")
-        return ""
+def _tag(text: str) -> tuple[str, str]:
+    key, _, value = text.partition("=")
+    if not value:
+        raise argparse.ArgumentTypeError(f"write KEY=VALUE, not {shown(text)}")
+    return key, value
+
+
+def _tags(given: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    fault = fault_of_tags(dict(given))
+    if fault:
+        raise SettingsError(f"--tag: {fault}")
+    return tuple(dict(given).items())
+
+
+def _advertised(given: Sequence[str], listen: Address) -> tuple[str, ...]:
+    """What others shall dial; nothing if that is where this node listens."""
+    if not given and listen.is_everywhere:
+        raise SettingsError(f"other nodes cannot dial {listen}: give --advertise HOST:PORT")
+    if len(given) > ENDPOINTS_MAX:
+        raise SettingsError(f"--advertise: {ENDPOINTS_MAX} addresses at most")
+    return tuple(_advertised_address(text, listen) for text in given)
+
+
+def _advertised_address(text: str, listen: Address) -> str:
+    """The port may be left out if it is that of `listen`."""
     try:
         address = Address.parse(text, listen.port, port_min=1)
     except SettingsError as fault:

@@ -94,8 +94,9 @@ class Announcing:
             if not key.startswith(PREFIX):
                 continue
             for version in self._store.read(key):
-                if not (version.author == fact.author and version.sequence >= fact.first):
-                    continue
+                is_of_this = fact.first <= version.sequence <= fact.last
+                if version.author != fact.author or not is_of_this:
+                    continue  # of an earlier batch, or of a later one that has its own fact
                 announcement = _read(version.value)
                 if announcement is not None and key == _key(fact.author, announcement.number):
                     written = HybridClock.milliseconds(version.stamp)

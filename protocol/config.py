@@ -61,7 +61,7 @@ class GossipConfig:
     pace_calm_ticks: int = 25  # without overload and with nothing that waits: no limit any more
     pace_waiting_max: int = 10_000  # keys whose values wait; beyond that they are written at once
     collect_interval_ns: Nanoseconds = 5 * SECOND  # what all have and nothing counts of is dropped
-    horizon_ns: Nanoseconds = 600 * SECOND  # who is away for longer is not waited for with that
+    horizon_ns: Nanoseconds = 600 * SECOND  # a minority away for longer is not waited for with that
     entries_per_author_max: int = 200_000  # that are held at a time
     size_per_author_max: int = 256 * 1024 * 1024  # bytes of them
 

@@ -5,6 +5,7 @@
     ├── InvalidJob              a job that cannot be run; the message names the fault and the remedy
     ├── InvalidEvent            an event that nobody would take; likewise
     ├── InvalidEntry            an entry that nobody would take; likewise
+    ├── InvalidTag              a tag that nobody would take; likewise
     ├── InvalidStudy            a study that cannot be run; likewise
     ├── DefiniteError           the request did not happen
     │   ├── NotLeader           this node does not lead; the message says who does, if known
@@ -33,6 +34,10 @@ class InvalidJob(QuorateError):
 
 class InvalidEntry(QuorateError):
     """A key or value of an entry out of its bounds."""
+
+
+class InvalidTag(QuorateError):
+    """A word of an operator on a node out of its bounds."""
 
 
 class InvalidStudy(QuorateError):

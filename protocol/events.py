@@ -159,6 +159,15 @@ class JoinAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Tagged:
+    """The operator says something of this node, for all members to know while it runs; an empty
+    value takes a word back. Answered by `Reply`: InvalidTag."""
+
+    request: int
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetAsked:
     """The operator wants to hear no more of a node that has failed or left. Answered by `Reply`."""
 
@@ -256,6 +265,7 @@ Event: TypeAlias = (
     | BlobDropped
     | PartRead
     | JoinAsked
+    | Tagged
     | ForgetAsked
     | Progressed
     | Completed

@@ -50,6 +50,7 @@ from protocol.events import (
     Received,
     Rescued,
     Submitted,
+    Tagged,
     TimerFired,
     Transferred,
     Undeliverable,
@@ -277,6 +278,8 @@ class Peer:
             case JoinAsked():
                 self.membership.join(turn, event.endpoints)
                 turn.perform(Reply(event.request, "", ""))
+            case Tagged():
+                self._tag(turn, event)
             case ForgetAsked():
                 self._forget(turn, event)
             case Transferred():
@@ -302,6 +305,10 @@ class Peer:
             partner = self.gossip.summary_due(turn, self.membership.near())
             if partner is not None:
                 turn.send_durable(partner, self._summary())
+
+    def _tag(self, turn: Turn, event: Tagged) -> None:
+        fault = self.membership.tag(dict(event.tags))
+        turn.perform(Reply(event.request, "InvalidTag" if fault else "", fault))
 
     def _forget(self, turn: Turn, event: ForgetAsked) -> None:
         if self.membership.forget_for_all(turn, event.node):
@@ -368,13 +375,15 @@ class Peer:
 
     def _awaited(self, now: Nanoseconds) -> list[NodeId]:
         """Those that the store waits for until it drops anything: who is away for longer than the
-        horizon asks, when it comes back, what still counts."""
+        horizon asks, when it comes back, what still counts. That has to be the lesser part: else
+        what one node alone drops, and then dies with, deletes nothing anywhere else."""
         horizon = now - self.config.gossip.horizon_ns
-        return [
-            node
-            for node, member in self.membership.members().items()
-            if member.is_here or (member.state is not State.LEFT and member.since > horizon)
+        members = self.membership.members()
+        everybody = [node for node, each in members.items() if each.state is not State.LEFT]
+        awaited = [
+            node for node in everybody if members[node].is_here or members[node].since > horizon
         ]
+        return awaited if len(awaited) + 1 > (len(everybody) + 1) / 2 else everybody
 
     def _reach(self, now: Nanoseconds) -> int:
         window = self.config.raft.reach_window_ns

@@ -73,6 +73,20 @@ def test_events_beyond_the_slots_are_all_heard_by_who_is_there() -> None:
         assert len([at for at, _, _ in diary.received if at == host]) == 2 * SLOTS
 
 
+def test_who_missed_many_hears_what_is_left_of_them_in_order() -> None:
+    """Where a slot has a later event, that one has its own turn (seed 251)."""
+    world, diary = world_of(3)
+    cut_off(world, 2)
+    for number in range(SLOTS + 33):
+        world.hosts[0].submit(Announced(number, "many", str(number)))
+        world.run(world.now + 20 * MILLISECOND)
+    world.network.heal()
+    world.run(world.now + 10 * SECOND)
+    heard = [int(payload) for at, _, payload in diary.received if at == 2]
+    assert heard == sorted(set(heard))
+    assert heard[-SLOTS:] == list(range(33, SLOTS + 33))
+
+
 def test_what_is_out_of_bounds_is_refused() -> None:
     world, diary = world_of(2)
     host = world.hosts[0]

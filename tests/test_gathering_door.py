@@ -73,6 +73,10 @@ async def test_a_node_answers_what_it_knows(node: Node, name: str, expected: str
         ("/v1/join", {"seeds": []}, "1 to 16 addresses"),
         ("/v1/join", {"seeds": ["nowhere:x"]}, "is no address: the port must be"),
         ("/v1/join", {"seed": []}, "there is no 'seed' here"),
+        ("/v1/tags", {"role": 7}, "is a text"),
+        ("/v1/tags", {"a role": "x"}, "letters, digits"),
+        ("/v1/tags", {str(number): "x" for number in range(11)}, "10 tags at most"),
+        ("/v1/tags", {"role": "x" * 2_000}, "2000 characters at most"),
         ("/v1/announce", ["n"], "expected a JSON object"),
     ],
 )
@@ -87,6 +91,16 @@ async def test_what_cannot_be_done_is_named(
 async def test_more_seeds_are_called(node: Node) -> None:
     assert (await post(node, "/v1/join", {"seeds": ["127.0.0.1:9"]}))[0] == 200
     assert node[1].peer.membership.seeds == ("127.0.0.1:9",)
+
+
+async def test_an_operator_tells_of_a_node_and_takes_it_back(node: Node) -> None:
+    for said, tags in (
+        ({"role": "gpu", "rack": "7"}, {"role": "gpu", "rack": "7"}),
+        ({"rack": "", "never": ""}, {"role": "gpu"}),
+    ):
+        assert await post(node, "/v1/tags", said) == (200, {"tags": tags})
+        _, [member] = await ask(node[0], "GET", "/v1/members", b"", **ALLOWED)
+        assert member["tags"] == tags
 
 
 async def test_nobody_is_forgotten_who_is_not_known(node: Node) -> None:

@@ -25,6 +25,7 @@ from node.lab.door import Door, DoorError, Doors
 from node.lab.outcome import Outcome
 from node.lab.run_job import RunOptions, run_job
 from node.lab.schedule import Fault
+from protocol.codec import OLDEST_VERSION, VERSION
 from protocol.jobs import ClaimMode, Job, Task
 
 FAST = ModelOptions(speed=25.0)
@@ -175,6 +176,28 @@ async def status_where(team: Cluster, holds: Callable[[dict[str, Any]], bool]) -
                 if status and holds(status):
                     return dict(status)
             await asyncio.sleep(0.05)
+
+
+async def test_what_is_said_of_a_node_is_known_everywhere(team: Cluster) -> None:
+    await status_where(team, lambda s: s["alive"] == 3)
+    first, _, third = team.nodes
+    done = quorate("tag", "role=gpu", "rack=7", "--dir", "team", folder=team.folder.parent)
+    assert done.stdout == "role=gpu rack=7\n", done.stderr
+    async with team.door(third) as door, asyncio.timeout(10):
+        while True:
+            members = {row["name"]: row for row in await door.get("/v1/members")}
+            if members[first.name]["tags"]:
+                break
+            await asyncio.sleep(0.05)
+        assert members[first.name]["tags"] == {"role": "gpu", "rack": "7"}
+        assert {row["protocol"] for row in members.values()} == {f"{OLDEST_VERSION}-{VERSION}"}
+    done = quorate("announce", "hello", "--dir", "team", folder=team.folder.parent)
+    assert done.returncode == 0
+    status = await status_where(
+        team, lambda s: s["name"] == third.name and first.name in s["store"]["lag_ms"]
+    )
+    assert status["membership"]["unreached"] == []
+    assert status["store"]["refused"] == {}
 
 
 async def test_a_leader_hands_over_and_another_leaves_in_good_order(team: Cluster) -> None:

@@ -6,13 +6,19 @@ from dataclasses import replace
 
 from test_gossip import CONFIG, Circle
 
+from protocol import config as presets
 from protocol.clocks import SECOND
 from protocol.effects import DropBatches, KeepLateness
-from protocol.facts.sharing import ReturnedLate
+from protocol.events import EntryWritten
+from protocol.facts import Fact
+from protocol.facts.sharing import BatchCollected, ReturnedLate
 from protocol.gossip import Gossip
 from protocol.identity import NOBODY, NodeId
 from protocol.messages.sharing import Holding, Holdings, HoldingsAsked, Summary
 from protocol.returning import LATE_FOR_NS, Returning
+from protocol.sim.host import Host
+from protocol.sim.settled import settled_world
+from protocol.sim.watch import Watcher
 
 ONE, OTHER = NodeId("one"), NodeId("other")
 
@@ -137,3 +143,38 @@ def test_questions_become_rarer() -> None:
     returning = Returning(is_late=True)
     asked = [second for second in range(300) if returning.asks(ONE, second * SECOND)]
     assert asked == [0, 1, 3, 7, 15, 31, 63, 127, 191, 255]
+
+
+def collected_apart(parts: tuple[list[int], list[int]]) -> list[bool]:
+    """Whether anything is dropped in each part of a team that is apart for longer than the
+    horizon, and in which an entry is written over again and again."""
+    config = presets.local()
+    gossip = replace(config.gossip, horizon_ns=SECOND, collect_interval_ns=SECOND)
+    world = settled_world(sum(map(len, parts)), 1, replace(config, gossip=gossip))
+    world.network.cut(*parts)
+    world.run(world.now + 10 * SECOND)  # until all have failed and are away
+    seen = Collected()
+    world.watch(seen)
+    for number in range(20):
+        for part in parts:
+            world.hosts[part[0]].submit(EntryWritten(number, "k", str(number).encode()))
+        world.run(world.now + SECOND)
+    return [not seen.hosts.isdisjoint(part) for part in parts]
+
+
+class Collected(Watcher):
+    """Which hosts have dropped something."""
+
+    def __init__(self) -> None:
+        self.hosts: set[int] = set()
+
+    def see(self, at: int, host: Host, fact: Fact) -> None:
+        if isinstance(fact, BatchCollected):
+            self.hosts.add(host.number)
+
+
+def test_the_lesser_part_drops_nothing_that_the_others_have_not_had() -> None:
+    """What it dropped and died with would delete nothing anywhere else (seed 874)."""
+    assert collected_apart(([0, 1], [2])) == [True, False]
+    assert collected_apart(([2], [0, 1])) == [False, True]
+    assert collected_apart(([0, 1], [2, 3])) == [False, False]

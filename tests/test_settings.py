@@ -54,6 +54,9 @@ def test_a_seed_without_a_port_gets_the_default_one(tmp_path: Path) -> None:
         (["--found", "--advertise", "host:0"], "--advertise: 'host:0' is no address"),
         (["--found", "--advertise", "0.0.0.0:7400"], "--advertise: other nodes cannot dial"),
         (["--found", "--listen", "h:0", "--advertise", "h"], "--advertise: 'h' is no address"),
+        (["--found", *(9 * ["--advertise", "h:1"])], "--advertise: 8 addresses at most"),
+        (["--found", "--tag", "role"], "write KEY=VALUE"),
+        (["--found", "--tag", "a role=x"], "--tag: a tag's key is"),
         (["--join", "host:0"], "--join: 'host:0' is no address: the port must be 1 to 65535"),
         (["--join", ""], "--join: '' is no address"),
         (["--join", "[::1]:70000"], "--join: '[::1]:70000' is no address"),
@@ -185,10 +188,17 @@ def test_an_address_is_read_as_it_is_written(text: str, address: str) -> None:
 
 def test_the_advertised_port_is_that_of_listening_unless_given(tmp_path: Path) -> None:
     common = ["--data-dir", str(tmp_path), "--found", "--listen", "0.0.0.0:7500"]
-    assert from_arguments([*common, "--advertise", "n1"]).advertise == "n1:7500"
-    assert (
-        from_arguments([*common, "--advertise", "[2001:db8::1]:1"]).advertise == "[2001:db8::1]:1"
-    )
+    assert from_arguments([*common, "--advertise", "n1"]).advertise == ("n1:7500",)
+    found = from_arguments([*common, "--advertise", "[2001:db8::1]:1"])
+    assert found.advertise == ("[2001:db8::1]:1",)
+
+
+def test_a_node_has_several_addresses_and_tags(tmp_path: Path) -> None:
+    advertised = ("--advertise", "near:1", "--advertise", "far")
+    tags = ("--tag", "role=gpu", "--tag", "note=a=b")
+    found = from_arguments(["--data-dir", str(tmp_path), "--found", *advertised, *tags])
+    assert found.advertise == ("near:1", "far:7400")
+    assert found.tags == (("role", "gpu"), ("note", "a=b"))
 
 
 def test_a_machine_with_any_name_can_run_a_node(

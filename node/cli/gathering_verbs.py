@@ -1,4 +1,4 @@
-"""Verbs about all members: announce, query, join, forget."""
+"""Verbs about all members: announce, query, join, tag, forget."""
 
 from __future__ import annotations
 
@@ -72,6 +72,28 @@ def join(
         print_json(answer)
     else:
         print(f"calling {', '.join(seeds)}")
+
+
+def tag(
+    tags: Annotated[list[str], typer.Argument(help="KEY=VALUE, or KEY= to take it back.")],
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell all members something of a node (--node, else the first), for as long as it runs."""
+    body = dict(_pair(text) for text in tags)
+    answer = _post(folder, node, "/v1/tags", body)
+    if as_json:
+        print_json(answer)
+    else:
+        print(" ".join(f"{key}={value}" for key, value in answer["tags"].items()) or "no tags")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"write KEY=VALUE, or KEY= to take it back, not {text!r}")
+    return key, value
 
 
 def forget(

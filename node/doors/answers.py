@@ -13,6 +13,7 @@ from protocol.errors import (
     InvalidEntry,
     InvalidEvent,
     InvalidJob,
+    InvalidTag,
     NotPossible,
     QuorateError,
     RemoteProtocolError,
@@ -37,7 +38,7 @@ def status_of(fault: QuorateError) -> tuple[int, str]:
     match fault:
         case RequestFault():
             return fault.status, fault.kind
-        case InvalidJob() | InvalidEvent() | InvalidEntry():
+        case InvalidJob() | InvalidEvent() | InvalidEntry() | InvalidTag():
             return 400, type(fault).__name__
         case RemoteProtocolError():
             return 400, "BadRequest"

@@ -9,8 +9,8 @@ from aiohttp import web
 from node.doors.answers import bad_request
 
 
-async def mapping_of(request: web.Request, taken: tuple[str, ...]) -> dict[str, Any]:
-    """The request's body: a mapping of what is taken."""
+async def mapping_of(request: web.Request, taken: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The request's body: a mapping of what is taken; of anything if that is nothing."""
     try:
         content = await request.json()
     except (ValueError, RecursionError) as fault:
@@ -18,6 +18,6 @@ async def mapping_of(request: web.Request, taken: tuple[str, ...]) -> dict[str, 
     if not isinstance(content, dict):
         raise bad_request("expected a JSON object")
     unknown = [name for name in content if name not in taken]
-    if unknown:
+    if taken and unknown:
         raise bad_request(f"there is no {unknown[0]!r} here: {' and '.join(taken)} can be said")
     return content

@@ -5,6 +5,8 @@
                                                              and who was there and said nothing
     POST /v1/join     {"seeds": ["10.0.0.7:7700"]}           more addresses of the team; a host's
                                                              name or "[::1]:7700" will do as well
+    POST /v1/tags     {"role": "gpu", "rack": ""}            what all shall know of this node while
+                                                             it runs; "" takes a word back
     POST /v1/forget   {"node": NAME or ID}                   of one that has failed or left
 
 A name and a payload are text. What nodes answer to queries is in `node.queries`.
@@ -22,6 +24,7 @@ from node.runtime import Runtime
 from node.settings import DEFAULT_PORT, Address, SettingsError
 from protocol.diagnosis import name_of
 from protocol.identity import NodeId
+from protocol.membership import tags_of
 
 QUERY_TIMEOUT_S = 2.0
 QUERY_TIMEOUT_MAX_S = 60.0
@@ -41,6 +44,7 @@ class GatheringDoor:
             web.post("/v1/announce", self._announce),
             web.post("/v1/query", self._query),
             web.post("/v1/join", self._join),
+            web.post("/v1/tags", self._tag),
             web.post("/v1/forget", self._forget),
         ]
 
@@ -71,6 +75,13 @@ class GatheringDoor:
         called = tuple(_endpoint(seed) for seed in seeds)
         await self.runtime.join(called)
         return web.json_response({"called": called})
+
+    async def _tag(self, request: web.Request) -> web.StreamResponse:
+        tags = await mapping_of(request)
+        if not all(isinstance(value, str) for value in tags.values()):
+            raise bad_request("the value of a tag is a text")
+        await self.runtime.tag(tags)
+        return web.json_response({"tags": tags_of(self.peer.membership.own)})
 
     async def _forget(self, request: web.Request) -> web.StreamResponse:
         wanted = (await mapping_of(request, ("node",))).get("node")

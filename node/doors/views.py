@@ -7,11 +7,13 @@ from typing import Any
 
 from protocol import claims, codec, graph
 from protocol.claims import Partial
-from protocol.clocks import SECOND, HybridClock, Nanoseconds
+from protocol.clocks import MILLISECOND, SECOND, HybridClock, Nanoseconds
 from protocol.diagnosis import name_of, why_no_leader
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import manifest
 from protocol.ledger import Answer, JobState, TaskState
+from protocol.membership import tags_of
+from protocol.messages.membership import MemberRecord
 from protocol.peer import Peer
 
 
@@ -28,10 +30,37 @@ def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
             job_id: {"finished": state.is_finished, "outcome": state.outcome}
             for job_id, state in peer.ledger.jobs.items()
         },
-        "store": {
-            "entries": sum(peer.store.vector().values()),
-            "authors": len(peer.store.vector()),
-        },
+        "membership": _membership_view(peer),
+        "store": _store_view(peer),
+    }
+
+
+def _membership_view(peer: Peer) -> dict[str, Any]:
+    """How well this node is, and whom of those that are there it does not reach."""
+    membership = peer.membership
+    return {
+        "health": membership.health.score,
+        "health_max": membership.config.health_max,
+        "seeds": list(membership.seeds),
+        "silent_seeds": membership.silent_seeds(),
+        "unreached": [name_of(peer, node) for node in membership.reach.troubled()],
+    }
+
+
+def _store_view(peer: Peer) -> dict[str, Any]:
+    """What nodes share by gossip: `lag_ms` is how old each author's latest batch was when it came,
+    by the clocks of both; `limit` is how many entries a second this node may write while the team
+    is overloaded; `refused` counts what was not taken, by reason."""
+    store, gossip = peer.store, peer.gossip
+    lag = {name_of(peer, node): round(ns / MILLISECOND, 1) for node, ns in gossip.lag.items()}
+    return {
+        "entries": sum(store.vector().values()),
+        "authors": len(store.vector()),
+        "lag_ms": lag,
+        "limit": gossip.pace.limit,
+        "waiting": gossip.pace.waiting,
+        "refused": dict(gossip.refused),
+        "is_late": gossip.returning.is_late,
     }
 
 
@@ -89,9 +118,7 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
             "name": own.name,
             "state": "left" if own.left else "alive",
             "endpoints": list(own.endpoints),
-            "door": dict(own.metadata).get("door", ""),
-            "epoch": own.epoch,
-            "incarnation": own.incarnation,
+            **_said(own),
         }
     ]
     for node, member in peer.membership.members().items():
@@ -104,12 +131,22 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
                 "evidence": member.evidence.value if member.evidence else "",
                 "degraded": member.degraded,
                 "endpoints": list(record.endpoints),
-                "door": dict(record.metadata).get("door", ""),
-                "epoch": record.epoch,
-                "incarnation": record.incarnation,
+                **_said(record),
             }
         )
     return rows
+
+
+def _said(record: MemberRecord) -> dict[str, Any]:
+    """What a node says of itself. `protocol`: the oldest and the newest version that it speaks."""
+    metadata = dict(record.metadata)
+    return {
+        "door": metadata.get("door", ""),
+        "protocol": metadata.get("protocol", ""),
+        "tags": tags_of(record),
+        "epoch": record.epoch,
+        "incarnation": record.incarnation,
+    }
 
 
 def job_view(peer: Peer, job: JobState) -> dict[str, Any]:

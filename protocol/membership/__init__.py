@@ -2,15 +2,27 @@
 
 from protocol.membership.core import Membership
 from protocol.membership.members import Member
-from protocol.membership.records import NAME_LENGTH_MAX, fault_of_record, sign_record
+from protocol.membership.records import (
+    ENDPOINTS_MAX,
+    NAME_LENGTH_MAX,
+    fault_of_record,
+    fault_of_tags,
+    sign_record,
+    tagged,
+    tags_of,
+)
 from protocol.membership.states import Evidence, State
 
 __all__ = [
+    "ENDPOINTS_MAX",
     "NAME_LENGTH_MAX",
     "Evidence",
     "Member",
     "Membership",
     "State",
     "fault_of_record",
+    "fault_of_tags",
     "sign_record",
+    "tagged",
+    "tags_of",
 ]

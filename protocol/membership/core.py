@@ -22,7 +22,7 @@ record of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from protocol.clocks import Nanoseconds
@@ -46,7 +46,13 @@ from protocol.membership.members import Member, Members
 from protocol.membership.own_record import OwnRecord
 from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach
-from protocol.membership.records import fault_of_record, is_signed
+from protocol.membership.records import (
+    fault_of_record,
+    fault_of_tags,
+    is_signed,
+    tagged,
+    tags_of,
+)
 from protocol.membership.reunion import Reunion
 from protocol.membership.rows import Rows
 from protocol.membership.states import State
@@ -300,6 +306,13 @@ class Membership:
     def describe(self, **metadata: str) -> None:
         """Say something new of this node; an empty value takes a word back."""
         self._own.describe(metadata)
+
+    def tag(self, tags: Mapping[str, str]) -> str:
+        """The operator says something of this node, or takes it back by an empty value. Why that
+        cannot be said, or empty."""
+        wanted = {**tags_of(self.own), **tags}
+        fault = fault_of_tags({key: value for key, value in wanted.items() if value})
+        return fault or self._own.describe(tagged(tags))
 
     def leave(self, turn: Turn) -> None:
         """Say goodbye in a signed record, to everybody at once."""

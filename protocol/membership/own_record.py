@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from protocol.clocks import Nanoseconds
@@ -43,13 +44,17 @@ class OwnRecord:
         self._members.digest.put(self.record, State.LEFT if left else State.ALIVE)
         self._grapevine.spread(self.record)
 
-    def describe(self, metadata: dict[str, str]) -> None:
-        """Say something new; an empty value takes a word back."""
+    def describe(self, metadata: Mapping[str, str]) -> str:
+        """Say something new; an empty value takes a word back. Why nobody would take that, and then
+        nothing is said; else empty."""
         said = {**dict(self.record.metadata), **metadata}
         pairs = tuple((key, value) for key, value in said.items() if value)
-        if pairs != self.record.metadata:
-            self.record = replace(self.record, metadata=pairs)
+        wanted = replace(self.record, metadata=pairs)
+        fault = fault_of_record(wanted)
+        if not fault and wanted != self.record:
+            self.record = wanted
             self.renew()
+        return fault
 
     def outbid(self, record: MemberRecord, now: Nanoseconds, patience: Nanoseconds) -> None:
         """What this very node once said: if that was more than it now knows of, its journal is lost
