@@ -16,6 +16,10 @@ that what the machine does meanwhile falls on all of them. It needs root, for th
              the same for one that still gets answers where it has dialled itself (walled)
     stalls   an eighth of the members stopped 4 s of every 5
     loss     10 and 30 % of all packets lost
+    loaded   both cores busy with something else
+    calm     ten minutes in which nothing happens
+    newcomer 10 MB shared by all: from when one with an empty disk joins until it has them, and how
+             often the others changed their leader meanwhile (Quorate alone shares anything)
 
 `false` counts reports of failures of members that had not failed. What nobody had seen after two
 minutes counts as 120 s.
@@ -45,6 +49,8 @@ HERE = Path(__file__).parent
 SIZES = (5, 16)
 EVENTS = 20  # of a trial
 HOLD_S = 20.0  # how long a cut lasts
+CALM_S = 600.0
+NEWCOMER_BYTES = 10_000_000
 WATCH_S = 30.0  # how long a team is watched under a fault that lasts
 STALLS_S = 60.0
 STOP_S = 15.0
@@ -84,6 +90,11 @@ CELLS: dict[str, Cell] = {
             {"op": "loss", "share": 0.1, "seconds": WATCH_S},
             {"op": "loss", "share": 0.3, "seconds": WATCH_S},
         )
+    ),
+    "loaded": Cell(({"op": "loaded", "seconds": WATCH_S},), in_turns=True),
+    "calm": Cell(({"op": "calm", "seconds": CALM_S},)),
+    "newcomer": Cell(
+        ({"op": "newcomer", "size": NEWCOMER_BYTES},), in_turns=True, is_repeated=True
     ),
 }
 

@@ -93,6 +93,18 @@ class Member(ABC):
         """Close what was opened to the process."""
         return
 
+    async def share(self, value: bytes, count: int) -> bool:
+        """Let all have so many values; False if members of this program share nothing."""
+        return False
+
+    async def shared(self) -> int:
+        """How many values are here."""
+        return 0
+
+    async def term(self) -> int:
+        """How many leaders there were."""
+        return 0
+
     # -- what all do alike ---------------------------------------------------------------------
 
     async def start(self) -> None:
@@ -208,13 +220,45 @@ class QuorateMember(Member):
     async def announce(self, event: str) -> None:
         await self._post("/v1/announce", {"name": event, "payload": PAYLOAD})
 
+    async def share(self, value: bytes, count: int) -> bool:
+        async with self._session() as session:
+            for number in range(count):
+                url = self._url(f"/v1/entries/bench/{number}")
+                async with session.put(url, data=value, raise_for_status=True):
+                    pass
+        return True
+
+    async def shared(self) -> int:
+        entries: int = (await self._status())["store"]["entries"]
+        return entries
+
+    async def term(self) -> int:
+        term: int = (await self._status())["term"]
+        return term
+
+    async def _status(self) -> dict[str, Any]:
+        async with (
+            self._session() as session,
+            session.get(self._url("/v1/status"), raise_for_status=True) as response,
+        ):
+            status: dict[str, Any] = await response.json()
+        return status
+
     async def _post(self, path: str, body: dict[str, object]) -> None:
-        async with aiohttp.ClientSession(
+        async with (
+            self._session() as session,
+            session.post(self._url(path), json=body, raise_for_status=True),
+        ):
+            pass
+
+    def _url(self, path: str) -> str:
+        return f"http://{self.address}:7701{path}"
+
+    @staticmethod
+    def _session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(ASK_S), headers={"Authorization": f"Bearer {TOKEN}"}
-        ) as session:
-            url = f"http://{self.address}:7701{path}"
-            async with session.post(url, json=body, raise_for_status=True):
-                pass
+        )
 
 
 SERF_REPORT = re.compile(r"serf: EventMember(Join|Failed|Leave|Reap): (\S+)")

@@ -33,7 +33,8 @@ SETTLE_S = 3.0
 QUIET_S = 15.0  # before a team is called idle
 STALL_S, RUN_S = 4.0, 1.0
 STALLED_SHARE = 8
-LOSSY_EVENT_EVERY_S = 2.0
+NEWCOMER_VALUE = 10_000  # bytes of an entry
+EVENT_EVERY_S = 2.0
 
 
 class Team:
@@ -219,30 +220,63 @@ class Team:
 
     async def loss(self, share: float, seconds: float) -> Figures:
         """This share of all packets between members is lost; events are told meanwhile."""
-        names = self._names(self.members)
-        begun = time.time()
-        told: dict[str, tuple[float, Member]] = {}
         self.network.lose(share, True)
-        while time.time() < begun + seconds:
-            name, origin = self._new_event(), self.random.choice(self.members)
-            told[name] = time.time(), origin
-            await origin.announce(name)
-            await asyncio.sleep(LOSSY_EVENT_EVERY_S)
+        figures = await self._watch(f"loss{round(100 * share)}", seconds)
         self.network.lose(share, False)
-        await self._seen(lambda: all(map(self._heard_by_all, told)), EVENT_S)
-        kind = f"loss{round(100 * share)}"
-        late, missed = [], 0
-        for name, (at, origin) in told.items():
-            others = self._without(origin)
-            missed += sum(not member.count("event", at, {name}) for member in others)
-            late.append(1e3 * (max(member.last("event", at, {name}) for member in others) - at))
-        figures: Figures = {
-            f"{kind}_false": [self._failures(self.members, names, begun)],
-            f"{kind}_event_all_ms": late,
-            f"{kind}_event_missed": [missed],
+        return await self._settled(figures)
+
+    async def loaded(self, seconds: float) -> Figures:
+        """As many processes as there are cores want all of them; events are told meanwhile."""
+        busy = [
+            await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
+            for _ in range(os.cpu_count() or 1)
+        ]
+        try:
+            figures = await self._watch("loaded", seconds)
+        finally:
+            for process in busy:
+                process.kill()
+                await process.wait()
+        return await self._settled(figures)
+
+    async def calm(self, seconds: float) -> Figures:
+        """Nothing happens."""
+        begun = time.time()
+        await asyncio.sleep(seconds)
+        return {"calm_false": [self._failures(self.members, self._names(self.members), begun)]}
+
+    async def newcomer(self, size: int) -> Figures:
+        """One member loses its disk, and comes again as somebody else."""
+        first, *_, last = self.members
+        if not await first.share(b"x" * NEWCOMER_VALUE, size // NEWCOMER_VALUE):
+            return {}
+        assert await self._counts_equal(), "not everybody has what is shared"
+        last_folder = last.folder
+        await last.kill()
+        shutil.rmtree(last_folder)
+        last_folder.mkdir()
+        last.heard.clear()
+        await last.start()
+        before = await first.term()
+        begun = time.time()
+        await last.join()
+        has_all = await self._counts_equal()
+        took = time.time() - begun
+        await asyncio.sleep(SETTLE_S)
+        return {
+            "newcomer_has_all_s": [took if has_all else SEEN_S],
+            "newcomer_terms": [await first.term() - before],
         }
-        await self._recover()
-        return figures
+
+    async def _counts_equal(self) -> bool:
+        """Wait until all have as many entries as the first one."""
+        until = time.time() + SEEN_S
+        while time.time() < until:
+            counts = await asyncio.gather(*(member.shared() for member in self.members))
+            if len(set(counts)) == 1:
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
     # -- what they have in common ----------------------------------------------------------------
 
@@ -260,6 +294,34 @@ class Team:
             f"{kind}_known_by_half_s": [times[len(times) // 2] if seen else SEEN_S],
             f"{kind}_known_s": [times[-1] if seen else SEEN_S],
         }
+
+    async def _watch(self, kind: str, seconds: float) -> Figures:
+        """Events are told now and then for so long: how late they come, and who is called failed
+        meanwhile."""
+        names = self._names(self.members)
+        begun = time.time()
+        told: dict[str, tuple[float, Member]] = {}
+        while time.time() < begun + seconds:
+            name, origin = self._new_event(), self.random.choice(self.members)
+            told[name] = time.time(), origin
+            await origin.announce(name)
+            await asyncio.sleep(EVENT_EVERY_S)
+        await self._seen(lambda: all(map(self._heard_by_all, told)), EVENT_S)
+        late, missed = [], 0
+        for name, (at, origin) in told.items():
+            others = self._without(origin)
+            missed += sum(not member.count("event", at, {name}) for member in others)
+            late.append(1e3 * (max(member.last("event", at, {name}) for member in others) - at))
+        return {
+            f"{kind}_false": [self._failures(self.members, names, begun)],
+            f"{kind}_event_all_ms": late,
+            f"{kind}_event_missed": [missed],
+        }
+
+    async def _settled(self, figures: Figures) -> Figures:
+        """The same, once the team is whole again."""
+        await self._recover()
+        return figures
 
     async def _recover(self) -> None:
         """Until the team is whole; a team that does not get there is not measured any further."""
