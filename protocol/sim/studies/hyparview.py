@@ -27,7 +27,7 @@ NODES = 10_000
 JOIN_EVERY: Nanoseconds = 5 * MILLISECOND
 SETTLING_CYCLES = 20
 BROADCASTS = 30  # after the failures
-BROADCASTS_OF_FEW = 200  # when so few are left that it costs little
+BROADCASTS_OF_FEW = 1_000  # as in the paper, where so few are left that it costs little
 BROADCAST_EVERY: Nanoseconds = 200 * MILLISECOND
 SPREAD_NS: Nanoseconds = 4 * SECOND  # grafts included
 HEALING_CYCLES_MAX = 10
@@ -119,7 +119,7 @@ def founded(size: int, seed: int, config: OverlayConfig = CONFIG) -> Country:
 
 
 def broadcasts_after(share: float) -> int:
-    """How many follow such a failure; the paper has 1,000."""
+    """How many follow such a failure; the paper has 1,000 after each."""
     return BROADCASTS if share < 0.9 else BROADCASTS_OF_FEW
 
 
