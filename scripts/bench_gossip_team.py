@@ -223,7 +223,8 @@ class Team:
         self.network.lose(share, True)
         figures = await self._watch(f"loss{round(100 * share)}", seconds)
         self.network.lose(share, False)
-        return await self._settled(figures)
+        await self._recover()
+        return figures
 
     async def loaded(self, seconds: float) -> Figures:
         """As many processes as there are cores want all of them; events are told meanwhile."""
@@ -237,7 +238,8 @@ class Team:
             for process in busy:
                 process.kill()
                 await process.wait()
-        return await self._settled(figures)
+        await self._recover()
+        return figures
 
     async def calm(self, seconds: float) -> Figures:
         """Nothing happens."""
@@ -317,11 +319,6 @@ class Team:
             f"{kind}_event_all_ms": late,
             f"{kind}_event_missed": [missed],
         }
-
-    async def _settled(self, figures: Figures) -> Figures:
-        """The same, once the team is whole again."""
-        await self._recover()
-        return figures
 
     async def _recover(self) -> None:
         """Until the team is whole; a team that does not get there is not measured any further."""

@@ -77,7 +77,7 @@ class GatheringDoor:
         return web.json_response({"called": called})
 
     async def _tag(self, request: web.Request) -> web.StreamResponse:
-        tags = await mapping_of(request)
+        tags = await mapping_of(request, None)
         if not all(isinstance(value, str) for value in tags.values()):
             raise bad_request("the value of a tag is a text")
         await self.runtime.tag(tags)

@@ -51,11 +51,11 @@ def _store_view(peer: Peer) -> dict[str, Any]:
     """What nodes share by gossip: `lag_ms` is how old each author's latest batch was when it came,
     by the clocks of both; `limit` is how many entries a second this node may write while the team
     is overloaded; `refused` counts what was not taken, by reason."""
-    store, gossip = peer.store, peer.gossip
+    vector, gossip = peer.store.vector(), peer.gossip
     lag = {name_of(peer, node): round(ns / MILLISECOND, 1) for node, ns in gossip.lag.items()}
     return {
-        "entries": sum(store.vector().values()),
-        "authors": len(store.vector()),
+        "entries": sum(vector.values()),
+        "authors": len(vector),
         "lag_ms": lag,
         "limit": gossip.pace.limit,
         "waiting": gossip.pace.waiting,
