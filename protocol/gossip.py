@@ -73,7 +73,7 @@ from protocol.store import (
 from protocol.turn import Turn
 
 GossipMessage: TypeAlias = (
-    Push | Summary | Digest | DigestSums | PartDigest | Delta | HoldingsAsked | Holdings | Forked
+    Push | Summary | Digest | DigestSums | PartDigest | Delta | HoldingsAsked | Forked
 )
 
 SHORT_DIGEST = 64  # authors: as long as the sums that would be sent first
@@ -106,7 +106,6 @@ class Gossip:
         self.lag: dict[NodeId, Nanoseconds] = {}
         self.pace = Pace(config, now)
         self.returning = Returning(is_late)
-        self._members: Sequence[NodeId] = ()
         self._tick_at = now + random.randrange(config.tick_ns)
         self._quiet_ticks = 0
         self._collect_at = now + config.collect_interval_ns
@@ -175,8 +174,6 @@ class Gossip:
             case HoldingsAsked():
                 page, more = self.store.holdings(message.after)
                 turn.send_durable(sender, Holdings(page, more, self.returning.is_late))
-            case Holdings():
-                self._reconcile(turn, sender, message)
             case Forked():
                 self._take_proof(turn, sender, message)
 
@@ -184,7 +181,6 @@ class Gossip:
         """The random member to compare with, when it is time to."""
         if turn.now < self._tick_at:
             return None
-        self._members = members
         quiet = self._quiet_ticks >= self.config.quiet_after
         self._quiet_ticks += 1
         self._tick_at = turn.now + (self.config.quiet_tick_ns if quiet else self.config.tick_ns)
@@ -293,7 +289,11 @@ class Gossip:
         if message.more and self.store.fingerprint() != before:  # else it would never end
             self._show(turn, sender, None, wants_answer=False)
 
-    def _reconcile(self, turn: Turn, sender: NodeId, message: Holdings) -> None:
+    def reconcile(
+        self, turn: Turn, sender: NodeId, message: Holdings, others: Sequence[NodeId]
+    ) -> None:
+        """Drop what counts no more where the sender is. `others` are all that are there and might
+        know better, should it be late itself."""
         if not self.returning.awaits(sender):
             return
         dropped = [each for holding in message.holdings for each in self.store.reconcile(holding)]
@@ -302,7 +302,7 @@ class Gossip:
             turn.report(ReturnedLate(len(dropped)))
         if message.more and message.holdings:
             turn.send(sender, HoldingsAsked(message.holdings[-1].author))
-        elif self.returning.answered(message.late, self._members, turn.now):
+        elif self.returning.answered(message.late, others, turn.now):
             turn.persist(KeepLateness(False))
 
     # -- taking in ---------------------------------------------------------------------------------

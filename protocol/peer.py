@@ -334,8 +334,10 @@ class Peer:
                 self.membership.receive(turn, sender, message)
             case Push() | Digest() | DigestSums() | PartDigest() | Delta():
                 self.gossip.receive(turn, sender, message)
-            case HoldingsAsked() | Holdings() | Forked():
+            case HoldingsAsked() | Forked():
                 self.gossip.receive(turn, sender, message)
+            case Holdings():
+                self.gossip.reconcile(turn, sender, message, self.membership.alive())
             case Summary():
                 self.gossip.receive(turn, sender, message)
                 self._say(turn, self.consensus.compare(turn, sender, message), sender)

@@ -6,8 +6,8 @@ It may still show what one of them deleted, and has to hear what counts.
     its answer                         drop what counts there no more: late no longer
 
 Whoever is late itself says so in its answer, and that ends nothing: both may show the same deleted
-value. If all the others are, as when two that had forgotten each other meet, then what is left is
-the best there is.
+value. If all the others that are there are, as when two that had forgotten each other meet, then
+what is left is the best there is.
 """
 
 from __future__ import annotations

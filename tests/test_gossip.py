@@ -17,7 +17,7 @@ from protocol.facts.sharing import BatchMerged, BatchRefused, SiblingsFound
 from protocol.gossip import Gossip, GossipMessage
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.messages import Message
-from protocol.messages.sharing import Delta, Digest, Push, Summary
+from protocol.messages.sharing import Delta, Digest, Holdings, Push, Summary
 from protocol.store import Store
 from protocol.turn import Turn
 
@@ -68,9 +68,13 @@ class Circle:
         self.end(who, turn)
         return turn
 
-    def receive(self, who: int, sender: NodeId, message: GossipMessage) -> Turn:
+    def receive(self, who: int, sender: NodeId, message: GossipMessage | Holdings) -> Turn:
         turn = self.turn(who)
-        self.gossips[who].receive(turn, sender, message)
+        if isinstance(message, Holdings):
+            others = [node for node in self.nodes if node != self.nodes[who]]
+            self.gossips[who].reconcile(turn, sender, message, others)
+        else:
+            self.gossips[who].receive(turn, sender, message)
         self.end(who, turn)
         return turn
 
@@ -80,7 +84,7 @@ class Circle:
                 return
             sender, who, frame = self.wire.popleft()
             message = codec.decode(frame)
-            assert isinstance(message, GossipMessage)
+            assert isinstance(message, GossipMessage | Holdings)
             self.receive(who, self.nodes[sender], message)
         raise AssertionError("the gossip never ends")
 

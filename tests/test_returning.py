@@ -9,7 +9,7 @@ from test_gossip import CONFIG, Circle
 from protocol import config as presets
 from protocol.clocks import SECOND
 from protocol.effects import DropBatches, KeepLateness
-from protocol.events import EntryWritten
+from protocol.events import EntryWritten, Received
 from protocol.facts import Fact
 from protocol.facts.sharing import BatchCollected, ReturnedLate
 from protocol.gossip import Gossip
@@ -19,6 +19,7 @@ from protocol.returning import LATE_FOR_NS, Returning
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 from protocol.sim.watch import Watcher
+from protocol.turn import Turn
 
 ONE, OTHER = NodeId("one"), NodeId("other")
 
@@ -178,3 +179,19 @@ def test_the_lesser_part_drops_nothing_that_the_others_have_not_had() -> None:
     assert collected_apart(([0, 1], [2])) == [True, False]
     assert collected_apart(([2], [0, 1])) == [False, True]
     assert collected_apart(([0, 1], [2, 3])) == [False, False]
+
+
+def test_two_that_are_late_wait_for_who_has_just_joined() -> None:
+    """It knows what counts, and joined after the last tick (seed 1705)."""
+    world = settled_world(3, 1)
+    peers = [host.peer for host in world.hosts if host.peer]
+    turn = Turn(world.now, world.now, 1)
+    late, other, third = peers
+    late.gossip.returning.skipped(world.now)
+    late.gossip.summary_due(turn, [other.node])  # a tick: the third is not there yet
+    assert late.gossip.returning.asks(other.node, world.now)
+    late.step(Received(other.node, Holdings((), more=False, late=True)), world.now)
+    assert late.gossip.returning.is_late
+    assert late.gossip.returning.asks(third.node, world.now + SECOND)
+    late.step(Received(third.node, Holdings((), more=False, late=True)), world.now + SECOND)
+    assert not late.gossip.returning.is_late, "all that are there are late too"
