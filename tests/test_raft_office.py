@@ -77,6 +77,20 @@ def test_evidence_of_the_leader_s_death_does_not_end_the_promise_to_it() -> None
     assert play.reply("b") == VoteReply(2, 3, True, True)
 
 
+def test_a_promise_outlasts_its_term() -> None:
+    """Thesis 6.4.1. The term goes up with any message, and with it the leader is forgotten, but not
+    what it was promised (seed 5876)."""
+    play = Play("abc")
+    play.elect("a")
+    play.receive("b", "c", VoteReply(3, 3, False, True))
+    assert (play["b"].term, play["b"].leader) == (3, "")
+    play.receive("b", "c", vote_request(3, 2, 2))
+    assert play.reply("b") == VoteReply(3, 3, False, False)
+    play.wait(CONFIG.lease_ns)
+    play.receive("b", "c", vote_request(3, 2, 2))
+    assert play.reply("b") == VoteReply(3, 3, True, False)
+
+
 def test_a_node_promises_its_own_vote_too() -> None:
     """Asked to campaign while the leader may still rely on it, it waits."""
     play = Play("abc")

@@ -234,8 +234,10 @@ class Elections:
 
     def receive_vote_request(self, turn: Turn, sender: NodeId, message: VoteRequest) -> None:
         raft = self.raft
-        sticks = self.hears_leader(turn.now) or self.is_promised(turn.now)
-        if message.term > raft.term and sticks and not message.transfer:
+        # A promise outlasts the term in which it was made: word of a higher one may have come here
+        # before the request for its vote.
+        sticks = message.term > raft.term and self.hears_leader(turn.now)
+        if (sticks or self.is_promised(turn.now)) and not message.transfer:
             granted = False
         elif message.pre:
             granted = (
