@@ -109,6 +109,19 @@ def test_a_failed_attempt_leaves_a_note_for_the_next_one() -> None:
     assert second.assignment.notes == ("verify: two tests fail",)
 
 
+def test_a_claim_that_waits_to_be_written_is_not_lost_to_the_one_before() -> None:
+    """Else the node begins again and again in an overloaded team (seed 6179)."""
+    desk = Desk()
+    first = desk.begin(task("a"))
+    desk.is_overloaded = True
+    turn = desk.turn()
+    desk.team.agent_failed(turn, AgentFailed(first.invocation, Failure.AGENT, "", (), Usage()))
+    (second,) = invoked(desk.settle(turn))
+    assert second.assignment.token == 2
+    assert not any(isinstance(effect, Abort) for effect in turn.before)
+    assert list(desk.team.attempts) == [second.invocation]
+
+
 def test_what_was_finished_before_a_failure_is_handed_on() -> None:
     desk = Desk()
     first = desk.begin(task("a"))
