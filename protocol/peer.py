@@ -377,13 +377,17 @@ class Peer:
 
     def _awaited(self, now: Nanoseconds) -> list[NodeId]:
         """Those that the store waits for until it drops anything: who is away for longer than the
-        horizon asks, when it comes back, what still counts. That has to be the lesser part: else
-        what one node alone drops, and then dies with, deletes nothing anywhere else."""
+        horizon asks, when it comes back, what still counts. That has to be the lesser part, of
+        those also who were forgotten meanwhile: else what one node alone drops, and then dies with,
+        deletes nothing anywhere else."""
         horizon = now - self.config.gossip.horizon_ns
         members = self.membership.members()
         everybody = [node for node, each in members.items() if each.state is not State.LEFT]
+        everybody += self.membership.missed(now)
         awaited = [
-            node for node in everybody if members[node].is_here or members[node].since > horizon
+            node
+            for node, each in members.items()
+            if each.is_here or (each.since > horizon and each.state is not State.LEFT)
         ]
         return awaited if len(awaited) + 1 > (len(everybody) + 1) / 2 else everybody
 

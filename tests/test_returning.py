@@ -7,7 +7,7 @@ from dataclasses import replace
 from test_gossip import CONFIG, Circle
 
 from protocol import config as presets
-from protocol.clocks import SECOND
+from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import DropBatches, KeepLateness
 from protocol.events import EntryWritten, Received
 from protocol.facts import Fact
@@ -146,12 +146,16 @@ def test_questions_become_rarer() -> None:
     assert asked == [0, 1, 3, 7, 15, 31, 63, 127, 191, 255]
 
 
-def collected_apart(parts: tuple[list[int], list[int]]) -> list[bool]:
+def collected_apart(
+    parts: tuple[list[int], list[int]], forget_after_ns: Nanoseconds = 3_600 * SECOND
+) -> list[bool]:
     """Whether anything is dropped in each part of a team that is apart for longer than the
     horizon, and in which an entry is written over again and again."""
     config = presets.local()
     gossip = replace(config.gossip, horizon_ns=SECOND, collect_interval_ns=SECOND)
-    world = settled_world(sum(map(len, parts)), 1, replace(config, gossip=gossip))
+    membership = replace(config.membership, forget_after_ns=forget_after_ns)
+    config = replace(config, gossip=gossip, membership=membership)
+    world = settled_world(sum(map(len, parts)), 1, config)
     world.network.cut(*parts)
     world.run(world.now + 10 * SECOND)  # until all have failed and are away
     seen = Collected()
@@ -179,6 +183,12 @@ def test_the_lesser_part_drops_nothing_that_the_others_have_not_had() -> None:
     assert collected_apart(([0, 1], [2])) == [True, False]
     assert collected_apart(([2], [0, 1])) == [False, True]
     assert collected_apart(([0, 1], [2, 3])) == [False, False]
+
+
+def test_nor_does_it_once_it_has_forgotten_them() -> None:
+    """They live on, for all it knows (seed 7629)."""
+    assert collected_apart(([0, 1], [2]), forget_after_ns=2 * SECOND) == [True, False]
+    assert collected_apart(([0, 1], [2, 3]), forget_after_ns=2 * SECOND) == [False, False]
 
 
 def test_two_that_are_late_wait_for_who_has_just_joined() -> None:

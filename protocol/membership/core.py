@@ -325,6 +325,11 @@ class Membership:
         a newer record of its own."""
         return self.verdicts.forget(turn, node)
 
+    def missed(self, now: Nanoseconds) -> list[NodeId]:
+        """Those that were forgotten because they had failed, not because anybody said so: they may
+        have gone on without this node."""
+        return self._members.missed(now)
+
     def forget_for_all(self, turn: Turn, node: NodeId) -> bool:
         """Forget it here, and let the others do the same."""
         return self.verdicts.forget_for_all(turn, node)

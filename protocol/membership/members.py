@@ -54,6 +54,7 @@ class Members:
     def __init__(self) -> None:
         self._members: dict[NodeId, Member] = {}
         self._forgotten: dict[NodeId, MemberRecord] = {}
+        self._missed_until: dict[NodeId, Nanoseconds] = {}  # of those who were forgotten
         self._alive: list[NodeId] | None = None
         self.digest = ViewDigest()
 
@@ -130,6 +131,7 @@ class Members:
         member = Member(record, state, since, degraded=old is not None and old.degraded)
         self._members[node] = member
         self._forgotten.pop(node, None)
+        self._missed_until.pop(node, None)
         self._alive = None
         self.digest.put(record, state)
         return member
@@ -140,11 +142,19 @@ class Members:
         self._alive = None
         self.digest.put(member.record, state)
 
-    def forget(self, node: NodeId) -> None:
+    def missed(self, now: Nanoseconds) -> list[NodeId]:
+        """Those that failed, were forgotten for it, and may live on somewhere else."""
+        return [node for node, until in self._missed_until.items() if now < until]
+
+    def forget(self, node: NodeId, missed_until: Nanoseconds = 0) -> None:
         """Drop what is known of a node, but for its last record."""
         member = self._members.pop(node)
         self._forgotten[node] = member.record
+        if missed_until:
+            self._missed_until[node] = missed_until
         if len(self._forgotten) > FORGOTTEN_MAX:
-            del self._forgotten[next(iter(self._forgotten))]
+            first = next(iter(self._forgotten))
+            del self._forgotten[first]
+            self._missed_until.pop(first, None)
         self._alive = None
         self.digest.drop(node)

@@ -36,6 +36,7 @@ from protocol.timers import Timers
 from protocol.turn import Turn
 
 SMALL_TEAM = 3  # in which one witness of a refused connection is enough: there may be no other
+MISSED_FOR = 30  # times `forget_after_ns`: a month, by default, in which a forgotten one may return
 _FINAL_WORD = {
     Evidence.REFUSED: Word.ENDED,
     Evidence.SILENCE: Word.FAILED,
@@ -257,13 +258,13 @@ class Verdicts:
         if fact is not None:
             turn.report(fact)
 
-    def forget(self, turn: Turn, node: NodeId) -> bool:
+    def forget(self, turn: Turn, node: NodeId, missed_until: Nanoseconds = 0) -> bool:
         """Drop a member that has failed or left; False if there is none such. It comes back only by
         a newer record of its own."""
         member = self._members.get(node)
         if member is None or member.is_here:
             return False
-        self._members.forget(node)
+        self._members.forget(node, missed_until)
         self._reach.forget(node)
         self._sides.found(node)
         turn.persist(ForgetMember(node))
@@ -281,8 +282,11 @@ class Verdicts:
 
     def _forget_if_gone(self, turn: Turn, node: NodeId) -> None:
         member = self._members.get(node)
-        if member is not None and turn.now - member.since >= self._config.forget_after_ns:
-            self.forget(turn, node)
+        forget_after = self._config.forget_after_ns
+        if member is not None and turn.now - member.since >= forget_after:
+            has_left = member.state is State.LEFT
+            missed_until = 0 if has_left else turn.now + MISSED_FOR * forget_after
+            self.forget(turn, node, missed_until)
 
 
 def _rumor(node: NodeId, member: Member, accuser: NodeId, word: Word) -> Rumor:

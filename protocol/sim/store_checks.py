@@ -64,12 +64,17 @@ class StoreChecks:
                 is_known = (record.author, record.first) in self._ends
                 if not is_known or record.author == host.identity.node:
                     self._learn(record)
-                self._had[host.identity.node, record.author] = record.last
+                self._see_had(host, record.author, record.last)
             elif isinstance(record, KeepCollected):
                 gap = record.collected
-                self._had[host.identity.node, gap.author] = gap.last
+                self._see_had(host, gap.author, gap.last)
             elif isinstance(record, DropBatches) and KeepLateness(False) not in records:
                 self._check_had(host, record)
+
+    def _see_had(self, host: Host, author: NodeId, last: int) -> None:
+        """What a damaged disk has lost since, it had: for what is dropped meanwhile it is late."""
+        place = (host.identity.node, author)
+        self._had[place] = max(self._had.get(place, 0), last)
 
     def _check_had(self, host: Host, dropped: DropBatches) -> None:
         """Whoever may still ask has had what is dropped, unless it came late and was dropped on
