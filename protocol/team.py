@@ -232,7 +232,10 @@ class Team:
             case LeaderElected():
                 self._wishes.hasten(turn.now)
                 self.dirty = True
-            case TaskClaimed() | TaskFenced() | TaskAccepted() | TaskAbandoned():
+            case TaskFenced() | TaskAccepted() | TaskAbandoned():
+                self._wishes.moved(turn.now)
+                self.dirty = True
+            case TaskClaimed():
                 self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True

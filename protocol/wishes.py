@@ -41,6 +41,7 @@ _Key: TypeAlias = tuple[str, object, int]  # kind, subject, token
 
 
 RETRY_DOUBLINGS_MAX = 4  # 0.5 s, 1 s, 2 s, 4 s, then every 8 s
+MOVING_DOUBLINGS_MAX = 2  # but every 2 s while the log goes on: then there is somebody to hear it
 
 
 @dataclass(slots=True)
@@ -147,6 +148,13 @@ class Wishes:
         """There is a new leader, to whom nothing has been proposed yet."""
         for wish in self._wishes.values():
             wish.again_at, wish.tries = now, 0
+
+    def moved(self, now: Nanoseconds) -> None:
+        """The log went on, with something else in it."""
+        soon = now + (self.config.propose_retry_ns << MOVING_DOUBLINGS_MAX)
+        for wish in self._wishes.values():
+            wish.again_at = min(wish.again_at, soon)
+            wish.tries = min(wish.tries, MOVING_DOUBLINGS_MAX)
 
     def pursue(self, turn: Turn) -> bool:
         """Drop what has come true or cannot any more, propose what is due; whether any was

@@ -129,3 +129,22 @@ def test_a_job_that_fits_no_log_entry_is_refused(claims: ClaimMode) -> None:
     assert replies(turn) == ([(7, "InvalidJob")] if refused else [])
     assert len(wishes) == (0 if refused else 1)
     assert all(len(wish.encoded) <= ENTRY_SIZE_MAX for wish in wishes._wishes.values())
+
+
+def test_a_wish_that_was_not_heard_is_repeated_sooner_once_the_log_goes_on() -> None:
+    """Who waits ever longer for a majority would be the last to be heard by it (seed 8888)."""
+    book = Book()
+    book.submit(job(task("a")))
+    wishes = wishes_of(book)
+    wishes.accept(0, ("job", "a", 0), result_of(ADA))
+    now, proposed = 0, []
+    while now < 60 * SECOND:
+        turn = Turn(now, now, 1)
+        wishes.pursue(turn)
+        proposed += [now] * len(turn.proposals)
+        now += CONFIG.propose_retry_ns
+    assert proposed[-1] - proposed[-2] == CONFIG.propose_retry_ns << 4
+    wishes.moved(now)
+    turn = Turn(now + (CONFIG.propose_retry_ns << 2), 0, 1)
+    wishes.pursue(turn)
+    assert len(turn.proposals) == 1
