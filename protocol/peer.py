@@ -18,7 +18,6 @@ from random import Random
 from protocol import codec
 from protocol.announcing import Announcing
 from protocol.blobs import Blobs
-from protocol.choice import View
 from protocol.clocks import Nanoseconds
 from protocol.config import Config
 from protocol.consensus import PROPOSE_HOPS, Consensus, Say
@@ -96,7 +95,7 @@ from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
 from protocol.silence import Silence
 from protocol.store import Store
-from protocol.team import Team
+from protocol.team import Team, View
 from protocol.turn import Turn
 
 INTRODUCTIONS_MAX = 64

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ledger_hand import job
 
-from protocol.choice import View
 from protocol.clocks import Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import Invoke, Reply
@@ -14,7 +13,7 @@ from protocol.jobs import File, Usage
 from protocol.ledger import Ledger
 from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.store import Store
-from protocol.team import Team
+from protocol.team import Team, View
 from protocol.turn import Turn
 
 CONFIG = TeamConfig()

@@ -44,16 +44,16 @@ def test_a_node_that_gets_nothing_accepted_does_not_pile_up_results() -> None:
     desk = Desk(replace(CONFIG, handed_in_max=3, patience_ns=0))
     first = desk.begin(*(task(f"t{number}") for number in range(6)))
     number, begun = first.invocation, 1
-    while number in desk.team.attempts:
+    while number in desk.team.running:
         turn = desk.turn()
-        file = File(desk.team.attempts[number].unit[1], b"")
+        file = File(desk.team.running[number].unit[1], b"")
         desk.team.completed(turn, finished(number, file))
         begun += len(invoked(desk.settle(turn)))
         number += 1
     assert begun == 3
     for _ in range(5):  # its claims are kept alive all the same
         desk.wait(CONFIG.renew_ns)
-    assert not desk.team.attempts
+    assert not desk.team.running
 
 
 # -- independence ---------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def test_the_team_of_a_node_that_yields_goes_by_the_log_that_counts(mode: ClaimM
     unknown = job(*(task(f"u{number}") for number in range(40)), claims=mode, name="unknown")
     small.submit(unknown, at=many[0].number)
     small.run(2 * SECOND)
-    assert any(peer_of(host).team.attempts for host in many)
+    assert any(peer_of(host).team.running for host in many)
     rescue(small, few[0])
     small.run(3 * SECOND)
     alone = many[1].number  # what it is asked for now gets into no log before it yields
@@ -221,9 +221,9 @@ def test_the_team_of_a_node_that_yields_goes_by_the_log_that_counts(mode: ClaimM
     for host in small.hosts:
         peer = peer_of(host)
         assert "unknown" not in peer.ledger.jobs or peer.ledger.jobs["unknown"].is_finished
-        assert not peer.team.attempts
-        assert not peer.team._done
-        assert not len(peer.team._wishes)
+        assert not peer.team.running
+        assert not peer.team.attempts.handed_in
+        assert not len(peer.team.wishes)
     submitted = Counter((n, fact.job, fact.index) for _, n, fact in small.diary.of(JobSubmitted))
     assert max(submitted.values()) <= 2, "once for each log that a node followed"
 

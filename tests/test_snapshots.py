@@ -227,10 +227,10 @@ def test_what_a_snapshot_says_of_jobs_reaches_the_team() -> None:
     small.run(5 * SECOND)
     team = peer_of(away).team
     assert small.diary.of(SnapshotInstalled)
-    assert not team.attempts
-    assert not team._done
-    assert not team._book._held
-    assert not len(team._wishes)
+    assert not team.running
+    assert not team.attempts.handed_in
+    assert not team.book._held
+    assert not len(team.wishes)
 
 
 def test_the_image_grows_before_it_is_taken_again() -> None:

@@ -95,7 +95,7 @@ def test_an_agent_is_given_what_the_task_needs() -> None:
 def test_a_node_runs_no_more_agents_than_it_has_slots() -> None:
     desk = Desk(replace(CONFIG, slots=2))
     desk.begin(*[task(f"t{number}") for number in range(5)])
-    assert len(desk.team.attempts) == 2
+    assert len(desk.team.running) == 2
 
 
 def test_a_failed_attempt_leaves_a_note_for_the_next_one() -> None:
@@ -126,8 +126,8 @@ def test_what_was_finished_before_a_failure_is_handed_on() -> None:
     desk = Desk()
     first = desk.begin(task("a"))
     turn = desk.turn()
-    attempt = desk.team.attempts[first.invocation]
-    desk.team._write_parts(turn, attempt, (File("a", b"half"),))
+    attempt = desk.team.running[first.invocation]
+    desk.team.attempts.share(turn, attempt, (File("a", b"half"),))
     desk.settle(turn)
     turn = desk.turn()
     desk.team.agent_failed(turn, AgentFailed(first.invocation, Failure.AGENT, "", (), Usage()))

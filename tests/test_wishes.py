@@ -12,8 +12,8 @@ from protocol.effects import Reply
 from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Quorum, Task
 from protocol.ledger import LATE_MAX, AcceptResult, FenceTask, SubmitJob
+from protocol.team.wishes import Wishes
 from protocol.turn import Turn
-from protocol.wishes import Wishes
 
 CONFIG = TeamConfig()
 

@@ -25,7 +25,7 @@ def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
         "cluster": peer.settings.cluster,
         **_agreement_view(peer, now),
         "alive": 1 + len(peer.membership.alive()),
-        "running": [list(attempt.unit) for attempt in peer.team.attempts.values()],
+        "running": [list(attempt.unit) for attempt in peer.team.running.values()],
         "jobs": {
             job_id: {"finished": state.is_finished, "outcome": state.outcome}
             for job_id, state in peer.ledger.jobs.items()

@@ -18,7 +18,7 @@ from protocol.config import TeamConfig
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Slot, TaskState, Unit
-from protocol.wishes import Wishes
+from protocol.team.wishes import Wishes
 
 
 @dataclass(frozen=True, slots=True)

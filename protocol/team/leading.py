@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from protocol import claims
-from protocol.choice import View
 from protocol.claims import ClaimBook
 from protocol.clocks import SECOND, Alarm
 from protocol.config import TeamConfig
@@ -17,8 +16,9 @@ from protocol.facts.work import LeaseExpired
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, Usage
 from protocol.ledger import JobState, Slot, Unit
+from protocol.team.choice import View
+from protocol.team.wishes import Wishes
 from protocol.turn import Turn
-from protocol.wishes import Wishes
 
 
 class Leading:

@@ -1,0 +1,198 @@
+"""The agents of this node that are under way, and the results that wait for their acceptance.
+
+Invariant: at most `slots` agents run; each works under one token, says so in the store while it
+does, and is stopped as soon as its result could not count any more. A result that was handed in is
+stood for until it is accepted, so that a minority does not do the work again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from protocol import claims, codec
+from protocol.claims import Claim, ClaimBook, Phase
+from protocol.clocks import Alarm, Nanoseconds
+from protocol.config import TeamConfig
+from protocol.effects import Abort, Assignment, Invoke
+from protocol.facts.work import ClaimLost, TaskStarted
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode, File
+from protocol.ledger import Ledger, Unit
+from protocol.team.notes import Notes
+from protocol.team.parts import Parts
+from protocol.turn import Turn
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A running agent. `lapsed`: this node slept past its own lease, so the task may have been
+    taken over; the agent, probably done by now, may finish, and its result is evidence."""
+
+    unit: Unit
+    token: int
+    renewed_at: Nanoseconds
+    lapsed: bool = False
+    lapsed_at: Nanoseconds = 0
+    aborted: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class HandedIn:
+    """A result that is on its way into the log."""
+
+    token: int
+    renewed_at: Nanoseconds
+
+
+class Attempts:
+    """Those of one node, by the number of their invocation."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        config: TeamConfig,
+        ledger: Ledger,
+        book: ClaimBook,
+        notes: Notes,
+        parts: Parts,
+        alarm: Alarm,
+    ) -> None:
+        self.node = node
+        self.config = config
+        self.running: dict[int, Attempt] = {}
+        self.handed_in: dict[Unit, HandedIn] = {}
+        self._ledger = ledger
+        self._book = book
+        self._notes = notes
+        self._parts = parts
+        self._alarm = alarm
+        self._invocation = 0
+
+    def units(self) -> set[Unit]:
+        """What this node works on, or has handed in and not seen accepted."""
+        return {attempt.unit for attempt in self.running.values()} | self.handed_in.keys()
+
+    def has_room(self, taken: int) -> bool:
+        """Whether to take one more unit, beside so many. A node that cannot get its results
+        accepted does not pile up more of them."""
+        return taken < self.config.slots and len(self.handed_in) < self.config.handed_in_max
+
+    def forget(self, job: str) -> None:
+        """Stand for no result of a finished job."""
+        for unit in [unit for unit in self.handed_in if unit[0] == job]:
+            del self.handed_in[unit]
+
+    # -- beginning -----------------------------------------------------------------------------
+
+    def start(self, turn: Turn, unit: Unit, token: int) -> None:
+        """Start an agent on a unit that this node has under this token."""
+        found = self._ledger.slot(*unit)
+        assert found is not None
+        assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
+        assert len(self.running) < self.config.slots
+        self._invocation += 1
+        self.running[self._invocation] = Attempt(unit, token, turn.now)
+        self._say(turn, unit, token, Phase.WORKING)
+        turn.report(TaskStarted(*unit, token))
+        turn.perform(Invoke(self._invocation, self._assignment(unit, token)))
+
+    def _assignment(self, unit: Unit, token: int) -> Assignment:
+        found = self._ledger.slot(*unit)
+        assert found is not None
+        job, task, _ = found
+        notes = self._notes.of(unit[0], unit[1])
+        return Assignment(
+            job=unit[0],
+            task=task.task,
+            slot=unit[2],
+            token=token,
+            inputs=tuple(job.inputs_of(task.task)),
+            fixtures=job.job.files,
+            partial=self._parts.of(unit, task),
+            notes=tuple(f"{n.reason}: {n.detail}" for n in notes)[-self.config.notes_max :],
+            description=job.job.description,
+        )
+
+    # -- going on ------------------------------------------------------------------------------
+
+    def share(self, turn: Turn, attempt: Attempt, files: Iterable[File]) -> None:
+        """Let everybody have what the attempt has finished so far."""
+        self._parts.write(turn, attempt.unit, attempt.token, files, attempt.files)
+
+    def check(self, turn: Turn) -> None:
+        """Stop agents whose task is done or held by somebody else."""
+        for invocation, attempt in self.running.items():
+            if turn.now - attempt.renewed_at > self.config.lease_ns and not attempt.lapsed:
+                attempt.lapsed = True
+                attempt.lapsed_at = turn.now
+            if attempt.aborted:
+                continue
+            reason = self._reason_to_stop(turn, attempt)
+            if reason:
+                attempt.aborted = True
+                turn.perform(Abort(invocation, reason))
+
+    def _reason_to_stop(self, turn: Turn, attempt: Attempt) -> str:
+        found = self._ledger.slot(*attempt.unit)
+        if attempt.lapsed:  # a result that is nearly there is worth having, as evidence at least
+            ends_at = attempt.lapsed_at + self.config.lease_ns
+            if turn.now < ends_at:
+                self._alarm.ask(ends_at)
+                return ""
+            counts = found is not None and found[1].takes(attempt.unit[2], attempt.token)
+            return "" if counts else "the task is settled, and the lease long over"
+        if found is None or found[0].is_finished:
+            return "the job is finished"
+        job, task, slot = found
+        if not task.is_open or slot.answer:
+            return "the task is settled"
+        if job.job.claims is ClaimMode.LEASE:
+            held = self._book.get(attempt.unit)
+            if held and (held.claim.node, held.claim.token) != (self.node, attempt.token):
+                turn.report(ClaimLost(*attempt.unit, held.claim.node))
+                return f"{held.claim.node} holds the task"
+            return ""
+        if (slot.holder, slot.token) != (self.node, attempt.token):
+            return "the claim is void"
+        return ""
+
+    def renew(self, turn: Turn) -> None:
+        """Say that this node is still at it, or still stands for its result."""
+        for attempt in self.running.values():
+            if attempt.aborted or attempt.lapsed:
+                continue
+            if turn.now - attempt.renewed_at >= self.config.renew_ns:
+                attempt.renewed_at = turn.now
+                self._say(turn, attempt.unit, attempt.token, Phase.WORKING)
+            self._alarm.ask(attempt.renewed_at + self.config.renew_ns)
+        for unit, result in list(self.handed_in.items()):
+            found = self._ledger.slot(*unit)
+            if found is None or not found[1].takes(unit[2], result.token):
+                del self.handed_in[unit]  # accepted, or given up on
+                continue
+            if turn.now - result.renewed_at >= self.config.renew_ns:
+                result.renewed_at = turn.now
+                self._say(turn, unit, result.token, Phase.DONE)
+            self._alarm.ask(result.renewed_at + self.config.renew_ns)
+
+    # -- ending --------------------------------------------------------------------------------
+
+    def hand_in(self, turn: Turn, invocation: int) -> None:
+        """The attempt has a result, which is on its way into the log."""
+        attempt = self.running.pop(invocation)
+        self._say(turn, attempt.unit, attempt.token, Phase.DONE)
+        self.handed_in[attempt.unit] = HandedIn(attempt.token, turn.now)
+
+    def give_up(self, turn: Turn, invocation: int) -> None:
+        """The attempt failed: somebody else may take the unit."""
+        attempt = self.running.pop(invocation)
+        self._say(turn, attempt.unit, attempt.token, Phase.RELEASED)
+
+    def drop(self, invocation: int) -> None:
+        """The attempt was stopped: the unit is settled, or somebody else's."""
+        del self.running[invocation]
+
+    def _say(self, turn: Turn, unit: Unit, token: int, phase: Phase) -> None:
+        turn.write(claims.claim_key(unit), codec.pack_value(Claim(self.node, token, phase)))

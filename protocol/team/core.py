@@ -1,0 +1,277 @@
+"""One node's part in the team: take tasks, run agents, hand in results, by the ledger's rules.
+
+Invariant: a result goes into the log under the token that the work was begun with, so that a
+holder that was given up on cannot be accepted after its successor.
+
+Nothing polls: a decision is made when a fact arrives that may change it, or at a deadline.
+Wishes to the log are repeated until their effect shows in the ledger, hence every command is
+idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from protocol import claims, codec
+from protocol.claims import ClaimBook, FailNote, Phase
+from protocol.clocks import Alarm, Nanoseconds
+from protocol.config import TeamConfig
+from protocol.effects import Reply
+from protocol.errors import InvalidJob
+from protocol.events import AgentFailed, Completed, Failure, Progressed
+from protocol.facts import Fact
+from protocol.facts.agreement import LeaderElected
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
+from protocol.facts.sharing import BatchMerged
+from protocol.facts.work import (
+    AttemptAborted,
+    AttemptFailed,
+    JobFinished,
+    JobRefused,
+    JobSubmitted,
+    TaskAbandoned,
+    TaskAccepted,
+    TaskClaimed,
+    TaskCompleted,
+    TaskFenced,
+)
+from protocol.identity import NOBODY, NodeId
+from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, validate
+from protocol.ledger import AcceptResult, Ledger, SubmitJob, Unit, fault_of_result
+from protocol.store import Store
+from protocol.team.attempts import Attempt, Attempts
+from protocol.team.choice import Choice, View
+from protocol.team.leading import Leading
+from protocol.team.notes import Notes
+from protocol.team.parts import Parts
+from protocol.team.taking import Taking
+from protocol.team.wishes import Wishes
+from protocol.turn import Turn
+
+DETAIL_LENGTH_MAX = 2_000  # characters of a FAIL note
+
+
+class Team:
+    """See the module's text."""
+
+    def __init__(self, node: NodeId, config: TeamConfig, ledger: Ledger, store: Store) -> None:
+        self.node = node
+        self.config = config
+        self.ledger = ledger
+        self.store = store
+        self.dirty = True
+        self._alarm = Alarm()
+        self.book = ClaimBook()
+        self.notes = Notes(node, ledger, store)
+        self.parts = Parts(node, store)
+        self.wishes = Wishes(config, ledger, self._alarm)
+        self.attempts = Attempts(
+            node, config, ledger, self.book, self.notes, self.parts, self._alarm
+        )
+        self._choice = Choice(node, config, self.book, self.wishes, self._alarm)
+        self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
+        self._leading = Leading(config, self.book, self.wishes, self._alarm)
+        self._finished: set[str] = set()
+
+    def __repr__(self) -> str:
+        running = ",".join(attempt.unit[1] for attempt in self.running.values())
+        return f"<Team {self.node[:6]} running=[{running}] wishes={len(self.wishes)}>"
+
+    @property
+    def running(self) -> Mapping[int, Attempt]:
+        """The agents at work, by the number of their invocation."""
+        return self.attempts.running
+
+    def deadline(self) -> Nanoseconds | None:
+        return self._alarm.at
+
+    def restore(self, now: Nanoseconds) -> None:
+        """After a restart: learn the claims and notes that the store brought back."""
+        for key in self.store.scan():
+            self._learn_key(None, key, now)
+
+    def relearn(self, turn: Turn) -> None:
+        """The ledger was replaced by a later one: what was waited for may be in it."""
+        for job in list(self.ledger.jobs.values()):
+            self.wishes.submitted(turn, job.job.id)
+            if job.is_finished:
+                self._finished.add(job.job.id)
+        self.restore(turn.now)
+        self.dirty = True
+
+    def holder_of(self, unit: Unit) -> NodeId:
+        """Who works on the unit, as far as is known here; empty if nobody."""
+        found = self.ledger.slot(*unit)
+        if found is None:
+            return NOBODY
+        if found[0].job.claims is not ClaimMode.LEASE:
+            return found[2].holder
+        held = self.book.get(unit)
+        return held.claim.node if held and held.claim.phase is not Phase.RELEASED else NOBODY
+
+    def notes_of(self, job: str, task: str) -> Sequence[FailNote]:
+        """Why attempts at a task failed, while the job goes on."""
+        return self.notes.of(job, task)
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def submit(self, turn: Turn, view: View, request: int, job: Job) -> None:
+        """A client's job: answered when it is in the ledger."""
+        try:
+            validate(job)
+        except InvalidJob as fault:
+            turn.perform(Reply(request, "InvalidJob", str(fault)))
+            return
+        if self.wishes.are_too_many:
+            turn.perform(Reply(request, "Busy", "too many requests wait here; try again"))
+            return
+        by_plan = job.claims is ClaimMode.ASSIGNED
+        assignment = claims.spread(job, sorted(view.alive)) if by_plan else ()
+        self.wishes.submit(turn, SubmitJob(job, assignment, turn.wall), request)
+        if job.id in self.ledger.jobs:  # asked again, perhaps: a repeated request is answered alike
+            self.wishes.submitted(turn, job.id)
+        self.dirty = True
+
+    def progressed(self, turn: Turn, event: Progressed) -> None:
+        """Some files of a running attempt are there: let everybody have them."""
+        attempt = self.running.get(event.invocation)
+        if attempt:
+            self.attempts.share(turn, attempt, event.files)
+
+    def completed(self, turn: Turn, event: Completed) -> None:
+        """A verified result: publish it, and hand it in."""
+        attempt = self.running.get(event.invocation)
+        if attempt is None:
+            return
+        job, task, slot = attempt.unit
+        found = self.ledger.slot(*attempt.unit)
+        result = AcceptResult(
+            job, task, slot, self.node, attempt.token, event.files, event.text, event.usage
+        )
+        fault = fault_of_result(found[1].task, event.files, event.text) if found else ""
+        fault = fault or _fault_of_packing(result)
+        if fault:  # the log would refuse it, now and for ever
+            number, usage = event.invocation, event.usage
+            self.agent_failed(turn, AgentFailed(number, Failure.OUTPUT, fault, (), usage))
+            return
+        self.attempts.share(turn, attempt, event.files)
+        self.attempts.hand_in(turn, event.invocation)
+        self.wishes.accept(turn.now, attempt.unit, result)
+        self.dirty = True
+        digest = digest_of(event.files, event.text)
+        turn.report(TaskCompleted(job, task, slot, attempt.token, digest))
+
+    def agent_failed(self, turn: Turn, event: AgentFailed) -> None:
+        """No result: say why, and let go of the task."""
+        attempt = self.running.get(event.invocation)
+        if attempt is None:
+            return
+        self.dirty = True
+        job, task, slot = attempt.unit
+        if event.reason is Failure.ABORTED:
+            self.attempts.drop(event.invocation)
+            turn.report(AttemptAborted(job, task, slot, attempt.token, event.detail))
+            return
+        detail = event.detail[:DETAIL_LENGTH_MAX]
+        turn.report(AttemptFailed(job, task, slot, attempt.token, event.reason.value, detail))
+        self.attempts.share(turn, attempt, event.files)
+        usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
+        note = FailNote(self.node, slot, attempt.token, event.reason.value, detail, usage)
+        self.notes.write(turn, job, task, note)
+        self.attempts.give_up(turn, event.invocation)
+        self._let_go(turn, attempt, event.reason, detail)
+
+    def _let_go(self, turn: Turn, attempt: Attempt, reason: Failure, detail: str) -> None:
+        """After a failed attempt: out of attempts, or free for the next holder."""
+        found = self.ledger.slot(*attempt.unit)
+        if found is None or not found[1].is_open:
+            return
+        job, task, slot = found
+        failures = len(self.notes.of(attempt.unit[0], attempt.unit[1]))
+        if reason is Failure.UNKNOWN_TASK:  # no other node's model knows it either
+            self.wishes.abandon(turn.now, job, task, detail)
+        elif failures >= task.task.attempts_max * len(task.slots):
+            why = f"{failures} attempts failed, the last with {reason.value}: {detail}"
+            self.wishes.abandon(turn.now, job, task, why)
+        elif job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
+            self.wishes.fence(turn.now, attempt.unit, attempt.token + 1)
+
+    def learn(self, turn: Turn, fact: Fact) -> None:
+        """A fact from another machine."""
+        match fact:
+            case BatchMerged():
+                for key in fact.keys:
+                    self._learn_key(turn, key, turn.now)
+            case JobSubmitted():
+                self.wishes.submitted(turn, fact.job)
+                self.dirty = True
+            case JobRefused():
+                self.wishes.submitted(turn, fact.job, fact.reason)
+            case JobFinished():
+                self._finished.add(fact.job)
+                self.dirty = True
+            case LeaderElected():
+                self.wishes.hasten(turn.now)
+                self.dirty = True
+            case TaskClaimed() | TaskFenced() | TaskAccepted() | TaskAbandoned():
+                self.dirty = True
+            case MemberJoined() | MemberFailed() | MemberLeft():
+                self.dirty = True
+            case _:
+                pass
+
+    def _learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> None:
+        unit = claims.unit_of(key)
+        if unit is not None:
+            self._learn_claim(turn, unit, key, now)
+        elif key.startswith("note/") and self.notes.learn(key):
+            self.dirty = True
+
+    def _learn_claim(self, turn: Turn | None, unit: Unit, key: str, now: Nanoseconds) -> None:
+        job = self.ledger.jobs.get(unit[0])
+        if job and job.is_finished:
+            return  # the last words of claims that have no meaning any more
+        before = self.book.get(unit)
+        held = self.book.learn(unit, self.store.read(key), now)
+        if held is None or held is before:
+            return
+        self.dirty = True
+        claim = held.claim
+        new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
+        if turn and new and job and job.job.claims is ClaimMode.LEASE:
+            turn.report(TaskClaimed(*unit, claim.node, claim.token))
+
+    # -- the decision --------------------------------------------------------------------------
+
+    def decide(self, turn: Turn, view: View) -> None:
+        """Do whatever follows from what is known now. Idempotent."""
+        self.dirty = False
+        self._alarm.clear()
+        self._forget_finished()
+        self.attempts.check(turn)
+        self.attempts.renew(turn)
+        jobs = self.ledger.active()
+        for job in jobs:
+            self._taking.take(turn, view, job, jobs)
+        if view.leader == self.node:
+            self._leading.lead(turn, view, jobs, self.notes.usage)
+        if self.wishes.pursue(turn) or turn.writes:
+            self.dirty = True
+
+    def _forget_finished(self) -> None:
+        for job in self._finished:
+            self.book.forget(job)
+            self._choice.forget(job)
+            self.attempts.forget(job)
+            self.notes.forget(job)
+        self._finished.clear()
+
+
+def _fault_of_packing(made: AcceptResult | Usage) -> str:
+    """Why something cannot travel; empty if it can. Agents are not of our making, and what they
+    return is not always what its type says."""
+    try:
+        codec.pack_value(made)
+    except ValueError as fault:
+        return f"it cannot be encoded: {fault}"
+    return ""

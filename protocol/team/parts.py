@@ -1,0 +1,53 @@
+"""Parts: files that an attempt has finished, verified or not, for whoever goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from protocol import claims, codec
+from protocol.claims import Partial
+from protocol.errors import RemoteProtocolError
+from protocol.facts import RequestRefused
+from protocol.identity import NodeId
+from protocol.jobs import FILE_SIZE_MAX, File
+from protocol.ledger import TaskState, Unit
+from protocol.store import Store
+from protocol.turn import Turn
+
+
+class Parts:
+    """Those that one node writes and reads."""
+
+    def __init__(self, node: NodeId, store: Store) -> None:
+        self.node = node
+        self._store = store
+
+    def write(
+        self, turn: Turn, unit: Unit, token: int, files: Iterable[File], known: dict[str, bytes]
+    ) -> None:
+        """Let everybody have these files, but for those that are `known` already to be so."""
+        job, task, slot = unit
+        for file in files:
+            if len(file.content) > FILE_SIZE_MAX:
+                turn.report(RequestRefused(f"{file.path} is over {FILE_SIZE_MAX} bytes"))
+            elif known.get(file.path) != file.content:
+                known[file.path] = file.content
+                part = Partial(task, slot, self.node, token, file.content)
+                turn.write(claims.part_key(job, file.path), codec.pack_value(part))
+
+    def of(self, unit: Unit, task: TaskState) -> tuple[File, ...]:
+        """What earlier attempts at this very slot left, the latest version of each file. Answers in
+        other slots are independent: they must not be seen."""
+        job, _, slot = unit
+        files = []
+        for path in task.task.writes:
+            versions = self._store.read(claims.part_key(job, path))
+            for version in sorted(versions, key=lambda v: (v.stamp, v.author), reverse=True):
+                try:
+                    part = codec.unpack_value(Partial, version.value)
+                except RemoteProtocolError:
+                    continue  # illegible: as if it were not there
+                if (part.task, part.slot) == (task.task.id, slot):
+                    files.append(File(path, part.content))
+                    break
+        return tuple(files)

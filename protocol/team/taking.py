@@ -1,0 +1,103 @@
+"""Taking tasks: one machine, in the four ways of giving work out.
+
+    LEASE     claim in the store, start at once; a collision is resolved by `claims`
+    RAFT      propose the claim, start when the ledger names us
+    ASSIGNED  the ledger names us before the start; the leader moves what a lost node held
+    LEADER    the leader names an idle node for a ready task
+
+Invariant: a task is started only when everything it needs is accepted, in each of the four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from protocol.claims import ClaimBook, Phase
+from protocol.facts.work import LeaseExpired
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode
+from protocol.ledger import JobState, Ledger
+from protocol.team.attempts import Attempts
+from protocol.team.choice import Choice, View
+from protocol.team.wishes import Wishes
+from protocol.turn import Turn
+
+
+class Taking:
+    """What one node with room takes next."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        ledger: Ledger,
+        book: ClaimBook,
+        attempts: Attempts,
+        choice: Choice,
+        wishes: Wishes,
+    ) -> None:
+        self.node = node
+        self._ledger = ledger
+        self._book = book
+        self._attempts = attempts
+        self._choice = choice
+        self._wishes = wishes
+
+    def take(self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]) -> None:
+        """Take what this node has room for of one job, of those that go on."""
+        if job.job.claims is ClaimMode.LEASE:
+            self._claim_by_lease(turn, view, job)
+        else:
+            self._start_granted(turn, job)
+            if job.job.claims is ClaimMode.RAFT:
+                self._claim_by_log(turn, view, job, jobs)
+
+    def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
+        """Claim in the store and start at once."""
+        while self._attempts.has_room(len(self._attempts.running)):
+            unit = self._choice.choose(turn.now, view, job, self._attempts.units())
+            if unit is None:
+                return
+            held = self._book.get(unit)
+            found = self._ledger.slot(*unit)
+            fence = found[2].fence if found else 0
+            token = max(held.claim.token + 1 if held else 1, fence)
+            if held and held.claim.phase is not Phase.RELEASED:
+                if held.claim.node != self.node:
+                    turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
+                # The old holder may still be at work somewhere.
+                self._wishes.fence(turn.now, unit, token)
+            self._attempts.start(turn, unit, token)
+
+    def _claim_by_log(
+        self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
+    ) -> None:
+        """Propose claims; the ledger will say who got what."""
+        own = self._attempts.units()
+        taken = {attempt.unit for attempt in self._attempts.running.values()}
+        for other in jobs:
+            taken.update(other.units_of(self.node) - self._attempts.handed_in.keys())
+        for claim in self._wishes.claims():
+            if claim.node == self.node:
+                taken.add((claim.job, claim.task, claim.slot))
+        while self._attempts.has_room(len(taken)):
+            unit = self._choice.choose(turn.now, view, job, own | taken)
+            if unit is None:
+                return
+            self._wishes.claim(turn.now, unit, self.node)
+            taken.add(unit)
+
+    def _start_granted(self, turn: Turn, job: JobState) -> None:
+        """Start what the ledger has given to this node, longest chain first."""
+        own = self._attempts.units()
+        for _task, slot, unit in job.ready_units():
+            if not self._attempts.has_room(len(self._attempts.running)):
+                return
+            if slot.holder != self.node or slot.answer or unit in own:
+                continue
+            held = self._book.get(unit)
+            if held and (held.claim.node, held.claim.token) == (self.node, slot.token):
+                # Begun before a crash, or given back: begin again under a new token.
+                if not self._wishes.has("fence", unit):
+                    self._wishes.fence(turn.now, unit, slot.token + 1)
+            else:
+                self._attempts.start(turn, unit, slot.token)
