@@ -4,7 +4,8 @@ Invariant: from equal stores and ledgers every node derives the same holder of e
 same first choice for every idle node, so that claims seldom collide and collisions resolve
 themselves without another message.
 
-A claim is a value of the key `claim/JOB/TASK/SLOT`. Of concurrent claims (siblings) the higher
+A claim is a value of the key `claim/JOB/TASK/SLOT`, and who races its holder says so under
+`race/JOB/TASK/SLOT/NODE`, with the holder's token. Of concurrent claims (siblings) the higher
 token wins, then whoever has not given up, then the higher score, a hash of slot and node
 (rendezvous hashing, Thaler and Ravishankar 1998).
 """
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -25,6 +27,9 @@ from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, Job, Usage
 from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version
+
+DURATIONS_MIN = 3  # attempts that have ended, before anything is said of what is usual
+DURATIONS_MAX = 256  # the last ones that are kept, job by job
 
 
 class Phase(Enum):
@@ -71,6 +76,10 @@ def claim_key(unit: Unit) -> str:
     return f"claim/{unit[0]}/{unit[1]}/{unit[2]}"
 
 
+def race_key(unit: Unit, node: NodeId) -> str:
+    return f"race/{unit[0]}/{unit[1]}/{unit[2]}/{node}"
+
+
 def part_key(job: str, path: str) -> str:
     return f"part/{job}/{path}"
 
@@ -88,6 +97,15 @@ def unit_of(key: str) -> Unit | None:
     return unit if claim_key(unit) == key else None  # one key a unit: "00" is no slot
 
 
+def race_of(key: str) -> tuple[Unit, NodeId] | None:
+    """The unit and the racer that a race key names; None for other keys and malformed ones."""
+    parts = key.split("/")
+    if len(parts) != 5 or parts[0] != "race" or not parts[3].isdecimal():
+        return None
+    unit, node = (parts[1], parts[2], int(parts[3])), NodeId(parts[4])
+    return (unit, node) if race_key(unit, node) == key else None
+
+
 @lru_cache(maxsize=65_536)
 def score(unit: Unit, node: NodeId) -> bytes:
     """How well a node suits a unit: equal everywhere, different for every pair."""
@@ -96,18 +114,21 @@ def score(unit: Unit, node: NodeId) -> bytes:
 
 @dataclass(slots=True)
 class Held:
-    """The winning claim of a unit, and when this node last heard of it being renewed."""
+    """A claim: since when this node knows of it, and when it last heard of it being renewed."""
 
     claim: Claim
     sequence: int
     heard_at: Nanoseconds
+    since: Nanoseconds
 
 
 class ClaimBook:
-    """The winning claim of every unit that has one."""
+    """The winning claim of every unit that has one, who races it, and how long attempts took."""
 
     def __init__(self) -> None:
         self._held: dict[Unit, Held] = {}
+        self._races: dict[Unit, dict[NodeId, Held]] = {}
+        self._durations: dict[str, deque[Nanoseconds]] = {}
 
     def learn(self, unit: Unit, versions: Sequence[Version], now: Nanoseconds) -> Held | None:
         """Take note of the values of a unit's key; the winner now, None if none is legible."""
@@ -124,18 +145,60 @@ class ClaimBook:
         if best is None:
             return None
         known = self._held.get(unit)
-        if known and (known.claim.node, known.sequence) == (best[0].node, best[1]):
-            return known
-        held = self._held[unit] = Held(best[0], best[1], now)
+        held = self._held[unit] = self._renewed(unit, known, best[0], best[1], now)
         return held
+
+    def learn_race(
+        self, unit: Unit, node: NodeId, versions: Sequence[Version], now: Nanoseconds
+    ) -> Held | None:
+        """Take note of the value of a racer's key; None if it is illegible or not its own."""
+        if not versions or versions[0].author != node:
+            return None
+        try:
+            claim = codec.unpack_value(Claim, versions[0].value)
+        except RemoteProtocolError:
+            return None
+        if claim.node != node or claim.token > TOKEN_MAX:
+            return None
+        races = self._races.setdefault(unit, {})
+        held = self._renewed(unit, races.get(node), claim, versions[0].sequence, now)
+        races[node] = held
+        return held
+
+    def _renewed(
+        self, unit: Unit, known: Held | None, claim: Claim, sequence: int, now: Nanoseconds
+    ) -> Held:
+        if known is None or (known.claim.node, known.claim.token) != (claim.node, claim.token):
+            return Held(claim, sequence, now, now)
+        if known.sequence == sequence:
+            return known
+        if known.claim.phase is Phase.WORKING and claim.phase is Phase.DONE:
+            took = self._durations.setdefault(unit[0], deque(maxlen=DURATIONS_MAX))
+            took.append(now - known.since)
+        return Held(claim, sequence, now, known.since)
 
     def get(self, unit: Unit) -> Held | None:
         return self._held.get(unit)
+
+    def races(self, unit: Unit) -> Mapping[NodeId, Held]:
+        """What was heard of those who race the unit's holder, or did."""
+        return self._races.get(unit, {})
+
+    def duration(self, job: str, percentile: int) -> Nanoseconds | None:
+        """How long attempts at the job's tasks took that gave a result, as heard of here; None
+        while too few are known."""
+        took = sorted(self._durations.get(job, ()))
+        if len(took) < DURATIONS_MIN:
+            return None
+        return took[min(len(took) - 1, len(took) * percentile // 100)]
 
     def forget(self, job: str) -> None:
         """Drop the claims of a finished job."""
         for unit in [unit for unit in self._held if unit[0] == job]:
             del self._held[unit]
+        for unit in [unit for unit in self._races if unit[0] == job]:
+            del self._races[unit]
+        self._durations.pop(job, None)
 
 
 def _rank(unit: Unit, claim: Claim) -> tuple[int, bool, bytes]:

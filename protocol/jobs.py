@@ -31,6 +31,7 @@ ID_LENGTH_MAX = 100
 TEXT_SIZE_MAX = 64 * 1024  # a prompt, a command, a verify line
 ATTEMPTS_MAX = 100
 SLOTS_MAX = 16  # independent answers to one task
+CLONES_MAX = 4  # attempts that race one that takes long
 TIMEOUT_MAX_S = 86_400.0
 TOKENS_MAX = 10**15
 USD_MAX = 10**9
@@ -65,6 +66,17 @@ class Quorum:
 
     of: int = 1
     agree: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Speculation:
+    """How idle nodes race what takes long (backup tasks: Dean and Ghemawat 2004, section 3.6): up
+    to `clones` more attempts at a task of the critical path, once it has taken longer than
+    `percentile` of 100 attempts of this job took, and `after_s` seconds. Percentile 0: at once."""
+
+    clones: int = 0
+    percentile: int = 90
+    after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,7 @@ class Job:
     claims: ClaimMode = ClaimMode.LEASE
     files: tuple[File, ...] = ()
     budget: Budget = Budget()
+    speculation: Speculation = Speculation()
 
     def task(self, task_id: str) -> Task:
         """The task of this id; KeyError if there is none."""
@@ -197,6 +210,7 @@ def validate(job: Job) -> None:
     _check_text(job.name, "the job's name")
     _check_text(job.description, "the job's description")
     _check_budget(job.budget)
+    _check_speculation(job.speculation)
     if not job.tasks:
         raise InvalidJob(f"job {shown(job.name)} has no tasks: give at least one under 'tasks:'")
     if len(job.tasks) > TASKS_MAX:
@@ -325,6 +339,15 @@ def _check_budget(budget: Budget) -> None:
     ):
         if not 0 <= value <= value_max:  # no number that is not a number is
             raise InvalidJob(f"budget.{name} must be 0 (no limit) to {value_max}: correct it")
+
+
+def _check_speculation(speculation: Speculation) -> None:
+    if not 0 <= speculation.clones <= CLONES_MAX:
+        raise InvalidJob(f"speculate.clones must be 0 (none) to {CLONES_MAX}: correct it")
+    if not 0 <= speculation.percentile < 100:
+        raise InvalidJob("speculate.after: a percentile is p0 (at once) to p99: correct it")
+    if not 0.0 <= speculation.after_s <= TIMEOUT_MAX_S:
+        raise InvalidJob("speculate.after: a time is 0 s to a day: correct it")
 
 
 def _is_text(text: str) -> bool:

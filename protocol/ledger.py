@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TypeAlias
 
 from protocol import codec, graph
@@ -24,6 +24,7 @@ from protocol.facts.work import (
     TaskAbandoned,
     TaskAccepted,
     TaskClaimed,
+    TaskCloned,
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
@@ -72,6 +73,17 @@ class ClaimTask:
 
 
 @dataclass(frozen=True, slots=True)
+class CloneTask:
+    """Let `node` race the holder of `token`. In LEASE mode races need no log."""
+
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class FenceTask:
     """Results with a token below `token` shall not be accepted, and their claim is void."""
 
@@ -104,12 +116,12 @@ class AbandonTask:
     reason: str
 
 
-Command: TypeAlias = SubmitJob | ClaimTask | FenceTask | AcceptResult | AbandonTask
+Command: TypeAlias = SubmitJob | ClaimTask | CloneTask | FenceTask | AcceptResult | AbandonTask
 
 
 @dataclass(frozen=True, slots=True)
 class _Envelope:
-    command: SubmitJob | ClaimTask | FenceTask | AcceptResult | AbandonTask
+    command: SubmitJob | ClaimTask | CloneTask | FenceTask | AcceptResult | AbandonTask
 
 
 def encode_command(command: Command) -> bytes:
@@ -146,12 +158,18 @@ class Answer:
 @dataclass(slots=True)
 class Slot:
     """One of the independent attempts at a task. `token` is the last one given out by the log;
-    in LEASE mode claims live in the store and the log knows only the fence."""
+    in LEASE mode claims live in the store and the log knows only the fence. `racers` work under
+    the holder's token, and the first of them takes the holder's place if that is given up on."""
 
     holder: NodeId = NOBODY
     token: int = 0
     fence: int = 0
     answer: Answer | None = None
+    racers: list[NodeId] = field(default_factory=list)
+
+    def has(self, node: NodeId, token: int) -> bool:
+        """Whether the node works on it under this token, as holder or racer."""
+        return token == self.token and (node == self.holder or node in self.racers)
 
 
 @dataclass(slots=True)
@@ -301,13 +319,16 @@ class Ledger:
             command = decode_command(entry.data)
         except RemoteProtocolError as fault:
             return [RequestRefused(f"log entry {entry.index}: {fault}")]
-        if isinstance(command, ClaimTask | FenceTask | AcceptResult) and command.token > TOKEN_MAX:
-            return [RequestRefused(f"log entry {entry.index}: a token of {command.token}")]
+        token = 0 if isinstance(command, SubmitJob | AbandonTask) else command.token
+        if token > TOKEN_MAX:
+            return [RequestRefused(f"log entry {entry.index}: a token of {token}")]
         match command:
             case SubmitJob():
                 return self._submit(command, entry.index)
             case ClaimTask():
                 return self._claim(command)
+            case CloneTask():
+                return self._clone(command)
             case FenceTask():
                 return self._fence(command, entry.index)
             case AcceptResult():
@@ -384,6 +405,18 @@ class Ledger:
         held.fence = token
         return [TaskClaimed(job, task, slot, node, token)]
 
+    def _clone(self, command: CloneTask) -> list[Fact]:
+        found = self.slot(command.job, command.task, command.slot)
+        if found is None:
+            return []
+        job, task, slot = found
+        if not task.is_open or slot.answer or not slot.holder or command.token != slot.token:
+            return []
+        if slot.has(command.node, slot.token) or len(slot.racers) >= job.job.speculation.clones:
+            return []
+        slot.racers.append(command.node)
+        return [TaskCloned(*astuple(command))]
+
     def _fence(self, command: FenceTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, command.slot)
         if found is None or command.token <= found[2].fence:
@@ -392,7 +425,12 @@ class Ledger:
         slot.fence = command.token
         slot.holder = NOBODY
         slot.token = command.token - 1  # so that the next claim gets the fence as its token
-        return [TaskFenced(command.job, command.task, command.slot, command.token, index)]
+        fenced = TaskFenced(command.job, command.task, command.slot, command.token, index)
+        if not slot.racers or slot.answer:
+            return [fenced]
+        heir = slot.racers.pop(0)
+        granted = self._grant(command.job, command.task, command.slot, heir, command.token)
+        return [fenced, *granted]
 
     def _accept(self, command: AcceptResult, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, command.slot)
@@ -412,9 +450,7 @@ class Ledger:
             command.text,
             command.usage,
         )
-        own_claim = job.job.claims is ClaimMode.LEASE or (
-            slot.holder == command.node and slot.token == command.token
-        )
+        own_claim = job.job.claims is ClaimMode.LEASE or slot.has(command.node, command.token)
         if task.knows(answer.attempt):
             return []  # the same result, proposed again
         if not task.takes(command.slot, command.token) or not own_claim:

@@ -21,6 +21,7 @@ class _SlotImage:
     token: int
     fence: int
     answer: tuple[Answer, ...]  # none or one
+    racers: tuple[NodeId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,13 @@ def _job_image(state: JobState) -> _JobImage:
 
 def _task_image(state: TaskState) -> _TaskImage:
     slots = tuple(
-        _SlotImage(slot.holder, slot.token, slot.fence, (slot.answer,) if slot.answer else ())
+        _SlotImage(
+            slot.holder,
+            slot.token,
+            slot.fence,
+            (slot.answer,) if slot.answer else (),
+            tuple(slot.racers),
+        )
         for slot in state.slots
     )
     accepted = state.accepted.slot + 1 if state.accepted else 0
@@ -98,7 +105,13 @@ def _job_of(image: _JobImage) -> JobState:
     tasks = {}
     for task, found in zip(job.tasks, image.tasks, strict=True):
         slots = [
-            Slot(each.holder, each.token, each.fence, each.answer[0] if each.answer else None)
+            Slot(
+                each.holder,
+                each.token,
+                each.fence,
+                each.answer[0] if each.answer else None,
+                list(each.racers),
+            )
             for each in found.slots
         ]
         if len(slots) != task.quorum.of or found.accepted > len(slots):

@@ -38,6 +38,18 @@ class TaskClaimed(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskCloned(Fact):
+    """`node` races whoever holds the task under this token: the first verified result wins."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimLost(Fact):
     """Two nodes claimed at once and this one gave way to `winner`."""
 

@@ -5,7 +5,7 @@ the others (`notes`, `parts`), what it wants in the log (`wishes`), and what lea
 (`leading`).
 """
 
-from protocol.team.choice import View
 from protocol.team.core import Team
+from protocol.team.view import View
 
 __all__ = ["Team", "View"]

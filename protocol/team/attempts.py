@@ -3,6 +3,9 @@
 Invariant: at most `slots` agents run; each works under one token, says so in the store while it
 does, and is stopped as soon as its result could not count any more. A result that was handed in is
 stood for until it is accepted, so that a minority does not do the work again.
+
+An attempt that races another's takes the holder's place when that is lost, and follows it to a new
+token: nothing was handed in under the old one.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ from protocol.claims import Claim, ClaimBook, Phase
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke
-from protocol.facts.work import ClaimLost, TaskStarted
+from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File
-from protocol.ledger import Ledger, Unit
+from protocol.ledger import JobState, Ledger, Slot, Unit
 from protocol.team.notes import Notes
 from protocol.team.parts import Parts
+from protocol.team.racing import Racing
+from protocol.team.view import View
+from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
 
@@ -32,6 +38,7 @@ class Attempt:
     unit: Unit
     token: int
     renewed_at: Nanoseconds
+    races: bool = False
     lapsed: bool = False
     lapsed_at: Nanoseconds = 0
     aborted: bool = False
@@ -42,8 +49,10 @@ class Attempt:
 class HandedIn:
     """A result that is on its way into the log."""
 
+    unit: Unit
     token: int
     renewed_at: Nanoseconds
+    races: bool
 
 
 class Attempts:
@@ -55,8 +64,10 @@ class Attempts:
         config: TeamConfig,
         ledger: Ledger,
         book: ClaimBook,
+        racing: Racing,
         notes: Notes,
         parts: Parts,
+        wishes: Wishes,
         alarm: Alarm,
     ) -> None:
         self.node = node
@@ -65,8 +76,10 @@ class Attempts:
         self.handed_in: dict[Unit, HandedIn] = {}
         self._ledger = ledger
         self._book = book
+        self._racing = racing
         self._notes = notes
         self._parts = parts
+        self._wishes = wishes
         self._alarm = alarm
         self._invocation = 0
 
@@ -74,10 +87,26 @@ class Attempts:
         """What this node works on, or has handed in and not seen accepted."""
         return {attempt.unit for attempt in self.running.values()} | self.handed_in.keys()
 
+    def held(self) -> list[Unit]:
+        """What this node works on and does not only race."""
+        return [attempt.unit for attempt in self.running.values() if not attempt.races]
+
     def has_room(self, taken: int) -> bool:
         """Whether to take one more unit, beside so many. A node that cannot get its results
         accepted does not pile up more of them."""
         return taken < self.config.slots and len(self.handed_in) < self.config.handed_in_max
+
+    def has_free_slot(self) -> bool:
+        """Whether an agent can start now."""
+        return self.has_room(len(self.running))
+
+    def make_room(self, turn: Turn) -> None:
+        """Stop racing for a task that nobody works on; it starts when the agent is gone."""
+        races = [each for each in self.running.items() if each[1].races]
+        if races and not any(attempt.aborted for attempt in self.running.values()):
+            invocation, attempt = races[-1]
+            attempt.aborted = True
+            turn.perform(Abort(invocation, "a task that nobody works on comes first"))
 
     def forget(self, job: str) -> None:
         """Stand for no result of a finished job."""
@@ -86,15 +115,15 @@ class Attempts:
 
     # -- beginning -----------------------------------------------------------------------------
 
-    def start(self, turn: Turn, unit: Unit, token: int) -> None:
-        """Start an agent on a unit that this node has under this token."""
+    def start(self, turn: Turn, unit: Unit, token: int, races: bool = False) -> None:
+        """Start an agent on a unit that this node has under this token, or races."""
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
         assert len(self.running) < self.config.slots
         self._invocation += 1
-        self.running[self._invocation] = Attempt(unit, token, turn.now)
-        self._say(turn, unit, token, Phase.WORKING)
+        attempt = self.running[self._invocation] = Attempt(unit, token, turn.now, races)
+        self._say(turn, attempt, Phase.WORKING)
         turn.report(TaskStarted(*unit, token))
         turn.perform(Invoke(self._invocation, self._assignment(unit, token)))
 
@@ -121,7 +150,7 @@ class Attempts:
         """Let everybody have what the attempt has finished so far."""
         self._parts.write(turn, attempt.unit, attempt.token, files, attempt.files)
 
-    def check(self, turn: Turn) -> None:
+    def check(self, turn: Turn, view: View) -> None:
         """Stop agents whose task is done or held by somebody else."""
         for invocation, attempt in self.running.items():
             if turn.now - attempt.renewed_at > self.config.lease_ns and not attempt.lapsed:
@@ -129,12 +158,12 @@ class Attempts:
                 attempt.lapsed_at = turn.now
             if attempt.aborted:
                 continue
-            reason = self._reason_to_stop(turn, attempt)
+            reason = self._reason_to_stop(turn, view, attempt)
             if reason:
                 attempt.aborted = True
                 turn.perform(Abort(invocation, reason))
 
-    def _reason_to_stop(self, turn: Turn, attempt: Attempt) -> str:
+    def _reason_to_stop(self, turn: Turn, view: View, attempt: Attempt) -> str:
         found = self._ledger.slot(*attempt.unit)
         if attempt.lapsed:  # a result that is nearly there is worth having, as evidence at least
             ends_at = attempt.lapsed_at + self.config.lease_ns
@@ -149,14 +178,48 @@ class Attempts:
         if not task.is_open or slot.answer:
             return "the task is settled"
         if job.job.claims is ClaimMode.LEASE:
+            if attempt.races:
+                return self._keep_racing(turn, view, job, slot, attempt)
             held = self._book.get(attempt.unit)
             if held and (held.claim.node, held.claim.token) != (self.node, attempt.token):
                 turn.report(ClaimLost(*attempt.unit, held.claim.node))
                 return f"{held.claim.node} holds the task"
             return ""
-        if (slot.holder, slot.token) != (self.node, attempt.token):
+        if attempt.races and slot.holder == self.node:
+            self._take_place(turn, attempt, slot.token)
+        return "" if slot.has(self.node, attempt.token) else "the claim is void"
+
+    def _keep_racing(
+        self, turn: Turn, view: View, job: JobState, slot: Slot, attempt: Attempt
+    ) -> str:
+        """Follow the holder that the store shows, or take its place; why not to race on."""
+        held = self._book.get(attempt.unit)
+        if held is None:
             return "the claim is void"
+        if held.claim.node == self.node:
+            return "this node holds the task itself"
+        if held.claim.token > attempt.token:
+            attempt.token = held.claim.token
+            self._say(turn, attempt, Phase.WORKING)
+            return ""
+        racers = self._racing.racers(turn.now, view, attempt.unit, slot, job)
+        released = held.claim.phase is Phase.RELEASED
+        if released or not self._racing.is_living(turn.now, view, held):
+            if racers and racers[0] == self.node:
+                if not released:
+                    turn.report(LeaseExpired(*attempt.unit, held.claim.node, held.claim.token))
+                    self._wishes.fence(turn.now, attempt.unit, held.claim.token + 1)
+                self._take_place(turn, attempt, max(held.claim.token + 1, slot.fence))
+            return ""
+        if self.node in racers[job.job.speculation.clones :]:
+            return "others race the task already"
         return ""
+
+    def _take_place(self, turn: Turn, attempt: Attempt, token: int) -> None:
+        """Be the holder, and go on."""
+        attempt.races = False
+        attempt.token = token
+        self._say(turn, attempt, Phase.WORKING)
 
     def renew(self, turn: Turn) -> None:
         """Say that this node is still at it, or still stands for its result."""
@@ -165,7 +228,7 @@ class Attempts:
                 continue
             if turn.now - attempt.renewed_at >= self.config.renew_ns:
                 attempt.renewed_at = turn.now
-                self._say(turn, attempt.unit, attempt.token, Phase.WORKING)
+                self._say(turn, attempt, Phase.WORKING)
             self._alarm.ask(attempt.renewed_at + self.config.renew_ns)
         for unit, result in list(self.handed_in.items()):
             found = self._ledger.slot(*unit)
@@ -174,7 +237,7 @@ class Attempts:
                 continue
             if turn.now - result.renewed_at >= self.config.renew_ns:
                 result.renewed_at = turn.now
-                self._say(turn, unit, result.token, Phase.DONE)
+                self._say(turn, result, Phase.DONE)
             self._alarm.ask(result.renewed_at + self.config.renew_ns)
 
     # -- ending --------------------------------------------------------------------------------
@@ -182,17 +245,23 @@ class Attempts:
     def hand_in(self, turn: Turn, invocation: int) -> None:
         """The attempt has a result, which is on its way into the log."""
         attempt = self.running.pop(invocation)
-        self._say(turn, attempt.unit, attempt.token, Phase.DONE)
-        self.handed_in[attempt.unit] = HandedIn(attempt.token, turn.now)
+        self._say(turn, attempt, Phase.DONE)
+        self.handed_in[attempt.unit] = HandedIn(
+            attempt.unit, attempt.token, turn.now, attempt.races
+        )
 
     def give_up(self, turn: Turn, invocation: int) -> None:
         """The attempt failed: somebody else may take the unit."""
         attempt = self.running.pop(invocation)
-        self._say(turn, attempt.unit, attempt.token, Phase.RELEASED)
+        self._say(turn, attempt, Phase.RELEASED)
 
-    def drop(self, invocation: int) -> None:
+    def drop(self, turn: Turn, invocation: int) -> None:
         """The attempt was stopped: the unit is settled, or somebody else's."""
-        del self.running[invocation]
+        attempt = self.running.pop(invocation)
+        if attempt.races:
+            self._say(turn, attempt, Phase.RELEASED)
 
-    def _say(self, turn: Turn, unit: Unit, token: int, phase: Phase) -> None:
-        turn.write(claims.claim_key(unit), codec.pack_value(Claim(self.node, token, phase)))
+    def _say(self, turn: Turn, work: Attempt | HandedIn, phase: Phase) -> None:
+        unit = work.unit
+        key = claims.race_key(unit, self.node) if work.races else claims.claim_key(unit)
+        turn.write(key, codec.pack_value(Claim(self.node, work.token, phase)))

@@ -3,13 +3,13 @@
 The ready units stand in an order (longest chain first), and so do the idle nodes (by a hash); the
 first node takes the first unit, the second the second. Every node computes both orders by itself.
 A node further from its turn waits a moment longer, in case the one before it does not know, or is
-no more: that moment is all the coordination there is.
+no more: that moment is all the coordination there is. Who finds no unit for itself races one that
+takes long, in the same way; and who races counts as idle, for a race is dropped for a task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 from protocol import claims
 from protocol.claims import ClaimBook, Phase
@@ -18,66 +18,113 @@ from protocol.config import TeamConfig
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Slot, TaskState, Unit
+from protocol.team.racing import Racing
+from protocol.team.view import View
 from protocol.team.wishes import Wishes
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a node needs to know of the others to choose: who is alive (itself included), who has
-    failed or left, and who leads (empty if unknown)."""
-
-    alive: frozenset[NodeId]
-    gone: frozenset[NodeId]
-    leader: NodeId
 
 
 class Choice:
     """The choices of one node."""
 
     def __init__(
-        self, node: NodeId, config: TeamConfig, book: ClaimBook, wishes: Wishes, alarm: Alarm
+        self,
+        node: NodeId,
+        config: TeamConfig,
+        book: ClaimBook,
+        racing: Racing,
+        wishes: Wishes,
+        alarm: Alarm,
     ) -> None:
         self.node = node
         self.config = config
         self._book = book
+        self._racing = racing
         self._wishes = wishes
         self._alarm = alarm
         self._ready_since: dict[Unit, Nanoseconds] = {}
+        self._overdue_since: dict[Unit, Nanoseconds] = {}
 
     def forget(self, job: str) -> None:
         """Drop what is known of a finished job."""
-        for unit in [unit for unit in self._ready_since if unit[0] == job]:
-            del self._ready_since[unit]
+        for since in (self._ready_since, self._overdue_since):
+            for unit in [unit for unit in since if unit[0] == job]:
+                del since[unit]
 
     def choose(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
     ) -> Unit | None:
         """The unit to take now, if any. `own` is what this node is at already."""
-        ready = job.ready_units()
-        takeable = [
+        takeable = self._takeable(now, view, job, own)
+        idle, racing = self._idle(now, view, job, own)
+        order = [*idle, *racing]
+        return self._in_turn(now, job, takeable, self._rank(order), len(order), self._ready_since)
+
+    def choose_race(
+        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
+    ) -> Unit | None:
+        """The unit of somebody else to race now, if any; for a node that has nothing to take."""
+        overdue = [
             unit
-            for task, slot, unit in ready
-            if self._is_takeable(now, view, job, task, slot, unit, own)
+            for task, slot, unit in self._racing.overdue(now, view, job)
+            if self._may_race(view, job, task, slot, unit, own)
         ]
-        for unit in [unit for unit in self._ready_since if unit[0] == job.job.id]:
-            if unit not in takeable:
-                del self._ready_since[unit]
-        busy = {
-            self._worker(now, view, job, slot, unit, own)
-            for _, slot, unit in ready
-            if not slot.answer
-        }
-        idle = claims.idle_order(sorted(view.alive - busy), job.job.id)
-        if self.node not in idle:
-            idle.append(self.node)
-        rank = idle.index(self.node)
-        for place, unit in enumerate(takeable):
-            since = self._ready_since.setdefault(unit, now)
-            at = since + self.config.patience_ns * ((rank - place) % len(idle))
+        if not overdue:
+            self._overdue_since.clear()
+            return None
+        idle, _ = self._idle(now, view, job, own)
+        rank = self._rank(idle) - len(self._takeable(now, view, job, own))
+        if rank < 0:
+            return None  # there is a task for this node, in a moment
+        return self._in_turn(now, job, overdue, rank, len(idle), self._overdue_since)
+
+    def _in_turn(
+        self,
+        now: Nanoseconds,
+        job: JobState,
+        units: Sequence[Unit],
+        rank: int,
+        nodes: int,
+        since: dict[Unit, Nanoseconds],
+    ) -> Unit | None:
+        """The first of the units whose turn for the node of this rank has come."""
+        for unit in [unit for unit in since if unit[0] == job.job.id]:
+            if unit not in units:
+                del since[unit]
+        for place, unit in enumerate(units):
+            at = since.setdefault(unit, now) + self.config.patience_ns * ((rank - place) % nodes)
             if now >= at:
                 return unit
             self._alarm.ask(at)
         return None
+
+    def _rank(self, order: list[NodeId]) -> int:
+        """This node's place in the order, in which it is put if it is not."""
+        if self.node not in order:
+            order.append(self.node)
+        return order.index(self.node)
+
+    def _idle(
+        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
+    ) -> tuple[list[NodeId], list[NodeId]]:
+        """Who has nothing to do, as far as is known here; and who only races."""
+        busy: set[NodeId | None] = set()
+        racing: set[NodeId] = set()
+        for _, slot, unit in job.ready_units():
+            if not slot.answer:
+                busy.add(self._worker(now, view, job, slot, unit, own))
+                racing.update(self._racing.racers(now, view, unit, slot, job))
+        order = claims.idle_order(sorted(view.alive - busy), job.job.id)
+        idle = [node for node in order if node not in racing]
+        return idle, [node for node in order if node in racing]
+
+    def _takeable(
+        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
+    ) -> list[Unit]:
+        return [
+            unit
+            for task, slot, unit in job.ready_units()
+            if self._is_takeable(now, view, job, task, slot, unit, own)
+        ]
 
     def _is_takeable(
         self,
@@ -93,15 +140,36 @@ class Choice:
             return False
         if self._wishes.has("abandon", unit[:2]) or self._wishes.has("claim", unit):
             return False
+        if self._answers_elsewhere(view, job, task, unit):
+            return False
+        if job.job.claims is ClaimMode.LEASE:
+            return not self._is_held(now, view, job, slot, unit, own)
+        return not slot.holder
+
+    def _may_race(
+        self,
+        view: View,
+        job: JobState,
+        task: TaskState,
+        slot: Slot,
+        unit: Unit,
+        own: Collection[Unit],
+    ) -> bool:
+        held = self._book.get(unit)
+        if unit in own or self._wishes.has("clone", unit) or slot.has(self.node, slot.token):
+            return False
+        raced = self._book.races(unit).get(self.node)
+        if held is None or (raced is not None and raced.claim.token == held.claim.token):
+            return False  # it has tried already
+        return held.claim.node != self.node and not self._answers_elsewhere(view, job, task, unit)
+
+    def _answers_elsewhere(self, view: View, job: JobState, task: TaskState, unit: Unit) -> bool:
+        """Independent answers come from different nodes, if there are enough."""
         others = [
             (job.job.id, unit[1], number) for number in range(len(task.slots)) if number != unit[2]
         ]
         enough = len(view.alive) >= len(task.slots)
-        if enough and any(self._is_mine(task, other) for other in others):
-            return False  # independent answers come from different nodes
-        if job.job.claims is ClaimMode.LEASE:
-            return not self._is_held(now, view, unit, own)
-        return not slot.holder
+        return enough and any(self._is_mine(task, other) for other in others)
 
     def _is_mine(self, task: TaskState, unit: Unit) -> bool:
         answer = task.slots[unit[2]].answer
@@ -112,18 +180,25 @@ class Choice:
             and held.claim.phase is not Phase.RELEASED
         )
 
-    def _is_held(self, now: Nanoseconds, view: View, unit: Unit, own: Collection[Unit]) -> bool:
-        """Whether a living lease protects the unit."""
+    def _is_held(
+        self,
+        now: Nanoseconds,
+        view: View,
+        job: JobState,
+        slot: Slot,
+        unit: Unit,
+        own: Collection[Unit],
+    ) -> bool:
+        """Whether a living lease protects the unit, the holder's or that of who takes its place."""
         held = self._book.get(unit)
-        if held is None or held.claim.phase is Phase.RELEASED:
+        if held is None:
             return False
-        if held.claim.node == self.node:
-            return unit in own  # a claim of an earlier life of this node is void
-        ends_at = held.heard_at + self.config.lease_ns
-        if held.claim.node in view.gone or now >= ends_at:
-            return False
-        self._alarm.ask(ends_at)
-        return True
+        if held.claim.phase is not Phase.RELEASED:
+            if held.claim.node == self.node:
+                return unit in own  # a claim of an earlier life of this node is void
+            if self._racing.is_living(now, view, held):
+                return True
+        return bool(self._racing.racers(now, view, unit, slot, job))
 
     def _worker(
         self,
@@ -138,5 +213,8 @@ class Choice:
         if job.job.claims is not ClaimMode.LEASE:
             return slot.holder
         held = self._book.get(unit)
-        working = held is not None and held.claim.phase is Phase.WORKING
-        return held.claim.node if held and working and self._is_held(now, view, unit, own) else None
+        if held is None or held.claim.phase is not Phase.WORKING:
+            return None
+        if held.claim.node == self.node:
+            return self.node if unit in own else None
+        return held.claim.node if self._racing.is_living(now, view, held) else None

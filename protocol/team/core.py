@@ -32,6 +32,7 @@ from protocol.facts.work import (
     TaskAbandoned,
     TaskAccepted,
     TaskClaimed,
+    TaskCloned,
     TaskCompleted,
     TaskFenced,
 )
@@ -40,11 +41,13 @@ from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, validate
 from protocol.ledger import AcceptResult, Ledger, SubmitJob, Unit, fault_of_result
 from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
-from protocol.team.choice import Choice, View
+from protocol.team.choice import Choice
 from protocol.team.leading import Leading
 from protocol.team.notes import Notes
 from protocol.team.parts import Parts
+from protocol.team.racing import Racing
 from protocol.team.taking import Taking
+from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
@@ -65,12 +68,21 @@ class Team:
         self.notes = Notes(node, ledger, store)
         self.parts = Parts(node, store)
         self.wishes = Wishes(config, ledger, self._alarm)
+        racing = Racing(config, self.book, self._alarm)
         self.attempts = Attempts(
-            node, config, ledger, self.book, self.notes, self.parts, self._alarm
+            node,
+            config,
+            ledger,
+            self.book,
+            racing,
+            self.notes,
+            self.parts,
+            self.wishes,
+            self._alarm,
         )
-        self._choice = Choice(node, config, self.book, self.wishes, self._alarm)
+        self._choice = Choice(node, config, self.book, racing, self.wishes, self._alarm)
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
-        self._leading = Leading(config, self.book, self.wishes, self._alarm)
+        self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
         self._finished: set[str] = set()
 
     def __repr__(self) -> str:
@@ -168,15 +180,17 @@ class Team:
             return
         self.dirty = True
         job, task, slot = attempt.unit
-        if event.reason is Failure.ABORTED:
-            self.attempts.drop(event.invocation)
-            turn.report(AttemptAborted(job, task, slot, attempt.token, event.detail))
-            return
         detail = event.detail[:DETAIL_LENGTH_MAX]
-        turn.report(AttemptFailed(job, task, slot, attempt.token, event.reason.value, detail))
-        self.attempts.share(turn, attempt, event.files)
         usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
         note = FailNote(self.node, slot, attempt.token, event.reason.value, detail, usage)
+        if event.reason is Failure.ABORTED:
+            turn.report(AttemptAborted(job, task, slot, attempt.token, event.detail))
+            self.attempts.drop(turn, event.invocation)
+            if usage != NO_USAGE:
+                self.notes.write(turn, job, task, note)
+            return
+        turn.report(AttemptFailed(job, task, slot, attempt.token, event.reason.value, detail))
+        self.attempts.share(turn, attempt, event.files)
         self.notes.write(turn, job, task, note)
         self.attempts.give_up(turn, event.invocation)
         self._let_go(turn, attempt, event.reason, detail)
@@ -213,7 +227,7 @@ class Team:
             case LeaderElected():
                 self.wishes.hasten(turn.now)
                 self.dirty = True
-            case TaskClaimed() | TaskFenced() | TaskAccepted() | TaskAbandoned():
+            case TaskClaimed() | TaskCloned() | TaskFenced() | TaskAccepted() | TaskAbandoned():
                 self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True
@@ -224,6 +238,8 @@ class Team:
         unit = claims.unit_of(key)
         if unit is not None:
             self._learn_claim(turn, unit, key, now)
+        elif race := claims.race_of(key):
+            self._learn_race(turn, *race, key, now)
         elif key.startswith("note/") and self.notes.learn(key):
             self.dirty = True
 
@@ -241,6 +257,21 @@ class Team:
         if turn and new and job and job.job.claims is ClaimMode.LEASE:
             turn.report(TaskClaimed(*unit, claim.node, claim.token))
 
+    def _learn_race(
+        self, turn: Turn | None, unit: Unit, node: NodeId, key: str, now: Nanoseconds
+    ) -> None:
+        job = self.ledger.jobs.get(unit[0])
+        if job and job.is_finished:
+            return
+        before = self.book.races(unit).get(node)
+        race = self.book.learn_race(unit, node, self.store.read(key), now)
+        if race is None or race is before:
+            return
+        self.dirty = True
+        new = before is None or before.claim.token != race.claim.token
+        if turn and new and job and job.job.claims is ClaimMode.LEASE:
+            turn.report(TaskCloned(*unit, node, race.claim.token))
+
     # -- the decision --------------------------------------------------------------------------
 
     def decide(self, turn: Turn, view: View) -> None:
@@ -248,7 +279,7 @@ class Team:
         self.dirty = False
         self._alarm.clear()
         self._forget_finished()
-        self.attempts.check(turn)
+        self.attempts.check(turn, view)
         self.attempts.renew(turn)
         jobs = self.ledger.active()
         for job in jobs:

@@ -16,7 +16,8 @@ from protocol.facts.work import LeaseExpired
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, Usage
 from protocol.ledger import JobState, Slot, Unit
-from protocol.team.choice import View
+from protocol.team.racing import Racing
+from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
@@ -24,9 +25,17 @@ from protocol.turn import Turn
 class Leading:
     """The duties of the leader."""
 
-    def __init__(self, config: TeamConfig, book: ClaimBook, wishes: Wishes, alarm: Alarm) -> None:
+    def __init__(
+        self,
+        config: TeamConfig,
+        book: ClaimBook,
+        racing: Racing,
+        wishes: Wishes,
+        alarm: Alarm,
+    ) -> None:
         self.config = config
         self._book = book
+        self._racing = racing
         self._wishes = wishes
         self._alarm = alarm
 
@@ -43,6 +52,9 @@ class Leading:
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
             self._give_out(turn, job, units, load)
+        for job in by_log:
+            if job.job.claims is not ClaimMode.RAFT:  # there who is idle says so itself
+                self._give_out_races(turn, view, job, load)
         for job in jobs:
             self._enforce_budget(turn, job, failed(job.job.id))
 
@@ -80,6 +92,36 @@ class Leading:
                 return  # everybody is busy
             load[node] += 1
             self._wishes.claim(turn.now, unit, node)
+
+    def _give_out_races(
+        self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
+    ) -> None:
+        """Let the idle race what takes long."""
+        for command in self._wishes.clones():
+            if command.node in load:
+                load[command.node] += 1
+        for task, slot, unit in self._racing.overdue(turn.now, view, job):
+            holders = {each.holder for each in task.slots} if len(task.slots) <= len(load) else ()
+            idle = [
+                node
+                for node, work in load.items()
+                if work + self._racing_load(job, node) < self.config.slots
+                and not slot.has(node, slot.token)
+                and node not in holders
+            ]
+            if idle and not self._wishes.has("clone", unit):
+                node = max(idle, key=lambda node: claims.score(unit, node))
+                load[node] += 1
+                self._wishes.clone(turn.now, unit, node)
+
+    def _racing_load(self, job: JobState, node: NodeId) -> int:
+        return sum(
+            node in slot.racers
+            for task in job.tasks.values()
+            if task.is_open
+            for slot in task.slots
+            if not slot.answer
+        )
 
     def _is_lost(self, turn: Turn, view: View, unit: Unit, slot: Slot) -> bool:
         """The holder failed, or began and was not heard of for a lease."""

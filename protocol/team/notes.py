@@ -1,4 +1,5 @@
-"""FAIL notes: why attempts at a task gave no result, for whoever tries next.
+"""FAIL notes: why attempts at a task gave no result, for whoever tries next; and what they cost,
+also those that were only stopped.
 
 Invariant: a note is its author's own: what lies under another node's name counts for nothing.
 """
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from protocol import claims, codec
 from protocol.claims import FailNote
 from protocol.errors import RemoteProtocolError
+from protocol.events import Failure
 from protocol.identity import NodeId
 from protocol.jobs import Usage
 from protocol.ledger import Ledger
@@ -25,17 +27,21 @@ class Notes:
         self._ledger = ledger
         self._store = store
         self._notes: dict[tuple[str, str], dict[str, FailNote]] = {}
+        self._costs: dict[str, dict[str, Usage]] = {}  # by job and key, also of finished jobs
 
     def of(self, job: str, task: str) -> Sequence[FailNote]:
-        """What is known of failed attempts at a task."""
-        return list(self._notes.get((job, task), {}).values())
+        """What is known of failed attempts at a task. To be stopped is no failure."""
+        notes = self._notes.get((job, task), {}).values()
+        return [note for note in notes if note.reason != Failure.ABORTED.value]
 
     def write(self, turn: Turn, job: str, task: str, note: FailNote) -> None:
         """Leave a note of this node's."""
-        number = sum(old.node == self.node for old in self.of(job, task))
-        key = claims.note_key(job, task, self.node, number)
+        costs = self._costs.get(job, {})
+        number = 0
+        while (key := claims.note_key(job, task, self.node, number)) in costs:
+            number += 1
         turn.write(key, codec.pack_value(note))
-        self._notes.setdefault((job, task), {})[key] = note
+        self._keep(job, task, key, note)
 
     def learn(self, key: str) -> bool:
         """Take note of what the store has under a key that begins with note/; whether it counts."""
@@ -43,26 +49,28 @@ class Notes:
         versions = self._store.read(key)
         if len(parts) != 5 or not versions or versions[0].author != parts[3]:
             return False
-        job = self._ledger.jobs.get(parts[1])
-        if job and job.is_finished:
-            return False  # nobody asks any more
         try:
             note = codec.unpack_value(FailNote, versions[0].value)
         except RemoteProtocolError:
             return False  # illegible: it counts for nothing
-        self._notes.setdefault((parts[1], parts[2]), {})[key] = note
+        return self._keep(parts[1], parts[2], key, note)
+
+    def _keep(self, job: str, task: str, key: str, note: FailNote) -> bool:
+        self._costs.setdefault(job, {})[key] = note.usage
+        state = self._ledger.jobs.get(job)
+        if state and state.is_finished:
+            return False  # nobody asks any more why
+        self._notes.setdefault((job, task), {})[key] = note
         return True
 
     def usage(self, job: str) -> Usage:
-        """What failed attempts at the job consumed."""
+        """What attempts at the job consumed that gave no result."""
         total = Usage()
-        for noted, notes in self._notes.items():
-            if noted[0] == job:
-                for note in notes.values():
-                    total = total.plus(note.usage)
+        for usage in self._costs.get(job, {}).values():
+            total = total.plus(usage)
         return total
 
     def forget(self, job: str) -> None:
-        """Drop what concerns a finished job."""
+        """Drop why attempts at a finished job failed; what they cost is still asked for."""
         for noted in [noted for noted in self._notes if noted[0] == job]:
             del self._notes[noted]

@@ -18,7 +18,8 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger
 from protocol.team.attempts import Attempts
-from protocol.team.choice import Choice, View
+from protocol.team.choice import Choice
+from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
@@ -53,9 +54,12 @@ class Taking:
 
     def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
         """Claim in the store and start at once."""
-        while self._attempts.has_room(len(self._attempts.running)):
+        while self._attempts.has_room(len(self._attempts.held())):
             unit = self._choice.choose(turn.now, view, job, self._attempts.units())
             if unit is None:
+                break
+            if not self._attempts.has_free_slot():
+                self._attempts.make_room(turn)
                 return
             held = self._book.get(unit)
             found = self._ledger.slot(*unit)
@@ -67,13 +71,20 @@ class Taking:
                 # The old holder may still be at work somewhere.
                 self._wishes.fence(turn.now, unit, token)
             self._attempts.start(turn, unit, token)
+        while self._attempts.has_free_slot():
+            unit = self._choice.choose_race(turn.now, view, job, self._attempts.units())
+            if unit is None:
+                return
+            held = self._book.get(unit)
+            assert held is not None, "what is raced has a holder"
+            self._attempts.start(turn, unit, held.claim.token, races=True)
 
     def _claim_by_log(
         self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
     ) -> None:
         """Propose claims; the ledger will say who got what."""
         own = self._attempts.units()
-        taken = {attempt.unit for attempt in self._attempts.running.values()}
+        taken = set(self._attempts.held())
         for other in jobs:
             taken.update(other.units_of(self.node) - self._attempts.handed_in.keys())
         for claim in self._wishes.claims():
@@ -82,22 +93,27 @@ class Taking:
         while self._attempts.has_room(len(taken)):
             unit = self._choice.choose(turn.now, view, job, own | taken)
             if unit is None:
-                return
+                break
             self._wishes.claim(turn.now, unit, self.node)
             taken.add(unit)
+        if self._attempts.has_room(len(taken | own)):
+            unit = self._choice.choose_race(turn.now, view, job, own | taken)
+            if unit is not None:
+                self._wishes.clone(turn.now, unit, self.node)
 
     def _start_granted(self, turn: Turn, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""
         own = self._attempts.units()
         for _task, slot, unit in job.ready_units():
-            if not self._attempts.has_room(len(self._attempts.running)):
-                return
-            if slot.holder != self.node or slot.answer or unit in own:
+            if slot.answer or unit in own or not slot.has(self.node, slot.token):
                 continue
-            held = self._book.get(unit)
+            races = slot.holder != self.node
+            held = self._book.races(unit).get(self.node) if races else self._book.get(unit)
             if held and (held.claim.node, held.claim.token) == (self.node, slot.token):
                 # Begun before a crash, or given back: begin again under a new token.
-                if not self._wishes.has("fence", unit):
+                if not races and not self._wishes.has("fence", unit):
                     self._wishes.fence(turn.now, unit, slot.token + 1)
-            else:
-                self._attempts.start(turn, unit, slot.token)
+            elif self._attempts.has_free_slot():
+                self._attempts.start(turn, unit, slot.token, races)
+            elif not races and self._attempts.has_room(len(self._attempts.held())):
+                self._attempts.make_room(turn)

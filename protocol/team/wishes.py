@@ -26,6 +26,7 @@ from protocol.ledger import (
     AbandonTask,
     AcceptResult,
     ClaimTask,
+    CloneTask,
     Command,
     FenceTask,
     JobState,
@@ -82,6 +83,12 @@ class Wishes:
             if isinstance(wish.command, ClaimTask):
                 yield wish.command
 
+    def clones(self) -> Iterator[CloneTask]:
+        """The races that are under way into the log."""
+        for wish in self._wishes.values():
+            if isinstance(wish.command, CloneTask):
+                yield wish.command
+
     # -- wishing -------------------------------------------------------------------------------
 
     def submit(self, turn: Turn, command: SubmitJob, request: int) -> None:
@@ -111,6 +118,13 @@ class Wishes:
         assert found is not None
         token = max(found[2].token + 1, found[2].fence)
         self._want(now, ("claim", unit, token), ClaimTask(*unit, node, token))
+
+    def clone(self, now: Nanoseconds, unit: Unit, node: NodeId) -> None:
+        """That `node` races the unit's holder, under the holder's token."""
+        found = self.ledger.slot(*unit)
+        assert found is not None
+        token = found[2].token
+        self._want(now, ("clone", unit, token), CloneTask(*unit, node, token))
 
     def fence(self, now: Nanoseconds, unit: Unit, token: int) -> None:
         """That results below `token` are refused."""
@@ -202,6 +216,11 @@ class Wishes:
             case ClaimTask():
                 lost = slot.token >= command.token or slot.fence > command.token
                 return lost or not task.is_open or slot.answer is not None
+            case CloneTask():
+                full = len(slot.racers) >= job.job.speculation.clones
+                moved = slot.token != command.token or not slot.holder
+                over = not task.is_open or slot.answer is not None
+                return over or moved or full or slot.has(command.node, command.token)
             case FenceTask():
                 return slot.fence >= command.token or not task.is_open
             case AcceptResult():

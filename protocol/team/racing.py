@@ -1,0 +1,97 @@
+"""Racing: idle nodes work on what takes long as well, and the first verified result wins.
+
+Backup tasks (Dean and Ghemawat 2004, MapReduce, section 3.6), bounded: only tasks of the critical
+path are raced, since only they make the job end sooner; only once they have taken longer than is
+usual; by so many clones at most. A racer works under the holder's token, so that either result can
+be accepted, and only one is. Where the holder is lost or gives up, the foremost racer takes its
+place and nothing is begun anew.
+
+In LEASE mode races are claims in the store, elsewhere they are in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protocol import claims
+from protocol.claims import ClaimBook, Held, Phase
+from protocol.clocks import SECOND, Alarm, Nanoseconds
+from protocol.config import TeamConfig
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode
+from protocol.ledger import JobState, Slot, TaskState, Unit
+from protocol.team.view import View
+
+
+class Racing:
+    """What may be raced, and by whom it is, as far as one node knows."""
+
+    def __init__(self, config: TeamConfig, book: ClaimBook, alarm: Alarm) -> None:
+        self.config = config
+        self._book = book
+        self._alarm = alarm
+
+    def overdue(
+        self, now: Nanoseconds, view: View, job: JobState
+    ) -> Iterator[tuple[TaskState, Slot, Unit]]:
+        """The units to race now: on the critical path, begun, overdue, and not raced enough."""
+        ready = job.ready_units() if job.job.speculation.clones else []
+        longest = max((job.levels[task.task.id] for task, _, _ in ready), default=0.0)
+        for task, slot, unit in ready:
+            if job.levels[task.task.id] < longest:
+                return
+            begun = self._begun(now, view, job, slot, unit)
+            if slot.answer or begun is None or not self._is_overdue(now, job, begun):
+                continue
+            if len(self.racers(now, view, unit, slot, job)) < job.job.speculation.clones:
+                yield task, slot, unit
+
+    def racers(
+        self, now: Nanoseconds, view: View, unit: Unit, slot: Slot, job: JobState
+    ) -> list[NodeId]:
+        """Who races the unit's holder, the foremost first. Of those in the store, who is alive."""
+        if job.job.claims is not ClaimMode.LEASE:
+            return slot.racers
+        held = self._book.get(unit)
+        token = held.claim.token if held else 0
+        racing = [
+            node
+            for node, race in self._book.races(unit).items()
+            if race.claim.token == token
+            and race.claim.phase is not Phase.RELEASED
+            and self.is_living(now, view, race)
+        ]
+        return sorted(racing, key=lambda node: claims.score(unit, node), reverse=True)
+
+    def is_living(self, now: Nanoseconds, view: View, held: Held) -> bool:
+        """Whether whoever claims it was heard of within a lease, and has not failed or left."""
+        ends_at = held.heard_at + self.config.lease_ns
+        if held.claim.node in view.gone or now >= ends_at:
+            return False
+        self._alarm.ask(ends_at)
+        return True
+
+    def _begun(
+        self, now: Nanoseconds, view: View, job: JobState, slot: Slot, unit: Unit
+    ) -> Held | None:
+        """The claim of a living holder that is at work."""
+        held = self._book.get(unit)
+        if held is None or held.claim.phase is not Phase.WORKING:
+            return None
+        by_log = job.job.claims is not ClaimMode.LEASE
+        if by_log and not (held.claim.node == slot.holder and held.claim.token == slot.token):
+            return None
+        return held if self.is_living(now, view, held) else None
+
+    def _is_overdue(self, now: Nanoseconds, job: JobState, begun: Held) -> bool:
+        speculation = job.job.speculation
+        after: Nanoseconds | None = 0  # percentile 0: at once
+        if speculation.percentile:
+            after = self._book.duration(job.job.id, speculation.percentile)
+        if after is None:
+            return False  # what is usual is not known yet
+        at = begun.since + max(after, int(speculation.after_s * SECOND))
+        if now < at:
+            self._alarm.ask(at)
+            return False
+        return True
