@@ -255,7 +255,9 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\ntasks: [{id: t, quorum: many}]", "quorum: it should be a mapping"),
         ("job: a\nbudget: {tokens: -1}\ntasks: [{id: t}]", "budget.tokens must be 0"),
         ("job: a\nbudget: {wall: -1}\ntasks: [{id: t}]", "budget.wall must be 0"),
-        ("job: a\nspeculate: {clones: 1}\ntasks: [{id: t}]", "speculate.clones is not available"),
+        ("job: a\nspeculate: {clones: 9}\ntasks: [{id: t}]", "speculate.clones must be 0"),
+        ("job: a\nspeculate: {clones: 1, after: p999}\ntasks: [{id: t}]", "neither a percentile"),
+        ("job: a\nspeculate: {clones: 1, after: -3}\ntasks: [{id: t}]", "a time is 0 s to a day"),
         (
             "job: a\nbudget: {usd: 2}\ntasks: [{id: t, agent: openai}]",
             "budget.usd cannot be kept yet",

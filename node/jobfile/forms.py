@@ -25,11 +25,13 @@ from protocol.jobs import (
     ClaimMode,
     Job,
     Quorum,
+    Speculation,
     Task,
     shown,
 )
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*(ms|s|m|h)?")
+_PERCENTILE = re.compile(r"p([0-9]{1,2})")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _ATTEMPTS = 5
 _TIMEOUT_S = 300.0
@@ -82,8 +84,8 @@ class _Budget(_Ours):
 
 
 class _Speculate(_Ours):
-    clones: int = Field(default=0, ge=0)
-    after: str = "p90"
+    clones: int = 0
+    after: str | float = "p90"
 
 
 class _TaskOptions(_Ours):
@@ -139,8 +141,6 @@ def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
         raise InvalidJob(
             "budget.usd cannot be kept yet for a real model: give budget.tokens instead"
         )
-    if form.speculate.clones:
-        raise InvalidJob("speculate.clones is not available yet: set it to 0 or drop it")
     job = Job(
         id=form.job,
         name=form.job,
@@ -148,8 +148,24 @@ def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
         claims=ClaimMode(form.claims),
         tasks=tasks,
         budget=Budget(form.budget.tokens, form.budget.usd, form.budget.wall),
+        speculation=speculation_of(form.speculate.clones, form.speculate.after),
     )
     return job, form.files
+
+
+def speculation_of(clones: int, after: str | float) -> Speculation:
+    """`after` is a percentile of what attempts took, as in p90, or a time, as in 20s."""
+    if isinstance(after, str) and (percentile := _PERCENTILE.fullmatch(after.strip())):
+        return Speculation(clones, int(percentile[1]))
+    try:
+        after_s = _seconds(after)
+    except ValueError:
+        raise InvalidJob(
+            f"speculate.after: {shown(after)} is neither a percentile like p90 (p0: at once) "
+            "nor a duration like 20s: correct it"
+        ) from None
+    assert isinstance(after_s, int | float)
+    return Speculation(clones, 0, float(after_s))
 
 
 def from_paper(content: Mapping[str, Any], name: str) -> Job:

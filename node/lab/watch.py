@@ -87,7 +87,8 @@ class Progress:
         elif kind == "TaskClaimed" and not task.accepted_at:
             task.holder = record["node"]
         elif kind == "TaskStarted":
-            task.holder, task.started_at = record["at"], at
+            if not record["races"]:
+                task.holder, task.started_at = record["at"], at
         elif kind == "TaskAccepted":
             task.accepted_at = min(task.accepted_at or at, at)
             task.accepted_by = record["node"]

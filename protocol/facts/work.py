@@ -87,13 +87,14 @@ class TaskFenced(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TaskStarted(Fact):
-    """This node's agent began."""
+    """This node's agent began, for the holder of the task or to race it."""
 
     mark = "*"
     job: str
     task: str
     slot: int
     token: int
+    races: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from protocol.events import (
     Undeliverable,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE
+from protocol.jobs import Usage
 from protocol.messages import Message
 from protocol.messages.agreement import Agreement, VoteReply, VoteRequest
 from protocol.peer import Peer, PeerSettings
@@ -96,7 +96,7 @@ class Host:
         self._life = 0  # what an earlier life began is void
         self._due: Nanoseconds | None = None  # the peer's deadline, by its own clock
         self._timer: Nanoseconds | None = None  # the world's time
-        self._invoked: dict[int, bool] = {}  # invocation -> aborted
+        self._invoked: dict[int, Usage] = {}  # what each agent at work will have used
         self._is_paused = False
         self._step_ns: Nanoseconds = 0
         self._busy_until: Nanoseconds = 0
@@ -428,21 +428,22 @@ class Host:
 
     def _invoke(self, effect: Invoke) -> None:
         number = effect.invocation
-        self._invoked[number] = False
         delay, end = self.agents.perform(effect.assignment)
+        self._invoked[number] = end.usage
         if isinstance(end, Completed) and end.files:  # the first file is there half-way
             self.later(delay // 2, Progressed(number, end.files[:1]))
         self.world.after(delay, self._do, self._life, self._agent_ended, (number, end))
 
     def _abort(self, effect: Abort) -> None:
-        if effect.invocation in self._invoked:
-            self._invoked[effect.invocation] = True
-            end = AgentFailed(effect.invocation, Failure.ABORTED, effect.reason, (), NO_USAGE)
+        number = effect.invocation
+        usage = self._invoked.pop(number, None)
+        if usage is not None:  # it was asked, and what it asked others for is not taken back
+            end = AgentFailed(number, Failure.ABORTED, effect.reason, (), usage)
             self.later(MILLISECOND, end)
 
     def _agent_ended(self, ended: tuple[int, Completed | AgentFailed]) -> None:
         number, end = ended
-        if self._invoked.pop(number, True):
+        if self._invoked.pop(number, None) is None:
             return  # it was aborted before
         match end:
             case Completed():

@@ -10,7 +10,7 @@ from random import Random
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Failure, Submitted
-from protocol.jobs import Budget, ClaimMode, File, Job, Quorum, Task, Usage
+from protocol.jobs import Budget, ClaimMode, File, Job, Quorum, Speculation, Task, Usage
 from protocol.sim.world import World
 
 CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
@@ -39,6 +39,7 @@ class WorkloadOptions:
     result_size: int
     tokens: int
     rival: bool
+    speculation: Speculation
 
     def __str__(self) -> str:
         return (
@@ -46,11 +47,14 @@ class WorkloadOptions:
             f"quorum={self.quorum} slots={self.slots} agent_failures={self.agent_failures:.2f} "
             f"agent_slow={self.agent_slow:.2f} agent_hangs={self.agent_hangs:.2f} "
             f"liar={self.liar} result_size={self.result_size} tokens={self.tokens} "
-            f"rival={self.rival}"
+            f"rival={self.rival} clones={self.speculation.clones} "
+            f"after=p{self.speculation.percentile}"
         )
 
 
-PLAIN = WorkloadOptions(1, 6, ClaimMode.LEASE, 1, 1, 0.0, 0.0, 0.0, False, 20, 0, False)
+PLAIN = WorkloadOptions(
+    1, 6, ClaimMode.LEASE, 1, 1, 0.0, 0.0, 0.0, False, 20, 0, False, Speculation()
+)
 
 
 def draw_workload(random: Random) -> WorkloadOptions:
@@ -68,6 +72,7 @@ def draw_workload(random: Random) -> WorkloadOptions:
         result_size=random.choice((20, 20, 20, 50_000)),
         tokens=random.choice((0, 0, 0, 5 * TOKENS_PER_ATTEMPT)),
         rival=random.choice((False, False, True)),
+        speculation=Speculation(random.choice((0, 0, 1, 2)), random.choice((0, 0, 50, 90))),
     )
 
 
@@ -127,7 +132,14 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
             )
         )
     budget = Budget(tokens=options.tokens)
-    return Job(id=name, name=name, tasks=tuple(tasks), claims=options.claims, budget=budget)
+    return Job(
+        id=name,
+        name=name,
+        tasks=tuple(tasks),
+        claims=options.claims,
+        budget=budget,
+        speculation=options.speculation,
+    )
 
 
 class Client:

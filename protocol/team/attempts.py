@@ -124,7 +124,7 @@ class Attempts:
         self._invocation += 1
         attempt = self.running[self._invocation] = Attempt(unit, token, turn.now, races)
         self._say(turn, attempt, Phase.WORKING)
-        turn.report(TaskStarted(*unit, token))
+        turn.report(TaskStarted(*unit, token, races))
         turn.perform(Invoke(self._invocation, self._assignment(unit, token)))
 
     def _assignment(self, unit: Unit, token: int) -> Assignment:

@@ -57,7 +57,8 @@ class Choice:
         takeable = self._takeable(now, view, job, own)
         idle, racing = self._idle(now, view, job, own)
         order = [*idle, *racing]
-        return self._in_turn(now, job, takeable, self._rank(order), len(order), self._ready_since)
+        rank = self._rank(order)
+        return self._in_turn(now, job, takeable, rank, len(order), self._ready_since)
 
     def choose_race(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
@@ -75,7 +76,9 @@ class Choice:
         rank = self._rank(idle) - len(self._takeable(now, view, job, own))
         if rank < 0:
             return None  # there is a task for this node, in a moment
-        return self._in_turn(now, job, overdue, rank, len(idle), self._overdue_since)
+        # A moment later than a task would be: who is idle is not clear while tasks are taken.
+        wait = self.config.patience_ns
+        return self._in_turn(now, job, overdue, rank, len(idle), self._overdue_since, wait)
 
     def _in_turn(
         self,
@@ -85,13 +88,15 @@ class Choice:
         rank: int,
         nodes: int,
         since: dict[Unit, Nanoseconds],
+        wait: Nanoseconds = 0,
     ) -> Unit | None:
         """The first of the units whose turn for the node of this rank has come."""
         for unit in [unit for unit in since if unit[0] == job.job.id]:
             if unit not in units:
                 del since[unit]
         for place, unit in enumerate(units):
-            at = since.setdefault(unit, now) + self.config.patience_ns * ((rank - place) % nodes)
+            turn = (rank - place) % nodes
+            at = since.setdefault(unit, now) + wait + self.config.patience_ns * turn
             if now >= at:
                 return unit
             self._alarm.ask(at)
