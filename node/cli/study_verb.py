@@ -14,7 +14,7 @@ from node.cli.console import JsonOption, print_json
 if TYPE_CHECKING:
     from protocol.sim.studies.table import Study
 
-NAMES = ("swim", "lifeguard", "hyparview", "plumtree", "scuttlebutt", "figures")
+NAMES = ("swim", "lifeguard", "hyparview", "plumtree", "scuttlebutt", "figures", "team", "claims")
 
 
 def study(
@@ -63,5 +63,9 @@ def _study_of(name: str) -> Callable[[int], Study]:
             from node.lab import figures
 
             return figures.study
+        case "team" | "claims":
+            from node.lab import team_study
+
+            return team_study.study if name == "team" else team_study.claims_study
         case _:
             raise typer.BadParameter(f"there are {', '.join(NAMES)}, but no {name!r}")

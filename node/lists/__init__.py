@@ -5,6 +5,6 @@ ask for the same functions (`asks_for`), as the task files of arXiv 2603.12229 d
 """
 
 from node.lists.checks import Checks, checks_for
-from node.lists.packaged import asks_for, load, names
+from node.lists.packaged import SHAPES, SUITES, asks_for, load, names
 
-__all__ = ["Checks", "asks_for", "checks_for", "load", "names"]
+__all__ = ["SHAPES", "SUITES", "Checks", "asks_for", "checks_for", "load", "names"]

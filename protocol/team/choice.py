@@ -77,7 +77,7 @@ class Choice:
         if rank < 0:
             return None  # there is a task for this node, in a moment
         # A moment later than a task would be: who is idle is not clear while tasks are taken.
-        wait = self.config.patience_ns
+        wait = self.config.patience_ns // 4
         return self._in_turn(now, job, overdue, rank, len(idle), self._overdue_since, wait)
 
     def _in_turn(

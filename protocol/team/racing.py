@@ -11,8 +11,6 @@ In LEASE mode races are claims in the store, elsewhere they are in the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from protocol import claims
 from protocol.claims import ClaimBook, Held, Phase
 from protocol.clocks import SECOND, Alarm, Nanoseconds
@@ -33,18 +31,21 @@ class Racing:
 
     def overdue(
         self, now: Nanoseconds, view: View, job: JobState
-    ) -> Iterator[tuple[TaskState, Slot, Unit]]:
-        """The units to race now: on the critical path, begun, overdue, and not raced enough."""
+    ) -> list[tuple[TaskState, Slot, Unit]]:
+        """The units to race now: on the critical path, begun, overdue, and not raced enough; first
+        the one that was begun last, for it has the longest way to go."""
         ready = job.ready_units() if job.job.speculation.clones else []
         longest = max((job.levels[task.task.id] for task, _, _ in ready), default=0.0)
+        found: list[tuple[Nanoseconds, tuple[TaskState, Slot, Unit]]] = []
         for task, slot, unit in ready:
             if job.levels[task.task.id] < longest:
-                return
+                break
             begun = self._begun(now, view, job, slot, unit)
             if slot.answer or begun is None or not self._is_overdue(now, job, begun):
                 continue
             if len(self.racers(now, view, unit, slot, job)) < job.job.speculation.clones:
-                yield task, slot, unit
+                found.append((begun.since, (task, slot, unit)))
+        return [race for _, race in sorted(found, key=lambda each: -each[0])]
 
     def racers(
         self, now: Nanoseconds, view: View, unit: Unit, slot: Slot, job: JobState
