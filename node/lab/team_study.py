@@ -33,10 +33,10 @@ from protocol.events import AgentFailed, Completed, Failure, Submitted
 from protocol.facts import Fact
 from protocol.facts.work import AttemptFailed, ClaimLost, JobFinished, JobSubmitted
 from protocol.jobs import ClaimMode, File, Job, Speculation, Usage
-from protocol.sim.settled import settled_world
+from protocol.sim.settled import peers_of, settled_world
 from protocol.sim.studies.table import Line, Study
 from protocol.sim.watch import Watcher
-from protocol.sim.world import Host
+from protocol.sim.world import Host, World
 
 RUN_MAX: Nanoseconds = 3_600 * SECOND
 PAUSE: Nanoseconds = SECOND // 2  # between two jobs of one team
@@ -125,7 +125,6 @@ def measure(
 ) -> list[Figures]:
     """Every list of these shapes with every model and seed, one after the other by one team."""
     world = settled_world(cell.nodes, first_seed, presets.local())
-    found = []
     plans = [
         (shape, suite, model, seed)
         for shape in shapes
@@ -133,37 +132,40 @@ def measure(
         for model in models
         for seed in range(first_seed, first_seed + seeds)
     ]
-    for number, (shape, suite, model, seed) in enumerate(plans):
-        job = _job_of(f"{suite}_{shape}", f"job{number}", cell)
-        world.agents = PaperAgents(model, seed, cell.wrong)
-        for host in world.hosts:
-            host.agents = world.agents
-        notebook = _Notebook()
-        world.hooks.see.append(notebook.see)
-        before = world.messages
-        world.hosts[number % cell.nodes].submit(Submitted(number, job))
-        ended = world.run(world.now + RUN_MAX, lambda: bool(notebook.ended))
-        messages = world.messages - before
-        world.run(world.now + PAUSE)
-        world.hooks.see.remove(notebook.see)
-        peer = world.hosts[0].peer
-        assert ended and peer is not None, f"{job.name} does not end with {cell}"
-        state = peer.ledger.jobs[job.id]
-        usage = state.spent().plus(peer.team.notes.usage(job.id))
-        found.append(
-            Figures(
-                shape,
-                suite,
-                model,
-                (notebook.ended - notebook.begun) / SECOND,
-                usage.tokens_in + usage.tokens_out,
-                notebook.counts[ClaimLost],
-                notebook.counts[AttemptFailed],
-                messages,
-                state.succeeded,
-            )
-        )
-    return found
+    return [_run(world, cell, f"job{number}", *plan) for number, plan in enumerate(plans)]
+
+
+def _run(
+    world: World, cell: Cell, job_id: str, shape: str, suite: str, model: str, seed: int
+) -> Figures:
+    """One list, by a team that has nothing else to do."""
+    job = _job_of(f"{suite}_{shape}", job_id, cell)
+    agents = PaperAgents(model, seed, cell.wrong)
+    for host in world.hosts:
+        host.agents = agents
+    notebook = _Notebook()
+    world.hooks.see.append(notebook.see)
+    before = world.messages
+    world.hosts[0].submit(Submitted(1, job))
+    is_over = world.run(world.now + RUN_MAX, lambda: bool(notebook.ended))
+    assert is_over, f"{job.name} does not end with {cell}"
+    messages = world.messages - before
+    world.run(world.now + PAUSE)
+    world.hooks.see.remove(notebook.see)
+    peer = peers_of(world)[0]
+    state = peer.ledger.jobs[job.id]
+    usage = state.spent().plus(peer.team.notes.usage(job.id))
+    return Figures(
+        shape,
+        suite,
+        model,
+        (notebook.ended - notebook.begun) / SECOND,
+        usage.tokens_in + usage.tokens_out,
+        notebook.counts[ClaimLost],
+        notebook.counts[AttemptFailed],
+        messages,
+        state.succeeded,
+    )
 
 
 def _job_of(name: str, job_id: str, cell: Cell) -> Job:
