@@ -2,13 +2,18 @@
 
 Invariant: `read_request` finds in any prompt of `build_prompt` exactly the files, or the question,
 that the assignment asks for: the section that names them comes last, so nothing in the task's own
-words or in the files shown can stand in for it.
+words or in the files shown can stand in for it. Of a prompt of `judge_prompt` it finds the answers,
+whatever stands in them.
 """
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from operator import ne
 
 from protocol.effects import Assignment
 from protocol.jobs import File
@@ -20,6 +25,12 @@ NOTE_SIZE_MAX = 1_500
 REPAIR_ANSWER_SIZE_MAX = 64 * 1024  # characters of a failed answer shown back to its author
 
 WRITE_HEADING = "# Files to write"
+JUDGED_SIZE_MAX = 16 * 1024  # characters of an answer that a judge is shown
+_GROUP = re.compile(  # "2: B", and what models make of it
+    r"^\W*(?:answer\s*)?(\d{1,3})\W*[:.)=-]\W*(?:group\s*)?([a-z])\b",
+    re.MULTILINE | re.IGNORECASE,
+)
+ANSWERS_HEADING = "# The answers"
 QUESTION_HEADING = "# Question (answer in plain text)"
 
 _SYSTEM_FILES = """\
@@ -39,6 +50,21 @@ You are one member of a team that answers questions independently and then compa
 Answer the question at the end in plain text, briefly and exactly."""
 
 
+_SYSTEM_JUDGE = """\
+You compare answers that several people gave to one question without knowing of each other. Two
+answers agree if whoever asked could take either for the other: wording, order and format do not
+count, facts, numbers and conclusions do.
+
+For every answer write one line, its number, a colon, and a letter, the same letter for answers
+that agree, like this:
+
+1: A
+2: B
+3: A
+
+Write nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation; `role` is system, user or assistant."""
@@ -49,10 +75,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a prompt asks for: `paths` to write, or if there are none, a `question`."""
+    """What a prompt asks for: `paths` to write, or `answers` to compare, or else a `question`."""
 
     paths: tuple[str, ...]
     question: str
+    answers: tuple[str, ...] = ()
 
 
 def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
@@ -84,6 +111,28 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
         sections.append(f"{QUESTION_HEADING}\n\n{task.prompt.strip()}")
     system = _SYSTEM_FILES if task.writes else _SYSTEM_QUESTION
     return (Message("system", system), Message("user", "\n\n".join(sections) + "\n"))
+
+
+def judge_prompt(assignment: Assignment) -> tuple[Message, ...]:
+    """The conversation in which a model says which answers agree."""
+    shown = []
+    for number, proposal in enumerate(assignment.proposals, 1):
+        text = show_files(proposal.files) if proposal.files else proposal.text
+        text = shorten(text, JUDGED_SIZE_MAX)
+        fence = "`" * max(3, _longest_run(text, "`") + 1)
+        shown.append(f"{fence} answer={number}\n{text}\n{fence}")
+    question = assignment.task.prompt.strip().replace(ANSWERS_HEADING, "# Answers")
+    sections = [f"# What was asked\n\n{question}", ANSWERS_HEADING, *shown]
+    return (Message("system", _SYSTEM_JUDGE), Message("user", "\n\n".join(sections) + "\n"))
+
+
+def read_groups(text: str, answers: int) -> tuple[int, ...]:
+    """A group's number for each of so many answers, by a judge's words; none if any is missing."""
+    groups: dict[int, str] = {}
+    for number, letter in _GROUP.findall(text):
+        groups.setdefault(int(number), letter.upper())
+    letters = [groups.get(number, "") for number in range(1, answers + 1)]
+    return () if "" in letters else tuple(letters.index(letter) for letter in letters)
 
 
 def repair_prompt(
@@ -122,6 +171,8 @@ def read_request(messages: Iterable[Message]) -> Request:
             continue
         last = message.content
         # The system turn tells which kind it is: a question may well quote the other heading.
+        if system == _SYSTEM_JUDGE:
+            return Request((), "", _read_answers(last))
         if system == _SYSTEM_FILES:
             _, heading, tail = last.rpartition(f"{WRITE_HEADING}\n\n")
             if heading:
@@ -132,6 +183,18 @@ def read_request(messages: Iterable[Message]) -> Request:
             if heading:
                 return Request((), tail.strip())
     return Request((), last.strip())
+
+
+def _read_answers(text: str) -> tuple[str, ...]:
+    """The answers that `judge_prompt` shows."""
+    _, _, tail = text.partition(f"{ANSWERS_HEADING}\n\n")
+    answers = []
+    lines = iter(tail.split("\n"))
+    for line in lines:
+        fence, mark, _ = line.partition(" answer=")
+        if mark:
+            answers.append("\n".join(itertools.takewhile(partial(ne, fence), lines)))
+    return tuple(answers)
 
 
 def show_notes(notes: Sequence[str]) -> str:

@@ -150,6 +150,8 @@ class TeamConfig:
     submit_timeout_ns: Nanoseconds = 10 * SECOND  # then the client is told TimedOut
     pending_max: int = 1_000  # wishes of this node, beyond which clients are told Busy
     handed_in_max: int = 64  # own results that wait for a majority; then nothing new is begun
+    reviews_max: int = 2  # of others' results at a time, beside the own agents
+    review_patience_ns: Nanoseconds = 2 * SECOND  # then the next node reviews it as well
     notes_max: int = 8  # FAIL notes that reach a prompt
 
 

@@ -9,6 +9,7 @@ when what it promises may still be on its way to the disk.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 from protocol.configuration import Configuration
@@ -203,11 +204,27 @@ class Send:
     message: Message
 
 
+class Purpose(Enum):
+    """What an assignment is for."""
+
+    WORK = "work"  # do the task
+    REVIEW = "review"  # run the task's check on somebody else's result
+    JUDGE = "judge"  # say which answers agree: the text is a group's number for each, by blanks
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Somebody's result."""
+
+    files: tuple[File, ...]
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Assignment:
     """All that an agent needs: `inputs` are the accepted files of everything the task needs,
     `fixtures` the job's own files, `partial` what an earlier attempt left, `notes` why earlier
-    attempts failed."""
+    attempts failed; `proposals` are the results to review or to judge."""
 
     job: str
     task: Task
@@ -218,6 +235,8 @@ class Assignment:
     partial: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
     description: str = ""  # the job's
+    purpose: Purpose = Purpose.WORK
+    proposals: tuple[Proposal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +357,8 @@ __all__ = [
     "KeepPart",
     "KeepSnapshot",
     "Persist",
+    "Proposal",
+    "Purpose",
     "ReadAnswered",
     "ReadPart",
     "Record",

@@ -40,6 +40,7 @@ WARNINGS_MAX = 20
 SHOWN_LENGTH_MAX = 80  # of somebody's text in a message
 RESERVED_PATH = "manifest.json"  # what the output folder calls its list of files
 AGENT_KINDS = ("simulated", "openai", "command", "python")
+MODEL_KINDS = ("simulated", "openai")
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -60,12 +61,29 @@ class File:
     content: bytes
 
 
+class Compare(Enum):
+    """When answers of independent nodes agree."""
+
+    EXACT = "exact"  # byte for byte
+    NORMALISED = "normalised"  # but for white space, and for upper and lower case in texts
+    TESTS = "tests"  # if both pass the task's check
+    JUDGE = "judge"  # if a model finds that they say the same
+
+
+class VerifyBy(Enum):
+    """Whose word it takes that a result passes the task's check."""
+
+    SELF = "self"  # that of the node whose agent made it
+    OTHER = "other"  # also another node's, which checks it again
+
+
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """`of` nodes answer the task independently; it is accepted when `agree` answers are equal."""
+    """`of` nodes answer the task independently; it is accepted when `agree` answers agree."""
 
     of: int = 1
     agree: int = 1
+    compare: Compare = Compare.NORMALISED
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +130,7 @@ class Task:
     attempts_max: int = 5
     timeout_s: float = 300.0
     quorum: Quorum = Quorum()
+    verify_by: VerifyBy = VerifyBy.SELF
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +195,24 @@ def digest_of(files: Iterable[File], text: str = "") -> str:
     lines = [f"{path} {checksum}" for path, checksum in manifest(files).items()]
     whole = "\n".join(lines) if lines else " ".join(text.split()).lower()
     return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def likeness_of(compare: Compare, files: Iterable[File], text: str) -> str:
+    """Equal for results that agree. What a judge decides is not in it."""
+    if compare is Compare.TESTS:
+        return ""
+    if compare is Compare.EXACT:
+        plain = [f"{path} {checksum}" for path, checksum in manifest(files).items()]
+        return (
+            digest_of((), "\n".join(plain)) if plain else hashlib.sha256(text.encode()).hexdigest()
+        )
+    return digest_of([File(file.path, _folded_lines(file.content)) for file in files], text)
+
+
+def _folded_lines(content: bytes) -> bytes:
+    """Without the white space at the ends of lines and without empty lines."""
+    lines = [line.rstrip() for line in content.splitlines()]
+    return b"\n".join(line for line in lines if line)
 
 
 def shown(value: object) -> str:
@@ -314,6 +351,14 @@ def _check_limits(task: Task) -> None:
         raise InvalidJob(f"task {task.id!r}: timeout must be above 0 s and at most a day")
     if not 1 <= task.quorum.agree <= task.quorum.of <= SLOTS_MAX:
         raise InvalidJob(f"task {task.id!r}: quorum must hold 1 <= agree <= of <= {SLOTS_MAX}")
+    if task.quorum.compare is Compare.TESTS and not task.verify.strip():
+        raise InvalidJob(f"task {task.id!r}: quorum.compare: tests needs a 'verify' command")
+    if task.quorum.compare is Compare.JUDGE and task.agent not in MODEL_KINDS:
+        raise InvalidJob(
+            f"task {task.id!r}: quorum.compare: judge asks a model: use agent openai or simulated"
+        )
+    if task.verify_by is VerifyBy.OTHER and not task.verify.strip():
+        raise InvalidJob(f"task {task.id!r}: verify_by: other needs a 'verify' command")
 
 
 def _check_agent(task: Task) -> None:

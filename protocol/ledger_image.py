@@ -22,6 +22,7 @@ class _SlotImage:
     fence: int
     answer: tuple[Answer, ...]  # none or one
     racers: tuple[NodeId, ...]
+    candidates: tuple[Answer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class _TaskImage:
     accepted: int  # slot of the accepted answer + 1; 0 for none
     abandoned: str
     late: tuple[Answer, ...]
+    judge: NodeId
+    groups: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,14 @@ def _task_image(state: TaskState) -> _TaskImage:
             slot.fence,
             (slot.answer,) if slot.answer else (),
             tuple(slot.racers),
+            tuple(slot.candidates),
         )
         for slot in state.slots
     )
     accepted = state.accepted.slot + 1 if state.accepted else 0
-    return _TaskImage(slots, accepted, state.abandoned, tuple(state.late))
+    return _TaskImage(
+        slots, accepted, state.abandoned, tuple(state.late), state.judge, state.groups
+    )
 
 
 def _job_of(image: _JobImage) -> JobState:
@@ -111,13 +117,18 @@ def _job_of(image: _JobImage) -> JobState:
                 each.fence,
                 each.answer[0] if each.answer else None,
                 list(each.racers),
+                list(each.candidates),
             )
             for each in found.slots
         ]
         if len(slots) != task.quorum.of or found.accepted > len(slots):
             raise RemoteProtocolError(f"the image of task {task.id!r} does not fit it")
         accepted = slots[found.accepted - 1].answer if found.accepted else None
-        tasks[task.id] = TaskState(task, slots, accepted, found.abandoned, list(found.late))
+        if len(found.groups) not in (0, len(slots)):
+            raise RemoteProtocolError(f"the image of task {task.id!r} does not fit it")
+        tasks[task.id] = TaskState(
+            task, slots, accepted, found.abandoned, list(found.late), found.judge, found.groups
+        )
     return JobState(
         job,
         image.index,

@@ -13,7 +13,7 @@ from protocol.council import Council, Standing
 from protocol.facts import Fact
 from protocol.gossip import Gossip
 from protocol.identity import NodeId
-from protocol.ledger import AcceptResult, JobState, Ledger, TaskState
+from protocol.ledger import AcceptResult, Answer, JobState, Ledger, TaskState
 from protocol.membership import Membership
 from protocol.membership.verdicts import Verdicts
 from protocol.messages.membership import MemberRecord, Rumor
@@ -67,7 +67,9 @@ _count_answers = Ledger._count_answers
 
 
 @instead_of("BelievesOneAnswer", "a quorum of answers must agree", (Ledger, "_count_answers"))
-def believe_one(self: Ledger, job: JobState, task: TaskState, index: int) -> list[Fact]:
+def believe_one(
+    self: Ledger, job: JobState, task: TaskState, new: Answer | None, index: int
+) -> list[Fact]:
     others = [slot for slot in task.slots if slot.answer and slot.answer.index != index]
     kept = [slot.answer for slot in others]
     for slot in others:
@@ -75,7 +77,7 @@ def believe_one(self: Ledger, job: JobState, task: TaskState, index: int) -> lis
     agree = task.task.quorum.agree
     object.__setattr__(task.task.quorum, "agree", 1)
     try:
-        return _count_answers(self, job, task, index)
+        return _count_answers(self, job, task, new, index)
     finally:
         object.__setattr__(task.task.quorum, "agree", agree)
         for slot, answer in zip(others, kept, strict=True):

@@ -19,7 +19,7 @@ from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
 from node.legible import legible
 from node.prompt import shorten
-from protocol.effects import Assignment
+from protocol.effects import Assignment, Purpose
 from protocol.events import AgentFailed, Completed, Event, Failure, Progressed
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
@@ -125,6 +125,8 @@ class Invocations:
 
     async def _result_of(self, run: _Invocation) -> AgentResult:
         task = run.assignment.task
+        if run.assignment.purpose is Purpose.REVIEW:
+            return await self._review(run.assignment)
         async with self._turns:
             try:
                 async with asyncio.timeout(task.timeout_s) as limit:
@@ -137,12 +139,22 @@ class Invocations:
                 raise AgentError(
                     Failure.TIMEOUT, f"no result within the task's {task.timeout_s:g} s"
                 ) from None
+            if run.assignment.purpose is Purpose.JUDGE:
+                return result
             _check_files(task.writes, result.files)
             run.progress.finish(result.files)
             fault_found = await self._verifier.check(run.assignment, result.files, result.text)
         if fault_found:
             raise AgentError(Failure.VERIFY, fault_found)
         return result
+
+    async def _review(self, assignment: Assignment) -> AgentResult:
+        """Somebody else's result, checked again."""
+        (proposal,) = assignment.proposals
+        fault_found = await self._verifier.check(assignment, proposal.files, proposal.text)
+        if fault_found:
+            raise AgentError(Failure.VERIFY, fault_found)
+        return AgentResult(())
 
     def _settle(self, run: _Invocation) -> None:
         """A task that is cancelled before its first step never gets to report its own end."""

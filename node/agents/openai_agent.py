@@ -12,8 +12,15 @@ from pathlib import Path
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.answer import Answer, AnswerReader
 from node.agents.chat import ChatEndpoint, Reply
-from node.prompt import Message, build_prompt, repair_prompt
-from protocol.effects import Assignment
+from node.prompt import (
+    Message,
+    build_prompt,
+    judge_prompt,
+    read_groups,
+    repair_prompt,
+    shorten,
+)
+from protocol.effects import Assignment, Purpose
 from protocol.events import Failure
 from protocol.jobs import File
 
@@ -34,6 +41,8 @@ class OpenAIAgent:
 
     async def run(self, assignment: Assignment, workspace: Path, progress: Progress) -> AgentResult:
         """Do the task with at most TURNS_MAX turns of conversation."""
+        if assignment.purpose is Purpose.JUDGE:
+            return await self._judge(assignment, progress)
         messages = build_prompt(assignment)
         wanted = assignment.task.writes
         made: dict[str, File] = {}
@@ -58,6 +67,22 @@ class OpenAIAgent:
         raise AgentError(
             Failure.OUTPUT, "no usable answer, even when asked again: " + "; ".join(faults)
         )
+
+    async def _judge(self, assignment: Assignment, progress: Progress) -> AgentResult:
+        """Which of the answers agree; asked twice at most."""
+        messages = judge_prompt(assignment)
+        said = ""
+        for _ in range(TURNS_MAX):
+            reply, _ = await self._turn(messages, (), progress)
+            said = reply.text
+            groups = read_groups(said, len(assignment.proposals))
+            if groups:
+                return AgentResult((), " ".join(map(str, groups)))
+            messages += (
+                Message("assistant", shorten(said) or "(nothing)"),
+                Message("user", "Write one line for each answer: its number, a colon, a letter."),
+            )
+        raise AgentError(Failure.OUTPUT, f"the judge does not say which answers agree: {said}")
 
     async def close(self) -> None:
         """Close the endpoint's connections."""

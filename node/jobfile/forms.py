@@ -23,10 +23,12 @@ from protocol.jobs import (
     TEXT_SIZE_MAX,
     Budget,
     ClaimMode,
+    Compare,
     Job,
     Quorum,
     Speculation,
     Task,
+    VerifyBy,
     shown,
 )
 
@@ -68,6 +70,7 @@ class _Ours(_Form):
 class _Quorum(_Ours):
     of: int
     agree: int
+    compare: Literal["exact", "normalised", "tests", "judge"] = "normalised"
 
 
 def _quorum(value: object) -> object:
@@ -92,6 +95,7 @@ class _TaskOptions(_Ours):
     agent: str | None = None
     run: str | None = None
     verify: str | None = None
+    verify_by: Literal["self", "other"] | None = None
     quorum: Annotated[_Quorum | None, BeforeValidator(_quorum)] = None
     timeout: Seconds | None = None
     attempts: int | None = None
@@ -240,7 +244,8 @@ def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
         verify=_line(form.id, "verify", option("verify", "")),
         attempts_max=option("attempts", _ATTEMPTS),
         timeout_s=option("timeout", _TIMEOUT_S),
-        quorum=Quorum(quorum.of, quorum.agree),
+        quorum=Quorum(quorum.of, quorum.agree, Compare(quorum.compare)),
+        verify_by=VerifyBy(option("verify_by", "self")),
     )
 
 

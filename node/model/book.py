@@ -89,7 +89,7 @@ def answer_question(question: str) -> str | None:
     """The worked answer to a question; None if the question is not in the book."""
     if len(question) > QUESTION_SIZE_MAX:
         return None
-    return _questions().get(_normalised(question))
+    return _questions().get(normalised(question))
 
 
 @lru_cache(maxsize=1)
@@ -114,10 +114,10 @@ def _mistakes(suite: str) -> dict[str, tuple[Mistake, ...]]:
 def _questions() -> dict[str, str]:
     text = (_FOLDER / "questions.yaml").read_text(encoding="utf-8")
     worked = TypeAdapter(list[_Question]).validate_python(yaml.safe_load(text))
-    return {_normalised(wording): each.answer for each in worked for wording in each.ask}
+    return {normalised(wording): each.answer for each in worked for wording in each.ask}
 
 
-def _normalised(question: str) -> str:
+def normalised(question: str) -> str:
     """Words and numbers alone, in lower case: punctuation and white space do not count."""
     return " ".join(_WORD.findall(question.lower().replace("'", "").replace("’", "")))
 

@@ -176,7 +176,7 @@ class _Server:
         asked = read_request(chat.messages)
         prompt = "\n\n".join(turn.content for turn in chat.messages if turn.role == "user")
         text = self._answer(asked, prompt)
-        key = key_of(asked.paths, asked.question)
+        key = key_of(asked.paths, asked.question or " ".join(asked.answers))
         attempt = self._count(key)
         faults = draw_faults(self._knobs, key, attempt)
         if faults.http_429:
@@ -219,7 +219,13 @@ class _Server:
         return attempt
 
     def _answer(self, asked: Request, prompt: str) -> str:
-        """The right answer, from the book."""
+        """The right answer, from the book; a judge's, from the answers' words."""
+        if asked.answers:
+            from node.model.book import normalised
+
+            alike = [normalised(answer) for answer in asked.answers]
+            letters = [chr(ord("A") + alike.index(each)) for each in alike]
+            return "\n".join(f"{number}: {letter}" for number, letter in enumerate(letters, 1))
         if not asked.paths:
             answer = self._book.answer_question(asked.question)
             if answer is None:

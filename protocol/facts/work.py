@@ -159,6 +159,59 @@ class ResultLate(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerGiven(Fact):
+    """One of several independent answers is in the log; it takes more to accept the task."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultProposed(Fact):
+    """A result is in the log and waits until another node has checked it as well."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultReviewed(Fact):
+    """`reviewer` checked the result of `node`; `fault` is what was wrong, empty if nothing was."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    reviewer: NodeId
+    fault: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersJudged(Fact):
+    """`judge` said which answers agree: those in slots with the same number."""
+
+    mark = "*"
+    job: str
+    task: str
+    judge: NodeId
+    groups: tuple[int, ...]
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAbandoned(Fact):
     """The task ran out of attempts; what needs it cannot be done."""
 

@@ -1,7 +1,7 @@
 """Checkers of the jobs: a task is accepted once, identically everywhere, and never from a holder
-that was fenced before; a result is one, however often it is proposed; a liar does not win a quorum
-of answers; a job has one outcome; what a client is told of its submission is so, and stays so; no
-budget is exceeded.
+that was fenced before its result came; a result is one, however often it is proposed; a liar does
+not win a quorum of answers nor pass another's check; a job has one outcome; what a client is told
+of its submission is so, and stays so; no budget is exceeded.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from protocol.facts import Fact
 from protocol.facts.work import JobFinished, ResultLate, TaskAccepted, TaskFenced
-from protocol.identity import NodeId
-from protocol.jobs import Job
+from protocol.identity import NOBODY, NodeId
+from protocol.jobs import Job, VerifyBy
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
-from protocol.sim.workload import SIMULATED, honest_text
+from protocol.sim.workload import LIE, SIMULATED, honest_text
 
 # Tokens are counted when they are spent, not reserved before: attempts that are under way when the
 # budget runs out may exceed it. When they are reserved, this becomes True.
@@ -57,10 +57,17 @@ class JobChecks:
         # A fence that lies earlier in the log holds. Of a task with several slots the fact does
         # not say which one it accepted, hence only the others are looked at.
         for fence in self._fences.get((fact.job, fact.task), ()) if len(state.slots) == 1 else ():
-            if fence.index < fact.index and fact.token < fence.token:
+            came = state.accepted.index if state.accepted else fact.index
+            if fence.index < came and fact.token < fence.token:
                 raise InvariantBroken("fencing", f"{fence} and yet {fact}")
         accepted_text = state.accepted.text if state.accepted else ""
         by_quorum = state.task.prompt == SIMULATED and state.task.quorum.agree > 1
+        by_other = state.task.verify_by is VerifyBy.OTHER
+        if by_other and accepted_text.startswith(LIE):
+            raise InvariantBroken("honest_review", f"{accepted_text!r} passed another's check")
+        reviewer = state.accepted.reviewer if state.accepted else NOBODY
+        if by_other and reviewer in (NOBODY, fact.node):
+            raise InvariantBroken("reviewed_by_other", f"{reviewer!r} is the only witness: {fact}")
         if by_quorum and accepted_text not in ("", honest_text(fact.job, fact.task)):
             raise InvariantBroken("honest_quorum", f"{accepted_text!r} won a quorum")
 

@@ -8,15 +8,28 @@ from dataclasses import dataclass
 from random import Random
 
 from protocol.clocks import SECOND, Nanoseconds
-from protocol.effects import Assignment
+from protocol.effects import Assignment, Purpose
 from protocol.events import AgentFailed, Completed, Failure, Submitted
-from protocol.jobs import Budget, ClaimMode, File, Job, Quorum, Speculation, Task, Usage
+from protocol.jobs import (
+    NO_USAGE,
+    Budget,
+    ClaimMode,
+    Compare,
+    File,
+    Job,
+    Quorum,
+    Speculation,
+    Task,
+    Usage,
+    VerifyBy,
+)
 from protocol.sim.world import World
 
 CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
 AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
 SLOW_FACTOR = 10
 TOKENS_PER_ATTEMPT = 1_000
+LIE = "not "  # what a wrong result begins with
 SIMULATED = "simulated"  # the prompt of a drawn task
 
 
@@ -40,6 +53,8 @@ class WorkloadOptions:
     tokens: int
     rival: bool
     speculation: Speculation
+    verify_by: VerifyBy
+    compare: Compare
 
     def __str__(self) -> str:
         return (
@@ -48,12 +63,27 @@ class WorkloadOptions:
             f"agent_slow={self.agent_slow:.2f} agent_hangs={self.agent_hangs:.2f} "
             f"liar={self.liar} result_size={self.result_size} tokens={self.tokens} "
             f"rival={self.rival} clones={self.speculation.clones} "
-            f"after=p{self.speculation.percentile}"
+            f"after=p{self.speculation.percentile} verify_by={self.verify_by.value} "
+            f"compare={self.compare.value}"
         )
 
 
 PLAIN = WorkloadOptions(
-    1, 6, ClaimMode.LEASE, 1, 1, 0.0, 0.0, 0.0, False, 20, 0, False, Speculation()
+    jobs=1,
+    tasks=6,
+    claims=ClaimMode.LEASE,
+    quorum=1,
+    slots=1,
+    agent_failures=0.0,
+    agent_slow=0.0,
+    agent_hangs=0.0,
+    liar=False,
+    result_size=20,
+    tokens=0,
+    rival=False,
+    speculation=Speculation(),
+    verify_by=VerifyBy.SELF,
+    compare=Compare.NORMALISED,
 )
 
 
@@ -73,6 +103,8 @@ def draw_workload(random: Random) -> WorkloadOptions:
         tokens=random.choice((0, 0, 0, 5 * TOKENS_PER_ATTEMPT)),
         rival=random.choice((False, False, True)),
         speculation=Speculation(random.choice((0, 0, 1, 2)), random.choice((0, 0, 50, 90))),
+        verify_by=random.choice((VerifyBy.SELF, VerifyBy.SELF, VerifyBy.OTHER)),
+        compare=random.choice((Compare.NORMALISED, Compare.EXACT, Compare.JUDGE)),
     )
 
 
@@ -92,6 +124,8 @@ class SimulatedAgents:
         self.is_calm = False
 
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is not Purpose.WORK:
+            return SECOND // 10, self._review(assignment)
         random, options = self.random, self.options
         duration = int(random.lognormvariate(-0.5, 0.6) * SECOND)
         usage = Usage(1, 0, TOKENS_PER_ATTEMPT, simulated=True)
@@ -106,10 +140,20 @@ class SimulatedAgents:
         task = assignment.task
         is_alike = task.quorum.of > 1 and not self.lies
         mark = "" if is_alike else f" {random.getrandbits(32)}"
-        text = honest_text(assignment.job, task.id) + mark
+        text = (LIE if self.lies else "") + honest_text(assignment.job, task.id) + mark
         content = text.encode().ljust(options.result_size)
         files = tuple(File(path, content) for path in task.writes)
         return duration, Completed(0, files, text, usage)
+
+    def _review(self, assignment: Assignment) -> Completed | AgentFailed:
+        """Lies are found out, except by a liar, who finds nothing else."""
+        texts = [proposal.text for proposal in assignment.proposals]
+        if assignment.purpose is Purpose.JUDGE:
+            groups = " ".join(str(texts.index(text)) for text in texts)
+            return Completed(0, (), "0" if self.lies else groups, NO_USAGE)
+        if texts[0].startswith(LIE) is self.lies:
+            return Completed(0, (), "", NO_USAGE)
+        return AgentFailed(0, Failure.VERIFY, "it is a lie", (), NO_USAGE)
 
 
 def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> Job:
@@ -118,7 +162,7 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
     for number in range(options.tasks):
         names = [task.id for task in tasks]
         needs = random.sample(names, min(len(names), random.choice((0, 0, 1, 1, 2))))
-        quorum = Quorum(options.quorum, 1 + options.quorum // 2)
+        quorum = Quorum(options.quorum, 1 + options.quorum // 2, options.compare)
         if number % 3:
             quorum = Quorum()
         tasks.append(
@@ -129,6 +173,8 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
                 writes=(f"t{number}.txt",),
                 quorum=quorum,
                 attempts_max=50,
+                verify="true" if options.verify_by is VerifyBy.OTHER else "",
+                verify_by=options.verify_by,
             )
         )
     budget = Budget(tokens=options.tokens)

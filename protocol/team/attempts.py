@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 from protocol import claims, codec
 from protocol.claims import Claim, ClaimBook, Phase
@@ -69,6 +70,7 @@ class Attempts:
         parts: Parts,
         wishes: Wishes,
         alarm: Alarm,
+        numbers: count[int],
     ) -> None:
         self.node = node
         self.config = config
@@ -81,7 +83,7 @@ class Attempts:
         self._parts = parts
         self._wishes = wishes
         self._alarm = alarm
-        self._invocation = 0
+        self._numbers = numbers
 
     def units(self) -> set[Unit]:
         """What this node works on, or has handed in and not seen accepted."""
@@ -121,11 +123,11 @@ class Attempts:
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
         assert len(self.running) < self.config.slots
-        self._invocation += 1
-        attempt = self.running[self._invocation] = Attempt(unit, token, turn.now, races)
+        invocation = next(self._numbers)
+        attempt = self.running[invocation] = Attempt(unit, token, turn.now, races)
         self._say(turn, attempt, Phase.WORKING)
         turn.report(TaskStarted(*unit, token, races))
-        turn.perform(Invoke(self._invocation, self._assignment(unit, token)))
+        turn.perform(Invoke(invocation, self._assignment(unit, token)))
 
     def _assignment(self, unit: Unit, token: int) -> Assignment:
         found = self._ledger.slot(*unit)
@@ -234,6 +236,10 @@ class Attempts:
             found = self._ledger.slot(*unit)
             if found is None or not found[1].takes(unit[2], result.token):
                 del self.handed_in[unit]  # accepted, or given up on
+                continue
+            if found[1].is_refuted(unit[2], self.node, result.token):
+                del self.handed_in[unit]
+                self._say(turn, result, Phase.RELEASED)
                 continue
             if turn.now - result.renewed_at >= self.config.renew_ns:
                 result.renewed_at = turn.now

@@ -145,11 +145,16 @@ class Choice:
             return False
         if self._wishes.has("abandon", unit[:2]) or self._wishes.has("claim", unit):
             return False
-        if self._answers_elsewhere(view, job, task, unit):
+        if self._answers_elsewhere(view, job, task, unit) or self._was_wrong(view, task):
             return False
         if job.job.claims is ClaimMode.LEASE:
-            return not self._is_held(now, view, job, slot, unit, own)
+            return not self._is_held(now, view, job, task, slot, unit, own)
         return not slot.holder
+
+    def _was_wrong(self, view: View, task: TaskState) -> bool:
+        """Whose result another node found wrong leaves the task to the others, if there are any."""
+        wrong = {answer.node for answer in task.refuted()}
+        return self.node in wrong and not view.alive <= wrong
 
     def _may_race(
         self,
@@ -190,6 +195,7 @@ class Choice:
         now: Nanoseconds,
         view: View,
         job: JobState,
+        task: TaskState,
         slot: Slot,
         unit: Unit,
         own: Collection[Unit],
@@ -198,7 +204,8 @@ class Choice:
         held = self._book.get(unit)
         if held is None:
             return False
-        if held.claim.phase is not Phase.RELEASED:
+        is_wrong = task.is_refuted(unit[2], held.claim.node, held.claim.token)
+        if held.claim.phase is not Phase.RELEASED and not is_wrong:
             if held.claim.node == self.node:
                 return unit in own  # a claim of an earlier life of this node is void
             if self._racing.is_living(now, view, held):

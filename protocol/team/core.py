@@ -11,6 +11,7 @@ idempotent.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
 
 from protocol import claims, codec
 from protocol.claims import ClaimBook, FailNote, Phase
@@ -24,11 +25,15 @@ from protocol.facts.agreement import LeaderElected
 from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
 from protocol.facts.sharing import BatchMerged
 from protocol.facts.work import (
+    AnswerGiven,
+    AnswersJudged,
     AttemptAborted,
     AttemptFailed,
     JobFinished,
     JobRefused,
     JobSubmitted,
+    ResultProposed,
+    ResultReviewed,
     TaskAbandoned,
     TaskAccepted,
     TaskClaimed,
@@ -43,9 +48,10 @@ from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.choice import Choice
 from protocol.team.leading import Leading
-from protocol.team.notes import Notes
+from protocol.team.notes import JUDGED, Notes
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
+from protocol.team.reviewing import Reviewing
 from protocol.team.taking import Taking
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -68,6 +74,7 @@ class Team:
         self.notes = Notes(node, ledger, store)
         self.parts = Parts(node, store)
         self.wishes = Wishes(config, ledger, self._alarm)
+        numbers = count(1)  # of invocations
         racing = Racing(config, self.book, self._alarm)
         self.attempts = Attempts(
             node,
@@ -79,7 +86,9 @@ class Team:
             self.parts,
             self.wishes,
             self._alarm,
+            numbers,
         )
+        self._reviewing = Reviewing(node, config, ledger, self.wishes, self._alarm, numbers)
         self._choice = Choice(node, config, self.book, racing, self.wishes, self._alarm)
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
@@ -152,6 +161,9 @@ class Team:
 
     def completed(self, turn: Turn, event: Completed) -> None:
         """A verified result: publish it, and hand it in."""
+        if event.invocation in self._reviewing.running:
+            self._review_ended(turn, event)
+            return
         attempt = self.running.get(event.invocation)
         if attempt is None:
             return
@@ -175,6 +187,9 @@ class Team:
 
     def agent_failed(self, turn: Turn, event: AgentFailed) -> None:
         """No result: say why, and let go of the task."""
+        if event.invocation in self._reviewing.running:
+            self._review_ended(turn, event)
+            return
         attempt = self.running.get(event.invocation)
         if attempt is None:
             return
@@ -194,6 +209,13 @@ class Team:
         self.notes.write(turn, job, task, note)
         self.attempts.give_up(turn, event.invocation)
         self._let_go(turn, attempt, event.reason, detail)
+
+    def _review_ended(self, turn: Turn, event: Completed | AgentFailed) -> None:
+        piece = self._reviewing.ended(turn, event)
+        self.dirty = True
+        if event.usage != NO_USAGE and not _fault_of_packing(event.usage):  # a judge was asked
+            note = FailNote(self.node, piece.slot, 0, JUDGED, "", event.usage)
+            self.notes.write(turn, piece.job, piece.task, note)
 
     def _let_go(self, turn: Turn, attempt: Attempt, reason: Failure, detail: str) -> None:
         """After a failed attempt: out of attempts, or free for the next holder."""
@@ -228,6 +250,8 @@ class Team:
                 self.wishes.hasten(turn.now)
                 self.dirty = True
             case TaskClaimed() | TaskCloned() | TaskFenced() | TaskAccepted() | TaskAbandoned():
+                self.dirty = True
+            case AnswerGiven() | ResultProposed() | ResultReviewed() | AnswersJudged():
                 self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True
@@ -284,6 +308,7 @@ class Team:
         jobs = self.ledger.active()
         for job in jobs:
             self._taking.take(turn, view, job, jobs)
+        self._reviewing.review(turn, view, jobs)
         if view.leader == self.node:
             self._leading.lead(turn, view, jobs, self.notes.usage)
         if self.wishes.pursue(turn) or turn.writes:

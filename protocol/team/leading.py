@@ -87,7 +87,9 @@ class Leading:
         for unit in free:
             if self._wishes.has("claim", unit):
                 continue
-            node = min(load, key=lambda node: (load[node], claims.score(unit, node)))
+            wrong = {answer.node for answer in job.tasks[unit[1]].refuted()}
+            able = [node for node in load if node not in wrong] or list(load)
+            node = min(able, key=lambda node: (load[node], claims.score(unit, node)))
             if job.job.claims is ClaimMode.LEADER and load[node] >= self.config.slots:
                 return  # everybody is busy
             load[node] += 1

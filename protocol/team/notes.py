@@ -18,6 +18,8 @@ from protocol.ledger import Ledger
 from protocol.store import Store
 from protocol.turn import Turn
 
+JUDGED = "judged"  # the reason of a note that only tells what a judge used
+
 
 class Notes:
     """The notes of the jobs that go on, as far as they have come here."""
@@ -32,7 +34,7 @@ class Notes:
     def of(self, job: str, task: str) -> Sequence[FailNote]:
         """What is known of failed attempts at a task. To be stopped is no failure."""
         notes = self._notes.get((job, task), {}).values()
-        return [note for note in notes if note.reason != Failure.ABORTED.value]
+        return [note for note in notes if note.reason not in (Failure.ABORTED.value, JUDGED)]
 
     def write(self, turn: Turn, job: str, task: str, note: FailNote) -> None:
         """Leave a note of this node's."""

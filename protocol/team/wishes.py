@@ -30,7 +30,9 @@ from protocol.ledger import (
     Command,
     FenceTask,
     JobState,
+    JudgeAnswers,
     Ledger,
+    ReviewResult,
     SubmitJob,
     TaskState,
     Unit,
@@ -134,6 +136,25 @@ class Wishes:
         """That this node's verified result is accepted."""
         self._want(now, ("accept", unit, result.token), result)
 
+    def review(
+        self,
+        now: Nanoseconds,
+        unit: Unit,
+        attempt: tuple[int, NodeId, int],
+        reviewer: NodeId,
+        fault: str,
+    ) -> None:
+        """That this node's word on somebody's result counts."""
+        _, node, token = attempt
+        command = ReviewResult(*unit, node, token, reviewer, fault)
+        self._want(now, ("review", (unit, node), token), command)
+
+    def judge(
+        self, now: Nanoseconds, task: tuple[str, str], judge: NodeId, groups: tuple[int, ...]
+    ) -> None:
+        """That the answers agree which this node's model has found to."""
+        self._want(now, ("judge", task, 0), JudgeAnswers(*task, judge, groups))
+
     def abandon(self, now: Nanoseconds, job: JobState, task: TaskState, reason: str) -> None:
         """That nobody tries the task any more."""
         command = AbandonTask(job.job.id, task.task.id, reason)
@@ -205,9 +226,10 @@ class Wishes:
         """Whether the ledger shows the command's effect, or that it can have none any more."""
         if isinstance(command, SubmitJob):
             return False  # `submitted` settles it
-        if isinstance(command, AbandonTask):
+        if isinstance(command, AbandonTask | JudgeAnswers):
             found = self.ledger.slot(command.job, command.task, 0)
-            return found is None or not found[1].is_open
+            is_judged = isinstance(command, JudgeAnswers) and found and found[1].groups
+            return found is None or not found[1].is_open or bool(is_judged)
         found = self.ledger.slot(command.job, command.task, command.slot)
         if found is None:
             return True
@@ -221,6 +243,10 @@ class Wishes:
                 moved = slot.token != command.token or not slot.holder
                 over = not task.is_open or slot.answer is not None
                 return over or moved or full or slot.has(command.node, command.token)
+            case ReviewResult():
+                attempt = (command.slot, command.node, command.token)
+                waits = any(answer.attempt == attempt for answer in slot.candidates)
+                return not waits or not task.is_open
             case FenceTask():
                 return slot.fence >= command.token or not task.is_open
             case AcceptResult():

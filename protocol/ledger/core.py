@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, field
-from typing import TypeAlias
+from dataclasses import astuple, replace
 
-from protocol import codec, graph
+from protocol import graph
 from protocol.errors import InvalidJob, RemoteProtocolError
 from protocol.facts import Fact, RequestRefused
 from protocol.facts.work import (
+    AnswerGiven,
+    AnswersJudged,
     JobFinished,
     JobRefused,
     JobSubmitted,
     ResultLate,
+    ResultProposed,
+    ResultReviewed,
     TaskAbandoned,
     TaskAccepted,
     TaskClaimed,
@@ -28,274 +30,26 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import (
-    NO_USAGE,
-    RESULT_SIZE_MAX,
-    ClaimMode,
-    File,
-    Job,
-    Task,
-    Usage,
-    digest_of,
-    validate,
+from protocol.jobs import ClaimMode, VerifyBy, digest_of, validate
+from protocol.ledger.commands import (
+    TOKENLESS,
+    AbandonTask,
+    AcceptResult,
+    ClaimTask,
+    CloneTask,
+    FenceTask,
+    JudgeAnswers,
+    ReviewResult,
+    SubmitJob,
+    decode_command,
 )
+from protocol.ledger.state import Answer, JobState, Slot, TaskState, fault_of_result
 from protocol.messages.agreement import EntryKind, LogEntry
 
-Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
-
-ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a text
 TOKEN_MAX = 2**62  # above it nobody could count on
+CANDIDATES_MAX = 8  # results of one slot that wait for another node's word
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
 JOBS_MAX = 1_000
-
-# -- commands ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitJob:
-    """`assignment` (task, slot, node) is for jobs whose claims are ASSIGNED, else empty.
-    `submitted_at` is what the wall clock of the node that took the job said, in nanoseconds."""
-
-    job: Job
-    assignment: tuple[tuple[str, int, NodeId], ...]
-    submitted_at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimTask:
-    """Give the slot to `node`, if `token` is the next one and nobody holds it."""
-
-    job: str
-    task: str
-    slot: int
-    node: NodeId
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
-class CloneTask:
-    """Let `node` race the holder of `token`. In LEASE mode races need no log."""
-
-    job: str
-    task: str
-    slot: int
-    node: NodeId
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
-class FenceTask:
-    """Results with a token below `token` shall not be accepted, and their claim is void."""
-
-    job: str
-    task: str
-    slot: int
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
-class AcceptResult:
-    """A verified result by `node`, which worked under `token`."""
-
-    job: str
-    task: str
-    slot: int
-    node: NodeId
-    token: int
-    files: tuple[File, ...]
-    text: str
-    usage: Usage
-
-
-@dataclass(frozen=True, slots=True)
-class AbandonTask:
-    """The task cannot be done; `reason` is for people."""
-
-    job: str
-    task: str
-    reason: str
-
-
-Command: TypeAlias = SubmitJob | ClaimTask | CloneTask | FenceTask | AcceptResult | AbandonTask
-
-
-@dataclass(frozen=True, slots=True)
-class _Envelope:
-    command: SubmitJob | ClaimTask | CloneTask | FenceTask | AcceptResult | AbandonTask
-
-
-def encode_command(command: Command) -> bytes:
-    """A command as it lies in the log."""
-    return codec.pack_value(_Envelope(command))
-
-
-def decode_command(data: bytes) -> Command:
-    """The inverse; RemoteProtocolError if the bytes are no command."""
-    return codec.unpack_value(_Envelope, data).command
-
-
-# -- state ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A result in the log, accepted or late. (slot, node, token) names the attempt."""
-
-    slot: int
-    node: NodeId
-    token: int
-    digest: str
-    index: int
-    files: tuple[File, ...] = ()
-    text: str = ""
-    usage: Usage = NO_USAGE
-
-    @property
-    def attempt(self) -> tuple[int, NodeId, int]:
-        return self.slot, self.node, self.token
-
-
-@dataclass(slots=True)
-class Slot:
-    """One of the independent attempts at a task. `token` is the last one given out by the log;
-    in LEASE mode claims live in the store and the log knows only the fence. `racers` work under
-    the holder's token, and the first of them takes the holder's place if that is given up on."""
-
-    holder: NodeId = NOBODY
-    token: int = 0
-    fence: int = 0
-    answer: Answer | None = None
-    racers: list[NodeId] = field(default_factory=list)
-
-    def has(self, node: NodeId, token: int) -> bool:
-        """Whether the node works on it under this token, as holder or racer."""
-        return token == self.token and (node == self.holder or node in self.racers)
-
-
-@dataclass(slots=True)
-class TaskState:
-    task: Task
-    slots: list[Slot]
-    accepted: Answer | None = None
-    abandoned: str = ""
-    late: list[Answer] = field(default_factory=list)
-
-    @property
-    def is_open(self) -> bool:
-        return self.accepted is None and not self.abandoned
-
-    def knows(self, attempt: tuple[int, NodeId, int]) -> bool:
-        """Whether the result of this attempt is in the log already, as an answer or as late."""
-        answer = self.slots[attempt[0]].answer
-        return (answer is not None and answer.attempt == attempt) or any(
-            late.attempt == attempt for late in self.late
-        )
-
-    def takes(self, slot: int, token: int) -> bool:
-        """Whether a result for this slot could still count. If not, it is evidence at most."""
-        place = self.slots[slot]
-        return self.is_open and place.answer is None and token >= place.fence
-
-
-@dataclass(slots=True)
-class JobState:
-    """A job as the log has it. `order` is a topological order of its tasks."""
-
-    job: Job
-    index: int
-    submitted_at: int  # by the wall clock of the node that took it, nanoseconds
-    tasks: dict[str, TaskState]
-    levels: dict[str, float]
-    order: tuple[str, ...]
-    outcome: str = ""
-    succeeded: bool = False
-    finished_index: int = 0
-
-    @property
-    def is_finished(self) -> bool:
-        return self.outcome != ""
-
-    def is_ready(self, state: TaskState) -> bool:
-        """Open, and everything it needs is accepted. The same rule in all four claim modes."""
-        return state.is_open and all(
-            self.tasks[need].accepted is not None for need in state.task.needs
-        )
-
-    def ready_units(self) -> list[tuple[TaskState, Slot, Unit]]:
-        """The slots of ready tasks, those with the longest chain behind them first."""
-        units = [
-            (state, slot, (self.job.id, state.task.id, number))
-            for state in self.tasks.values()
-            if self.is_ready(state)
-            for number, slot in enumerate(state.slots)
-        ]
-        return sorted(units, key=lambda found: -self.levels[found[0].task.id])
-
-    def units_of(self, node: NodeId) -> set[Unit]:
-        """The slots that the log has given to this node and that have no answer yet."""
-        return {
-            (self.job.id, state.task.id, number)
-            for state in self.tasks.values()
-            if state.is_open
-            for number, slot in enumerate(state.slots)
-            if slot.holder == node and slot.answer is None
-        }
-
-    def is_exhausted(self) -> bool:
-        """Nothing is left to do: what is still open needs something that was abandoned."""
-        if not any(state.abandoned for state in self.tasks.values()):
-            return not any(state.is_open for state in self.tasks.values())
-        blocked: set[str] = set()
-        for task_id in self.order:
-            state = self.tasks[task_id]
-            if state.abandoned or not blocked.isdisjoint(state.task.needs):
-                blocked.add(task_id)
-        return all(not state.is_open or task in blocked for task, state in self.tasks.items())
-
-    def usage(self) -> Usage:
-        """What the accepted results consumed, together."""
-        total = Usage()
-        for state in self.tasks.values():
-            if state.accepted:
-                total = total.plus(state.accepted.usage)
-        return total
-
-    def spent(self) -> Usage:
-        """What all results in the log consumed, accepted or not."""
-        total = Usage()
-        for state in self.tasks.values():
-            answers = [slot.answer for slot in state.slots if slot.answer]
-            for answer in (*answers, *state.late):
-                total = total.plus(answer.usage)
-        return total
-
-    def files(self) -> list[File]:
-        """The accepted files by path; where two tasks wrote one path, the later in graph order
-        stands."""
-        return self._files_of(self.order)
-
-    def inputs_of(self, task: Task) -> list[File]:
-        """The accepted files of everything the task needs, by the same rule."""
-        needed = graph.ancestors_of(self.job.needs, task.id)
-        return self._files_of([task_id for task_id in self.order if task_id in needed])
-
-    def _files_of(self, task_ids: Iterable[str]) -> list[File]:
-        found: dict[str, File] = {}
-        for task_id in task_ids:
-            accepted = self.tasks[task_id].accepted
-            for file in accepted.files if accepted else ():
-                found[file.path] = file
-        return [found[path] for path in sorted(found)]
-
-
-def fault_of_result(task: Task, files: Sequence[File], text: str) -> str:
-    """Why the ledger would refuse this result of `task`; empty if it would not."""
-    if not {file.path for file in files} <= set(task.writes):
-        return "it has files that the task does not write"
-    if len(text) > ANSWER_LENGTH_MAX:
-        return f"its text is over {ANSWER_LENGTH_MAX} characters"
-    size = sum(len(file.content) for file in files) + len(text.encode("utf-8", "replace"))
-    return f"it is over {RESULT_SIZE_MAX} bytes" if size > RESULT_SIZE_MAX else ""
 
 
 class Ledger:
@@ -319,7 +73,7 @@ class Ledger:
             command = decode_command(entry.data)
         except RemoteProtocolError as fault:
             return [RequestRefused(f"log entry {entry.index}: {fault}")]
-        token = 0 if isinstance(command, SubmitJob | AbandonTask) else command.token
+        token = 0 if isinstance(command, TOKENLESS) else command.token
         if token > TOKEN_MAX:
             return [RequestRefused(f"log entry {entry.index}: a token of {token}")]
         match command:
@@ -333,6 +87,10 @@ class Ledger:
                 return self._fence(command, entry.index)
             case AcceptResult():
                 return self._accept(command, entry.index)
+            case ReviewResult():
+                return self._review(command, entry.index)
+            case JudgeAnswers():
+                return self._judge(command, entry.index)
             case AbandonTask():
                 return self._abandon(command, entry.index)
 
@@ -455,8 +213,67 @@ class Ledger:
             return []  # the same result, proposed again
         if not task.takes(command.slot, command.token) or not own_claim:
             return self._keep_late(job, task, answer)
-        slot.answer = answer
-        return self._count_answers(job, task, index)
+        if task.task.verify_by is VerifyBy.SELF:
+            slot.answer = answer
+            return self._count_answers(job, task, answer, index)
+        if len(slot.candidates) >= CANDIDATES_MAX:
+            return self._keep_late(job, task, answer)
+        slot.candidates.append(answer)
+        return [
+            ResultProposed(
+                command.job, command.task, command.slot, answer.node, answer.token, index
+            )
+        ]
+
+    def _review(self, command: ReviewResult, index: int) -> list[Fact]:
+        found = self.slot(command.job, command.task, command.slot)
+        if found is None or command.reviewer == command.node:
+            return []
+        job, task, slot = found
+        attempt = (command.slot, command.node, command.token)
+        proposed = [answer for answer in slot.candidates if answer.attempt == attempt]
+        if not task.is_open or slot.answer or not proposed:
+            return []
+        slot.candidates.remove(proposed[0])
+        answer = replace(proposed[0], reviewer=command.reviewer, fault=command.fault)
+        reviewed = ResultReviewed(
+            *(command.job, command.task, command.slot, command.node, command.token),
+            *(command.reviewer, command.fault, index),
+        )
+        if not command.fault:
+            slot.answer = answer
+            others, slot.candidates = slot.candidates, []
+            late = [fact for other in others for fact in self._keep_late(job, task, other)]
+            return [reviewed, *late, *self._count_answers(job, task, answer, index)]
+        task.late.append(answer if len(task.late) < LATE_MAX else replace(answer, files=()))
+        if len(task.refuted()) >= task.task.attempts_max * len(task.slots):
+            reason = f"{len(task.refuted())} results were wrong, the last: {command.fault}"
+            return [reviewed, *self._abandon(AbandonTask(job.job.id, task.task.id, reason), index)]
+        return [reviewed, *self._take_away(job, slot, command, index)]
+
+    def _take_away(
+        self, job: JobState, slot: Slot, command: ReviewResult, index: int
+    ) -> list[Fact]:
+        """Whoever made a wrong result works on it no longer. In LEASE mode its claim is void."""
+        if job.job.claims is ClaimMode.LEASE or not slot.has(command.node, command.token):
+            return []
+        if command.node in slot.racers:
+            slot.racers.remove(command.node)
+            return []
+        fence = FenceTask(command.job, command.task, command.slot, command.token + 1)
+        return self._fence(fence, index)
+
+    def _judge(self, command: JudgeAnswers, index: int) -> list[Fact]:
+        found = self.slot(command.job, command.task, 0)
+        if found is None:
+            return []
+        job, task, _ = found
+        is_due = task.waits_for_judge() and len(command.groups) == len(task.slots)
+        if not is_due:
+            return []
+        task.judge, task.groups = command.judge, command.groups
+        judged = AnswersJudged(command.job, command.task, command.judge, command.groups, index)
+        return [judged, *self._count_answers(job, task, None, index)]
 
     def _fault_of(self, job: JobState, task: TaskState, command: AcceptResult) -> str:
         if task.is_open and not job.is_ready(task):
@@ -472,20 +289,25 @@ class Ledger:
             )
         ]
 
-    def _count_answers(self, job: JobState, task: TaskState, index: int) -> list[Fact]:
-        """Accept when `agree` independent answers are equal; give up when they cannot be."""
+    def _count_answers(
+        self, job: JobState, task: TaskState, new: Answer | None, index: int
+    ) -> list[Fact]:
+        """Accept when `agree` independent answers agree; give up when they cannot."""
+        name = task.task.id
         answers = [slot.answer for slot in task.slots if slot.answer]
-        digest, votes = Counter(answer.digest for answer in answers).most_common(1)[0]
+        given = [AnswerGiven(job.job.id, name, *new.attempt, index)] if new else []
+        if task.waits_for_judge() or task.lacks_answers_to_judge():
+            return [*given]
+        likenesses = [task.likeness(answer) for answer in answers]
+        likeness, votes = Counter(likenesses).most_common(1)[0]
         if votes < task.task.quorum.agree:
             if len(answers) < len(task.slots):
-                return []
+                return [*given]
             reason = f"{len(answers)} answers, but at most {votes} of them agree"
-            return self._abandon(AbandonTask(job.job.id, task.task.id, reason), index)
-        first = next(answer for answer in answers if answer.digest == digest)
+            return self._abandon(AbandonTask(job.job.id, name, reason), index)
+        first = answers[likenesses.index(likeness)]
         task.accepted = first
-        accepted = TaskAccepted(
-            job.job.id, task.task.id, first.node, first.token, first.digest, index
-        )
+        accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
         return [accepted, *self._finish(job, index)]
 
     def _abandon(self, command: AbandonTask, index: int) -> list[Fact]:

@@ -1,0 +1,131 @@
+"""Commands: what a log entry asks the ledger to do. Each is idempotent, for it may be proposed more
+than once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from protocol import codec
+from protocol.identity import NodeId
+from protocol.jobs import File, Job, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJob:
+    """`assignment` (task, slot, node) is for jobs whose claims are ASSIGNED, else empty.
+    `submitted_at` is what the wall clock of the node that took the job said, in nanoseconds."""
+
+    job: Job
+    assignment: tuple[tuple[str, int, NodeId], ...]
+    submitted_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTask:
+    """Give the slot to `node`, if `token` is the next one and nobody holds it."""
+
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloneTask:
+    """Let `node` race the holder of `token`. In LEASE mode races need no log."""
+
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class FenceTask:
+    """Results with a token below `token` shall not be accepted, and their claim is void."""
+
+    job: str
+    task: str
+    slot: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptResult:
+    """A verified result by `node`, which worked under `token`."""
+
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    files: tuple[File, ...]
+    text: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewResult:
+    """`reviewer` has checked the result that `node` made under `token`; `fault` says what is wrong
+    with it, empty if nothing is."""
+
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    reviewer: NodeId
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeAnswers:
+    """`judge` finds that the answers whose slots have the same number in `groups` agree."""
+
+    job: str
+    task: str
+    judge: NodeId
+    groups: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonTask:
+    """The task cannot be done; `reason` is for people."""
+
+    job: str
+    task: str
+    reason: str
+
+
+Command: TypeAlias = (
+    SubmitJob
+    | ClaimTask
+    | CloneTask
+    | FenceTask
+    | AcceptResult
+    | ReviewResult
+    | JudgeAnswers
+    | AbandonTask
+)
+
+
+TOKENLESS = SubmitJob | JudgeAnswers | AbandonTask
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    command: Command
+
+
+def encode_command(command: Command) -> bytes:
+    """A command as it lies in the log."""
+    return codec.pack_value(_Envelope(command))
+
+
+def decode_command(data: bytes) -> Command:
+    """The inverse; RemoteProtocolError if the bytes are no command."""
+    return codec.unpack_value(_Envelope, data).command

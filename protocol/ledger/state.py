@@ -1,0 +1,232 @@
+"""What the log has led to: jobs, their tasks, the slots of a task, the answers in a slot.
+
+Invariant: a task is accepted at most once; its fence and token never go down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from protocol import codec, graph
+from protocol.identity import NOBODY, NodeId
+from protocol.jobs import (
+    NO_USAGE,
+    RESULT_SIZE_MAX,
+    Compare,
+    File,
+    Job,
+    Task,
+    Usage,
+    likeness_of,
+)
+
+Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
+
+ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a text
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A result in the log, accepted or late. (slot, node, token) names the attempt. `reviewer` is
+    who checked it again, if anybody did, and `fault` what was found wrong with it."""
+
+    slot: int
+    node: NodeId
+    token: int
+    digest: str
+    index: int
+    files: tuple[File, ...] = ()
+    text: str = ""
+    usage: Usage = NO_USAGE
+    reviewer: NodeId = NOBODY
+    fault: str = ""
+
+    @property
+    def attempt(self) -> tuple[int, NodeId, int]:
+        return self.slot, self.node, self.token
+
+
+@dataclass(slots=True)
+class Slot:
+    """One of the independent attempts at a task. `token` is the last one given out by the log;
+    in LEASE mode claims live in the store and the log knows only the fence. `racers` work under
+    the holder's token, and the first of them takes the holder's place if that is given up on."""
+
+    holder: NodeId = NOBODY
+    token: int = 0
+    fence: int = 0
+    answer: Answer | None = None
+    racers: list[NodeId] = field(default_factory=list)
+    candidates: list[Answer] = field(default_factory=list)  # that wait for another node's word
+
+    def has(self, node: NodeId, token: int) -> bool:
+        """Whether the node works on it under this token, as holder or racer."""
+        return token == self.token and (node == self.holder or node in self.racers)
+
+
+@dataclass(slots=True)
+class TaskState:
+    task: Task
+    slots: list[Slot]
+    accepted: Answer | None = None
+    abandoned: str = ""
+    late: list[Answer] = field(default_factory=list)
+    judge: NodeId = NOBODY
+    groups: tuple[int, ...] = ()  # of the answers, slot by slot, as the judge found
+
+    @property
+    def is_open(self) -> bool:
+        return self.accepted is None and not self.abandoned
+
+    def knows(self, attempt: tuple[int, NodeId, int]) -> bool:
+        """Whether the result of this attempt is in the log already, as an answer or as late."""
+        slot = self.slots[attempt[0]]
+        known = [*slot.candidates, *self.late]
+        if slot.answer is not None:
+            known.append(slot.answer)
+        return any(answer.attempt == attempt for answer in known)
+
+    def refuted(self) -> list[Answer]:
+        """Results that another node found wrong."""
+        return [answer for answer in self.late if answer.fault]
+
+    def is_refuted(self, slot: int, node: NodeId, token: int) -> bool:
+        """Whether this attempt's result was found wrong."""
+        return any(answer.attempt == (slot, node, token) for answer in self.refuted())
+
+    def lacks_answers_to_judge(self) -> bool:
+        """A judge sees all answers at once."""
+        judged = self.task.quorum.compare is Compare.JUDGE and self.task.quorum.agree > 1
+        return judged and any(slot.answer is None for slot in self.slots)
+
+    def waits_for_judge(self) -> bool:
+        """Whether all answers are there, and which of them agree is for a judge to say."""
+        judged = self.task.quorum.compare is Compare.JUDGE and self.task.quorum.agree > 1
+        is_due = judged and self.is_open and not self.groups
+        return is_due and all(slot.answer is not None for slot in self.slots)
+
+    def agreeing(self) -> list[Answer]:
+        """The answers that agree with the accepted one, itself included."""
+        if self.accepted is None:
+            return []
+        likeness = self.likeness(self.accepted)
+        answers = [slot.answer for slot in self.slots if slot.answer]
+        return [answer for answer in answers if self.likeness(answer) == likeness]
+
+    def likeness(self, answer: Answer) -> str:
+        """Equal for answers that agree."""
+        compare = self.task.quorum.compare
+        if compare is not Compare.JUDGE:
+            return likeness_of(compare, answer.files, answer.text)
+        return str(self.groups[answer.slot]) if self.groups else ""
+
+    def takes(self, slot: int, token: int) -> bool:
+        """Whether a result for this slot could still count. If not, it is evidence at most."""
+        place = self.slots[slot]
+        return self.is_open and place.answer is None and token >= place.fence
+
+
+@dataclass(slots=True)
+class JobState:
+    """A job as the log has it. `order` is a topological order of its tasks."""
+
+    job: Job
+    index: int
+    submitted_at: int  # by the wall clock of the node that took it, nanoseconds
+    tasks: dict[str, TaskState]
+    levels: dict[str, float]
+    order: tuple[str, ...]
+    outcome: str = ""
+    succeeded: bool = False
+    finished_index: int = 0
+
+    @property
+    def is_finished(self) -> bool:
+        return self.outcome != ""
+
+    def is_ready(self, state: TaskState) -> bool:
+        """Open, and everything it needs is accepted. The same rule in all four claim modes."""
+        return state.is_open and all(
+            self.tasks[need].accepted is not None for need in state.task.needs
+        )
+
+    def ready_units(self) -> list[tuple[TaskState, Slot, Unit]]:
+        """The slots of ready tasks, those with the longest chain behind them first."""
+        units = [
+            (state, slot, (self.job.id, state.task.id, number))
+            for state in self.tasks.values()
+            if self.is_ready(state)
+            for number, slot in enumerate(state.slots)
+        ]
+        return sorted(units, key=lambda found: -self.levels[found[0].task.id])
+
+    def units_of(self, node: NodeId) -> set[Unit]:
+        """The slots that the log has given to this node and that have no answer yet."""
+        return {
+            (self.job.id, state.task.id, number)
+            for state in self.tasks.values()
+            if state.is_open
+            for number, slot in enumerate(state.slots)
+            if slot.holder == node and slot.answer is None
+        }
+
+    def is_exhausted(self) -> bool:
+        """Nothing is left to do: what is still open needs something that was abandoned."""
+        if not any(state.abandoned for state in self.tasks.values()):
+            return not any(state.is_open for state in self.tasks.values())
+        blocked: set[str] = set()
+        for task_id in self.order:
+            state = self.tasks[task_id]
+            if state.abandoned or not blocked.isdisjoint(state.task.needs):
+                blocked.add(task_id)
+        return all(not state.is_open or task in blocked for task, state in self.tasks.items())
+
+    def usage(self) -> Usage:
+        """What the accepted results consumed, together."""
+        total = Usage()
+        for state in self.tasks.values():
+            if state.accepted:
+                total = total.plus(state.accepted.usage)
+        return total
+
+    def spent(self) -> Usage:
+        """What all results in the log consumed, accepted or not."""
+        total = Usage()
+        for state in self.tasks.values():
+            for slot in state.slots:
+                answers = [slot.answer] if slot.answer else []
+                for answer in (*answers, *slot.candidates):
+                    total = total.plus(answer.usage)
+            for answer in state.late:
+                total = total.plus(answer.usage)
+        return total
+
+    def files(self) -> list[File]:
+        """The accepted files by path; where two tasks wrote one path, the later in graph order
+        stands."""
+        return self._files_of(self.order)
+
+    def inputs_of(self, task: Task) -> list[File]:
+        """The accepted files of everything the task needs, by the same rule."""
+        needed = graph.ancestors_of(self.job.needs, task.id)
+        return self._files_of([task_id for task_id in self.order if task_id in needed])
+
+    def _files_of(self, task_ids: Iterable[str]) -> list[File]:
+        found: dict[str, File] = {}
+        for task_id in task_ids:
+            accepted = self.tasks[task_id].accepted
+            for file in accepted.files if accepted else ():
+                found[file.path] = file
+        return [found[path] for path in sorted(found)]
+
+
+def fault_of_result(task: Task, files: Sequence[File], text: str) -> str:
+    """Why the ledger would refuse this result of `task`; empty if it would not."""
+    if not {file.path for file in files} <= set(task.writes):
+        return "it has files that the task does not write"
+    if len(text) > ANSWER_LENGTH_MAX:
+        return f"its text is over {ANSWER_LENGTH_MAX} characters"
+    size = sum(len(file.content) for file in files) + len(text.encode("utf-8", "replace"))
+    return f"it is over {RESULT_SIZE_MAX} bytes" if size > RESULT_SIZE_MAX else ""

@@ -1,0 +1,299 @@
+"""Another node's word: results are checked again elsewhere, and a model says which answers agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ledger_hand import ADA, BOB, CAT, Book, job, task
+from small_world import SmallWorld
+
+from protocol.clocks import SECOND, Nanoseconds
+from protocol.effects import Assignment, Purpose
+from protocol.errors import InvalidJob
+from protocol.events import AgentFailed, Completed, Failure
+from protocol.facts import Fact
+from protocol.facts.work import (
+    AnswersJudged,
+    ResultLate,
+    ResultProposed,
+    ResultReviewed,
+    TaskAbandoned,
+    TaskAccepted,
+    TaskStarted,
+)
+from protocol.identity import NOBODY, NodeId
+from protocol.jobs import (
+    NO_USAGE,
+    ClaimMode,
+    Compare,
+    File,
+    Quorum,
+    Task,
+    Usage,
+    VerifyBy,
+    likeness_of,
+    validate,
+)
+from protocol.ledger import AcceptResult, JudgeAnswers, ReviewResult
+from protocol.ledger_image import image_of, jobs_of
+
+ALL_MODES = list(ClaimMode)
+JUDGED = Quorum(3, 2, Compare.JUDGE)
+
+
+def checked(name: str, *needs: str, attempts_max: int = 5) -> Task:
+    plain = task(name, *needs, attempts_max=attempts_max)
+    return replace(plain, verify="true", verify_by=VerifyBy.OTHER)
+
+
+class Agents:
+    """Work of the nodes in `liars` is wrong, which every check finds out; `silent` ones never end a
+    check. A judge groups answers by their first letter."""
+
+    def __init__(self, liars: tuple[NodeId, ...] = (), tries: int = 100) -> None:
+        self.liars = set(liars)
+        self.given: list[Assignment] = []
+        self.wrong_for = tries
+
+    def __call__(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        self.given.append(assignment)
+        if assignment.purpose is Purpose.WORK:
+            self.wrong_for -= 1
+            content = b"wrong" if self.wrong_for >= 0 else b"right"
+            files = tuple(File(path, content) for path in assignment.task.writes)
+            return SECOND, Completed(0, files, "", NO_USAGE)
+        if assignment.purpose is Purpose.JUDGE:
+            letters = [proposal.text[:1] for proposal in assignment.proposals]
+            groups = " ".join(str(letters.index(letter)) for letter in letters)
+            return SECOND, Completed(0, (), groups, Usage(1, 7, 3))
+        (proposal,) = assignment.proposals
+        if any(file.content == b"wrong" for file in proposal.files):
+            return SECOND // 10, AgentFailed(0, Failure.VERIFY, "a test fails", (), NO_USAGE)
+        return SECOND // 10, Completed(0, (), "", NO_USAGE)
+
+
+def reviews(world: SmallWorld) -> list[ResultReviewed]:
+    return sorted(
+        {fact for _, _, fact in world.diary.of(ResultReviewed)}, key=lambda fact: fact.index
+    )
+
+
+# -- in the simulated team -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_result_is_accepted_once_another_node_has_checked_it(claims: ClaimMode) -> None:
+    world = SmallWorld(3, Agents(tries=0))
+    world.do(job(checked("a"), checked("b", "a"), claims=claims))
+    found = reviews(world)
+    assert [fact.task for fact in found] == ["a", "b"]
+    assert all(fact.reviewer != fact.node and not fact.fault for fact in found)
+    peer = world.hosts[0].peer
+    assert peer is not None
+    accepted = peer.ledger.jobs["job"].tasks["a"].accepted
+    assert accepted is not None
+    assert accepted.reviewer == found[0].reviewer
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_what_is_wrong_is_done_again_by_somebody_else(claims: ClaimMode) -> None:
+    world = SmallWorld(3, Agents(tries=1))
+    world.do(job(checked("a"), claims=claims))
+    first, second = reviews(world)
+    assert (first.fault, second.fault) == ("a test fails", "")
+    assert first.node != second.node
+    for host in world.hosts:
+        assert host.peer is not None
+        state = host.peer.ledger.jobs["job"].tasks["a"]
+        assert [answer.fault for answer in state.refuted()] == ["a test fails"]
+        assert state.accepted is not None
+        assert state.accepted.files == (File("a", b"right"),)
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_task_that_is_always_wrong_is_given_up(claims: ClaimMode) -> None:
+    world = SmallWorld(3, Agents())
+    world.do(job(checked("a", attempts_max=4), claims=claims))
+    (abandoned,) = {fact.reason for _, _, fact in world.diary.of(TaskAbandoned)}
+    assert abandoned == "4 results were wrong, the last: a test fails"
+    assert not world.diary.of(TaskAccepted)
+
+
+def test_who_is_left_alone_waits_for_a_witness() -> None:
+    world = SmallWorld(3, Agents(tries=0))
+    for host in world.hosts[1:]:
+        host.crash("killed")
+    world.submit(job(checked("a")))
+    assert not world.run(20 * SECOND, lambda: bool(world.diary.of(TaskAccepted)))
+    for host in world.hosts[1:]:
+        host.start_again()
+    assert world.run(60 * SECOND, world.is_finished)
+    assert len(reviews(world)) == 1
+
+
+def test_a_reviewer_that_hangs_is_followed_by_the_next() -> None:
+    hung: list[Assignment] = []
+    agents = Agents(tries=0)
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.REVIEW and not hung:
+            hung.append(assignment)
+            return 3_600 * SECOND, AgentFailed(0, Failure.TIMEOUT, "", (), NO_USAGE)
+        return agents(assignment)
+
+    world = SmallWorld(4, script)
+    world.do(job(checked("a")))
+    begun = min(at for at, _, _ in world.diary.of(TaskStarted))
+    assert min(at for at, _, _ in world.diary.of(TaskAccepted)) - begun < 5 * SECOND
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_model_says_which_answers_agree(claims: ClaimMode) -> None:
+    texts = iter(["Paris, of course", "Lyon", "PARIS (France)"])
+    agents = Agents()
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return SECOND, Completed(0, (), next(texts), NO_USAGE)
+        return agents(assignment)
+
+    world = SmallWorld(3, script)
+    question = Task("a", "which?", quorum=JUDGED)
+    world.do(job(question, claims=claims))
+    (judged,) = {fact for _, _, fact in world.diary.of(AnswersJudged)}
+    peer = world.hosts[0].peer
+    assert peer is not None
+    state = peer.ledger.jobs["job"].tasks["a"]
+    assert state.accepted is not None
+    assert state.accepted.text[0] == "P"
+    assert {answer.text[0] for answer in state.agreeing()} == {"P"}
+    assert len(state.agreeing()) == 2
+    assert state.judge == judged.judge != NOBODY
+    world.run(5 * SECOND)
+    assert peer.team.notes.usage("job") == Usage(1, 7, 3), "what the judge used is counted"
+
+
+def test_without_any_judge_answers_are_compared_as_they_stand() -> None:
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return SECOND, Completed(0, (), "yes" if assignment.slot else "no", NO_USAGE)
+        return SECOND, AgentFailed(0, Failure.BACKEND, "no model", (), NO_USAGE)
+
+    world = SmallWorld(3, script)
+    world.do(job(Task("a", "?", quorum=JUDGED)))
+    (judged,) = {fact for _, _, fact in world.diary.of(AnswersJudged)}
+    assert (judged.judge, judged.groups) == (NOBODY, (0, 1, 1))
+
+
+# -- in the ledger, by hand ------------------------------------------------------------------------
+
+
+def proposed() -> Book:
+    book = Book()
+    book.submit(job(checked("a")))
+    (fact,) = book.accept("a", ADA)
+    assert fact == ResultProposed("job", "a", 0, ADA, 1, 2)
+    return book
+
+
+def review(book: Book, reviewer: NodeId, fault: str = "", node: NodeId = ADA) -> list[Fact]:
+    return book.say(ReviewResult("job", "a", 0, node, 1, reviewer, fault))
+
+
+def test_nobody_is_its_own_witness() -> None:
+    book = proposed()
+    assert review(book, ADA) == []
+    assert book.task("a").accepted is None
+    reviewed, accepted, *_ = review(book, BOB)
+    assert isinstance(reviewed, ResultReviewed)
+    assert isinstance(accepted, TaskAccepted)
+
+
+def test_one_word_is_enough_and_later_ones_change_nothing() -> None:
+    book = proposed()
+    review(book, BOB)
+    assert review(book, CAT, "wrong") == []
+    assert book.accept("a", ADA) == [], "the same result, proposed again"
+
+
+def test_of_two_proposed_results_the_first_that_passes_counts() -> None:
+    book = proposed()
+    book.accept("a", BOB, text="other")
+    facts = review(book, CAT, node=BOB)
+    assert [type(fact) for fact in facts[:3]] == [ResultReviewed, ResultLate, TaskAccepted]
+    accepted = book.task("a").accepted
+    assert accepted is not None
+    assert (accepted.node, accepted.reviewer) == (BOB, CAT)
+
+
+def test_what_waits_is_in_a_snapshot() -> None:
+    book = proposed()
+    review(book, BOB, "wrong")
+    book.accept("a", CAT)
+    (state,) = jobs_of(image_of(book.ledger))
+    again = state.tasks["a"]
+    assert [answer.fault for answer in again.refuted()] == ["wrong"]
+    assert [answer.node for answer in again.slots[0].candidates] == [CAT]
+
+
+def test_what_is_proposed_waiting_is_counted_as_spent() -> None:
+    book = Book()
+    book.submit(job(checked("a")))
+    book.accept("a", ADA, usage=Usage(1, 10, 5))
+    assert book.state.spent() == Usage(1, 10, 5)
+    review(book, BOB, "wrong")
+    assert book.state.spent() == Usage(1, 10, 5)
+
+
+def test_a_judge_is_heard_once_and_when_all_answers_are_there() -> None:
+    book = Book()
+    book.submit(job(Task("a", "?", quorum=JUDGED)))
+    for slot, (node, text) in enumerate([(ADA, "x"), (BOB, "y")]):
+        book.say(AcceptResult("job", "a", slot, node, 1, (), text, NO_USAGE))
+    assert book.say(JudgeAnswers("job", "a", CAT, (0, 0, 0))) == [], "one answer is missing"
+    book.say(AcceptResult("job", "a", 2, CAT, 1, (), "z", NO_USAGE))
+    assert book.say(JudgeAnswers("job", "a", CAT, (0, 0))) == [], "of another number of answers"
+    judged, accepted, *_ = book.say(JudgeAnswers("job", "a", CAT, (0, 1, 0)))
+    assert isinstance(judged, AnswersJudged)
+    assert isinstance(accepted, TaskAccepted)
+    assert [answer.node for answer in book.task("a").agreeing()] == [ADA, CAT]
+    assert book.say(JudgeAnswers("job", "a", BOB, (0, 1, 1))) == []
+
+
+def test_answers_of_which_no_two_agree_are_none() -> None:
+    book = Book()
+    book.submit(job(Task("a", "?", quorum=JUDGED)))
+    for slot, node in enumerate((ADA, BOB, CAT)):
+        book.say(AcceptResult("job", "a", slot, node, 1, (), node, NO_USAGE))
+    _, abandoned, *_ = book.say(JudgeAnswers("job", "a", CAT, (0, 1, 2)))
+    assert isinstance(abandoned, TaskAbandoned)
+
+
+# -- how answers are compared ----------------------------------------------------------------------
+
+
+def alike(compare: Compare, one: bytes, other: bytes) -> tuple[bool, bool]:
+    """Whether two contents agree as files, and as texts."""
+    as_files = [likeness_of(compare, (File("a.py", each),), "") for each in (one, other)]
+    as_texts = [likeness_of(compare, (), each.decode()) for each in (one, other)]
+    return as_files[0] == as_files[1], as_texts[0] == as_texts[1]
+
+
+def test_answers_are_compared_as_the_job_says() -> None:
+    assert alike(Compare.EXACT, b"x\n", b"x\n") == (True, True)
+    assert alike(Compare.EXACT, b"x\n", b"x") == (False, False)
+    assert alike(Compare.NORMALISED, b"if x:\n    y\n", b"if x:  \n\n    y") == (True, True)
+    assert alike(Compare.NORMALISED, b"if x:\n  y\n", b"if x:\ny\n") == (False, True)
+    assert alike(Compare.NORMALISED, b"Yes", b"yes") == (False, True)
+    assert alike(Compare.TESTS, b"one way", b"another way") == (True, True)
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(InvalidJob, match="verify_by: other needs a 'verify'"):
+        validate(job(replace(task("a"), verify_by=VerifyBy.OTHER)))
+    with pytest.raises(InvalidJob, match="compare: tests needs a 'verify'"):
+        validate(job(task("a", quorum=Quorum(3, 2, Compare.TESTS))))
+    program = replace(task("a", quorum=JUDGED), agent="command", program="true")
+    with pytest.raises(InvalidJob, match="compare: judge asks a model"):
+        validate(job(program))
