@@ -10,6 +10,7 @@ from ledger_hand import ADA, BOB, CAT, Book, job, task
 
 from protocol.facts import RequestRefused
 from protocol.facts.work import (
+    AnswerGiven,
     JobFinished,
     JobRefused,
     JobSubmitted,
@@ -194,8 +195,8 @@ THREE = Quorum(of=3, agree=2)
 def test_a_quorum_accepts_when_enough_answers_agree() -> None:
     book = Book()
     book.submit(job(task("a", quorum=THREE)))
-    assert book.accept("a", ADA, slot=0, text="no") == []
-    assert book.accept("a", BOB, slot=1, text="yes") == []
+    assert book.accept("a", ADA, slot=0, text="no") == [AnswerGiven("job", "a", 0, ADA, 1, 2)]
+    assert book.accept("a", BOB, slot=1, text="yes") == [AnswerGiven("job", "a", 1, BOB, 1, 3)]
     accepted, finished = book.accept("a", CAT, slot=2, text="yes")
     assert isinstance(accepted, TaskAccepted)
     assert isinstance(finished, JobFinished)

@@ -1,6 +1,6 @@
 """Remove one rule at a time: the test that states it must fail. The broken machines are in
-`mutants`, `raft_mutants`, `raft_log_mutants` and `register_mutants`; `test_mutants_at_large` lets
-them loose."""
+`mutants`, `raft_mutants`, `raft_log_mutants`, `register_mutants`, `spreading_mutants` and
+`team_mutants`; `test_mutants_at_large` lets them loose."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import raft_log_mutants
 import raft_mutants
 import register_mutants
 import spreading_mutants
+import team_mutants
 import test_availability
 import test_clerk
 import test_codec
@@ -26,6 +27,7 @@ import test_gossip
 import test_ledger
 import test_local_health
 import test_membership
+import test_racing
 import test_raft_bug_classes
 import test_raft_disk
 import test_raft_elections
@@ -44,6 +46,7 @@ import test_registers
 import test_relaying
 import test_replicated
 import test_returning
+import test_reviewing
 import test_silence
 import test_store
 
@@ -58,6 +61,7 @@ MUTANTS: dict[str, breeding.Mutant] = {
     **register_mutants.MUTANTS,
     **mutants.MUTANTS,
     **spreading_mutants.MUTANTS,
+    **team_mutants.MUTANTS,
 }
 
 
@@ -293,7 +297,29 @@ SPREADING_RULES: list[tuple[str, Test]] = [
     ("AnswersEndlessly", test_gossip.test_a_delta_that_brings_nothing_is_not_asked_to_go_on),
 ]
 
-RULES = RAFT_RULES + REGISTER_RULES + OTHER_RULES + SPREADING_RULES
+LEASE = ClaimMode.LEASE
+TEAM_RULES: list[tuple[str, Test]] = [
+    ("RacesInCrowds", test_racing.test_a_race_needs_a_holder_and_its_token),
+    ("RacesOn", partial(test_racing.test_who_races_and_loses_stops_at_once, LEASE)),
+    ("RacesAnything", partial(test_racing.test_only_the_longest_chain_is_raced, LEASE)),
+    (
+        "RacesTheUsual",
+        partial(test_racing.test_a_task_is_raced_once_it_takes_longer_than_is_usual, LEASE),
+    ),
+    (
+        "BeginsAnew",
+        partial(test_racing.test_the_racer_takes_the_place_of_a_holder_that_dies, LEASE),
+    ),
+    ("WitnessesItself", test_reviewing.test_nobody_is_its_own_witness),
+    ("ReviewsItself", test_reviewing.test_who_is_left_alone_waits_for_a_witness),
+    (
+        "TakesItAgain",
+        partial(test_reviewing.test_what_is_wrong_is_done_again_by_somebody_else, LEASE),
+    ),
+    ("AcceptsUnreviewed", test_reviewing.test_nobody_is_its_own_witness),
+]
+
+RULES = RAFT_RULES + REGISTER_RULES + OTHER_RULES + SPREADING_RULES + TEAM_RULES
 
 
 def whole(test: Test) -> Test:
@@ -327,6 +353,7 @@ def test_every_mutant_is_caught_by_a_test() -> None:
             register_mutants,
             mutants,
             spreading_mutants,
+            team_mutants,
         )
     )
 

@@ -83,6 +83,7 @@ LOOSE = [
     Loose("IgnoresFences", "zombies", 1, ("fencing",)),
     Loose("CountsResultsTwice", SWARM, 1, ("one_result",)),
     Loose("BelievesOneAnswer", "liars", 1, ("honest_quorum",)),
+    Loose("AcceptsUnreviewed", SWARM, 2, ("reviewed_by_other", "honest_review")),
     Loose("AcceptsGaps", SWARM, 1, ("gap_free",)),
     Loose("LastArrivalWins", SWARM, 2, ("causal_order", "equal_values")),
     Loose("PushesEarly", "authors", 1, ("said_once", "convergence")),

@@ -67,6 +67,23 @@ def test_the_first_result_wins_and_the_other_agent_is_stopped(claims: ClaimMode)
 
 
 @pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_races_and_loses_stops_at_once(claims: ClaimMode) -> None:
+    begun: list[Assignment] = []
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        begun.append(assignment)
+        return done(assignment, 5 * SECOND if len(begun) == 1 else 60 * SECOND)
+
+    world = SmallWorld(3, script)
+    world.do(raced(task("a"), claims=claims))
+    (won_at, *_) = [at for at, _, _ in world.diary.of(TaskAccepted)]
+    world.run(SECOND)
+    stopped = [at - won_at for at, _, _ in world.diary.of(AttemptAborted)]
+    assert len(stopped) == 1
+    assert stopped[0] < SECOND // 10
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
 def test_what_the_stopped_one_used_is_counted(claims: ClaimMode) -> None:
     world = SmallWorld(3, Slow("a"))
     world.do(raced(task("a"), claims=claims))

@@ -1,4 +1,4 @@
-"""Another node's word: results are checked again elsewhere, and a model says which answers agree."""
+"""Another node's word: results checked again elsewhere, and answers that a model judges."""
 
 from __future__ import annotations
 
@@ -192,8 +192,7 @@ def test_without_any_judge_answers_are_compared_as_they_stand() -> None:
 def proposed() -> Book:
     book = Book()
     book.submit(job(checked("a")))
-    (fact,) = book.accept("a", ADA)
-    assert fact == ResultProposed("job", "a", 0, ADA, 1, 2)
+    assert book.accept("a", ADA) == [ResultProposed("job", "a", 0, ADA, 1, 2)]
     return book
 
 

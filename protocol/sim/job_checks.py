@@ -10,7 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from protocol.facts import Fact
-from protocol.facts.work import JobFinished, ResultLate, TaskAccepted, TaskFenced
+from protocol.facts.work import (
+    JobFinished,
+    ResultLate,
+    TaskAccepted,
+    TaskCloned,
+    TaskFenced,
+)
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Job, VerifyBy
 from protocol.sim.host import Host
@@ -45,6 +51,7 @@ class JobChecks:
             TaskAccepted: self._see_acceptance,
             ResultLate: self._see_late,
             TaskFenced: self._see_fence,
+            TaskCloned: self._see_clone,
             JobFinished: self._see_outcome,
         }
 
@@ -89,6 +96,16 @@ class JobChecks:
 
     def _see_fence(self, host: Host, fact: TaskFenced) -> None:
         self._fences.setdefault((fact.job, fact.task), []).append(fact)
+
+    def _see_clone(self, host: Host, fact: TaskCloned) -> None:
+        assert host.peer is not None
+        found = host.peer.ledger.slot(fact.job, fact.task, fact.slot)
+        if found is None:
+            return  # a claim in the store of a job that has not come here yet
+        job, _, slot = found
+        racers = [slot.holder, *slot.racers]
+        if len(set(racers)) < len(racers) or len(slot.racers) > job.job.speculation.clones:
+            raise InvariantBroken("few_race", f"{racers} work on {fact.task}: {fact}")
 
     def _see_outcome(self, host: Host, fact: JobFinished) -> None:
         finished = self._outcomes.setdefault(fact.job, fact)
