@@ -119,7 +119,7 @@ def test_a_claim_that_waits_to_be_written_is_not_lost_to_the_one_before() -> Non
     (second,) = invoked(desk.settle(turn))
     assert second.assignment.token == 2
     assert not any(isinstance(effect, Abort) for effect in turn.before)
-    assert list(desk.team.attempts) == [second.invocation]
+    assert list(desk.team.running) == [second.invocation]
 
 
 def test_what_was_finished_before_a_failure_is_handed_on() -> None:

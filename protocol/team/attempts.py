@@ -183,7 +183,9 @@ class Attempts:
             if attempt.races:
                 return self._keep_racing(turn, view, job, slot, attempt)
             held = self._book.get(attempt.unit)
-            if held and (held.claim.node, held.claim.token) != (self.node, attempt.token):
+            # A claim of a lower token is this node's own, while the newer one waits to be written.
+            is_ours = held and (held.claim.node, held.claim.token) == (self.node, attempt.token)
+            if held and held.claim.token >= attempt.token and not is_ours:
                 turn.report(ClaimLost(*attempt.unit, held.claim.node))
                 return f"{held.claim.node} holds the task"
             return ""
