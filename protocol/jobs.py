@@ -247,7 +247,7 @@ def validate(job: Job) -> None:
     _check_text(job.name, "the job's name")
     _check_text(job.description, "the job's description")
     _check_budget(job.budget)
-    _check_speculation(job.speculation)
+    check_speculation(job.speculation)
     if not job.tasks:
         raise InvalidJob(f"job {shown(job.name)} has no tasks: give at least one under 'tasks:'")
     if len(job.tasks) > TASKS_MAX:
@@ -386,7 +386,8 @@ def _check_budget(budget: Budget) -> None:
             raise InvalidJob(f"budget.{name} must be 0 (no limit) to {value_max}: correct it")
 
 
-def _check_speculation(speculation: Speculation) -> None:
+def check_speculation(speculation: Speculation) -> None:
+    """Raise InvalidJob unless it holds its bounds."""
     if not 0 <= speculation.clones <= CLONES_MAX:
         raise InvalidJob(f"speculate.clones must be 0 (none) to {CLONES_MAX}: correct it")
     if not 0 <= speculation.percentile < 100:

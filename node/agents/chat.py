@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+TOKEN_LENGTH = 4  # characters of a token, about, where nobody has counted
 TOKENS_MAX = 2**40  # of one answer, as far as an endpoint's word is believed
 MESSAGE_SIZE_MAX = 500  # characters of an endpoint's own words in a detail
 UNREACHABLE_TRIES_MAX = 4  # requests to where nobody listens: 3.5 s of back-off at most
@@ -57,6 +58,39 @@ class _Fault(Exception):
     detail: str
     retry_after_s: float | None = None
     is_unreachable: bool = False  # no connection at all: most likely the address is wrong
+
+
+class _Meter:
+    """What one request used, as far as it is known: an endpoint says so at the end of its answer,
+    and of a request that is broken off before there is only an estimate."""
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        hear: Callable[[str], None],
+        spend: Callable[[Usage], None],
+        simulated: bool,
+    ) -> None:
+        self._asked = sum(len(message.content) for message in messages)
+        self._heard = 0
+        self._hear = hear
+        self._spend = spend
+        self._simulated = simulated
+        self._is_told = False
+
+    def hear(self, text: str) -> None:
+        self._heard += len(text)
+        self._hear(text)
+
+    def spend(self, usage: Usage) -> None:
+        self._is_told = True
+        self._spend(usage)
+
+    def close(self) -> None:
+        """The request is broken off: count what was sent and what came."""
+        if not self._is_told:
+            read, written = self._asked // TOKEN_LENGTH, self._heard // TOKEN_LENGTH
+            self._spend(Usage(0, read, written, simulated=self._simulated))
 
 
 class ChatEndpoint:
@@ -96,8 +130,12 @@ class ChatEndpoint:
         while True:
             tries += 1
             spend(Usage(calls=1, simulated=self._simulated))
+            meter = _Meter(messages, hear, spend, self._simulated)
             try:
-                return await self._request(client, messages, hear, spend)
+                return await self._request(client, messages, meter.hear, meter.spend)
+            except asyncio.CancelledError:
+                meter.close()
+                raise
             except _Fault as fault:
                 restart()
                 await self._wait(tries, fault)

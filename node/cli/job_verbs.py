@@ -44,6 +44,18 @@ AgentOption = Annotated[
         help="Agent of tasks that name none: simulated, or openai if OPENAI_BASE_URL is set."
     ),
 ]
+ClonesOption = Annotated[
+    int | None,
+    typer.Option(help="Idle nodes race slow tasks, so many on each; the job file's by default."),
+]
+AfterOption = Annotated[
+    str,
+    typer.Option(
+        metavar="p90|20s",
+        help="With --clones: race what takes longer than 90 of 100 attempts, or than 20 s; p0: "
+        "at once.",
+    ),
+]
 ClaimsOption = Annotated[
     Claims | None,
     typer.Option("--claims", help="How work is given out; the job file's by default."),
@@ -56,6 +68,8 @@ def run(
     ] = DEFAULT_JOB,
     nodes: Annotated[int, typer.Option("-n", "--nodes", help="How many processes.")] = 5,
     claims: ClaimsOption = None,
+    clones: ClonesOption = None,
+    after: AfterOption = "p90",
     agent: AgentOption = "",
     kill_leader_at: Annotated[
         str, typer.Option(metavar="30%", help="kill -9 the leader at this share of accepted tasks.")
@@ -90,7 +104,7 @@ def run(
     except ValueError as wrong_knob:
         raise typer.BadParameter(str(wrong_knob)) from None
     check_size(nodes)
-    prepared = prepare(job, claims, agent)
+    prepared = prepare(job, claims, agent, clones, after)
     faults = [Fault.parse(text) for text in fault or ()]
     if kill_leader_at:
         faults.append(Fault(FaultKind.KILL_LEADER, percentage(kill_leader_at)))
@@ -112,7 +126,9 @@ def run(
     raise typer.Exit(0 if outcome.is_good else 1)
 
 
-def prepare(source: str, claims: Claims | None, agent: str) -> Job:
+def prepare(
+    source: str, claims: Claims | None, agent: str, clones: int | None = None, after: str = "p90"
+) -> Job:
     """Read and check a job, say what should be known of it, and give it an id of its own."""
     from node import jobfile
     from node.agents.backends import check_backends, default_agent
@@ -121,7 +137,8 @@ def prepare(source: str, claims: Claims | None, agent: str) -> Job:
     found = jobfile.read(source, agent or default_agent())
     check_backends(found)
     mode: ClaimMode | None = ClaimMode(claims.value) if claims else None
-    prepared = jobfile.with_fresh_id(found, mode)
+    speculation = None if clones is None else jobfile.speculation(clones, after)
+    prepared = jobfile.with_fresh_id(found, mode, speculation)
     for warning in (*warnings_of(prepared), *jobfile.notes_on(prepared)):
         print(f"warning: {warning}", file=sys.stderr)
     return prepared
@@ -130,6 +147,8 @@ def prepare(source: str, claims: Claims | None, agent: str) -> Job:
 def submit(
     job: Annotated[str, typer.Argument(help="A packaged list, a .yaml or .json file.")],
     claims: ClaimsOption = None,
+    clones: ClonesOption = None,
+    after: AfterOption = "p90",
     agent: AgentOption = "",
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; exit 1 if it fails.")
@@ -139,7 +158,7 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Give a job to a running team."""
-    prepared = prepare(job, claims, agent)
+    prepared = prepare(job, claims, agent, clones, after)
     doors = doors_of(folder, node)
     job_id = execute(doors.submit(prepared))
     view = execute(doors.await_end(job_id)) if wait else None

@@ -132,8 +132,10 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield Text(_times(outcome))
     mark = " (simulated)" if outcome.simulated else ""
     yield Text(
-        f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}; "
-        f"failed attempts {outcome.failed_attempts}, collisions {outcome.collisions}, "
+        f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}"
+        + (f", and {outcome.tokens_lost} without a result" if outcome.tokens_lost else "")
+        + f"; races {outcome.races}, failed attempts {outcome.failed_attempts}, "
+        f"collisions {outcome.collisions}, "
         f"late results {outcome.late_results}, files with siblings {len(outcome.siblings)}"
     )
     for sibling in outcome.siblings:

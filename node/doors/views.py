@@ -10,7 +10,7 @@ from protocol.claims import Partial
 from protocol.clocks import MILLISECOND, SECOND, HybridClock, Nanoseconds
 from protocol.diagnosis import name_of, why_no_leader
 from protocol.errors import RemoteProtocolError
-from protocol.jobs import manifest
+from protocol.jobs import Usage, manifest
 from protocol.ledger import Answer, JobState, TaskState
 from protocol.membership import tags_of
 from protocol.messages.membership import MemberRecord
@@ -152,6 +152,7 @@ def _said(record: MemberRecord) -> dict[str, Any]:
 def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
     """A job with all its tasks."""
     usage = job.usage()
+    spent = job.spent().plus(peer.team.notes.usage(job.job.id))
     return {
         "id": job.job.id,
         "name": job.job.name,
@@ -161,14 +162,19 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "succeeded": job.succeeded,
         "outcome": job.outcome,
         "finished_index": job.finished_index,
-        "usage": {
-            "calls": usage.calls,
-            "tokens_in": usage.tokens_in,
-            "tokens_out": usage.tokens_out,
-            "simulated": usage.simulated,
-        },
+        "usage": _usage_view(usage),
+        "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
         "siblings": siblings_view(peer, job.job.id),
         "tasks": [_task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
+    }
+
+
+def _usage_view(usage: Usage) -> dict[str, Any]:
+    return {
+        "calls": usage.calls,
+        "tokens_in": usage.tokens_in,
+        "tokens_out": usage.tokens_out,
+        "simulated": usage.simulated,
     }
 
 
@@ -191,7 +197,14 @@ def _task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
         "status": status,
         "abandoned": state.abandoned,
         "holders": [name_of(peer, holder) for holder in holders if holder],
+        "racers": [name_of(peer, node) for unit in units for node in peer.team.racers_of(unit)],
         "accepted": _answer_view(peer, state.accepted) if state.accepted else None,
+        "agreed": [name_of(peer, answer.node) for answer in state.agreeing()],
+        "dissent": [_answer_view(peer, answer) for answer in state.dissenting()],
+        "judge": name_of(peer, state.judge) if state.judge else "",
+        "unreviewed": [
+            _answer_view(peer, answer) for slot in state.slots for answer in slot.candidates
+        ],
         "late": [_answer_view(peer, answer) for answer in state.late],
         "failures": [
             {"node": name_of(peer, note.node), "reason": note.reason, "detail": note.detail}
@@ -212,6 +225,8 @@ def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
         "tokens_in": answer.usage.tokens_in,
         "tokens_out": answer.usage.tokens_out,
         "simulated": answer.usage.simulated,
+        "reviewer": name_of(peer, answer.reviewer) if answer.reviewer else "",
+        "fault": answer.fault,
     }
 
 

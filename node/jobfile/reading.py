@@ -10,7 +10,15 @@ from node import lists
 from node.jobfile import document, forms
 from node.jobfile.travelling import read_regular, travelling
 from protocol.errors import InvalidJob
-from protocol.jobs import ID_LENGTH_MAX, ClaimMode, Job, shown, validate
+from protocol.jobs import (
+    ID_LENGTH_MAX,
+    ClaimMode,
+    Job,
+    Speculation,
+    check_speculation,
+    shown,
+    validate,
+)
 
 _FILE_SIZE_MAX = document.TEXT_SIZE_MAX  # a character has a byte or more
 
@@ -46,11 +54,26 @@ def parse(text: str, name: str, folder: Path, agent: str) -> Job:
     return job
 
 
-def with_fresh_id(job: Job, claims: ClaimMode | None = None) -> Job:
-    """The same job under an id that no other run has, and another claim mode if one is given."""
+def with_fresh_id(
+    job: Job, claims: ClaimMode | None = None, speculation: Speculation | None = None
+) -> Job:
+    """The same job under an id that no other run has, and with another claim mode or speculation if
+    one is given."""
     mark = f"-{secrets.token_hex(3)}"
     name = job.name[: ID_LENGTH_MAX - len(mark)]
-    return replace(job, id=name + mark, claims=claims or job.claims)
+    return replace(
+        job,
+        id=name + mark,
+        claims=claims or job.claims,
+        speculation=speculation or job.speculation,
+    )
+
+
+def speculation(clones: int, after: str) -> Speculation:
+    """What `speculate: {clones, after}` of a job file says; InvalidJob if it makes no sense."""
+    found = forms.speculation_of(clones, after)
+    check_speculation(found)
+    return found
 
 
 def with_id(job: Job, job_id: str) -> Job:

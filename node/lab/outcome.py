@@ -38,9 +38,11 @@ class Outcome:
     work_span: float
     tokens_in: int
     tokens_out: int
+    tokens_lost: int  # by attempts that were stopped, failed, or came late
     simulated: bool
     siblings: list[dict[str, Any]]
     failed_attempts: int
+    races: int
     late_results: int
     collisions: int
     hand_on_ms: dict[str, float]

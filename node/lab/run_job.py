@@ -293,9 +293,11 @@ class Run:
             work_span=round(graph.work_span_bound(self.job.needs, options.nodes), 3),
             tokens_in=view["usage"]["tokens_in"],
             tokens_out=view["usage"]["tokens_out"],
+            tokens_lost=_tokens(view["spent"]) - _tokens(view["usage"]),
             simulated=view["usage"]["simulated"],
             siblings=view["siblings"],
             failed_attempts=kinds["AttemptFailed"],
+            races=sum(bool(fact.get("races")) for fact in progress.facts),
             late_results=sum(len(task["late"]) for task in view["tasks"]),
             collisions=kinds["ClaimLost"],
             hand_on_ms=percentiles_ms(hand_on_delays(self.job, progress)),
@@ -311,6 +313,10 @@ class Run:
             return None
         needs, nodes = self.job.needs, self.options.nodes
         return round(graph.list_schedule(needs, lengths, nodes, clairvoyant), 3)
+
+
+def _tokens(usage: dict[str, Any]) -> int:
+    return int(usage["tokens_in"] + usage["tokens_out"])
 
 
 async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, str]:

@@ -115,6 +115,12 @@ class TaskState:
         answers = [slot.answer for slot in self.slots if slot.answer]
         return [answer for answer in answers if self.likeness(answer) == likeness]
 
+    def dissenting(self) -> list[Answer]:
+        """The answers that do not agree with the accepted one."""
+        agreeing = self.agreeing()
+        answers = [slot.answer for slot in self.slots if slot.answer]
+        return [answer for answer in answers if agreeing and answer not in agreeing]
+
     def likeness(self, answer: Answer) -> str:
         """Equal for answers that agree."""
         compare = self.task.quorum.compare

@@ -130,6 +130,16 @@ class Team:
         held = self.book.get(unit)
         return held.claim.node if held and held.claim.phase is not Phase.RELEASED else NOBODY
 
+    def racers_of(self, unit: Unit) -> Sequence[NodeId]:
+        """Who races the unit's holder, as far as is known here."""
+        found = self.ledger.slot(*unit)
+        if found is None or not found[1].is_open:
+            return ()
+        if found[0].job.claims is not ClaimMode.LEASE:
+            return found[2].racers
+        races = self.book.races(unit)
+        return [node for node, race in races.items() if race.claim.phase is Phase.WORKING]
+
     def notes_of(self, job: str, task: str) -> Sequence[FailNote]:
         """Why attempts at a task failed, while the job goes on."""
         return self.notes.of(job, task)
