@@ -41,8 +41,10 @@ class Desk:
             for fact in turn.facts[carried:]:
                 self.team.learn(turn, fact)
             carried = len(turn.facts)
-            if turn.writes and not self.is_overloaded:
+            if turn.writes:
                 writes, turn.writes = turn.writes, []
+                if self.is_overloaded:
+                    continue
                 _, merged = self.store.write(writes, self.now)
                 for key in merged.keys:
                     self.team._learn_key(turn, key, self.now)

@@ -259,9 +259,13 @@ class Team:
             case LeaderElected():
                 self.wishes.hasten(turn.now)
                 self.dirty = True
-            case TaskClaimed() | TaskCloned() | TaskFenced() | TaskAccepted() | TaskAbandoned():
+            case TaskFenced() | TaskAccepted() | TaskAbandoned():
+                self.wishes.moved(turn.now)
+                self.dirty = True
+            case TaskClaimed() | TaskCloned():
                 self.dirty = True
             case AnswerGiven() | ResultProposed() | ResultReviewed() | AnswersJudged():
+                self.wishes.moved(turn.now)
                 self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True
