@@ -40,7 +40,7 @@ LOOSE = [
     Loose("SkipsPreVote", SWARM, 2, ("asked_before",)),
     Loose("NeverSticks", SWARM, 2, ("leader_protected",)),
     Loose("LeadsUnsure", "damage", 139, ("durable_term",)),
-    Loose("CountsOldVotes", "elections", 3, ("asked_before", "election_safety")),
+    Loose("CountsOldVotes", "elections", 33, ("asked_before", "election_safety")),
     Loose("NeverStepsDown", SWARM, 2, ("majority_heard",)),
     Loose("WaitsForItsDisk", "hung", 1, ("disk_answers",)),
     Loose("TakesAnyTail", SWARM, 10, ("tail_bounded",)),

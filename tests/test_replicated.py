@@ -12,6 +12,7 @@ from protocol import codec, ledger_image
 from protocol.configuration import Configuration
 from protocol.effects import Snapshot
 from protocol.errors import RemoteProtocolError
+from protocol.identity import NOBODY
 from protocol.jobs import ClaimMode, File, Job, Quorum, Usage
 from protocol.ledger import (
     AbandonTask,
@@ -196,7 +197,9 @@ def test_an_image_of_a_job_that_needs_what_is_not_there_is_refused() -> None:
     state = Replicated()
     odd = job(task("a", "elsewhere"), task("b"))
     with pytest.raises(RemoteProtocolError):
-        ledger_image._job_of(_JobImage(odd, 1, 0, (_TaskImage((), 0, "", ()),) * 2, "", False, 0))
+        ledger_image._job_of(
+            _JobImage(odd, 1, 0, (_TaskImage((), 0, "", (), NOBODY, ()),) * 2, "", False, 0)
+        )
     assert state.image() == Replicated().image()
 
 
