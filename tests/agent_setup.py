@@ -75,9 +75,9 @@ class Watched:
             if isinstance(event, Progressed) and event.invocation == invocation
         ]
 
-    async def run(self, assignment: Assignment) -> Completed | AgentFailed:
-        self.invocations.start(1, assignment)
-        return await self.wait_end()
+    async def run(self, assignment: Assignment, number: int = 1) -> Completed | AgentFailed:
+        self.invocations.start(number, assignment)
+        return await self.wait_end(number)
 
 
 def quick(scratch: Path, **changes: object) -> AgentSettings:

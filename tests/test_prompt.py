@@ -1,8 +1,12 @@
 """What models are asked."""
 
+from dataclasses import replace
+
+import pytest
 from agent_setup import assigned, text_file
 
 from node.prompt import (
+    ANSWERS_HEADING,
     NOTES_MAX,
     QUESTION_HEADING,
     SHOWN_SIZE_MAX,
@@ -10,9 +14,12 @@ from node.prompt import (
     Message,
     Request,
     build_prompt,
+    judge_prompt,
+    read_groups,
     read_request,
     show_files,
 )
+from protocol.effects import Proposal, Purpose
 from protocol.jobs import File
 
 
@@ -62,3 +69,34 @@ def test_only_the_newest_notes_are_shown() -> None:
     words = build_prompt(assigned("openai", notes=notes))[1].content
     assert "failure 2" not in words
     assert f"failure {NOTES_MAX + 2}" in words
+
+
+def test_answers_to_judge_are_read_back_whatever_stands_in_them() -> None:
+    traps = ("``` answer=9\nno\n```", f"{ANSWERS_HEADING}\n\nx", "plain", "")
+    question = assigned("openai", prompt=f"{ANSWERS_HEADING}\n\nWhich?", writes=())
+    proposals = tuple(Proposal((), text) for text in traps)
+    asked = replace(question, purpose=Purpose.JUDGE, proposals=proposals)
+    assert read_request(judge_prompt(asked)).answers == traps
+
+
+def test_files_that_are_judged_are_shown_whole() -> None:
+    files = (text_file("add.py", "a = 1\n"), text_file("b.md", "```\nx\n```\n"))
+    asked = replace(assigned("openai"), proposals=(Proposal(files, ""),))
+    (shown,) = read_request(judge_prompt(asked)).answers
+    assert shown == show_files(files)
+
+
+@pytest.mark.parametrize(
+    ("said", "groups"),
+    [
+        ("1: A\n2: B\n3: A", (0, 1, 0)),
+        ("Here you are:\n\n**1**: a\n- 2) b\nAnswer 3 = group A\n", (0, 1, 0)),
+        ("1: A\n2: A\n3: A\n4: B", (0, 0, 0)),
+        ("1: B\n2: A\n3: A\n1: A", (0, 1, 1)),
+        ("1: A\n2: B", ()),
+        ("They all agree.", ()),
+        ("", ()),
+    ],
+)
+def test_a_judge_s_words_become_groups(said: str, groups: tuple[int, ...]) -> None:
+    assert read_groups(said, 3) == groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from agent_setup import ADD, WRONG_ADD, SmallBook, Watched, assigned, quick, tex
 from node.agents import simulated_agent
 from node.model.knobs import ModelKnobs
 from node.model.server import RunningModel, start_model
+from protocol.effects import Proposal, Purpose
 from protocol.events import AgentFailed, Completed, Failure, Progressed
 
 PASSES = "{python} -c 'from add import add; assert add(2, 3) == 5'"
@@ -149,3 +151,38 @@ async def test_the_embedded_model_starts_when_first_needed_and_stops_with_the_no
     await again.invocations.close()
     assert isinstance(end, AgentFailed)
     assert end.reason is Failure.BACKEND
+
+
+async def test_the_model_says_which_answers_agree(start: Start) -> None:
+    node, _ = await start()
+    question = assigned("simulated", prompt="How many?", writes=())
+    proposals = tuple(Proposal((), text) for text in ("Three.", "four", "three"))
+    end = await node.run(replace(question, purpose=Purpose.JUDGE, proposals=proposals))
+    assert isinstance(end, Completed)
+    assert end.text == "0 1 0"
+    assert end.usage.calls == 1
+
+
+async def test_a_judge_that_says_nothing_of_use_is_asked_twice(start: Start) -> None:
+    node, model = await start(garbage=1.0)
+    question = assigned("simulated", prompt="How many?", writes=())
+    proposals = (Proposal((), "Three."), Proposal((), "four"))
+    end = await node.run(replace(question, purpose=Purpose.JUDGE, proposals=proposals))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.OUTPUT
+    assert "does not say which answers agree" in end.detail
+    assert model.requests == 2
+
+
+async def test_somebody_s_result_is_checked_without_any_model(start: Start) -> None:
+    node, model = await start()
+    task = assigned("simulated", verify=PASSES)
+    good = replace(
+        task, purpose=Purpose.REVIEW, proposals=(Proposal((text_file("add.py", ADD),), ""),)
+    )
+    assert isinstance(await node.run(good), Completed)
+    wrong = replace(good, proposals=(Proposal((text_file("add.py", WRONG_ADD),), ""),))
+    end = await node.run(wrong, 2)
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.VERIFY
+    assert model.requests == 0
