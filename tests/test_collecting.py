@@ -52,12 +52,44 @@ def shown(store: Store) -> dict[str, list[bytes]]:
 # -- collecting ------------------------------------------------------------------------------------
 
 
+def test_a_newcomer_shows_what_the_others_show_that_have_as_much() -> None:
+    """What replaced a value has to be everywhere as well before that is dropped: who has had the
+    one and not the other shows it (seed 187528414)."""
+    writer, slow, newcomer = new_store(0), new_store(1), new_store(2)
+    writer.write([("k", b"1")], 1)
+    bring(writer, slow)
+    writer.write([("k", b"2")], 2)
+    own = writer.identity.node
+    assert writer.collect(slow.vector()) == []
+    first = writer.missing({}, 1).batches[0]
+    newcomer.merge(first)
+    assert newcomer.vector() == slow.vector()
+    assert shown(newcomer) == shown(slow) == {"k": [b"1"]}
+    bring(writer, slow)
+    assert writer.collect(slow.vector()) == [(own, 1)]
+
+
+def test_so_it_is_with_what_was_overwritten_before_it_came() -> None:
+    one, other, late = new_store(0), new_store(1), new_store(2)
+    one.write([("k", b"1")], 1)
+    bring(one, other)
+    other.write([("k", b"2")], 2)
+    late.merge(other.missing({other.identity.node: 0, one.identity.node: 9}, 10**9).batches[0])
+    late.merge(one.missing({}, 10**9).batches[0])
+    late.write([("m", b"")], 3)
+    one.write([("m", b"")], 3)
+    late.merge(one.missing({one.identity.node: 1}, 10**9).batches[0])
+    dot = (one.identity.node, 1)
+    assert dot not in late.collect({one.identity.node: 2})
+    assert dot in late.collect({one.identity.node: 2, other.identity.node: 1})
+
+
 def test_what_everybody_has_and_nothing_counts_of_is_dropped() -> None:
     store = new_store()
     for number in range(10):
         store.write([("k", b"%d" % number)], number)
     own = store.identity.node
-    assert store.collect({own: 5}) == [(own, number) for number in range(1, 6)]
+    assert store.collect({own: 5}) == [(own, number) for number in range(1, 5)]
     assert shown(store) == {"k": [b"9"]}
     assert store.vector() == {own: 10}, "the digest does not go back"
 

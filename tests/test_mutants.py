@@ -276,6 +276,10 @@ SPREADING_RULES: list[tuple[str, Test]] = [
     ("NeverCompares", test_membership.test_what_push_missed_is_found_by_comparing_views),
     ("DropsDots", test_store.test_a_later_write_replaces_what_it_has_seen),
     ("CollectsEarly", test_collecting.test_the_matrix_knows_what_all_have),
+    (
+        "DropsBeforeReplaced",
+        test_collecting.test_a_newcomer_shows_what_the_others_show_that_have_as_much,
+    ),
     ("BuriesEarly", test_collecting.test_a_deletion_is_kept_as_long_as_anything_of_its_key),
     ("CollectsUnseen", test_collecting.test_a_deletion_is_kept_until_all_have_what_it_deleted),
     ("ForgetsLateness", test_returning.test_an_answer_that_is_lost_is_asked_for_again),

@@ -122,6 +122,19 @@ def test_a_claim_that_waits_to_be_written_is_not_lost_to_the_one_before() -> Non
     assert list(desk.team.running) == [second.invocation]
 
 
+def test_what_was_given_back_is_not_begun_again_before_the_log_says_so() -> None:
+    """Also while the word of it waits to be written (seed 106)."""
+    desk = Desk()
+    (submission,) = commands(desk.submit(job(task("a"), claims=ClaimMode.RAFT)))
+    (claim,) = commands(desk.commit(submission))
+    desk.is_overloaded = True
+    (first,) = invoked(desk.commit(claim))
+    turn = desk.turn()
+    desk.team.agent_failed(turn, AgentFailed(first.invocation, Failure.AGENT, "", (), Usage()))
+    assert invoked(desk.settle(turn)) == []
+    assert not desk.team.running
+
+
 def test_what_was_finished_before_a_failure_is_handed_on() -> None:
     desk = Desk()
     first = desk.begin(task("a"))

@@ -299,6 +299,8 @@ class Store:
     def _is_spent(self, batch: Kept, stable: Mapping[str, int]) -> bool:
         """Whether no entry of it is a value, nor a deletion that is still needed: against what is
         held of its key, or against what it deleted and not every member has yet."""
+        if not batch.is_replaced_for(stable):
+            return False  # whoever has not had that yet shows it still, and a newcomer would not
         if batch.live == 0:
             return True
         opened = open_batch(batch.encoded)
@@ -387,13 +389,10 @@ class Store:
         self._sums.change(author, before, _mark(history))
 
     def _apply(self, author: NodeId, sequence: int, entry: Entry) -> None:
-        for dot in self._keys.take(author, sequence, entry):
-            self._replaced(*dot)
-
-    def _replaced(self, author: NodeId, sequence: int) -> None:
-        batch = self._histories[author].batch_with(sequence)
-        if batch is not None:
-            batch.live -= 1
+        for (old_author, old), replacers in self._keys.take(author, sequence, entry):
+            batch = self._histories[old_author].batch_with(old)
+            if batch is not None:
+                batch.replaced(replacers)
 
 
 def _mark(history: History) -> int:

@@ -1,13 +1,14 @@
 """What is held of each author: batches in the order of their sequences, and how far they reach.
 
 Invariant: everything up to `last` has been here. What is not any more was collected: every one of
-its entries had been replaced, and every member had it.
+its entries had been replaced, and every member had it and what replaced it. Who comes later and
+never sees it shows no other values for that than the members.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from protocol.identity import NodeId
@@ -17,7 +18,8 @@ from protocol.store.batches import NO_LINK, Opened
 
 @dataclass(slots=True)
 class Kept:
-    """A batch that is held; `live` counts its entries that are values of their keys still."""
+    """A batch that is held; `live` counts its entries that are values of their keys still, and
+    `replacers` is up to where one must have their authors to know what replaced the others."""
 
     first: int
     last: int
@@ -25,6 +27,19 @@ class Kept:
     link: bytes
     encoded: bytes
     live: int
+    replacers: dict[NodeId, int] | None = None
+
+    def replaced(self, by: Iterable[tuple[NodeId, int]]) -> None:
+        """One of its entries counts no more, because of these."""
+        self.live -= 1
+        self.replacers = self.replacers or {}
+        for author, sequence in by:
+            self.replacers[author] = max(sequence, self.replacers.get(author, 0))
+
+    def is_replaced_for(self, stable: Mapping[str, int]) -> bool:
+        """Whether whoever has all authors up to here knows what replaced its entries."""
+        needed = (self.replacers or {}).items()
+        return all(stable.get(author, 0) >= sequence for author, sequence in needed)
 
 
 @dataclass(slots=True)

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from protocol.clocks import VersionVector
 from protocol.identity import NodeId
 from protocol.store.batches import Entry
+
+Dot: TypeAlias = tuple[NodeId, int]  # an entry, by its author and sequence
 
 _NOTHING = VersionVector()
 
@@ -68,8 +71,10 @@ class Keys:
         held = self._keys.get(key)
         return held.seen if held else _NOTHING
 
-    def take(self, author: NodeId, sequence: int, entry: Entry) -> list[tuple[NodeId, int]]:
-        """Add an entry; what of its key counts no more, this one perhaps among it."""
+    def take(self, author: NodeId, sequence: int, entry: Entry) -> list[tuple[Dot, list[Dot]]]:
+        """Add an entry; what of its key counts no more, this one perhaps among it, and because of
+        which others. An entry that was overwritten before it came was so by something that the
+        present values come after."""
         context = VersionVector(entry.context)
         dot_seen = context.advance(author, sequence)
         version = Version(author, sequence, entry.value, entry.stamp, entry.deletes)
@@ -79,14 +84,15 @@ class Keys:
             return []
         held.entries += 1
         kept: list[Version] = []
-        replaced: list[tuple[NodeId, int]] = []
+        replaced: list[tuple[Dot, list[Dot]]] = []
         for old in held.versions:
             if context.sees(old.author, old.sequence):
-                replaced.append((old.author, old.sequence))
+                replaced.append(((old.author, old.sequence), [(author, sequence)]))
             else:
                 kept.append(old)
         if held.seen.sees(author, sequence):  # somebody has overwritten it already
-            replaced.append((author, sequence))
+            later = [(old.author, old.sequence) for old in kept]
+            replaced.append(((author, sequence), later))
         else:
             kept.append(version)
         held.versions = tuple(sorted(kept, key=lambda old: (old.author, old.sequence)))

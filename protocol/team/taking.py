@@ -107,11 +107,13 @@ class Taking:
         for _task, slot, unit in job.ready_units():
             if slot.answer or unit in own or not slot.has(self.node, slot.token):
                 continue
+            if self._wishes.has("abandon", unit[:2]) or self._wishes.has("fence", unit):
+                continue  # it was given back, or up, and that is on its way
             races = slot.holder != self.node
             held = self._book.races(unit).get(self.node) if races else self._book.get(unit)
             if held and (held.claim.node, held.claim.token) == (self.node, slot.token):
-                # Begun before a crash, or given back: begin again under a new token.
-                if not races and not self._wishes.has("fence", unit):
+                # Begun before a crash: begin again under a new token.
+                if not races:
                     self._wishes.fence(turn.now, unit, slot.token + 1)
             elif self._attempts.has_free_slot():
                 self._attempts.start(turn, unit, slot.token, races)
