@@ -112,6 +112,16 @@ def test_what_is_wrong_is_done_again_by_somebody_else(claims: ClaimMode) -> None
 
 
 @pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_alone_was_never_wrong_gives_all_answers(claims: ClaimMode) -> None:
+    """Those who were wrong leave the task to the others, and who has answered once does, too:
+    nobody may be left over (seed 831)."""
+    world = SmallWorld(3, Agents(tries=2))
+    world.do(job(replace(checked("a"), quorum=Quorum(3, 2, Compare.EXACT)), claims=claims))
+    assert [fact.fault for fact in reviews(world)].count("a test fails") == 2
+    assert world.diary.of(TaskAccepted)
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
 def test_a_task_that_is_always_wrong_is_given_up(claims: ClaimMode) -> None:
     world = SmallWorld(3, Agents())
     world.do(job(checked("a", attempts_max=4), claims=claims))

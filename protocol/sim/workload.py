@@ -29,6 +29,8 @@ CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
 AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
 SLOW_FACTOR = 10
 TOKENS_PER_ATTEMPT = 1_000
+ATTEMPTS = 50
+ATTEMPTS_BESIDE_LIAR = 10  # who lies alone beside one other finds all of them wrong
 LIE = "not "  # what a wrong result begins with
 SIMULATED = "simulated"  # the prompt of a drawn task
 
@@ -172,7 +174,7 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
                 needs=tuple(sorted(needs)),
                 writes=(f"t{number}.txt",),
                 quorum=quorum,
-                attempts_max=50,
+                attempts_max=ATTEMPTS_BESIDE_LIAR if options.liar else ATTEMPTS,
                 verify="true" if options.verify_by is VerifyBy.OTHER else "",
                 verify_by=options.verify_by,
             )

@@ -153,8 +153,8 @@ class Choice:
 
     def _was_wrong(self, view: View, task: TaskState) -> bool:
         """Whose result another node found wrong leaves the task to the others, if there are any."""
-        wrong = {answer.node for answer in task.refuted()}
-        return self.node in wrong and not view.alive <= wrong
+        able = _able(view, task)
+        return bool(able) and self.node not in able
 
     def _may_race(
         self,
@@ -178,7 +178,7 @@ class Choice:
         others = [
             (job.job.id, unit[1], number) for number in range(len(task.slots)) if number != unit[2]
         ]
-        enough = len(view.alive) >= len(task.slots)
+        enough = len(_able(view, task)) >= len(task.slots)
         return enough and any(self._is_mine(task, other) for other in others)
 
     def _is_mine(self, task: TaskState, unit: Unit) -> bool:
@@ -230,3 +230,8 @@ class Choice:
         if held.claim.node == self.node:
             return self.node if unit in own else None
         return held.claim.node if self._racing.is_living(now, view, held) else None
+
+
+def _able(view: View, task: TaskState) -> frozenset[NodeId]:
+    """Who is there and has made no result of the task that another node found wrong."""
+    return view.alive - {answer.node for answer in task.refuted()}
