@@ -22,6 +22,8 @@ from protocol.effects import (
     Abort,
     Asked,
     Assignment,
+    CallDenied,
+    CallGranted,
     Effect,
     Gathered,
     Invoke,
@@ -105,6 +107,7 @@ class Workers(Protocol):
 
     def start(self, invocation: int, assignment: Assignment) -> None: ...
     def abort(self, invocation: int, reason: str) -> None: ...
+    def answer(self, answer: CallGranted | CallDenied) -> None: ...
 
 
 class Runtime:
@@ -356,6 +359,8 @@ class Runtime:
                     self._workers.start(effect.invocation, effect.assignment)
                 case Abort():
                     self._workers.abort(effect.invocation, effect.reason)
+                case CallGranted() | CallDenied():
+                    self._workers.answer(effect)
                 case Reply():
                     self._requests.reply(effect.request, effect.error, effect.detail, effect.detail)
                 case Asked():

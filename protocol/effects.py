@@ -224,7 +224,8 @@ class Proposal:
 class Assignment:
     """All that an agent needs: `inputs` are the accepted files of everything the task needs,
     `fixtures` the job's own files, `partial` what an earlier attempt left, `notes` why earlier
-    attempts failed; `proposals` are the results to review or to judge."""
+    attempts failed; `proposals` are the results to review or to judge. Of a job that `is_metered`
+    no model call begins before it is granted."""
 
     job: str
     task: Task
@@ -235,6 +236,7 @@ class Assignment:
     partial: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
     description: str = ""  # the job's
+    is_metered: bool = False
     purpose: Purpose = Purpose.WORK
     proposals: tuple[Proposal, ...] = ()
 
@@ -252,6 +254,24 @@ class Abort:
     """Stop an agent at once; `AgentFailed` with reason ABORTED still comes back."""
 
     invocation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallGranted:
+    """The agent's call `call` may begin, and its answer may have so many tokens (0: any number)."""
+
+    invocation: int
+    call: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallDenied:
+    """The agent's call shall not begin."""
+
+    invocation: int
+    call: int
     reason: str
 
 
@@ -331,7 +351,8 @@ class Report:
 
 
 Answer: TypeAlias = Reply | Results | ReadAnswered | Refused | Gathered
-Effect: TypeAlias = Persist | Send | Invoke | Abort | Asked | ReadPart | Answer | Report
+Permit: TypeAlias = CallGranted | CallDenied
+Effect: TypeAlias = Persist | Send | Invoke | Abort | Permit | Asked | ReadPart | Answer | Report
 
 __all__ = [
     "Abort",
@@ -339,6 +360,8 @@ __all__ = [
     "AppendEntries",
     "Asked",
     "Assignment",
+    "CallDenied",
+    "CallGranted",
     "DropBatches",
     "DropBlob",
     "DropLog",
@@ -356,6 +379,7 @@ __all__ = [
     "KeepMember",
     "KeepPart",
     "KeepSnapshot",
+    "Permit",
     "Persist",
     "Proposal",
     "Purpose",

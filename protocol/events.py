@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from protocol.clocks import Nanoseconds
 from protocol.identity import NodeId
-from protocol.jobs import File, Job, Usage
+from protocol.jobs import Amount, File, Job, Usage
 from protocol.messages import Message
 from protocol.registers import Command
 
@@ -193,6 +193,58 @@ class Completed:
     usage: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class CallAsked:
+    """An agent wants to call its model, for the `call`th time. It sends `tokens_in` at most and is
+    content with an answer of `tokens_out_min` tokens; prices are millionths of a dollar for a
+    million tokens. `endpoint` names where, with as many letters and digits as are needed to tell it
+    from others, and `rate` is how many calls it takes in 1,000 s (0: nobody has said). Answered by
+    `CallGranted` or `CallDenied`."""
+
+    invocation: int
+    call: int
+    tokens_in: int
+    tokens_out_min: int
+    tokens_out_max: int
+    price_in: int = 0
+    price_out: int = 0
+    endpoint: str = "model"
+    rate: int = 0
+
+    def cost(self, tokens_out: int) -> Amount:
+        """What the call uses at most if its answer has so many tokens."""
+        money = self.tokens_in * self.price_in + tokens_out * self.price_out
+        return Amount(self.tokens_in + tokens_out, -(-money // 1_000_000))
+
+    def affordable(self, rights: Amount) -> int:
+        """How many tokens its answer may have for so much; below 0 if it may not be asked."""
+        tokens = rights.tokens - self.tokens_in
+        if self.price_out:
+            money = rights.microusd * 1_000_000 - self.tokens_in * self.price_in
+            tokens = min(tokens, money // self.price_out)
+        elif not rights.covers(Amount(0, self.cost(0).microusd)):
+            return -1
+        return min(tokens, self.tokens_out_max)
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimited:
+    """An endpoint refuses calls because there are too many (429), and wants to be left alone for so
+    long; 0 if it has not said."""
+
+    endpoint: str
+    retry_after_ns: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettled:
+    """A call that was granted is over, and this is what it used."""
+
+    invocation: int
+    call: int
+    used: Amount
+
+
 class Failure(Enum):
     """Why an attempt gave no accepted result."""
 
@@ -201,6 +253,7 @@ class Failure(Enum):
     BACKEND = "backend"  # the model endpoint is unreachable, refuses the key, or keeps failing
     OUTPUT = "output"  # no usable answer: nothing, garbage, or files that were not asked for
     TIMEOUT = "timeout"
+    BUDGET = "budget"  # nobody who is there has a right to so much any more
     VERIFY = "verify"  # the check said no
     UNKNOWN_TASK = "unknown_task"  # the simulated model has no worked answer
 
@@ -268,6 +321,9 @@ Event: TypeAlias = (
     | Tagged
     | ForgetAsked
     | Progressed
+    | CallAsked
+    | CallSettled
+    | RateLimited
     | Completed
     | AgentFailed
     | Undeliverable

@@ -98,16 +98,61 @@ class Speculation:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """Limits of a job; 0 means none.
+class Amount:
+    """Tokens, and money in millionths of a dollar."""
 
-    `usd` is carried but not enforced: nothing counts money yet. The reader of job files refuses it
-    for tasks of a real model.
-    """
+    tokens: int = 0
+    microusd: int = 0
+
+    def plus(self, other: Amount) -> Amount:
+        return Amount(self.tokens + other.tokens, self.microusd + other.microusd)
+
+    def minus(self, other: Amount) -> Amount:
+        return Amount(self.tokens - other.tokens, self.microusd - other.microusd)
+
+    def covers(self, other: Amount) -> bool:
+        """Whether it is enough of both."""
+        return self.tokens >= other.tokens and self.microusd >= other.microusd
+
+    def at_least(self, other: Amount) -> Amount:
+        """The larger of each."""
+        return Amount(max(self.tokens, other.tokens), max(self.microusd, other.microusd))
+
+    def at_most(self, other: Amount) -> Amount:
+        """The smaller of each."""
+        return Amount(min(self.tokens, other.tokens), min(self.microusd, other.microusd))
+
+    def part(self, divisor: int) -> Amount:
+        return Amount(self.tokens // divisor, self.microusd // divisor)
+
+
+NOTHING = Amount()
+UNLIMITED = 2**61  # of what a budget does not limit
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits of a job; 0 means none."""
 
     tokens: int = 0
     usd: float = 0.0
     wall_s: float = 0.0
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether model calls need a right to what they may use."""
+        return bool(self.tokens or self.usd)
+
+    @property
+    def whole(self) -> Amount:
+        """All that may be used."""
+        return Amount(self.tokens or UNLIMITED, int(self.usd * 1_000_000) or UNLIMITED)
+
+    def used_up(self) -> str:
+        """Why nothing more may be spent, for people."""
+        limits = [f"{self.tokens} tokens"] if self.tokens else []
+        limits += [f"{self.usd:g} USD"] if self.usd else []
+        return f"the budget of {' and '.join(limits)} is used up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +180,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A graph of tasks. `files` (tests, data) travel with it and lie in every scratch folder."""
+    """A graph of tasks. `files` (tests, data) travel with it and lie in every scratch folder.
+    `resumes` is the id of an earlier job, of which it takes over what was accepted for tasks that
+    are the same; empty if none."""
 
     id: str
     name: str
@@ -145,6 +192,7 @@ class Job:
     files: tuple[File, ...] = ()
     budget: Budget = Budget()
     speculation: Speculation = Speculation()
+    resumes: str = ""
 
     def task(self, task_id: str) -> Task:
         """The task of this id; KeyError if there is none."""
@@ -244,6 +292,8 @@ def check_path(path: str) -> None:
 def validate(job: Job) -> None:
     """Raise InvalidJob with one line for the first thing that makes `job` impossible to run."""
     _check_id(job.id, "job id")
+    if job.resumes:
+        _check_id(job.resumes, "the id of the job to resume")
     _check_text(job.name, "the job's name")
     _check_text(job.description, "the job's description")
     _check_budget(job.budget)

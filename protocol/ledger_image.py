@@ -12,7 +12,7 @@ from protocol import codec, graph
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.ledger import Answer, JobState, Ledger, Slot, TaskState
+from protocol.ledger import Answer, Grant, JobState, Ledger, Slot, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class _JobImage:
     outcome: str
     succeeded: bool
     finished_index: int
+    grants: tuple[tuple[NodeId, Grant], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def _job_image(state: JobState) -> _JobImage:
         state.outcome,
         state.succeeded,
         state.finished_index,
+        tuple(sorted(state.grants.items())),
     )
 
 
@@ -139,4 +141,5 @@ def _job_of(image: _JobImage) -> JobState:
         image.outcome,
         image.succeeded,
         image.finished_index,
+        dict(image.grants),
     )

@@ -33,6 +33,8 @@ from protocol.events import (
     BlobAsked,
     BlobDropped,
     BlobPut,
+    CallAsked,
+    CallSettled,
     Commanded,
     Completed,
     EntryWritten,
@@ -45,6 +47,7 @@ from protocol.events import (
     Persisted,
     Progressed,
     Queried,
+    RateLimited,
     ReadAsked,
     Received,
     Rescued,
@@ -176,7 +179,7 @@ class Peer:
         self.entries = Entries(self.node, self.store)
         self.blobs = Blobs(restored.blobs, self._random("blobs"))
         self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
-        self.team = Team(self.node, config.team, self.ledger, self.store)
+        self.team = Team(self.node, config.team, self.ledger, self.store, self._random("team"))
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
         self.farewell = Farewell(self.membership, self.consensus, config.raft.leave_timeout_ns)
@@ -252,6 +255,12 @@ class Peer:
                 self.team.submit(turn, self._view(), event.request, event.job)
             case Progressed():
                 self.team.progressed(turn, event)
+            case CallAsked():
+                self.team.call_asked(turn, event)
+            case CallSettled():
+                self.team.call_settled(event)
+            case RateLimited():
+                self.team.rate_limited(turn, event)
             case Completed():
                 self.team.completed(turn, event)
             case AgentFailed():

@@ -11,7 +11,7 @@ collected in order and carried to the other machines before the step ends.
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Abort, Answer, Asked, Invoke, ReadPart, Record, Snapshot
+from protocol.effects import Abort, Answer, Asked, Invoke, Permit, ReadPart, Record, Snapshot
 from protocol.facts import Fact
 from protocol.identity import NOBODY, NodeId
 from protocol.messages import Message
@@ -42,9 +42,9 @@ class Turn:
         self.now = now
         self.wall = wall
         self.sequence = sequence
-        self.before: list[Outgoing | Invoke | Abort | Asked | ReadPart | Answer] = []
+        self.before: list[Outgoing | Invoke | Abort | Permit | Asked | ReadPart | Answer] = []
         self.records: list[Record] = []
-        self.after: list[Outgoing | Answer] = []
+        self.after: list[Outgoing | Permit | Answer] = []
         self.facts: list[Fact] = []
         self.committed: list[LogEntry | Snapshot] = []
         self.reads: list[tuple[object, int]] = []
@@ -68,12 +68,12 @@ class Turn:
         """Make the record durable."""
         self.records.append(record)
 
-    def perform(self, effect: Invoke | Abort | Asked | ReadPart | Answer) -> None:
-        """Start or stop an agent, ask the host, or answer a client."""
+    def perform(self, effect: Invoke | Abort | Permit | Asked | ReadPart | Answer) -> None:
+        """Start or stop an agent, answer it, ask the host, or answer a client."""
         self.before.append(effect)
 
-    def answer_durable(self, answer: Answer) -> None:
-        """Answer a client once everything persisted so far is durable."""
+    def answer_durable(self, answer: Answer | Permit) -> None:
+        """Answer a client or an agent once everything persisted so far is durable."""
         self.after.append(answer)
 
     def report(self, fact: Fact) -> None:

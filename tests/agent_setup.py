@@ -9,8 +9,16 @@ from pathlib import Path
 from node.agents.answer import Answer, AnswerReader
 from node.agents.invocation import Invocations
 from node.agents.settings import AgentSettings
-from protocol.effects import Assignment
-from protocol.events import AgentFailed, Completed, Event, Progressed
+from protocol.effects import Assignment, CallGranted
+from protocol.events import (
+    AgentFailed,
+    CallAsked,
+    CallSettled,
+    Completed,
+    Event,
+    Progressed,
+    RateLimited,
+)
 from protocol.jobs import File, Task
 
 ADD = "def add(a, b):\n    return a + b\n"
@@ -41,6 +49,11 @@ class Watched:
         self.invocations = Invocations(settings, self._deliver)
 
     def _deliver(self, event: Event) -> None:
+        if isinstance(event, CallAsked):  # as a peer without limits does
+            self.invocations.answer(CallGranted(event.invocation, event.call, 0))
+            return
+        if isinstance(event, CallSettled | RateLimited):
+            return
         self.events.append(event)
         notice = asyncio.ensure_future(self._notify())
         self._notices.add(notice)

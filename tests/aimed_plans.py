@@ -32,7 +32,7 @@ from protocol.sim.network import LinkConditions
 from protocol.sim.plan import FAULTS_FROM, Plan, Rest, plan_of
 from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions
 from protocol.sim.sharers import NO_SHARING, SharingOptions
-from protocol.sim.workload import PLAIN
+from protocol.sim.workload import PLAIN, TOKENS_PER_ATTEMPT
 
 END: Nanoseconds = 20 * SECOND
 BUSY = RegisterOptions(clients=5, keys=1, think_ns=20 * MILLISECOND)
@@ -278,6 +278,12 @@ def liars(seed: int) -> Plan:
     return replace(aimed(seed, 5, pauses, 2), work=work, registers=NO_REGISTERS)
 
 
+def thrift(seed: int) -> Plan:
+    """A budget for some of the tasks, on nodes that fall while their agents are at work."""
+    work = replace(PLAIN, tasks=12, slots=2, agent_failures=0.1, tokens=5 * TOKENS_PER_ATTEMPT)
+    return replace(aimed(seed, 3, crashes, 8), work=work, registers=NO_REGISTERS)
+
+
 def zombies(seed: int) -> Plan:
     """Nodes that sleep longer than their claims last, and hand in when they wake up, while others
     are slowly at work on the same."""
@@ -337,6 +343,7 @@ AIMS: dict[str, Callable[[int], Plan]] = {
     "blackouts": blackouts,
     "late answers": late_answers,
     "liars": liars,
+    "thrift": thrift,
     "zombies": zombies,
     "absences": absences,
 }

@@ -17,7 +17,7 @@ from protocol.jobs import NO_USAGE, File, Job, Usage
 from protocol.sim.checkers import Checkers
 from protocol.sim.network import Network
 from protocol.sim.watch import Watcher
-from protocol.sim.world import Host, World
+from protocol.sim.world import AgentModel, Host, World
 
 Script = Callable[[Assignment], tuple[Nanoseconds, Completed | AgentFailed]]
 F = TypeVar("F", bound=Fact)
@@ -40,7 +40,7 @@ def failed(reason: Failure = Failure.VERIFY) -> tuple[Nanoseconds, AgentFailed]:
 
 
 @dataclass
-class Scripted:
+class Scripted(AgentModel):
     """Agents that do what the script says; what they were given is kept."""
 
     script: Script = done

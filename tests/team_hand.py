@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from ledger_hand import job
 
 from protocol.clocks import Nanoseconds
@@ -27,9 +29,16 @@ class Desk:
         self.now: Nanoseconds = 0
         self.ledger = Ledger()
         self.store = Store(SELF, "team", 10_000)
-        self.team = Team(SELF.node, config, self.ledger, self.store)
+        self.config = config
+        self.team = Team(SELF.node, config, self.ledger, self.store, Random(1))
         self.view = View(frozenset({SELF.node}), frozenset(), SELF.node)
         self.is_overloaded = False  # writes wait, as gossip lets them in an overloaded team
+
+    def restart(self) -> Turn:
+        """The process dies and comes back with what is in its store and its log."""
+        self.team = Team(SELF.node, self.config, self.ledger, self.store, Random(1))
+        self.team.restore(self.now)
+        return self.settle(self.turn())
 
     def turn(self) -> Turn:
         return Turn(self.now, self.now, 1)

@@ -1,20 +1,22 @@
-"""The team with one rule removed at a time: races and reviews."""
+"""The team with one rule removed at a time: races, reviews, budgets and pace."""
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 
 from breeding import Breeder
 
 from protocol.claims import Held
 from protocol.clocks import Nanoseconds
 from protocol.facts import Fact
-from protocol.facts.work import TaskCloned
+from protocol.facts.work import BudgetGranted, TaskCloned
 from protocol.identity import NodeId
-from protocol.jobs import ClaimMode
+from protocol.jobs import NOTHING, ClaimMode
 from protocol.ledger import (
     Answer,
     CloneTask,
+    Grant,
+    GrantBudget,
     JobState,
     Ledger,
     ReviewResult,
@@ -24,8 +26,10 @@ from protocol.ledger import (
 )
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.choice import Choice
+from protocol.team.pacing import Pacing
 from protocol.team.racing import Racing
 from protocol.team.reviewing import Piece, Reviewing
+from protocol.team.spending import Account, Reservation, Spending, _Own
 from protocol.team.view import View
 from protocol.turn import Turn
 
@@ -116,3 +120,53 @@ def accept_unreviewed(self: Ledger, command: object, index: int) -> list[Fact]:
 
 
 _accept = Ledger._accept
+
+
+# -- budgets and pace -----------------------------------------------------------------------------
+
+_written = Spending._written
+
+
+@instead_of("BeginsUnwritten", "a reservation is on the disk first", (Spending, "has_written"))
+def begin_unwritten(self: Spending, job: str, reservation: Reservation) -> bool:
+    return True
+
+
+@instead_of("ForgetsCalls", "what the dead had reserved is spent", (Spending, "_written"))
+def forget_calls(self: Spending, job: str, account: Account) -> None:
+    _written(self, job, replace(account, reserved=NOTHING))
+
+
+@instead_of("GivesTooMuch", "nobody gives what it has not", (Spending, "_give"))
+def give_too_much(self: Spending, view: View, job: JobState) -> None:
+    for node, account in self.accounts(job.job.id).items():
+        lacks = account.wants.minus(self._inflow(job, node)).at_least(NOTHING)
+        if node != self.node and account.wants != NOTHING and lacks != NOTHING:
+            own = self._own.setdefault(job.job.id, _Own())
+            own.gifts[node] = own.gifts.get(node, NOTHING).plus(lacks)
+            own.is_news = True
+
+
+@instead_of("GrantsForEver", "the log grants what is left", (Ledger, "_grant_budget"))
+def grant_for_ever(self: Ledger, command: GrantBudget, index: int) -> list[Fact]:
+    job = self.jobs.get(command.job)
+    before = job.grants.get(command.node, Grant()) if job else Grant()
+    if job is None or command.number != before.number + 1:
+        return []
+    job.grants[command.node] = Grant(command.number, before.amount.plus(command.amount))
+    given = (command.amount.tokens, command.amount.microusd)
+    return [BudgetGranted(command.job, command.node, *given, index)]
+
+
+@instead_of("AsksAtOnce", "all nodes keep one pace", (Pacing, "admits"))
+def ask_at_once(self: Pacing, now: Nanoseconds, view: View, name: str) -> bool:
+    return True
+
+
+@instead_of("NeverListens", "who begins to ask listens first", (Pacing, "waits"))
+def never_listen(self: Pacing, now: Nanoseconds, name: str, configured: int) -> None:
+    _waits(self, now, name, configured)
+    self._endpoints[name].has_listened = True
+
+
+_waits = Pacing.waits

@@ -258,10 +258,6 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\nspeculate: {clones: 9}\ntasks: [{id: t}]", "speculate.clones must be 0"),
         ("job: a\nspeculate: {clones: 1, after: p999}\ntasks: [{id: t}]", "neither a percentile"),
         ("job: a\nspeculate: {clones: 1, after: -3}\ntasks: [{id: t}]", "a time is 0 s to a day"),
-        (
-            "job: a\nbudget: {usd: 2}\ntasks: [{id: t, agent: openai}]",
-            "budget.usd cannot be kept yet",
-        ),
     ],
 )
 def test_each_mistake_is_one_line_that_names_it(text: str, line: str) -> None:

@@ -21,7 +21,7 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY
-from protocol.jobs import RESULT_SIZE_MAX, ClaimMode, File, Quorum, Usage
+from protocol.jobs import RESULT_SIZE_MAX, ClaimMode, File, Job, Quorum, Task, Usage
 from protocol.ledger import (
     JOBS_MAX,
     LATE_MAX,
@@ -391,3 +391,53 @@ def _random_command(random: Random) -> Command:
         case _:
             files = (File(name, random.choice((b"x", b"y"))),)
             return AcceptResult("job", name, slot, node, token, files, "", Usage())
+
+
+# -- resuming -----------------------------------------------------------------------------------
+
+
+def resumed(*tasks: Task, name: str = "again") -> Job:
+    return replace(job(*tasks, name=name), resumes="job")
+
+
+def test_a_job_that_resumes_another_takes_over_what_was_accepted() -> None:
+    book = Book()
+    book.submit(job(task("a"), task("b", "a"), task("c")))
+    book.accept("a", usage=Usage(1, 10, 5))
+    book.accept("b")
+    facts = book.submit(resumed(task("a"), task("b", "a"), task("c")))
+    assert [fact.task for fact in facts if isinstance(fact, TaskAccepted)] == ["a", "b"]
+    again = book.ledger.jobs["again"]
+    assert again.files() == book.state.files()
+    assert again.spent() == Usage(), "the earlier job has paid for it"
+    assert [state.task.id for state, _, _ in again.ready_units()] == ["c"]
+
+
+def test_what_has_changed_is_done_anew_with_all_that_needs_it() -> None:
+    book = Book()
+    book.submit(job(task("a"), task("b", "a"), task("c")))
+    for name in "abc":
+        book.accept(name)
+    changed = replace(task("a"), prompt="make it otherwise")
+    book.submit(resumed(changed, task("b", "a"), task("c")))
+    again = book.ledger.jobs["again"]
+    assert {name for name, state in again.tasks.items() if state.accepted} == {"c"}
+    other_files = replace(resumed(task("c"), name="third"), files=(File("test_c.py", b""),))
+    book.submit(other_files)
+    assert book.ledger.jobs["third"].tasks["c"].accepted is None
+
+
+def test_a_job_of_which_nothing_is_left_to_do_is_finished_at_once() -> None:
+    book = Book()
+    book.submit(job(task("a")))
+    book.accept("a")
+    finished = book.submit(resumed(task("a")))[-1]
+    assert isinstance(finished, JobFinished)
+    assert finished.succeeded
+    assert finished.outcome == book.state.outcome
+
+
+def test_to_resume_what_is_not_there_is_to_begin() -> None:
+    book = Book()
+    facts = book.submit(resumed(task("a")))
+    assert [type(fact) for fact in facts] == [JobSubmitted]

@@ -27,6 +27,7 @@ import test_gossip
 import test_ledger
 import test_local_health
 import test_membership
+import test_pacing
 import test_racing
 import test_raft_bug_classes
 import test_raft_disk
@@ -48,6 +49,7 @@ import test_replicated
 import test_returning
 import test_reviewing
 import test_silence
+import test_spending
 import test_store
 
 from protocol.errors import RemoteProtocolError
@@ -321,6 +323,15 @@ TEAM_RULES: list[tuple[str, Test]] = [
         partial(test_reviewing.test_what_is_wrong_is_done_again_by_somebody_else, LEASE),
     ),
     ("AcceptsUnreviewed", test_reviewing.test_nobody_is_its_own_witness),
+    (
+        "BeginsUnwritten",
+        test_spending.test_the_reservation_is_on_the_disk_before_the_call_begins,
+    ),
+    ("ForgetsCalls", test_spending.test_what_was_reserved_when_a_node_died_counts_as_spent),
+    ("GivesTooMuch", test_spending.test_nobody_gives_what_it_has_not),
+    ("GrantsForEver", test_spending.test_the_log_gives_out_what_there_is_and_no_more),
+    ("AsksAtOnce", test_pacing.test_a_node_alone_has_all_of_it),
+    ("NeverListens", test_pacing.test_a_bucket_holds_one_call),
 ]
 
 RULES = RAFT_RULES + REGISTER_RULES + OTHER_RULES + SPREADING_RULES + TEAM_RULES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -16,7 +17,7 @@ from protocol.facts.agreement import EntryCommitted, RoleChanged, VoteGranted, V
 from protocol.facts.sharing import BatchMerged
 from protocol.facts.work import JobFinished, TaskAccepted, TaskFenced
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import Budget, Job, Quorum, Task
+from protocol.jobs import Budget, Job, Quorum, Task, Usage
 from protocol.messages.agreement import (
     Agreement,
     Append,
@@ -28,7 +29,6 @@ from protocol.messages.agreement import (
     VoteReply,
     VoteRequest,
 )
-from protocol.sim import job_checks
 from protocol.sim.agreement_checks import overlap
 from protocol.sim.checkers import Checkers, InvariantBroken
 from protocol.sim.job_checks import JobChecks
@@ -321,14 +321,13 @@ def test_a_liar_that_wins_a_quorum_is_found() -> None:
         small.do(Job("job", "job", (wanted,)))
 
 
-def test_what_was_spent_beyond_a_budget_is_counted_and_forbidden_once_it_is_reserved(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    jobs, poor = JobChecks(), Job("job", "job", (), budget=Budget(tokens=10))
-    jobs._check_budget(poor, 10)
-    assert not jobs.overspent
-    jobs._check_budget(poor, 12)
-    assert jobs.overspent == {"job": 2}
-    monkeypatch.setattr(job_checks, "TOKENS_ARE_RESERVED", True)
-    with pytest.raises(InvariantBroken, match="budget"):
-        jobs._check_budget(poor, 12)
+def test_what_is_spent_beyond_a_budget_is_found() -> None:
+    small = SmallWorld(1)
+    poor = replace(Job("job", "job", (Task("t", SIMULATED),)), budget=Budget(tokens=10))
+    small.submit(poor)
+    small.run(SECOND)
+    (host,) = small.hosts
+    jobs = JobChecks()
+    jobs.see_spent(host, "job", Usage(1, 4, 6))
+    with pytest.raises(InvariantBroken, match="budget: job used 11 of 10 tokens"):
+        jobs.see_spent(host, "job", Usage(1, 0, 1))

@@ -15,13 +15,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from node.prompt import shorten
 from protocol.effects import Assignment
 from protocol.errors import QuorateError
 from protocol.events import Failure
 from protocol.jobs import File, Usage
+
+if TYPE_CHECKING:
+    from node.agents.permits import Meter
 
 
 class AgentError(QuorateError):
@@ -44,10 +47,13 @@ class AgentResult:
 class Progress:
     """What an invocation has finished and spent so far; it outlives the agent's failure."""
 
-    def __init__(self, announce: Callable[[tuple[File, ...]], None]) -> None:
+    def __init__(
+        self, announce: Callable[[tuple[File, ...]], None], meter: Meter | None = None
+    ) -> None:
         self._announce = announce
         self._files: dict[str, File] = {}
         self.usage = Usage()
+        self.meter = meter  # asks before each call of a model
 
     @property
     def files(self) -> tuple[File, ...]:

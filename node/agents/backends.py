@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from node.agents.prices import PRICES_VARIABLE, prices_of
 from node.agents.settings import OPENAI_URL
 from node.model import book
 from protocol.errors import InvalidJob
@@ -28,6 +29,8 @@ def check_backends(job: Job, environment: Mapping[str, str] = os.environ) -> Non
             fault = _fault_of_simulated(task)
         elif task.agent == "openai":
             fault = _fault_of_endpoint(environment)
+            if not fault and job.budget.usd:
+                fault = _fault_of_prices(environment)
         elif task.agent == "python":
             fault = _fault_of_function(task.program)
         if fault:
@@ -68,6 +71,18 @@ def _fault_of_endpoint(environment: Mapping[str, str]) -> str:
     if not model:
         return f"has no model chosen: set OPENAI_MODEL to one that {url} has"
     return ""
+
+
+def _fault_of_prices(environment: Mapping[str, str]) -> str:
+    """A budget of money can be kept only where prices are known."""
+    model = environment.get("OPENAI_MODEL", "").strip()
+    url = environment.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
+    if prices_of(model, url, environment) is not None:
+        return ""
+    return (
+        f"has a budget in USD, but nobody knows what {shown(model)} costs: set {PRICES_VARIABLE} "
+        "to dollars for a million tokens read and written, like 0.15/0.60, or limit tokens instead"
+    )
 
 
 def _host_of(url: str) -> str:

@@ -10,6 +10,7 @@ second and 26 MiB, so it is imported at the first question, in a thread.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import json
 import logging
@@ -18,12 +19,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from node.agents import AgentError
+from node.agents import AgentError, Progress
 from node.agents.answer import ANSWER_SIZE_MAX
+from node.agents.permits import FREE, NO_PRICES, Endpoint, Meter, Permit, Prices
+from node.agents.prices import PRICE_MAX, prices_of
 from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
 from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
 from node.legible import Legible, legible
+from node.model.latency import READ_MAX
 from node.prompt import Message, shorten
 from protocol.events import Failure
 from protocol.jobs import Usage
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ANSWER_MIN = 256  # tokens: with less room for an answer it is not worth asking
+MESSAGE_OVERHEAD = 16  # tokens that a message costs beside its words
+OLD_LIMIT_NAME = "max_tokens"
 TOKEN_LENGTH = 4  # characters of a token, about, where nobody has counted
 TOKENS_MAX = 2**40  # of one answer, as far as an endpoint's word is believed
 MESSAGE_SIZE_MAX = 500  # characters of an endpoint's own words in a detail
@@ -57,10 +64,11 @@ class _Fault(Exception):
 
     detail: str
     retry_after_s: float | None = None
+    is_too_many: bool = False  # 429
     is_unreachable: bool = False  # no connection at all: most likely the address is wrong
 
 
-class _Meter:
+class _Count:
     """What one request used, as far as it is known: an endpoint says so at the end of its answer,
     and of a request that is broken off before there is only an estimate."""
 
@@ -76,19 +84,25 @@ class _Meter:
         self._hear = hear
         self._spend = spend
         self._simulated = simulated
-        self._is_told = False
+        self._written = 0
+        self.tokens_in: int | None = None  # until the endpoint tells
+
+    @property
+    def tokens_out(self) -> int:
+        """What was written: no token is shorter than a byte."""
+        return self._written if self.tokens_in is not None else self._heard
 
     def hear(self, text: str) -> None:
-        self._heard += len(text)
+        self._heard += len(text.encode())
         self._hear(text)
 
     def spend(self, usage: Usage) -> None:
-        self._is_told = True
+        self.tokens_in, self._written = usage.tokens_in, usage.tokens_out
         self._spend(usage)
 
     def close(self) -> None:
         """The request is broken off: count what was sent and what came."""
-        if not self._is_told:
+        if self.tokens_in is None:
             read, written = self._asked // TOKEN_LENGTH, self._heard // TOKEN_LENGTH
             self._spend(Usage(0, read, written, simulated=self._simulated))
 
@@ -109,36 +123,66 @@ class ChatEndpoint:
         self._sleep = sleep
         self._randomness = randomness or random.Random()
         self._url = settings.base_url or OPENAI_URL
+        # All nodes call it by this, whatever their keys are.
+        name = hashlib.sha256(f"{self._url} {settings.model}".encode()).hexdigest()[:12]
+        self._endpoint = Endpoint(name, round(settings.rate * 1_000))
         self._client: AsyncOpenAI | None = None
         self._connecting = asyncio.Lock()
         self._transport_error: type[Exception] = OSError
         self._connect_error: type[Exception] = OSError
         self._streams_usage = True  # until the endpoint rejects `stream_options`
+        self._limit_name = "max_completion_tokens"  # until it knows only the older name
 
     async def ask(
         self,
         messages: Sequence[Message],
         hear: Callable[[str], None],
         restart: Callable[[], None],
-        spend: Callable[[Usage], None],
+        progress: Progress,
     ) -> Reply:
         """Put the conversation to the model. `hear` gets the text as it arrives, `restart` is told
-        when what was heard so far is void because a request broke off."""
+        when what was heard so far is void because a request broke off; `progress` counts what was
+        used, and asks for leave where there is a budget."""
         self._check_settings()
         client = await self._connect()
         tries = 0
         while True:
             tries += 1
-            spend(Usage(calls=1, simulated=self._simulated))
-            meter = _Meter(messages, hear, spend, self._simulated)
+            permit = await self._permit(messages, progress.meter)
+            progress.spend(Usage(calls=1, simulated=self._simulated))
+            count = _Count(messages, hear, progress.spend, self._simulated)
             try:
-                return await self._request(client, messages, meter.hear, meter.spend)
+                return await self._request(client, messages, permit, count)
             except asyncio.CancelledError:
-                meter.close()
+                count.close()
                 raise
             except _Fault as fault:
                 restart()
-                await self._wait(tries, fault)
+                if fault.is_too_many and progress.meter is not None:
+                    progress.meter.refused(self._endpoint, fault.retry_after_s or 0.0)
+                failed = fault
+            finally:
+                permit.settle(count.tokens_in, count.tokens_out)
+            await self._wait(tries, failed)
+
+    async def _permit(self, messages: Sequence[Message], meter: Meter | None) -> Permit:
+        """Leave for one request. A token is a byte at least, so this many are read at most."""
+        if meter is None:
+            return FREE
+        if not meter.counts:
+            return await meter.ask(self._endpoint)
+        tokens_in = sum(len(each.content.encode()) + MESSAGE_OVERHEAD for each in messages)
+        if self._simulated:  # its counts are measured means, and none of the words
+            tokens_in = max(tokens_in, READ_MAX)
+        most = self._settings.answer_tokens_max
+        least = min(ANSWER_MIN, most)
+        return await meter.ask(self._endpoint, tokens_in, least, most, self._prices())
+
+    def _prices(self) -> Prices:
+        """What the model costs. Where nobody knows, no job that limits money was taken."""
+        if self._simulated:
+            return NO_PRICES
+        return prices_of(self._settings.model, self._url) or Prices(PRICE_MAX, PRICE_MAX)
 
     async def prepare(self) -> None:
         """Import the client and set it up; nothing is sent."""
@@ -196,16 +240,16 @@ class ChatEndpoint:
         self,
         client: AsyncOpenAI,
         messages: Sequence[Message],
-        hear: Callable[[str], None],
-        spend: Callable[[Usage], None],
+        permit: Permit,
+        count: _Count,
     ) -> Reply:
         """One request; a _Fault may be retried, an AgentError may not."""
         import openai
 
         try:
             if self._settings.stream:
-                return await self._stream(client, messages, hear, spend)
-            return await self._fetch(client, messages, hear, spend)
+                return await self._stream(client, messages, permit, count)
+            return await self._fetch(client, messages, permit, count)
         except TimeoutError:
             raise _Fault(
                 f"silent for {self._settings.request_timeout_s:g} s: is the model overloaded?"
@@ -229,32 +273,34 @@ class ChatEndpoint:
         self,
         client: AsyncOpenAI,
         messages: Sequence[Message],
-        hear: Callable[[str], None],
-        spend: Callable[[Usage], None],
+        permit: Permit,
+        count: _Count,
     ) -> Reply:
         async with asyncio.timeout(self._settings.request_timeout_s):
             whole = await client.chat.completions.create(
-                model=self._settings.model, messages=_as_parameters(messages)
+                model=self._settings.model,
+                messages=_as_parameters(messages),
+                extra_body=self._limited(permit),
             )
         # The client checks no types: an endpoint of another make may leave anything out.
         if isinstance(whole, str):
             raise self._no_endpoint("its answer is no JSON")
-        self._spend_tokens(whole.usage, spend)
+        self._spend_tokens(whole.usage, count.spend)
         choices = whole.choices or []
         if not choices or choices[0].message is None:
             raise _Fault("answered without any choice")
         text = legible(_text_of(choices[0].message.content))
         if len(text) > ANSWER_SIZE_MAX:
             raise _too_long()
-        hear(text)
+        count.hear(text)
         return Reply(text, choices[0].finish_reason or "")
 
     async def _stream(
         self,
         client: AsyncOpenAI,
         messages: Sequence[Message],
-        hear: Callable[[str], None],
-        spend: Callable[[Usage], None],
+        permit: Permit,
+        count: _Count,
     ) -> Reply:
         limit_s = self._settings.request_timeout_s
         now = asyncio.get_running_loop().time
@@ -264,7 +310,7 @@ class ChatEndpoint:
         finish_reason = ""
         usage: CompletionUsage | None = None
         async with asyncio.timeout(limit_s) as silence:
-            stream = self._chunks(client, messages)
+            stream = self._chunks(client, messages, permit)
             async for piece, reason, spent in stream:
                 silence.reschedule(now() + limit_s)
                 finish_reason = reason or finish_reason
@@ -275,17 +321,17 @@ class ChatEndpoint:
                     raise _too_long()
                 if text := clean.feed(piece):
                     pieces.append(text)
-                    hear(text)
-        self._spend_tokens(usage, spend)
+                    count.hear(text)
+        self._spend_tokens(usage, count.spend)
         if not finish_reason:
             raise _Fault("ended its answer without a finish_reason: it is not whole")
         if text := clean.close():
             pieces.append(text)
-            hear(text)
+            count.hear(text)
         return Reply("".join(pieces), finish_reason)
 
     async def _chunks(
-        self, client: AsyncOpenAI, messages: Sequence[Message]
+        self, client: AsyncOpenAI, messages: Sequence[Message], permit: Permit
     ) -> AsyncGenerator[tuple[str, str, CompletionUsage | None], None]:
         """(text, finish reason, usage) of each chunk."""
         parameters = _as_parameters(messages)
@@ -296,10 +342,14 @@ class ChatEndpoint:
                 messages=parameters,
                 stream=True,
                 stream_options={"include_usage": True},
+                extra_body=self._limited(permit),
             )
         else:
             stream = await completions.create(
-                model=self._settings.model, messages=parameters, stream=True
+                model=self._settings.model,
+                messages=parameters,
+                stream=True,
+                extra_body=self._limited(permit),
             )
         async with stream:
             kind = stream.response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -316,6 +366,12 @@ class ChatEndpoint:
                 delta = choice.delta if choice else None
                 text = _text_of(delta.content if delta else None)
                 yield text, (choice.finish_reason if choice else None) or "", chunk.usage
+
+    def _limited(self, permit: Permit) -> dict[str, int] | None:
+        """How long the answer may be, under the name that the endpoint knows for it."""
+        if not permit.tokens_out:
+            return None
+        return {self._limit_name: permit.tokens_out}
 
     def _spend_tokens(self, usage: CompletionUsage | None, spend: Callable[[Usage], None]) -> None:
         if usage is not None:
@@ -339,13 +395,16 @@ class ChatEndpoint:
         if status == 400 and self._streams_usage and "stream_options" in words:
             self._streams_usage = False
             return _Fault("does not know stream_options", retry_after_s=0.0)
+        if status == 400 and self._limit_name in words and self._limit_name != OLD_LIMIT_NAME:
+            self._limit_name = OLD_LIMIT_NAME
+            return _Fault("does not know max_completion_tokens", retry_after_s=0.0)
         if code == "insufficient_quota":
             return AgentError(Failure.BACKEND, f"the account is used up: {words}")
         if status in _RETRIED or status >= 500:
             retry_after_s = read_retry_after(fault.response.headers)
             if status == 429:
                 log.warning("! %s limits the rate (429): %s", self._url, words)
-            return _Fault(f"answers {status}: {words}", retry_after_s)
+            return _Fault(f"answers {status}: {words}", retry_after_s, is_too_many=status == 429)
         model = self._settings.model
         if status == 401:
             remedy = "the endpoint refuses the key: check OPENAI_API_KEY"

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.kinds import Agents
+from node.agents.permits import Meter, Permits
 from node.agents.scratch import scratch_folder
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
 from node.legible import legible
 from node.prompt import shorten
-from protocol.effects import Assignment, Purpose
+from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
 from protocol.events import AgentFailed, Completed, Event, Failure, Progressed
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
@@ -48,6 +49,7 @@ class Invocations:
 
     def __init__(self, settings: AgentSettings, deliver: Callable[[Event], None]) -> None:
         self._deliver = deliver
+        self._permits = Permits(deliver)
         self._bound = settings.invocations_max + WAITING_MAX
         self._scratch = settings.scratch
         self._agents = Agents(settings)
@@ -71,7 +73,8 @@ class Invocations:
     def start(self, invocation: int, assignment: Assignment) -> None:
         """Start an agent on the assignment; its end is delivered with this number."""
         assert invocation not in self._running, f"invocation {invocation} runs already"
-        progress = Progress(lambda files: self._deliver(Progressed(invocation, files)))
+        meter = Meter(self._permits, invocation, counts=assignment.is_metered)
+        progress = Progress(lambda files: self._deliver(Progressed(invocation, files)), meter)
         run = _Invocation(invocation, assignment, progress)
         if self._closed:
             self._fail(run, Failure.ABORTED, "the node is stopping")
@@ -91,6 +94,10 @@ class Invocations:
         run.abort_reason = reason
         assert run.work is not None
         run.work.cancel()
+
+    def answer(self, answer: CallGranted | CallDenied) -> None:
+        """What the peer says to an agent that wants to call its model."""
+        self._permits.answer(answer)
 
     async def close(self) -> None:
         """Abort everything, wait until it is gone, and release what the agents hold."""

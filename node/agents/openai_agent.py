@@ -100,7 +100,7 @@ class OpenAIAgent:
             nonlocal reader
             reader = AnswerReader(wanted)
 
-        reply = await self._endpoint.ask(messages, hear, restart, progress.spend)
+        reply = await self._endpoint.ask(messages, hear, restart, progress)
         return reply, reader.close()
 
 

@@ -14,6 +14,8 @@ from node.model.knobs import ModelKnobs
 OPENAI_URL = "https://api.openai.com/v1"
 VERIFY_TIMEOUT_S = 60.0
 PROGRAM_VARIABLES = "QUORATE_PROGRAM_ENV"
+RATE_VARIABLE = "QUORATE_RATE"
+RATE_MAX = 1_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class AgentSettings:
     tries_max: int = 6  # requests for one answer: about 30 s of back-off in all
     backoff_first_s: float = 0.5
     backoff_max_s: float = 20.0
+    rate: float = 0.0  # calls a second that the endpoint allows the whole team; 0: not known
+    answer_tokens_max: int = 4_096  # of one answer, where a budget is kept
     invocations_max: int = 8  # agents at work at once; more wait for their turn
     verify_timeout_s: float = VERIFY_TIMEOUT_S
     program_variables: tuple[str, ...] = ()
@@ -49,7 +53,11 @@ class AgentSettings:
             value = getattr(self, name)
             if not 0.0 < value < float("inf"):
                 raise ValueError(f"{name} {value} must be a number of seconds above 0")
-        for name in ("tries_max", "invocations_max"):
+        if not 0.0 <= self.rate <= RATE_MAX:
+            raise ValueError(
+                f"rate {self.rate} must be 0 (not known) to {RATE_MAX:g} calls a second"
+            )
+        for name in ("tries_max", "invocations_max", "answer_tokens_max"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
 
@@ -64,8 +72,23 @@ class AgentSettings:
             base_url=environment.get("OPENAI_BASE_URL", "").strip(),
             api_key=environment.get("OPENAI_API_KEY", "").strip(),
             model=environment.get("OPENAI_MODEL", "").strip(),
+            rate=_rate_of(environment.get(RATE_VARIABLE, "")),
             program_variables=tuple(
                 environment.get(PROGRAM_VARIABLES, "").replace(",", " ").split()
             ),
             simulated=simulated or ModelKnobs(),
         )
+
+
+def _rate_of(text: str) -> float:
+    """Calls a second: '10', '10/s' or '600/m'. ValueError if it is something else."""
+    number, _, unit = text.strip().partition("/")
+    if not number:
+        return 0.0
+    try:
+        return float(number) / {"": 1.0, "s": 1.0, "m": 60.0}[unit.strip()]
+    except (ValueError, KeyError):
+        raise ValueError(
+            f"{RATE_VARIABLE}={text!r} is no rate: write calls a second or a minute, as in 10/s "
+            "or 600/m"
+        ) from None

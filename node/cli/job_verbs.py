@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -153,6 +154,14 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; exit 1 if it fails.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the latest job of this name: attach while it runs; if it failed, "
+            "keep what was accepted for tasks that have not changed.",
+        ),
+    ] = False,
     folder: DirOption = Path(DEFAULT_DIR),
     node: NodeOption = "",
     as_json: JsonOption = False,
@@ -160,7 +169,12 @@ def submit(
     """Give a job to a running team."""
     prepared = prepare(job, claims, agent, clones, after)
     doors = doors_of(folder, node)
-    job_id = execute(doors.submit(prepared))
+    earlier = _latest_of(doors, prepared.name) if resume else None
+    if earlier and not (earlier["finished"] and not earlier["succeeded"]):
+        job_id = str(earlier["id"])
+    else:
+        resumed = replace(prepared, resumes=earlier["id"] if earlier else "")
+        job_id = execute(doors.submit(resumed))
     view = execute(doors.await_end(job_id)) if wait else None
     if as_json:
         print_json(view or {"job": job_id})
@@ -168,6 +182,12 @@ def submit(
         print(job_id if view is None else _job_line(view))
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
+
+
+def _latest_of(doors: Doors, name: str) -> dict[str, Any] | None:
+    """The latest job of this name, if there is one."""
+    rows = [row for row in execute(doors.get("/v1/jobs")) if row["name"] == name]
+    return rows[-1] if rows else None
 
 
 def tasks(

@@ -162,11 +162,34 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "succeeded": job.succeeded,
         "outcome": job.outcome,
         "finished_index": job.finished_index,
+        "budget": _budget_view(peer, job),
         "usage": _usage_view(usage),
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
         "siblings": siblings_view(peer, job.job.id),
         "tasks": [_task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
     }
+
+
+def _budget_view(peer: Peer, job: JobState) -> dict[str, Any]:
+    """What the job may use, and what of it is given out, spent and reserved, as far as is known
+    here. Money is estimated."""
+    budget = job.job.budget
+    found: dict[str, Any] = {"tokens": budget.tokens, "usd": budget.usd, "wall_s": budget.wall_s}
+    if not budget.is_metered:
+        return found
+    nodes = {}
+    for node, account in peer.team.spending.accounts(job.job.id).items():
+        spent, reserved = account.spent, account.reserved
+        nodes[name_of(peer, node)] = {
+            "tokens": spent.tokens,
+            "usd": spent.microusd / 1_000_000,
+            "reserved_tokens": reserved.tokens,
+            "reserved_usd": reserved.microusd / 1_000_000,
+        }
+    bank = job.bank()
+    found["left_tokens"] = max(0, bank.tokens) if budget.tokens else None
+    found["left_usd"] = max(0, bank.microusd) / 1_000_000 if budget.usd else None
+    return {**found, "nodes": nodes}
 
 
 def _usage_view(usage: Usage) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from protocol.jobs import ClaimMode, File, Job, Speculation, Usage
 from protocol.sim.settled import peers_of, settled_world
 from protocol.sim.studies.table import Line, Study
 from protocol.sim.watch import Watcher
-from protocol.sim.world import Host, World
+from protocol.sim.world import AgentModel, Host, World
 
 RUN_MAX: Nanoseconds = 3_600 * SECOND
 PAUSE: Nanoseconds = SECOND // 2  # between two jobs of one team
@@ -76,7 +76,7 @@ class Figures:
     succeeded: bool
 
 
-class PaperAgents:
+class PaperAgents(AgentModel):
     """Agents with the latencies and tokens of one of the paper's models; a share of the answers is
     wrong and found out by the check."""
 

@@ -76,6 +76,9 @@ _TOKENS: dict[str, dict[str, _Tokens]] = {
 }
 
 
+READ_MAX = max(each.read for suites in _TOKENS.values() for each in suites.values())
+
+
 def key_of(paths: Sequence[str], question: str = "") -> str:
     """What the draws of a request hang on: the files it asks for, in order, or the question."""
     whole = "+".join(paths) if paths else f"? {' '.join(question.split())}"

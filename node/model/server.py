@@ -128,6 +128,7 @@ class _Turn:
     faults: Faults
     latency_s: float
     tokens: tuple[int, int]
+    finish_reason: str = "stop"
 
 
 class _Server:
@@ -163,7 +164,7 @@ class _Server:
         if turn.faults.break_stream:
             return _cut(request)
         usage = usage_body(*turn.tokens)
-        return web.json_response(completion_body(turn.stamp, turn.text, usage))
+        return web.json_response(completion_body(turn.stamp, turn.text, turn.finish_reason, usage))
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -190,13 +191,19 @@ class _Server:
             seed = randomness_of(self._knobs, key, attempt, "mutant").getrandbits(31)
             text = self._wrong_answer(asked, prompt, seed)
         drawn_s = latency_s(model, self._knobs.seed, key, attempt, len(asked.paths))
+        read, written = tokens_of(model, prompt, len(asked.paths))
+        is_cut = chat.limit is not None and written > chat.limit
+        if chat.limit is not None and is_cut:
+            text = text[: len(text) * chat.limit // written]
+            written = chat.limit
         return _Turn(
             chat,
             Stamp(f"chatcmpl-simulated-{self.requests}", int(time.time()), f"simulated-{model}"),
             text,
             faults,
             drawn_s * (SLOW_FACTOR if faults.slow else 1.0) / self._knobs.speed,
-            tokens_of(model, prompt, len(asked.paths)),
+            (read, written),
+            "length" if is_cut else "stop",
         )
 
     def _figures_of(self, name: str) -> str:
@@ -264,7 +271,7 @@ class _Server:
             if turn.faults.break_stream and number > len(pieces) // 2:
                 return _cut(request, response)
             await response.write(event(chunk_body(turn.stamp, {"content": piece}, None)))
-        await response.write(event(chunk_body(turn.stamp, {}, "stop")))
+        await response.write(event(chunk_body(turn.stamp, {}, turn.finish_reason)))
         if turn.chat.include_usage:
             last = chunk_body(turn.stamp, {}, None)
             await response.write(event({**last, "choices": [], "usage": usage_body(*turn.tokens)}))

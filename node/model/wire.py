@@ -44,6 +44,7 @@ class ChatRequest:
     messages: tuple[Message, ...]
     stream: bool
     include_usage: bool
+    limit: int | None = None  # tokens of the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,11 @@ def read_body(body: bytes) -> ChatRequest:
     if count not in (1, None):
         raise BadRequest("this model gives one choice: leave n at 1", parameter="n")
     return ChatRequest(
-        model, _messages(asked.get("messages")), stream, _flag(options or {}, "include_usage")
+        model,
+        _messages(asked.get("messages")),
+        stream,
+        _flag(options or {}, "include_usage"),
+        _limit(asked),
     )
 
 
@@ -106,7 +111,7 @@ def models_body(names: tuple[str, ...], created: int) -> Json:
     }
 
 
-def completion_body(stamp: Stamp, text: str, usage: Json) -> Json:
+def completion_body(stamp: Stamp, text: str, finish_reason: str, usage: Json) -> Json:
     """A whole answer at once."""
     return {
         "id": stamp.id,
@@ -119,7 +124,7 @@ def completion_body(stamp: Stamp, text: str, usage: Json) -> Json:
                 "index": 0,
                 "message": {"role": "assistant", "content": text, "refusal": None},
                 "logprobs": None,
-                "finish_reason": "stop",
+                "finish_reason": finish_reason,
             }
         ],
         "usage": usage,
@@ -153,6 +158,18 @@ def _flag(asked: dict[str, Json], name: str) -> bool:
     if value not in (True, False, None):
         raise BadRequest(f"{name} is not a boolean", parameter=name)
     return bool(value)
+
+
+def _limit(asked: dict[str, Json]) -> int | None:
+    """`max_completion_tokens`, or under its older name `max_tokens`."""
+    for name in ("max_completion_tokens", "max_tokens"):
+        limit = asked.get(name)
+        if limit is None:
+            continue
+        if type(limit) is not int or limit < 1:
+            raise BadRequest(f"{name} is not a positive integer", parameter=name)
+        return limit
+    return None
 
 
 def _messages(given: Json) -> tuple[Message, ...]:

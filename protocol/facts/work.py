@@ -212,6 +212,27 @@ class AnswersJudged(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetGranted(Fact):
+    """`node` has the right to so much more of the job's budget."""
+
+    mark = "*"
+    job: str
+    node: NodeId
+    tokens: int
+    microusd: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRefused(Fact):
+    """A model's endpoint refuses calls because there are too many; the whole team slows down."""
+
+    mark = "!"
+    endpoint: str
+    retry_after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAbandoned(Fact):
     """The task ran out of attempts; what needs it cannot be done."""
 

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from protocol import codec
 from protocol.identity import NodeId
-from protocol.jobs import File, Job, Usage
+from protocol.jobs import Amount, File, Job, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,17 @@ class JudgeAnswers:
 
 
 @dataclass(frozen=True, slots=True)
+class GrantBudget:
+    """Give `node` the right to `amount` of what is left of the job's budget, or to what there is of
+    it, for the `number`th time."""
+
+    job: str
+    node: NodeId
+    number: int
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
 class AbandonTask:
     """The task cannot be done; `reason` is for people."""
 
@@ -109,11 +120,12 @@ Command: TypeAlias = (
     | AcceptResult
     | ReviewResult
     | JudgeAnswers
+    | GrantBudget
     | AbandonTask
 )
 
 
-TOKENLESS = SubmitJob | JudgeAnswers | AbandonTask
+TOKENLESS = SubmitJob | JudgeAnswers | GrantBudget | AbandonTask
 
 
 @dataclass(frozen=True, slots=True)

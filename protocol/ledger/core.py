@@ -17,6 +17,7 @@ from protocol.facts import Fact, RequestRefused
 from protocol.facts.work import (
     AnswerGiven,
     AnswersJudged,
+    BudgetGranted,
     JobFinished,
     JobRefused,
     JobSubmitted,
@@ -30,7 +31,7 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import ClaimMode, VerifyBy, digest_of, validate
+from protocol.jobs import NO_USAGE, NOTHING, Amount, ClaimMode, VerifyBy, digest_of, validate
 from protocol.ledger.commands import (
     TOKENLESS,
     AbandonTask,
@@ -38,12 +39,13 @@ from protocol.ledger.commands import (
     ClaimTask,
     CloneTask,
     FenceTask,
+    GrantBudget,
     JudgeAnswers,
     ReviewResult,
     SubmitJob,
     decode_command,
 )
-from protocol.ledger.state import Answer, JobState, Slot, TaskState, fault_of_result
+from protocol.ledger.state import Answer, Grant, JobState, Slot, TaskState, fault_of_result
 from protocol.messages.agreement import EntryKind, LogEntry
 
 TOKEN_MAX = 2**62  # above it nobody could count on
@@ -91,6 +93,8 @@ class Ledger:
                 return self._review(command, entry.index)
             case JudgeAnswers():
                 return self._judge(command, entry.index)
+            case GrantBudget():
+                return self._grant_budget(command, entry.index)
             case AbandonTask():
                 return self._abandon(command, entry.index)
 
@@ -139,6 +143,28 @@ class Ledger:
         if job.claims is ClaimMode.ASSIGNED:
             for task_id, slot, node in command.assignment:
                 facts += self._grant(job.id, task_id, slot, node, 1)
+        facts += self._carry_over(state, index)
+        return [*facts, *self._finish(state, index)]
+
+    def _carry_over(self, state: JobState, index: int) -> list[Fact]:
+        """What an earlier job has for the same tasks and files is accepted here as well."""
+        facts: list[Fact] = []
+        earlier = self.jobs.get(state.job.resumes)
+        if earlier is None or earlier is state or earlier.job.files != state.job.files:
+            return facts
+        for task_id in state.order:
+            task, before = state.tasks[task_id], earlier.tasks.get(task_id)
+            is_same = before is not None and before.task == task.task and state.is_ready(task)
+            if before is None or before.accepted is None or not is_same:
+                continue
+            for slot, old in zip(task.slots, before.slots, strict=True):
+                # What it used was paid for out of the earlier job's budget.
+                slot.answer = replace(old.answer, usage=NO_USAGE) if old.answer else None
+            answer = replace(before.accepted, usage=NO_USAGE)
+            task.accepted, task.judge, task.groups = answer, before.judge, before.groups
+            facts.append(
+                TaskAccepted(state.job.id, task_id, answer.node, answer.token, answer.digest, index)
+            )
         return facts
 
     def _claim(self, command: ClaimTask) -> list[Fact]:
@@ -309,6 +335,21 @@ class Ledger:
         task.accepted = first
         accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
         return [accepted, *self._finish(job, index)]
+
+    def _grant_budget(self, command: GrantBudget, index: int) -> list[Fact]:
+        job = self.jobs.get(command.job)
+        if job is None or job.is_finished or not job.job.budget.is_metered:
+            return []
+        before = job.grants.get(command.node, Grant())
+        amount = command.amount.at_most(job.bank())
+        if command.number != before.number + 1 or job.is_bank_empty():
+            return []  # the same, proposed again, or too late
+        budget = job.job.budget
+        amount = Amount(amount.tokens if budget.tokens else 0, amount.microusd if budget.usd else 0)
+        if amount == NOTHING:
+            return []
+        job.grants[command.node] = Grant(command.number, before.amount.plus(amount))
+        return [BudgetGranted(command.job, command.node, amount.tokens, amount.microusd, index)]
 
     def _abandon(self, command: AbandonTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, 0)

@@ -13,7 +13,10 @@ from protocol import codec, graph
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import (
     NO_USAGE,
+    NOTHING,
     RESULT_SIZE_MAX,
+    UNLIMITED,
+    Amount,
     Compare,
     File,
     Job,
@@ -134,9 +137,18 @@ class TaskState:
         return self.is_open and place.answer is None and token >= place.fence
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The right to a part of a budget, given to a node in so many portions."""
+
+    number: int = 0
+    amount: Amount = NOTHING
+
+
 @dataclass(slots=True)
 class JobState:
-    """A job as the log has it. `order` is a topological order of its tasks."""
+    """A job as the log has it. `order` is a topological order of its tasks; `grants` are the rights
+    to its budget that were given out."""
 
     job: Job
     index: int
@@ -147,6 +159,7 @@ class JobState:
     outcome: str = ""
     succeeded: bool = False
     finished_index: int = 0
+    grants: dict[NodeId, Grant] = field(default_factory=dict)
 
     @property
     def is_finished(self) -> bool:
@@ -188,6 +201,32 @@ class JobState:
             if state.abandoned or not blocked.isdisjoint(state.task.needs):
                 blocked.add(task_id)
         return all(not state.is_open or task in blocked for task, state in self.tasks.items())
+
+    def granted(self, node: NodeId) -> Amount:
+        """What the log has given a right to, all in all. What has no limit needs none."""
+        granted = self.grants.get(node, Grant()).amount
+        budget = self.job.budget
+        return Amount(
+            granted.tokens if budget.tokens else UNLIMITED,
+            granted.microusd if budget.usd else UNLIMITED,
+        )
+
+    def bank(self) -> Amount:
+        """What is left of the budget to give out."""
+        left = self.job.budget.whole
+        for grant in self.grants.values():
+            left = left.minus(grant.amount)
+        return left
+
+    def is_bank_empty(self) -> bool:
+        """Whether nothing is left to give out of something that is limited."""
+        left = self.bank()
+        return left.tokens <= 0 or left.microusd <= 0
+
+    def is_scarce(self) -> bool:
+        """Whether to spend on nothing that need not be, as on racing."""
+        budget = self.job.budget
+        return budget.is_metered and not self.bank().covers(budget.whole.part(4))
 
     def usage(self) -> Usage:
         """What the accepted results consumed, together."""

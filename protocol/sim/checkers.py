@@ -23,7 +23,7 @@ from protocol.effects import Record, Reply
 from protocol.facts import Fact
 from protocol.facts.agreement import ImpairmentEnded, RoleChanged
 from protocol.facts.membership import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
-from protocol.jobs import Job
+from protocol.jobs import Job, Usage
 from protocol.messages import Message
 from protocol.messages.agreement import (
     Agreement,
@@ -145,6 +145,9 @@ class Checkers(Watcher):
 
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         self.agreement.see_reply(host, reply)
+
+    def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
+        self.jobs.see_spent(host, job, usage)
 
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         self.agreement.see_started(host)

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import (
     Abort,
     Asked,
+    CallDenied,
+    CallGranted,
     Effect,
     Gathered,
     Invoke,
@@ -30,27 +32,23 @@ from protocol.effects import (
 )
 from protocol.errors import RemoteProtocolError
 from protocol.events import (
-    AgentFailed,
     Answered,
-    Completed,
     Event,
-    Failure,
     LinkFault,
     PartRead,
     Persisted,
-    Progressed,
     Received,
     TimerFired,
     Undeliverable,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import Usage
 from protocol.messages import Message
 from protocol.messages.agreement import Agreement, VoteReply, VoteRequest
 from protocol.peer import Peer, PeerSettings
 from protocol.sim.clock import HostClock
 from protocol.sim.disk import Disk
 from protocol.sim.drive import Drive, InFlight, Transaction
+from protocol.sim.errands import Errands
 from protocol.sim.garbling import garbled
 from protocol.sim.watch import Fate, InvariantBroken
 
@@ -96,7 +94,7 @@ class Host:
         self._life = 0  # what an earlier life began is void
         self._due: Nanoseconds | None = None  # the peer's deadline, by its own clock
         self._timer: Nanoseconds | None = None  # the world's time
-        self._invoked: dict[int, Usage] = {}  # what each agent at work will have used
+        self._errands = Errands(self)
         self._is_paused = False
         self._step_ns: Nanoseconds = 0
         self._busy_until: Nanoseconds = 0
@@ -178,7 +176,7 @@ class Host:
         self.fuse = 0
         self._due = self._timer = None
         self._life += 1
-        self._invoked.clear()
+        self._errands.clear()
         self._backlog.clear()
         self._is_paused = self._queues = False
         self._step_ns = self._busy_until = 0
@@ -205,7 +203,15 @@ class Host:
 
     def later(self, delay: Nanoseconds, event: Event) -> None:
         """Let an event happen to this host unless it crashes before."""
-        self.world.after(delay, self._do, self._life, self._step, event)
+        self.deed_after(delay, self._step, event)
+
+    def deed_after(self, delay: Nanoseconds, deed: _Deed, argument: Any) -> None:
+        """Let the process do something after a while, unless it crashes before."""
+        self.world.after(delay, self._do, self._life, deed, argument)
+
+    def take(self, event: Event) -> None:
+        """Let an event happen to the process now, as part of what it does."""
+        self._step(event)
 
     # -- a process that is stopped, or slow --------------------------------------------------------
 
@@ -342,9 +348,11 @@ class Host:
                     for see in self.world.hooks.see:
                         see(self.world.now, self, effect.fact)
                 case Invoke():
-                    self._invoke(effect)
+                    self._errands.start(effect)
                 case Abort():
-                    self._abort(effect)
+                    self._errands.abort(effect)
+                case CallGranted() | CallDenied():
+                    self._errands.permit(effect)
                 case Reply():
                     self.replies[effect.request] = effect
                     for see in self.world.hooks.see_reply:
@@ -423,33 +431,6 @@ class Host:
         self.world.arrived(number, receiver, Fate.REFUSED)
         fault = Undeliverable(effect.destination, receiver.endpoint, LinkFault.REFUSED)
         self.later(delay, fault)
-
-    # -- agents ------------------------------------------------------------------------------------
-
-    def _invoke(self, effect: Invoke) -> None:
-        number = effect.invocation
-        delay, end = self.agents.perform(effect.assignment)
-        self._invoked[number] = end.usage
-        if isinstance(end, Completed) and end.files:  # the first file is there half-way
-            self.later(delay // 2, Progressed(number, end.files[:1]))
-        self.world.after(delay, self._do, self._life, self._agent_ended, (number, end))
-
-    def _abort(self, effect: Abort) -> None:
-        number = effect.invocation
-        usage = self._invoked.pop(number, None)
-        if usage is not None:  # it was asked, and what it asked others for is not taken back
-            end = AgentFailed(number, Failure.ABORTED, effect.reason, (), usage)
-            self.later(MILLISECOND, end)
-
-    def _agent_ended(self, ended: tuple[int, Completed | AgentFailed]) -> None:
-        number, end = ended
-        if self._invoked.pop(number, None) is None:
-            return  # it was aborted before
-        match end:
-            case Completed():
-                self._step(Completed(number, end.files, end.text, end.usage))
-            case AgentFailed():
-                self._step(AgentFailed(number, end.reason, end.detail, end.files, end.usage))
 
 
 def _name_of(message: Message) -> str:

@@ -18,25 +18,21 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import Job, VerifyBy
+from protocol.jobs import Job, Usage, VerifyBy
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 from protocol.sim.workload import LIE, SIMULATED, honest_text
 
-# Tokens are counted when they are spent, not reserved before: attempts that are under way when the
-# budget runs out may exceed it. When they are reserved, this becomes True.
-TOKENS_ARE_RESERVED = False
-
 
 class JobChecks:
-    """See the module's text. `overspent` are the jobs that used more tokens than their budget."""
+    """See the module's text."""
 
     def __init__(self) -> None:
         self._accepted: dict[tuple[str, str], TaskAccepted] = {}
         self._late: dict[tuple[str, str, NodeId, int, str], int] = {}  # a result: where it lies
         self._fences: dict[tuple[str, str], list[TaskFenced]] = {}
         self._outcomes: dict[str, JobFinished] = {}
-        self.overspent: dict[str, int] = {}
+        self._used: dict[str, int] = {}  # tokens, by job
 
     def begin_epoch(self) -> None:
         """An operator has rescued a log: what others decided beside it binds nobody."""
@@ -44,6 +40,7 @@ class JobChecks:
         self._late.clear()
         self._fences.clear()
         self._outcomes.clear()
+        self._used.clear()
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
         """Who wants to see which facts."""
@@ -75,7 +72,7 @@ class JobChecks:
         reviewer = state.accepted.reviewer if state.accepted else NOBODY
         if by_other and reviewer in (NOBODY, fact.node):
             raise InvariantBroken("reviewed_by_other", f"{reviewer!r} is the only witness: {fact}")
-        if by_quorum and accepted_text not in ("", honest_text(fact.job, fact.task)):
+        if by_quorum and accepted_text not in ("", honest_text(fact.task)):
             raise InvariantBroken("honest_quorum", f"{accepted_text!r} won a quorum")
 
     def _see_late(self, host: Host, fact: ResultLate) -> None:
@@ -125,17 +122,18 @@ class JobChecks:
 
     def check_kept(self, hosts: Sequence[Host], job: Job, answer: str | None) -> None:
         """At the end of a run, at nodes that have converged: an acknowledged job is in every
-        ledger, and used no more than it might."""
+        ledger."""
         for host in hosts:
             state = host.peer.ledger.jobs.get(job.id) if host.peer else None
             if answer == "" and (state is None or state.job != job):
                 raise InvariantBroken("acknowledged_kept", f"n{host.number} has no {job.id}")
-            if state is not None and state.job.budget.tokens:
-                usage = state.spent()
-                self._check_budget(state.job, usage.tokens_in + usage.tokens_out)
 
-    def _check_budget(self, job: Job, spent: int) -> None:
-        if spent > job.budget.tokens:
-            self.overspent[job.id] = spent - job.budget.tokens
-            if TOKENS_ARE_RESERVED:
-                raise InvariantBroken("budget", f"{job.id} used {spent} of {job.budget.tokens}")
+    def see_spent(self, host: Host, job: str, usage: Usage) -> None:
+        """A call begins: with all before it, it must be within the budget, whatever was cut off,
+        crashed, or rescued in between."""
+        assert host.peer is not None
+        used = self._used.get(job, 0) + usage.tokens_in + usage.tokens_out
+        self._used[job] = used
+        budget = host.peer.ledger.jobs[job].job.budget
+        if budget.tokens and used > budget.tokens:
+            raise InvariantBroken("budget", f"{job} used {used} of {budget.tokens} tokens")

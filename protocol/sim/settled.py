@@ -12,13 +12,13 @@ from protocol.events import AgentFailed, Completed, Failure
 from protocol.jobs import NO_USAGE
 from protocol.peer import Peer
 from protocol.sim.network import Network
-from protocol.sim.world import Host, World
+from protocol.sim.world import AgentModel, Host, World
 
 SETTLE_MAX: Nanoseconds = 60 * SECOND
 NO_BOUND = 2**62  # of steps: what is measured ends with its virtual time
 
 
-class NoAgents:
+class NoAgents(AgentModel):
     """Nobody works."""
 
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:

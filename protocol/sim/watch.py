@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from protocol.clocks import Nanoseconds
 from protocol.effects import ReadAnswered, Record, Refused, Reply, Results
 from protocol.facts import Fact
+from protocol.jobs import Usage
 from protocol.messages import Message
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Watcher:
     ) -> None:
         """A client of the registers is answered."""
 
+    def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
+        """An agent calls its model, and this is what the call uses."""
+
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         """A node starts, or starts again."""
 
@@ -86,6 +90,7 @@ class Hooks:
         self.see_arrived = _overriding(watchers, "see_arrived")
         self.see_reply = _overriding(watchers, "see_reply")
         self.see_answer = _overriding(watchers, "see_answer")
+        self.see_spent = _overriding(watchers, "see_spent")
         self.see_started = _overriding(watchers, "see_started")
         self.see_stopped = _overriding(watchers, "see_stopped")
         self.see_fault = _overriding(watchers, "see_fault")

@@ -4,7 +4,7 @@ hang or lie, and clients that insist.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from protocol.clocks import SECOND, Nanoseconds
@@ -23,7 +23,7 @@ from protocol.jobs import (
     Usage,
     VerifyBy,
 )
-from protocol.sim.world import World
+from protocol.sim.world import AgentModel, World
 
 CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
 AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
@@ -110,12 +110,12 @@ def draw_workload(random: Random) -> WorkloadOptions:
     )
 
 
-def honest_text(job: str, task: str) -> str:
+def honest_text(task: str) -> str:
     """What a task that is answered by quorum has for its answer."""
-    return f"{job}/{task}"
+    return f"the honest answer to {task}"
 
 
-class SimulatedAgents:
+class SimulatedAgents(AgentModel):
     """Agents that answer differently each time, unless the task is answered by quorum. `calm` ends
     all trouble with those that start later. `tokens` counts what was used, job by job."""
 
@@ -142,7 +142,7 @@ class SimulatedAgents:
         task = assignment.task
         is_alike = task.quorum.of > 1 and not self.lies
         mark = "" if is_alike else f" {random.getrandbits(32)}"
-        text = (LIE if self.lies else "") + honest_text(assignment.job, task.id) + mark
+        text = (LIE if self.lies else "") + honest_text(task.id) + mark
         content = text.encode().ljust(options.result_size)
         files = tuple(File(path, content) for path in task.writes)
         return duration, Completed(0, files, text, usage)
@@ -221,8 +221,10 @@ class Client:
 
 
 def clients_of(world: World, random: Random, options: WorkloadOptions) -> list[Client]:
-    """One client a job, and perhaps a rival of the first."""
-    jobs = [random_job(random, options, f"job{number}") for number in range(options.jobs)]
+    """One client a job, of which the third resumes the first, and perhaps a rival of the first."""
+    jobs = [random_job(random, options, f"job{number}") for number in range(min(2, options.jobs))]
+    if options.jobs > 2:  # what the first got done by then is taken over
+        jobs.append(replace(jobs[0], id="job2", resumes=jobs[0].id))
     if options.rival:
         jobs.append(Job(jobs[0].id, "rival", (Task("other", SIMULATED),)))
     return [Client(world, random, request, job) for request, job in enumerate(jobs, start=1)]

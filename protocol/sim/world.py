@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from protocol import codec
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
@@ -42,10 +43,19 @@ _Thing: TypeAlias = tuple[Nanoseconds, int, Callable[..., None], tuple[Any, ...]
 __all__ = ["CLUSTER", "AgentModel", "Host", "Letter", "World"]
 
 
-class AgentModel(Protocol):
-    """How long a simulated agent takes and how it ends."""
+class AgentModel(ABC):
+    """How long a simulated agent takes and how it ends. `rate` is how many calls its model takes in
+    1,000 s, 0 for any number."""
 
-    def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]: ...
+    rate = 0
+
+    @abstractmethod
+    def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        """The agent's time, and its end."""
+
+    def refuses(self, now: Nanoseconds) -> Nanoseconds:
+        """0 if the model takes a call now, which then counts; else how long to leave it alone."""
+        return 0
 
 
 class Letter:

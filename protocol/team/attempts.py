@@ -144,6 +144,7 @@ class Attempts:
             partial=self._parts.of(unit, task),
             notes=tuple(f"{n.reason}: {n.detail}" for n in notes)[-self.config.notes_max :],
             description=job.job.description,
+            is_metered=job.job.budget.is_metered,
         )
 
     # -- going on ------------------------------------------------------------------------------

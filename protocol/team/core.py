@@ -12,14 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import count
+from random import Random
 
 from protocol import claims, codec
 from protocol.claims import ClaimBook, FailNote, Phase
-from protocol.clocks import Alarm, Nanoseconds
+from protocol.clocks import MILLISECOND, Alarm, Nanoseconds
 from protocol.config import TeamConfig
-from protocol.effects import Reply
+from protocol.effects import CallDenied, Reply
 from protocol.errors import InvalidJob
-from protocol.events import AgentFailed, Completed, Failure, Progressed
+from protocol.events import (
+    AgentFailed,
+    CallAsked,
+    CallSettled,
+    Completed,
+    Failure,
+    Progressed,
+    RateLimited,
+)
 from protocol.facts import Fact
 from protocol.facts.agreement import LeaderElected
 from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
@@ -29,6 +38,8 @@ from protocol.facts.work import (
     AnswersJudged,
     AttemptAborted,
     AttemptFailed,
+    BudgetGranted,
+    EndpointRefused,
     JobFinished,
     JobRefused,
     JobSubmitted,
@@ -46,12 +57,15 @@ from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, validate
 from protocol.ledger import AcceptResult, Ledger, SubmitJob, Unit, fault_of_result
 from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
+from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.leading import Leading
 from protocol.team.notes import JUDGED, Notes
+from protocol.team.pacing import PACE_PREFIX, Pacing
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
 from protocol.team.reviewing import Reviewing
+from protocol.team.spending import ACCOUNT_PREFIX, Spending
 from protocol.team.taking import Taking
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -63,7 +77,9 @@ DETAIL_LENGTH_MAX = 2_000  # characters of a FAIL note
 class Team:
     """See the module's text."""
 
-    def __init__(self, node: NodeId, config: TeamConfig, ledger: Ledger, store: Store) -> None:
+    def __init__(
+        self, node: NodeId, config: TeamConfig, ledger: Ledger, store: Store, random: Random
+    ) -> None:
         self.node = node
         self.config = config
         self.ledger = ledger
@@ -89,6 +105,9 @@ class Team:
             numbers,
         )
         self._reviewing = Reviewing(node, config, ledger, self.wishes, self._alarm, numbers)
+        self.spending = Spending(node, config, store, self.wishes)
+        self.pacing = Pacing(node, store, random, self._alarm)
+        self._calls = Calls(self.spending, self.pacing)
         self._choice = Choice(node, config, self.book, racing, self.wishes, self._alarm)
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
@@ -169,8 +188,36 @@ class Team:
         if attempt:
             self.attempts.share(turn, attempt, event.files)
 
+    def call_asked(self, turn: Turn, event: CallAsked) -> None:
+        """An agent wants to call its model."""
+        job = self._job_of(event.invocation)
+        if job:
+            self._calls.ask(turn.now, job, event)
+            self.dirty = True
+        else:
+            turn.perform(CallDenied(event.invocation, event.call, "the attempt is over"))
+
+    def call_settled(self, event: CallSettled) -> None:
+        """What a call used."""
+        self._calls.settle(event)
+        self.dirty = True
+
+    def rate_limited(self, turn: Turn, event: RateLimited) -> None:
+        """An endpoint wants fewer calls."""
+        self.pacing.refused(event, turn.now)
+        turn.report(EndpointRefused(event.endpoint, event.retry_after_ns // MILLISECOND))
+        self.dirty = True
+
+    def _job_of(self, invocation: int) -> str:
+        """The job that an agent works on; empty if it has ended."""
+        if attempt := self.running.get(invocation):
+            return attempt.unit[0]
+        review = self._reviewing.running.get(invocation)
+        return review.piece.job if review else ""
+
     def completed(self, turn: Turn, event: Completed) -> None:
         """A verified result: publish it, and hand it in."""
+        self._calls.drop(event.invocation)
         if event.invocation in self._reviewing.running:
             self._review_ended(turn, event)
             return
@@ -197,6 +244,7 @@ class Team:
 
     def agent_failed(self, turn: Turn, event: AgentFailed) -> None:
         """No result: say why, and let go of the task."""
+        self._calls.drop(event.invocation)
         if event.invocation in self._reviewing.running:
             self._review_ended(turn, event)
             return
@@ -234,7 +282,8 @@ class Team:
             return
         job, task, slot = found
         failures = len(self.notes.of(attempt.unit[0], attempt.unit[1]))
-        if reason is Failure.UNKNOWN_TASK:  # no other node's model knows it either
+        # No other node's model knows it either, or nobody else has a right to more.
+        if reason in (Failure.UNKNOWN_TASK, Failure.BUDGET):
             self.wishes.abandon(turn.now, job, task, detail)
         elif failures >= task.task.attempts_max * len(task.slots):
             why = f"{failures} attempts failed, the last with {reason.value}: {detail}"
@@ -267,6 +316,9 @@ class Team:
             case AnswerGiven() | ResultProposed() | ResultReviewed() | AnswersJudged():
                 self.wishes.moved(turn.now)
                 self.dirty = True
+            case BudgetGranted():
+                self.wishes.moved(turn.now)
+                self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True
             case _:
@@ -278,8 +330,17 @@ class Team:
             self._learn_claim(turn, unit, key, now)
         elif race := claims.race_of(key):
             self._learn_race(turn, *race, key, now)
-        elif key.startswith("note/") and self.notes.learn(key):
+        elif (
+            (key.startswith("note/") and self.notes.learn(key))
+            or (key.startswith(ACCOUNT_PREFIX) and self._goes_on(key) and self.spending.learn(key))
+            or (key.startswith(PACE_PREFIX) and self.pacing.learn(key, now))
+        ):
             self.dirty = True
+
+    def _goes_on(self, key: str) -> bool:
+        """Whether the job that a key names is not known to be finished."""
+        job = self.ledger.jobs.get(key.split("/")[1])
+        return job is None or not job.is_finished
 
     def _learn_claim(self, turn: Turn | None, unit: Unit, key: str, now: Nanoseconds) -> None:
         job = self.ledger.jobs.get(unit[0])
@@ -323,6 +384,7 @@ class Team:
         for job in jobs:
             self._taking.take(turn, view, job, jobs)
         self._reviewing.review(turn, view, jobs)
+        self._calls.decide(turn, view, jobs)
         if view.leader == self.node:
             self._leading.lead(turn, view, jobs, self.notes.usage)
         if self.wishes.pursue(turn) or turn.writes:
@@ -334,6 +396,7 @@ class Team:
             self._choice.forget(job)
             self.attempts.forget(job)
             self.notes.forget(job)
+            self.spending.forget(job)
         self._finished.clear()
 
 

@@ -34,7 +34,8 @@ class Racing:
     ) -> list[tuple[TaskState, Slot, Unit]]:
         """The units to race now: on the critical path, begun, overdue, and not raced enough; first
         the one that was begun last, for it has the longest way to go."""
-        ready = job.ready_units() if job.job.speculation.clones else []
+        may_race = job.job.speculation.clones and not job.is_scarce()
+        ready = job.ready_units() if may_race else []
         longest = max((job.levels[task.task.id] for task, _, _ in ready), default=0.0)
         found: list[tuple[Nanoseconds, tuple[TaskState, Slot, Unit]]] = []
         for task, slot, unit in ready:

@@ -123,6 +123,7 @@ class Reviewing:
             inputs=tuple(job.inputs_of(task)),
             fixtures=job.job.files,
             description=job.job.description,
+            is_metered=job.job.budget.is_metered,
             purpose=Purpose.JUDGE if piece.answer is None else Purpose.REVIEW,
             proposals=tuple(Proposal(answer.files, answer.text) for answer in answers),
         )

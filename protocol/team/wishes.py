@@ -20,7 +20,7 @@ from protocol.codec import ENTRY_SIZE_MAX
 from protocol.config import TeamConfig
 from protocol.effects import Reply
 from protocol.identity import NodeId
-from protocol.jobs import Job
+from protocol.jobs import Amount, Job
 from protocol.ledger import (
     LATE_MAX,
     AbandonTask,
@@ -29,6 +29,8 @@ from protocol.ledger import (
     CloneTask,
     Command,
     FenceTask,
+    Grant,
+    GrantBudget,
     JobState,
     JudgeAnswers,
     Ledger,
@@ -155,6 +157,12 @@ class Wishes:
         """That the answers agree which this node's model has found to."""
         self._want(now, ("judge", task, 0), JudgeAnswers(*task, judge, groups))
 
+    def grant(self, now: Nanoseconds, job: JobState, node: NodeId, amount: Amount) -> None:
+        """That this node may spend so much more."""
+        number = job.grants.get(node, Grant()).number + 1
+        command = GrantBudget(job.job.id, node, number, amount)
+        self._want(now, ("grant", job.job.id, number), command)
+
     def abandon(self, now: Nanoseconds, job: JobState, task: TaskState, reason: str) -> None:
         """That nobody tries the task any more."""
         command = AbandonTask(job.job.id, task.task.id, reason)
@@ -226,6 +234,11 @@ class Wishes:
         """Whether the ledger shows the command's effect, or that it can have none any more."""
         if isinstance(command, SubmitJob):
             return False  # `submitted` settles it
+        if isinstance(command, GrantBudget):
+            state = self.ledger.jobs.get(command.job)
+            if state is None or state.is_finished or state.is_bank_empty():
+                return True
+            return state.grants.get(command.node, Grant()).number >= command.number
         if isinstance(command, AbandonTask | JudgeAnswers):
             found = self.ledger.slot(command.job, command.task, 0)
             is_judged = isinstance(command, JudgeAnswers) and found and found[1].groups

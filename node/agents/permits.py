@@ -1,0 +1,138 @@
+"""Permits: before an agent calls its model, it asks its node's peer, which keeps the pace that the
+endpoint allows to the whole team, and reserves what the call may use out of the job's budget.
+
+Invariant: a call that was granted is settled once, whatever becomes of it; what it used is at most
+what was granted unless the endpoint disregards the limit that it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.agents import AgentError
+from protocol.clocks import SECOND
+from protocol.effects import CallDenied, CallGranted
+from protocol.events import CallAsked, CallSettled, Event, Failure, RateLimited
+from protocol.jobs import Amount
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Millionths of a dollar for a million tokens."""
+
+    read: int = 0
+    written: int = 0
+
+
+NO_PRICES = Prices()
+
+
+class Permit:
+    """A call that may begin. `tokens_out` is how long its answer may be; 0: as long as it likes."""
+
+    def __init__(
+        self,
+        settle: Callable[[Amount], None] | None = None,
+        asked: CallAsked | None = None,
+        tokens_out: int = 0,
+    ) -> None:
+        self.tokens_out = tokens_out
+        self._asked = asked
+        self._settle = settle
+
+    def settle(self, tokens_in: int | None = None, tokens_out: int = 0) -> None:
+        """What the call used; without `tokens_in` nobody has told, and all that was sent counts
+        as read. A second time is nothing."""
+        settle, self._settle = self._settle, None
+        if settle is None or self._asked is None:
+            return
+        asked = self._asked
+        read = asked.tokens_in if tokens_in is None else tokens_in
+        money = read * asked.price_in + tokens_out * asked.price_out
+        settle(Amount(read + tokens_out, -(-money // 1_000_000)))
+
+
+FREE = Permit()
+
+
+class Permits:
+    """The calls of one node's agents that wait."""
+
+    def __init__(self, deliver: Callable[[Event], None]) -> None:
+        self._deliver = deliver
+        self._waiting: dict[tuple[int, int], asyncio.Future[int]] = {}
+
+    async def ask(self, asked: CallAsked) -> Permit:
+        """Wait until the call may begin; AgentError if it may not."""
+        number = (asked.invocation, asked.call)
+        granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = granted
+        try:
+            self._deliver(asked)
+            tokens_out = await granted
+        finally:
+            del self._waiting[number]
+        return Permit(lambda used: self._deliver(CallSettled(*number, used)), asked, tokens_out)
+
+    def refused(self, endpoint: Endpoint, retry_after_s: float) -> None:
+        """Let the team know that an endpoint wants fewer calls."""
+        self._deliver(RateLimited(endpoint.name, int(retry_after_s * SECOND)))
+
+    def answer(self, answer: CallGranted | CallDenied) -> None:
+        """What the peer says to a call; nothing if nobody waits for it any more."""
+        granted = self._waiting.get((answer.invocation, answer.call))
+        if granted is None or granted.done():
+            return
+        if isinstance(answer, CallGranted):
+            granted.set_result(answer.tokens_out)
+        else:
+            granted.set_exception(AgentError(Failure.BUDGET, answer.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where calls go: a name for it that all nodes have in common, and how many it takes in 1,000 s
+    (0: nobody has said)."""
+
+    name: str
+    rate: int = 0
+
+
+class Meter:
+    """The calls of one invocation, numbered. `counts`: its job has a budget."""
+
+    def __init__(self, permits: Permits, invocation: int, counts: bool) -> None:
+        self.counts = counts
+        self._permits = permits
+        self._invocation = invocation
+        self._call = 0
+
+    async def ask(
+        self,
+        endpoint: Endpoint,
+        tokens_in: int = 0,
+        tokens_out_min: int = 0,
+        tokens_out_max: int = 0,
+        prices: Prices = NO_PRICES,
+    ) -> Permit:
+        """The permit for a call that sends `tokens_in` tokens at most."""
+        self._call += 1
+        return await self._permits.ask(
+            CallAsked(
+                self._invocation,
+                self._call,
+                tokens_in,
+                tokens_out_min,
+                tokens_out_max,
+                prices.read,
+                prices.written,
+                endpoint.name,
+                endpoint.rate,
+            )
+        )
+
+    def refused(self, endpoint: Endpoint, retry_after_s: float) -> None:
+        """The endpoint has had too many calls (429)."""
+        self._permits.refused(endpoint, retry_after_s)

@@ -1,0 +1,54 @@
+"""What a model's tokens cost: what the user says, else the table of `genai-prices`.
+
+Both are estimates: the bill is the provider's. Who limits money and whose model has no known price
+is told so before anything is asked.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from node.agents.permits import Prices
+from protocol.errors import InvalidJob
+from protocol.jobs import shown
+
+PRICES_VARIABLE = "QUORATE_PRICES"
+PRICE_MAX = 10**12  # millionths of a dollar for a million tokens: a dollar a token
+_PRICES = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*/\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*")
+_MILLION = 1_000_000
+
+
+def prices_of(model: str, url: str, environment: Mapping[str, str] = os.environ) -> Prices | None:
+    """The prices of a model at an endpoint, None if nobody knows them. InvalidJob if what the user
+    says of them cannot be read."""
+    said = environment.get(PRICES_VARIABLE, "").strip()
+    if said:
+        found = _PRICES.fullmatch(said)
+        if found is None:
+            raise InvalidJob(
+                f"{PRICES_VARIABLE}={shown(said)}: write dollars for a million tokens read and "
+                "written, like 0.15/0.60"
+            )
+        return Prices(*(round(float(price) * _MILLION) for price in found.groups()))
+    return _prices_in_table(model, url)
+
+
+def _prices_in_table(model: str, url: str) -> Prices | None:
+    import genai_prices  # a third of a second, and only for who counts money
+
+    host = urlsplit(url).hostname or ""
+    amounts = []
+    for read, written in ((_MILLION, 0), (0, _MILLION)):
+        try:
+            price = genai_prices.calc_price(
+                genai_prices.Usage(input_tokens=read, output_tokens=written),
+                model_ref=model,
+                provider_api_url=url if host else None,
+            )
+        except LookupError:
+            return None
+        amounts.append(min(PRICE_MAX, round(float(price.total_price) * _MILLION)))
+    return Prices(*amounts)

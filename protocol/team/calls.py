@@ -1,0 +1,111 @@
+"""Calls: what agents want to ask their models, until it may be asked.
+
+    asked     the endpoint's pace (`pacing`) lets it through, and the job's budget (`spending`) has
+              room for it: what it may use is reserved
+    reserved  once that is on the disk, the agent may begin
+    begun     until it is settled, or its agent ends
+
+Invariant: every call is answered once, by `CallGranted` or `CallDenied`, unless its agent ends
+before; and what was reserved for it is closed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.clocks import Nanoseconds
+from protocol.effects import CallDenied, CallGranted
+from protocol.events import CallAsked, CallSettled
+from protocol.jobs import NOTHING, Amount
+from protocol.ledger import JobState
+from protocol.team.pacing import Pacing
+from protocol.team.spending import Reservation, Spending
+from protocol.team.view import View
+from protocol.turn import Turn
+
+_Number = tuple[int, int]  # invocation, call
+
+
+@dataclass(slots=True)
+class _Call:
+    asked: CallAsked
+    job: str
+    reservation: Reservation | None = None
+    begun: bool = False
+
+
+class Calls:
+    """Those of one node's agents."""
+
+    def __init__(self, spending: Spending, pacing: Pacing) -> None:
+        self._spending = spending
+        self._pacing = pacing
+        self._calls: dict[_Number, _Call] = {}
+
+    def ask(self, now: Nanoseconds, job: str, event: CallAsked) -> None:
+        """An agent wants to call its model: it hears when it may."""
+        self._calls[event.invocation, event.call] = _Call(event, job)
+        self._pacing.waits(now, event.endpoint, event.rate)
+
+    def settle(self, event: CallSettled) -> None:
+        """The call is over, and this is what it used."""
+        number = (event.invocation, event.call)
+        if number in self._calls:
+            self._end(number, event.used)
+
+    def drop(self, invocation: int) -> None:
+        """The agent has ended, however: what it began and did not settle counts as used."""
+        for number in [number for number in self._calls if number[0] == invocation]:
+            self._end(number, None)
+
+    def _end(self, number: _Number, used: Amount | None) -> None:
+        call = self._calls.pop(number)
+        if not call.begun:
+            self._pacing.leaves(call.asked.endpoint)
+            used = NOTHING
+        if call.reservation is not None:
+            amount = call.reservation.amount
+            self._spending.close(call.job, amount, amount if used is None else used)
+
+    def decide(self, turn: Turn, view: View, jobs: Sequence[JobState]) -> None:
+        """Let begin what may; and tell the others what is lacking here and what is not needed."""
+        active = {job.job.id: job for job in jobs}
+        for number, call in list(self._calls.items()):
+            job = active.get(call.job)
+            if call.begun:
+                continue
+            if job is None:
+                self._deny(turn, number, "the job is finished")
+            elif call.reservation is not None:
+                if self._spending.has_written(call.job, call.reservation):
+                    self._begin(turn, number, call, call.reservation.tokens_out)
+            elif self._pacing.admits(turn.now, view, call.asked.endpoint):
+                self._admit(turn, view, job, number, call)
+        waiting = [call for call in self._calls.values() if call.reservation is None]
+        for job in jobs:
+            if job.job.budget.is_metered:
+                lacking = [c.asked for c in waiting if c.job == job.job.id and not c.begun]
+                self._spending.tell(turn, view, job, lacking)
+        self._pacing.tell(turn)
+
+    def _admit(self, turn: Turn, view: View, job: JobState, number: _Number, call: _Call) -> None:
+        """Its endpoint can take it now."""
+        if not job.job.budget.is_metered:
+            self._begin(turn, number, call, 0)
+            return
+        found = self._spending.reserve(turn, view, job, call.asked)
+        if isinstance(found, str):
+            self._deny(turn, number, found)
+        elif found is not None:
+            call.reservation = found
+
+    def _begin(self, turn: Turn, number: _Number, call: _Call, tokens_out: int) -> None:
+        call.begun = True
+        self._pacing.leaves(call.asked.endpoint)
+        self._pacing.begins(call.asked.endpoint, turn.now)
+        turn.answer_durable(CallGranted(*number, tokens_out))
+
+    def _deny(self, turn: Turn, number: _Number, reason: str) -> None:
+        self._end(number, NOTHING)
+        turn.perform(CallDenied(*number, reason))

@@ -1,0 +1,245 @@
+"""Spending: a job's budget, of which every node may use only what is its own.
+
+A bounded counter (Balegas et al. 2015, *Extending Eventually Consistent Cloud Databases for
+Enforcing Numeric Invariants*): the right to spend is divided among the nodes. The log grants rights
+from what is left of the budget, in portions; who has no use for its rights gives them to whoever
+wants more, by gossip. So no call has to ask a majority, a minority spends only its share, and the
+budget holds through every cut and crash.
+
+    enough rights    reserve the most that the call may use; it begins once that is on the disk
+    not enough       ask the log for a portion and, if the bank is empty, the others
+    when it is over  what it used is spent, the rest is free again
+    denied           nobody who is there has enough, or has reserved anything, the bank is empty
+
+Invariant: what a node has spent, reserved and given away is at most what it was granted and given.
+What was reserved when a node died counts as spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from protocol import codec
+from protocol.config import TeamConfig
+from protocol.errors import RemoteProtocolError
+from protocol.events import CallAsked
+from protocol.identity import NodeId
+from protocol.jobs import NOTHING, Amount
+from protocol.ledger import JobState
+from protocol.store import Store
+from protocol.team.view import View
+from protocol.team.wishes import Wishes
+from protocol.turn import Turn
+
+ACCOUNT_PREFIX = "spent/"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The value of `spent/JOB/NODE`, written by that node alone. `number` counts its versions;
+    `wants` is how much the node would like to have been granted and given, all in all, nothing if
+    it lacks nothing; `gifts` is what it has given away, all in all."""
+
+    node: NodeId
+    number: int
+    spent: Amount
+    reserved: Amount
+    wants: Amount
+    gifts: tuple[tuple[NodeId, Amount], ...]
+
+    def given_to(self, node: NodeId) -> Amount:
+        return dict(self.gifts).get(node, NOTHING)
+
+
+def account_key(job: str, node: NodeId) -> str:
+    return f"{ACCOUNT_PREFIX}{job}/{node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a call may use; it counts once the account's version `number` is in the store."""
+
+    tokens_out: int
+    amount: Amount
+    number: int
+
+
+@dataclass(slots=True)
+class _Own:
+    """This node's account of one job as it shall be; `number` is the last version that was to be
+    written."""
+
+    spent: Amount = NOTHING
+    reserved: Amount = NOTHING
+    wants: Amount = NOTHING
+    gifts: dict[NodeId, Amount] = field(default_factory=dict)
+    number: int = 0
+    stored: int = 0  # the version that is in the store
+    is_news: bool = False
+
+
+class Spending:
+    """The accounts of one node, and what it knows of the others'."""
+
+    def __init__(self, node: NodeId, config: TeamConfig, store: Store, wishes: Wishes) -> None:
+        self.node = node
+        self.config = config
+        self._store = store
+        self._wishes = wishes
+        self._own: dict[str, _Own] = {}
+        self._others: dict[str, dict[NodeId, Account]] = {}
+
+    # -- what is known -------------------------------------------------------------------------
+
+    def learn(self, key: str) -> bool:
+        """Take note of what the store has under a key of an account; whether it counts."""
+        parts = key.split("/")
+        versions = self._store.read(key)
+        if len(parts) != 3 or not versions or versions[0].author != parts[2]:
+            return False
+        try:
+            account = codec.unpack_value(Account, versions[0].value)
+        except RemoteProtocolError:
+            return False  # illegible: it counts for nothing
+        job, node = parts[1], NodeId(parts[2])
+        if account.node != node:
+            return False
+        if node != self.node:
+            self._others.setdefault(job, {})[node] = account
+        else:
+            self._written(job, account)
+        return True
+
+    def _written(self, job: str, account: Account) -> None:
+        """The own account, as it is in the store; or as an earlier life left it, and then what was
+        reserved may have been used."""
+        own = self._own.get(job)
+        if own is None:
+            spent = account.spent.plus(account.reserved)
+            own = _Own(spent, gifts=dict(account.gifts), number=account.number, is_news=True)
+            self._own[job] = own
+        own.stored = max(own.stored, account.number)
+
+    def rights(self, job: JobState) -> Amount:
+        """What this node may still reserve."""
+        return self._rights_of(job, self.node, self._account(job.job.id))
+
+    def _account(self, job: str) -> Account:
+        own = self._own.get(job, _Own())
+        gifts = tuple(sorted(own.gifts.items()))
+        return Account(self.node, own.number, own.spent, own.reserved, own.wants, gifts)
+
+    def accounts(self, job: str) -> Mapping[NodeId, Account]:
+        """Every node's account of a job, as far as is known here."""
+        return {**self._others.get(job, {}), self.node: self._account(job)}
+
+    def _inflow(self, job: JobState, node: NodeId) -> Amount:
+        """What a node has been granted and given, all in all."""
+        amount = job.granted(node)
+        for giver, account in self.accounts(job.job.id).items():
+            if giver != node:
+                amount = amount.plus(account.given_to(node))
+        return amount
+
+    def _rights_of(self, job: JobState, node: NodeId, account: Account) -> Amount:
+        free = self._inflow(job, node).minus(account.spent).minus(account.reserved)
+        for _, gift in account.gifts:
+            free = free.minus(gift)
+        return free
+
+    def forget(self, job: str) -> None:
+        """Keep no account of a finished job."""
+        self._others.pop(job, None)
+        self._own.pop(job, None)
+
+    # -- reserving -----------------------------------------------------------------------------
+
+    def reserve(
+        self, turn: Turn, view: View, job: JobState, asked: CallAsked
+    ) -> Reservation | str | None:
+        """Take what the call may use out of the own rights, or see where more may come from: None
+        if it has to wait, a text if there is nothing to wait for."""
+        free = self.rights(job)
+        most = asked.cost(asked.tokens_out_max)
+        if not free.covers(most) and not job.is_bank_empty():
+            portion = job.bank().part(4 * len(view.alive))
+            lacks = most.minus(free).at_least(NOTHING)
+            if not self._wishes.has("grant", job.job.id):
+                self._wishes.grant(turn.now, job, self.node, lacks.at_least(portion))
+            if view.leader:  # a moment, and there is more
+                return None
+        tokens_out = asked.affordable(free)
+        if tokens_out < asked.tokens_out_min:
+            hopeless = job.is_bank_empty() and self._is_hopeless(view, job, asked)
+            return job.job.budget.used_up() if hopeless else None
+        own = self._own.setdefault(job.job.id, _Own())
+        amount = asked.cost(tokens_out)
+        own.reserved, own.is_news = own.reserved.plus(amount), True
+        return Reservation(tokens_out, amount, own.number + 1)
+
+    def has_written(self, job: str, reservation: Reservation) -> bool:
+        """Whether it would survive a crash, once what this step persists is durable."""
+        own = self._own.get(job)
+        return own is not None and own.stored >= reservation.number
+
+    def close(self, job: str, reserved: Amount, used: Amount) -> None:
+        """A call is over."""
+        own = self._own.get(job)
+        if own is not None:
+            own.reserved = own.reserved.minus(reserved)
+            own.spent = own.spent.plus(used)
+            own.is_news = True
+
+    def _is_hopeless(self, view: View, job: JobState, asked: CallAsked) -> bool:
+        """Whether all who are there have too little together, and no call of theirs could leave
+        anything over. Of a grant one may hear before its node's account has come."""
+        accounts = self.accounts(job.job.id)
+        total = NOTHING
+        for node in sorted({*accounts, *job.grants} & view.alive):
+            account = accounts.get(node, Account(node, 0, NOTHING, NOTHING, NOTHING, ()))
+            if account.reserved != NOTHING:
+                return False
+            total = total.plus(self._rights_of(job, node, account).at_least(NOTHING))
+        return not total.covers(asked.cost(asked.tokens_out_min))
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def tell(self, turn: Turn, view: View, job: JobState, waiting: Sequence[CallAsked]) -> None:
+        """Let the others know what calls that wait here lack, give them what is not needed here,
+        and write the account down if there is news."""
+        self._want(job, waiting)
+        if not waiting:
+            self._give(view, job)
+        own = self._own.get(job.job.id)
+        if own is not None and own.is_news:
+            own.is_news = False
+            own.number += 1
+            key = account_key(job.job.id, self.node)
+            turn.write(key, codec.pack_value(self._account(job.job.id)))
+
+    def _want(self, job: JobState, waiting: Sequence[CallAsked]) -> None:
+        """Only once the bank has nothing."""
+        own = self._own.get(job.job.id)
+        lacks = NOTHING
+        if job.is_bank_empty():
+            for asked in waiting:
+                lacks = lacks.plus(asked.cost(asked.tokens_out_max))
+            lacks = lacks.minus(self.rights(job)).at_least(NOTHING) if waiting else NOTHING
+        wants = NOTHING
+        if lacks != NOTHING:
+            wants = self._inflow(job, self.node).plus(lacks)
+            own = own or self._own.setdefault(job.job.id, _Own())
+        if own is not None and own.wants != wants:
+            own.wants, own.is_news = wants, True
+
+    def _give(self, view: View, job: JobState) -> None:
+        for node, account in sorted(self._others.get(job.job.id, {}).items()):
+            if account.wants == NOTHING or node not in view.alive:
+                continue
+            lacks = account.wants.minus(self._inflow(job, node)).at_least(NOTHING)
+            gift = lacks.at_most(self.rights(job).at_least(NOTHING))
+            if gift != NOTHING:
+                own = self._own.setdefault(job.job.id, _Own())
+                own.gifts[node] = own.gifts.get(node, NOTHING).plus(gift)
+                own.is_news = True

@@ -1,0 +1,295 @@
+"""Budgets: nobody spends what is not its own, and what is left goes to where the work is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ledger_hand import ADA, BOB, Book, job, task
+from small_world import SmallWorld, done
+from team_hand import SELF, Desk, commands
+
+from protocol.clocks import SECOND, Nanoseconds
+from protocol.effects import Assignment, CallDenied, CallGranted
+from protocol.events import AgentFailed, CallAsked, CallSettled, Completed
+from protocol.facts.work import BudgetGranted, TaskAbandoned, TaskAccepted, TaskStarted
+from protocol.jobs import NOTHING, Amount, Budget, ClaimMode, Job, Task, Usage
+from protocol.ledger import Grant, GrantBudget, decode_command, encode_command
+from protocol.ledger_image import image_of, jobs_of
+from protocol.sim.watch import Watcher
+from protocol.sim.world import Host
+from protocol.team.spending import Account
+from protocol.turn import Turn
+
+ALL_MODES = list(ClaimMode)
+CALL = 1_000  # tokens of each call in the simulated teams
+
+
+def metered(*tasks: Task, tokens: int, claims: ClaimMode = ClaimMode.LEASE) -> Job:
+    return replace(job(*tasks, claims=claims), budget=Budget(tokens=tokens))
+
+
+def uses(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+    """Each attempt is one call, of a second."""
+    return done(assignment, SECOND, Usage(1, 0, CALL))
+
+
+class Purse(Watcher):
+    """What the calls used that began, node by node."""
+
+    def __init__(self) -> None:
+        self.used: dict[int, int] = {}
+
+    def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
+        self.used[host.number] = self.used.get(host.number, 0) + usage.tokens_out
+
+    @property
+    def total(self) -> int:
+        return sum(self.used.values())
+
+
+def watched(size: int) -> tuple[SmallWorld, Purse]:
+    world, purse = SmallWorld(size, uses), Purse()
+    world.world.watch(purse)
+    return world, purse
+
+
+# -- one machine, by hand --------------------------------------------------------------------------
+
+
+class Till(Desk):
+    """A node with one task of a job that has a budget."""
+
+    def __init__(self, tokens: int, usd: float = 0.0) -> None:
+        super().__init__()
+        poor = replace(job(task("a")), budget=Budget(tokens=tokens, usd=usd))
+        (command,) = commands(self.submit(poor))
+        self.commit(command)
+        (self.invocation,) = self.team.running
+
+    def ask(self, call: int, tokens_in: int, least: int, most: int, price: int = 0) -> Turn:
+        turn = self.turn()
+        asked = CallAsked(self.invocation, call, tokens_in, least, most, price, price)
+        self.team.call_asked(turn, asked)
+        return self.settle(turn)
+
+    def settled(self, call: int, tokens: int) -> Turn:
+        turn = self.turn()
+        self.team.call_settled(CallSettled(self.invocation, call, Amount(tokens)))
+        return self.settle(turn)
+
+    def grant(self, turn: Turn) -> Turn:
+        """The wish for a portion comes true."""
+        (wanted,) = [
+            each for each in commands(turn) if isinstance(decode_command(each), GrantBudget)
+        ]
+        return self.commit(wanted)
+
+
+def permits(turn: Turn) -> list[CallGranted | CallDenied]:
+    effects = [*turn.before, *turn.after]
+    return [effect for effect in effects if isinstance(effect, CallGranted | CallDenied)]
+
+
+def test_a_call_begins_when_the_log_has_given_a_right_to_it() -> None:
+    till = Till(10_000)
+    turn = till.ask(1, 300, 100, 500)
+    assert permits(turn) == []
+    assert permits(till.grant(turn)) == [CallGranted(till.invocation, 1, 500)]
+
+
+def test_the_reservation_is_on_the_disk_before_the_call_begins() -> None:
+    till = Till(10_000)
+    turn = till.grant(till.ask(1, 300, 100, 500))
+    assert [type(each) for each in turn.after] == [CallGranted]
+    account = till.team.spending.accounts("job")[SELF.node]
+    assert account.reserved == Amount(800)
+    till.is_overloaded = True  # what is written waits
+    turn = till.ask(2, 300, 100, 500)
+    assert permits(turn) == []
+
+
+def test_what_was_not_used_is_free_again() -> None:
+    till = Till(10_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    before = till.team.spending.rights(till.ledger.jobs["job"])
+    till.settled(1, 450)
+    after = till.team.spending.rights(till.ledger.jobs["job"])
+    assert after.minus(before) == Amount(350)
+    till.settled(1, 450)
+    assert till.team.spending.rights(till.ledger.jobs["job"]) == after, "once is enough"
+
+
+def test_a_portion_is_asked_for_so_that_not_every_call_has_to() -> None:
+    till = Till(80_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    assert till.ledger.jobs["job"].granted(SELF.node) == Amount(20_000, 2**61)
+    assert permits(till.ask(2, 300, 100, 500)) == [CallGranted(till.invocation, 2, 500)]
+
+
+def test_an_answer_is_capped_by_what_is_left() -> None:
+    till = Till(1_000)
+    assert permits(till.grant(till.ask(1, 300, 100, 4_000))) == [
+        CallGranted(till.invocation, 1, 700)
+    ]
+
+
+def test_what_nobody_has_is_denied() -> None:
+    till = Till(1_000)
+    turn = till.grant(till.ask(1, 950, 100, 500))
+    assert permits(turn) == [CallDenied(till.invocation, 1, "the budget of 1000 tokens is used up")]
+
+
+def test_money_limits_a_call_as_tokens_do() -> None:
+    till = Till(0, usd=0.001)
+    turn = till.grant(till.ask(1, 300, 100, 4_000, price=1_000_000))  # a dollar a million
+    assert permits(turn) == [CallGranted(till.invocation, 1, 700)]
+    assert till.team.spending.accounts("job")[SELF.node].reserved == Amount(1_000, 1_000)
+
+
+def test_an_agent_that_ends_without_a_word_has_used_what_it_reserved() -> None:
+    till = Till(10_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    turn = till.turn()
+    till.team.completed(turn, Completed(till.invocation, (), "done", Usage(1, 1, 1)))
+    till.settle(turn)
+    account = till.team.spending.accounts("job")[SELF.node]
+    assert (account.spent, account.reserved) == (Amount(800), NOTHING)
+
+
+def test_what_was_reserved_when_a_node_died_counts_as_spent() -> None:
+    till = Till(10_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    before = till.team.spending.rights(till.ledger.jobs["job"])
+    till.restart()
+    account = till.team.spending.accounts("job")[SELF.node]
+    assert (account.spent, account.reserved) == (Amount(800), NOTHING)
+    assert till.team.spending.rights(till.ledger.jobs["job"]) == before
+
+
+def test_without_a_budget_a_call_begins_at_once() -> None:
+    till = Till(0)
+    assert permits(till.ask(1, 300, 100, 500)) == [CallGranted(till.invocation, 1, 0)]
+
+
+amounts = st.integers(0, 10**6)
+
+
+@given(amounts, amounts, st.integers(0, 10**9), st.integers(0, 10**9), amounts, amounts)
+def test_what_is_affordable_is_the_most_that_fits(
+    tokens_in: int, most: int, price_in: int, price_out: int, tokens: int, money: int
+) -> None:
+    asked = CallAsked(1, 1, tokens_in, 0, most, price_in, price_out)
+    rights = Amount(tokens, money)
+    found = asked.affordable(rights)
+    assert found <= most
+    if found >= 0:
+        assert rights.covers(asked.cost(found))
+    if found < most:
+        assert not rights.covers(asked.cost(max(0, found + 1)))
+
+
+def test_nobody_gives_what_it_has_not() -> None:
+    till = Till(1_000)
+    turn = till.turn()
+    wants = Account(BOB, 1, NOTHING, NOTHING, Amount(5_000, 0), ())
+    till.team.spending._others["job"] = {BOB: wants}
+    till.view = replace(till.view, alive=till.view.alive | {BOB})
+    till.team.dirty = True
+    till.settle(turn)
+    job_state = till.ledger.jobs["job"]
+    assert till.team.spending.accounts("job")[SELF.node].gifts == ()
+    till.commit(encode_command(GrantBudget("job", SELF.node, 1, Amount(400))))
+    assert till.team.spending.accounts("job")[SELF.node].gifts == ((BOB, Amount(400, 0)),)
+    assert till.team.spending.rights(job_state).tokens == 0
+
+
+# -- in the ledger ---------------------------------------------------------------------------------
+
+
+def banked(tokens: int) -> Book:
+    book = Book()
+    book.submit(metered(task("a"), tokens=tokens))
+    return book
+
+
+def test_the_log_gives_out_what_there_is_and_no_more() -> None:
+    book = banked(1_000)
+    (fact,) = book.say(GrantBudget("job", ADA, 1, Amount(600, 5)))
+    assert fact == BudgetGranted("job", ADA, 600, 0, 2)
+    assert book.say(GrantBudget("job", ADA, 1, Amount(600))) == [], "the same, proposed again"
+    (fact,) = book.say(GrantBudget("job", BOB, 1, Amount(600)))
+    assert fact == BudgetGranted("job", BOB, 400, 0, 4)
+    assert book.say(GrantBudget("job", BOB, 2, Amount(1))) == []
+    assert book.state.is_bank_empty()
+
+
+def test_what_was_given_out_is_in_a_snapshot() -> None:
+    book = banked(1_000)
+    book.say(GrantBudget("job", ADA, 1, Amount(600)))
+    (state,) = jobs_of(image_of(book.ledger))
+    assert state.grants == {ADA: Grant(1, Amount(600))}
+
+
+# -- in the simulated team -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_budget_that_suffices_is_used_to_its_end(claims: ClaimMode) -> None:
+    """The last portions lie with many nodes, and come together where the work is. Where claims may
+    collide, a call may be one too many."""
+    spare = 1 if claims is ClaimMode.LEASE else 0
+    world, purse = watched(5)
+    names = [f"t{number}" for number in range(12)]
+    world.do(metered(*map(task, names), tokens=(12 + spare) * CALL, claims=claims))
+    assert len({fact.task for _, _, fact in world.diary.of(TaskAccepted)}) == 12
+    assert purse.total <= (12 + spare) * CALL
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_budget_that_does_not_suffice_is_never_exceeded(claims: ClaimMode) -> None:
+    world, purse = watched(4)
+    names = [f"t{number}" for number in range(12)]
+    world.do(metered(*map(task, names), tokens=7 * CALL + 500, claims=claims))
+    assert purse.total == 7 * CALL
+    assert len({fact.task for _, _, fact in world.diary.of(TaskAccepted)}) == 7
+    reasons = {fact.reason for _, _, fact in world.diary.of(TaskAbandoned)}
+    assert reasons == {"the budget of 7500 tokens is used up"}
+
+
+def test_a_minority_spends_only_its_share() -> None:
+    world, purse = watched(5)
+    tasks = [task(f"t{number}") for number in range(40)]
+    world.submit(metered(*tasks, tokens=40 * CALL))
+    assert world.run(10 * SECOND, lambda: len(world.diary.of(TaskStarted)) >= 5)
+    leader = world.leader()
+    assert leader is not None
+    few = [host.number for host in world.hosts if host is not leader][:2]
+    rest = [host.number for host in world.hosts if host.number not in few]
+    granted = sum(
+        fact.tokens
+        for _, number, fact in world.diary.of(BudgetGranted)
+        if number == leader.number
+        and fact.node in {world.hosts[few[0]].identity.node, world.hosts[few[1]].identity.node}
+    )
+    world.world.network.cut(few, rest)
+    world.run(60 * SECOND)
+    assert sum(purse.used.get(number, 0) for number in few) <= granted
+    world.world.network.heal()
+    assert world.run(120 * SECOND, world.is_finished)
+    assert purse.total <= 40 * CALL
+
+
+def test_nobody_races_once_a_budget_runs_low() -> None:
+    from protocol.jobs import Speculation
+
+    world, purse = watched(4)
+    rich = replace(metered(task("a"), tokens=100 * CALL), speculation=Speculation(1, 0))
+    world.do(rich)
+    assert purse.total == 2 * CALL
+    world, purse = watched(4)
+    poor = replace(metered(task("a"), tokens=CALL), speculation=Speculation(1, 0))
+    world.do(poor)
+    assert purse.total == CALL
