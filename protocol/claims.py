@@ -26,7 +26,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, Job, Usage
 from protocol.ledger import TOKEN_MAX, Unit
-from protocol.store import Version
+from protocol.store import Version, word_of
 
 DURATIONS_MIN = 3  # attempts that have ended, before anything is said of what is usual
 DURATIONS_MAX = 256  # the last ones that are kept, job by job
@@ -152,17 +152,11 @@ class ClaimBook:
         self, unit: Unit, node: NodeId, versions: Sequence[Version], now: Nanoseconds
     ) -> Held | None:
         """Take note of the value of a racer's key; None if it is illegible or not its own."""
-        if not versions or versions[0].author != node:
-            return None
-        try:
-            claim = codec.unpack_value(Claim, versions[0].value)
-        except RemoteProtocolError:
-            return None
-        if claim.node != node or claim.token > TOKEN_MAX:
+        found = word_of(node, versions, Claim)
+        if found is None or found[0].token > TOKEN_MAX:
             return None
         races = self._races.setdefault(unit, {})
-        held = self._renewed(unit, races.get(node), claim, versions[0].sequence, now)
-        races[node] = held
+        held = races[node] = self._renewed(unit, races.get(node), *found, now)
         return held
 
     def _renewed(

@@ -320,15 +320,15 @@ class Ledger:
     ) -> list[Fact]:
         """Accept when `agree` independent answers agree; give up when they cannot."""
         name = task.task.id
-        answers = [slot.answer for slot in task.slots if slot.answer]
-        given = [AnswerGiven(job.job.id, name, *new.attempt, index)] if new else []
+        answers = task.answers
+        given: list[Fact] = [AnswerGiven(job.job.id, name, *new.attempt, index)] if new else []
         if task.waits_for_judge() or task.lacks_answers_to_judge():
-            return [*given]
+            return given
         likenesses = [task.likeness(answer) for answer in answers]
         likeness, votes = Counter(likenesses).most_common(1)[0]
         if votes < task.task.quorum.agree:
             if len(answers) < len(task.slots):
-                return [*given]
+                return given
             reason = f"{len(answers)} answers, but at most {votes} of them agree"
             return self._abandon(AbandonTask(job.job.id, name, reason), index)
         first = answers[likenesses.index(likeness)]

@@ -83,6 +83,16 @@ class TaskState:
     def is_open(self) -> bool:
         return self.accepted is None and not self.abandoned
 
+    @property
+    def answers(self) -> list[Answer]:
+        """What its slots have, slot by slot; those that have nothing are left out."""
+        return [slot.answer for slot in self.slots if slot.answer]
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a model says which of its answers agree."""
+        return self.task.quorum.compare is Compare.JUDGE and self.task.quorum.agree > 1
+
     def knows(self, attempt: tuple[int, NodeId, int]) -> bool:
         """Whether the result of this attempt is in the log already, as an answer or as late."""
         slot = self.slots[attempt[0]]
@@ -101,28 +111,24 @@ class TaskState:
 
     def lacks_answers_to_judge(self) -> bool:
         """A judge sees all answers at once."""
-        judged = self.task.quorum.compare is Compare.JUDGE and self.task.quorum.agree > 1
-        return judged and any(slot.answer is None for slot in self.slots)
+        return self.is_judged and len(self.answers) < len(self.slots)
 
     def waits_for_judge(self) -> bool:
         """Whether all answers are there, and which of them agree is for a judge to say."""
-        judged = self.task.quorum.compare is Compare.JUDGE and self.task.quorum.agree > 1
-        is_due = judged and self.is_open and not self.groups
-        return is_due and all(slot.answer is not None for slot in self.slots)
+        is_due = self.is_judged and self.is_open and not self.groups
+        return is_due and len(self.answers) == len(self.slots)
 
     def agreeing(self) -> list[Answer]:
         """The answers that agree with the accepted one, itself included."""
         if self.accepted is None:
             return []
         likeness = self.likeness(self.accepted)
-        answers = [slot.answer for slot in self.slots if slot.answer]
-        return [answer for answer in answers if self.likeness(answer) == likeness]
+        return [answer for answer in self.answers if self.likeness(answer) == likeness]
 
     def dissenting(self) -> list[Answer]:
         """The answers that do not agree with the accepted one."""
         agreeing = self.agreeing()
-        answers = [slot.answer for slot in self.slots if slot.answer]
-        return [answer for answer in answers if agreeing and answer not in agreeing]
+        return [answer for answer in self.answers if agreeing and answer not in agreeing]
 
     def likeness(self, answer: Answer) -> str:
         """Equal for answers that agree."""
@@ -240,11 +246,8 @@ class JobState:
         """What all results in the log consumed, accepted or not."""
         total = Usage()
         for state in self.tasks.values():
-            for slot in state.slots:
-                answers = [slot.answer] if slot.answer else []
-                for answer in (*answers, *slot.candidates):
-                    total = total.plus(answer.usage)
-            for answer in state.late:
+            candidates = [answer for slot in state.slots for answer in slot.candidates]
+            for answer in (*state.answers, *candidates, *state.late):
                 total = total.plus(answer.usage)
         return total
 

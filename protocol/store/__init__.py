@@ -13,6 +13,7 @@ from protocol.store.families import Families, Join
 from protocol.store.keys import Version
 from protocol.store.matrix import Matrix
 from protocol.store.outcomes import Equivocation, Gap, Lacking, Merged, QuotaReached
+from protocol.store.own_words import word_of
 from protocol.store.sums import PARTS, part_of
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "Store",
     "Version",
     "part_of",
+    "word_of",
 ]

@@ -11,7 +11,7 @@ token: nothing was handed in under the old one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from protocol import claims, codec
@@ -23,6 +23,7 @@ from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File
 from protocol.ledger import JobState, Ledger, Slot, Unit
+from protocol.team.assigning import assignment_of
 from protocol.team.notes import Notes
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
@@ -134,17 +135,10 @@ class Attempts:
         assert found is not None
         job, task, _ = found
         notes = self._notes.of(unit[0], unit[1])
-        return Assignment(
-            job=unit[0],
-            task=task.task,
-            slot=unit[2],
-            token=token,
-            inputs=tuple(job.inputs_of(task.task)),
-            fixtures=job.job.files,
+        return replace(
+            assignment_of(job, unit, token),
             partial=self._parts.of(unit, task),
             notes=tuple(f"{n.reason}: {n.detail}" for n in notes)[-self.config.notes_max :],
-            description=job.job.description,
-            is_metered=job.job.budget.is_metered,
         )
 
     # -- going on ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ takes long, in the same way; and who races counts as idle, for a race is dropped
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from protocol import claims
 from protocol.claims import ClaimBook, Phase
@@ -21,6 +22,22 @@ from protocol.ledger import JobState, Slot, TaskState, Unit
 from protocol.team.racing import Racing
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """A job as one node sees it at one moment. `own` is what this node is at already, `ready` what
+    could be worked on."""
+
+    now: Nanoseconds
+    view: View
+    job: JobState
+    own: Collection[Unit]
+    ready: Sequence[tuple[TaskState, Slot, Unit]]
+
+    def able(self, task: TaskState) -> frozenset[NodeId]:
+        """Who is there, without those whose result of the task another node found wrong."""
+        return self.view.alive - {answer.node for answer in task.refuted()}
 
 
 class Choice:
@@ -54,36 +71,36 @@ class Choice:
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
     ) -> Unit | None:
         """The unit to take now, if any. `own` is what this node is at already."""
-        takeable = self._takeable(now, view, job, own)
-        idle, racing = self._idle(now, view, job, own)
+        scene = _Scene(now, view, job, own, job.ready_units())
+        takeable = self._takeable(scene)
+        idle, racing = self._idle(scene) if takeable else ([], [])
         order = [*idle, *racing]
         rank = self._rank(order)
-        return self._in_turn(now, job, takeable, rank, len(order), self._ready_since)
+        return self._in_turn(scene, takeable, rank, len(order), self._ready_since)
 
     def choose_race(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
     ) -> Unit | None:
         """The unit of somebody else to race now, if any; for a node that has nothing to take."""
+        scene = _Scene(now, view, job, own, job.ready_units())
         overdue = [
             unit
             for task, slot, unit in self._racing.overdue(now, view, job)
-            if self._may_race(view, job, task, slot, unit, own)
+            if self._may_race(scene, task, slot, unit)
         ]
-        if not overdue:
-            self._overdue_since.clear()
-            return None
-        idle, _ = self._idle(now, view, job, own)
-        rank = self._rank(idle) - len(self._takeable(now, view, job, own))
+        idle, _ = self._idle(scene) if overdue else ([], [])
+        rank = self._rank(idle)
+        if overdue:
+            rank -= len(self._takeable(scene))
         if rank < 0:
             return None  # there is a task for this node, in a moment
         # A moment later than a task would be: who is idle is not clear while tasks are taken.
         wait = self.config.patience_ns // 4
-        return self._in_turn(now, job, overdue, rank, len(idle), self._overdue_since, wait)
+        return self._in_turn(scene, overdue, rank, len(idle), self._overdue_since, wait)
 
     def _in_turn(
         self,
-        now: Nanoseconds,
-        job: JobState,
+        scene: _Scene,
         units: Sequence[Unit],
         rank: int,
         nodes: int,
@@ -91,13 +108,13 @@ class Choice:
         wait: Nanoseconds = 0,
     ) -> Unit | None:
         """The first of the units whose turn for the node of this rank has come."""
-        for unit in [unit for unit in since if unit[0] == job.job.id]:
+        for unit in [unit for unit in since if unit[0] == scene.job.job.id]:
             if unit not in units:
                 del since[unit]
         for place, unit in enumerate(units):
             turn = (rank - place) % nodes
-            at = since.setdefault(unit, now) + wait + self.config.patience_ns * turn
-            if now >= at:
+            at = since.setdefault(unit, scene.now) + wait + self.config.patience_ns * turn
+            if scene.now >= at:
                 return unit
             self._alarm.ask(at)
         return None
@@ -108,78 +125,56 @@ class Choice:
             order.append(self.node)
         return order.index(self.node)
 
-    def _idle(
-        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
-    ) -> tuple[list[NodeId], list[NodeId]]:
+    def _idle(self, scene: _Scene) -> tuple[list[NodeId], list[NodeId]]:
         """Who has nothing to do, as far as is known here; and who only races."""
         busy: set[NodeId | None] = set()
         racing: set[NodeId] = set()
-        for _, slot, unit in job.ready_units():
+        for _, slot, unit in scene.ready:
             if not slot.answer:
-                busy.add(self._worker(now, view, job, slot, unit, own))
-                racing.update(self._racing.racers(now, view, unit, slot, job))
-        order = claims.idle_order(sorted(view.alive - busy), job.job.id)
+                busy.add(self._worker(scene, slot, unit))
+                racing.update(self._racing.racers(scene.now, scene.view, unit, slot, scene.job))
+        order = claims.idle_order(sorted(scene.view.alive - busy), scene.job.job.id)
         idle = [node for node in order if node not in racing]
         return idle, [node for node in order if node in racing]
 
-    def _takeable(
-        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
-    ) -> list[Unit]:
+    def _takeable(self, scene: _Scene) -> list[Unit]:
         return [
-            unit
-            for task, slot, unit in job.ready_units()
-            if self._is_takeable(now, view, job, task, slot, unit, own)
+            unit for task, slot, unit in scene.ready if self._is_takeable(scene, task, slot, unit)
         ]
 
-    def _is_takeable(
-        self,
-        now: Nanoseconds,
-        view: View,
-        job: JobState,
-        task: TaskState,
-        slot: Slot,
-        unit: Unit,
-        own: Collection[Unit],
-    ) -> bool:
-        if slot.answer or unit in own:
+    def _is_takeable(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
+        if slot.answer or unit in scene.own:
             return False
         if self._wishes.has("abandon", unit[:2]) or self._wishes.has("claim", unit):
             return False
-        if self._answers_elsewhere(view, job, task, unit) or self._was_wrong(view, task):
+        if self._answers_elsewhere(scene, task, unit) or self._was_wrong(scene, task):
             return False
-        if job.job.claims is ClaimMode.LEASE:
-            return not self._is_held(now, view, job, task, slot, unit, own)
+        if scene.job.job.claims is ClaimMode.LEASE:
+            return not self._is_held(scene, task, slot, unit)
         return not slot.holder
 
-    def _was_wrong(self, view: View, task: TaskState) -> bool:
+    def _was_wrong(self, scene: _Scene, task: TaskState) -> bool:
         """Whose result another node found wrong leaves the task to the others, if there are any."""
-        able = _able(view, task)
+        able = scene.able(task)
         return bool(able) and self.node not in able
 
-    def _may_race(
-        self,
-        view: View,
-        job: JobState,
-        task: TaskState,
-        slot: Slot,
-        unit: Unit,
-        own: Collection[Unit],
-    ) -> bool:
+    def _may_race(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
         held = self._book.get(unit)
-        if unit in own or self._wishes.has("clone", unit) or slot.has(self.node, slot.token):
+        if unit in scene.own or self._wishes.has("clone", unit) or slot.has(self.node, slot.token):
             return False
         raced = self._book.races(unit).get(self.node)
         if held is None or (raced is not None and raced.claim.token == held.claim.token):
             return False  # it has tried already
-        return held.claim.node != self.node and not self._answers_elsewhere(view, job, task, unit)
+        return held.claim.node != self.node and not self._answers_elsewhere(scene, task, unit)
 
-    def _answers_elsewhere(self, view: View, job: JobState, task: TaskState, unit: Unit) -> bool:
+    def _answers_elsewhere(self, scene: _Scene, task: TaskState, unit: Unit) -> bool:
         """Independent answers come from different nodes, if there are enough."""
         others = [
-            (job.job.id, unit[1], number) for number in range(len(task.slots)) if number != unit[2]
+            (unit[0], unit[1], number) for number in range(len(task.slots)) if number != unit[2]
         ]
-        enough = len(_able(view, task)) >= len(task.slots)
-        return enough and any(self._is_mine(task, other) for other in others)
+        if not others or len(scene.able(task)) < len(task.slots):
+            return False
+        return any(self._is_mine(task, other) for other in others)
 
     def _is_mine(self, task: TaskState, unit: Unit) -> bool:
         answer = task.slots[unit[2]].answer
@@ -190,16 +185,7 @@ class Choice:
             and held.claim.phase is not Phase.RELEASED
         )
 
-    def _is_held(
-        self,
-        now: Nanoseconds,
-        view: View,
-        job: JobState,
-        task: TaskState,
-        slot: Slot,
-        unit: Unit,
-        own: Collection[Unit],
-    ) -> bool:
+    def _is_held(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
         """Whether a living lease protects the unit, the holder's or that of who takes its place."""
         held = self._book.get(unit)
         if held is None:
@@ -207,31 +193,18 @@ class Choice:
         is_wrong = task.is_refuted(unit[2], held.claim.node, held.claim.token)
         if held.claim.phase is not Phase.RELEASED and not is_wrong:
             if held.claim.node == self.node:
-                return unit in own  # a claim of an earlier life of this node is void
-            if self._racing.is_living(now, view, held):
+                return unit in scene.own  # a claim of an earlier life of this node is void
+            if self._racing.is_living(scene.now, scene.view, held):
                 return True
-        return bool(self._racing.racers(now, view, unit, slot, job))
+        return bool(self._racing.racers(scene.now, scene.view, unit, slot, scene.job))
 
-    def _worker(
-        self,
-        now: Nanoseconds,
-        view: View,
-        job: JobState,
-        slot: Slot,
-        unit: Unit,
-        own: Collection[Unit],
-    ) -> NodeId | None:
+    def _worker(self, scene: _Scene, slot: Slot, unit: Unit) -> NodeId | None:
         """Who works on the unit, as far as is known here."""
-        if job.job.claims is not ClaimMode.LEASE:
+        if scene.job.job.claims is not ClaimMode.LEASE:
             return slot.holder
         held = self._book.get(unit)
         if held is None or held.claim.phase is not Phase.WORKING:
             return None
         if held.claim.node == self.node:
-            return self.node if unit in own else None
-        return held.claim.node if self._racing.is_living(now, view, held) else None
-
-
-def _able(view: View, task: TaskState) -> frozenset[NodeId]:
-    """Who is there and has made no result of the task that another node found wrong."""
-    return view.alive - {answer.node for answer in task.refuted()}
+            return self.node if unit in scene.own else None
+        return held.claim.node if self._racing.is_living(scene.now, scene.view, held) else None

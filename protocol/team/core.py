@@ -15,7 +15,7 @@ from itertools import count
 from random import Random
 
 from protocol import claims, codec
-from protocol.claims import ClaimBook, FailNote, Phase
+from protocol.claims import ClaimBook, FailNote, Held, Phase
 from protocol.clocks import MILLISECOND, Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import CallDenied, Reply
@@ -60,7 +60,7 @@ from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.leading import Leading
-from protocol.team.notes import JUDGED, Notes
+from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, Notes
 from protocol.team.pacing import PACE_PREFIX, Pacing
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
@@ -70,8 +70,6 @@ from protocol.team.taking import Taking
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
-
-DETAIL_LENGTH_MAX = 2_000  # characters of a FAIL note
 
 
 class Team:
@@ -325,11 +323,10 @@ class Team:
                 pass
 
     def _learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> None:
-        unit = claims.unit_of(key)
-        if unit is not None:
-            self._learn_claim(turn, unit, key, now)
+        if unit := claims.unit_of(key):
+            self._learn_claim(turn, unit, NOBODY, key, now)
         elif race := claims.race_of(key):
-            self._learn_race(turn, *race, key, now)
+            self._learn_claim(turn, *race, key, now)
         elif (
             (key.startswith("note/") and self.notes.learn(key))
             or (key.startswith(ACCOUNT_PREFIX) and self._goes_on(key) and self.spending.learn(key))
@@ -342,34 +339,29 @@ class Team:
         job = self.ledger.jobs.get(key.split("/")[1])
         return job is None or not job.is_finished
 
-    def _learn_claim(self, turn: Turn | None, unit: Unit, key: str, now: Nanoseconds) -> None:
+    def _learn_claim(
+        self, turn: Turn | None, unit: Unit, racer: NodeId, key: str, now: Nanoseconds
+    ) -> None:
+        """Take note of a unit's claim, or of that of somebody who races its holder."""
         job = self.ledger.jobs.get(unit[0])
         if job and job.is_finished:
             return  # the last words of claims that have no meaning any more
-        before = self.book.get(unit)
-        held = self.book.learn(unit, self.store.read(key), now)
+        versions = self.store.read(key)
+        before: Held | None
+        if racer:
+            before = self.book.races(unit).get(racer)
+            held = self.book.learn_race(unit, racer, versions, now)
+        else:
+            before = self.book.get(unit)
+            held = self.book.learn(unit, versions, now)
         if held is None or held is before:
             return
         self.dirty = True
         claim = held.claim
         new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
         if turn and new and job and job.job.claims is ClaimMode.LEASE:
-            turn.report(TaskClaimed(*unit, claim.node, claim.token))
-
-    def _learn_race(
-        self, turn: Turn | None, unit: Unit, node: NodeId, key: str, now: Nanoseconds
-    ) -> None:
-        job = self.ledger.jobs.get(unit[0])
-        if job and job.is_finished:
-            return
-        before = self.book.races(unit).get(node)
-        race = self.book.learn_race(unit, node, self.store.read(key), now)
-        if race is None or race is before:
-            return
-        self.dirty = True
-        new = before is None or before.claim.token != race.claim.token
-        if turn and new and job and job.job.claims is ClaimMode.LEASE:
-            turn.report(TaskCloned(*unit, node, race.claim.token))
+            said = TaskCloned if racer else TaskClaimed
+            turn.report(said(*unit, claim.node, claim.token))
 
     # -- the decision --------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Leading carries no state: a new leader goes on from the ledger and the store alo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from protocol import claims
 from protocol.claims import ClaimBook
@@ -52,6 +52,9 @@ class Leading:
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
             self._give_out(turn, job, units, load)
+        for node in self._races(by_log):
+            if node in load:
+                load[node] += 1
         for job in by_log:
             if job.job.claims is not ClaimMode.RAFT:  # there who is idle says so itself
                 self._give_out_races(turn, view, job, load)
@@ -99,15 +102,12 @@ class Leading:
         self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
     ) -> None:
         """Let the idle race what takes long."""
-        for command in self._wishes.clones():
-            if command.node in load:
-                load[command.node] += 1
         for task, slot, unit in self._racing.overdue(turn.now, view, job):
             holders = {each.holder for each in task.slots} if len(task.slots) <= len(load) else ()
             idle = [
                 node
                 for node, work in load.items()
-                if work + self._racing_load(job, node) < self.config.slots
+                if work < self.config.slots
                 and not slot.has(node, slot.token)
                 and node not in holders
             ]
@@ -116,14 +116,15 @@ class Leading:
                 load[node] += 1
                 self._wishes.clone(turn.now, unit, node)
 
-    def _racing_load(self, job: JobState, node: NodeId) -> int:
-        return sum(
-            node in slot.racers
-            for task in job.tasks.values()
-            if task.is_open
-            for slot in task.slots
-            if not slot.answer
-        )
+    def _races(self, jobs: Sequence[JobState]) -> Iterator[NodeId]:
+        """Who races, once for each race; also those that are on their way into the log."""
+        for job in jobs:
+            for task in job.tasks.values():
+                for slot in task.slots if task.is_open else ():
+                    if not slot.answer:
+                        yield from slot.racers
+        for command in self._wishes.clones():
+            yield command.node
 
     def _is_lost(self, turn: Turn, view: View, unit: Unit, slot: Slot) -> bool:
         """The holder failed, or began and was not heard of for a lease."""
@@ -132,11 +133,7 @@ class Leading:
         held = self._book.get(unit)
         if held is None or (held.claim.node, held.claim.token) != (slot.holder, slot.token):
             return False
-        ends_at = held.heard_at + self.config.lease_ns
-        if turn.now < ends_at:
-            self._alarm.ask(ends_at)
-            return False
-        return True
+        return not self._racing.is_living(turn.now, view, held)
 
     def _enforce_budget(self, turn: Turn, job: JobState, failed: Usage) -> None:
         """Give up what is open once all that was tried, with or without success, has used the

@@ -1,7 +1,7 @@
 """FAIL notes: why attempts at a task gave no result, for whoever tries next; and what they cost,
 also those that were only stopped.
 
-Invariant: a note is its author's own: what lies under another node's name counts for nothing.
+Invariant: a note is its author's own.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 
 from protocol import claims, codec
 from protocol.claims import FailNote
-from protocol.errors import RemoteProtocolError
 from protocol.events import Failure
 from protocol.identity import NodeId
 from protocol.jobs import Usage
 from protocol.ledger import Ledger
-from protocol.store import Store
+from protocol.store import Store, word_of
 from protocol.turn import Turn
 
+DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wrong
 JUDGED = "judged"  # the reason of a note that only tells what a judge used
 
 
@@ -48,14 +48,10 @@ class Notes:
     def learn(self, key: str) -> bool:
         """Take note of what the store has under a key that begins with note/; whether it counts."""
         parts = key.split("/")
-        versions = self._store.read(key)
-        if len(parts) != 5 or not versions or versions[0].author != parts[3]:
+        if len(parts) != 5:
             return False
-        try:
-            note = codec.unpack_value(FailNote, versions[0].value)
-        except RemoteProtocolError:
-            return False  # illegible: it counts for nothing
-        return self._keep(parts[1], parts[2], key, note)
+        found = word_of(NodeId(parts[3]), self._store.read(key), FailNote)
+        return found is not None and self._keep(parts[1], parts[2], key, found[0])
 
     def _keep(self, job: str, task: str, key: str, note: FailNote) -> bool:
         self._costs.setdefault(job, {})[key] = note.usage

@@ -19,10 +19,9 @@ from random import Random
 
 from protocol import codec
 from protocol.clocks import MILLISECOND, SECOND, Alarm, Nanoseconds
-from protocol.errors import RemoteProtocolError
 from protocol.events import RateLimited
 from protocol.identity import NodeId
-from protocol.store import Store
+from protocol.store import Store, word_of
 from protocol.team.view import View
 from protocol.turn import Turn
 
@@ -91,18 +90,14 @@ class Pacing:
     def learn(self, key: str, now: Nanoseconds) -> bool:
         """Take note of another node's demand; whether it is news."""
         parts = key.split("/")
-        versions = self._store.read(key)
-        if len(parts) != 3 or not versions or versions[0].author != parts[2]:
+        if len(parts) != 3 or parts[2] == self.node:
             return False
-        try:
-            pace = codec.unpack_value(Pace, versions[0].value)
-        except RemoteProtocolError:
-            return False  # illegible: it counts for nothing
-        if pace.node != parts[2] or pace.node == self.node:
+        found = word_of(NodeId(parts[2]), self._store.read(key), Pace)
+        if found is None:
             return False
+        pace, sequence = found
         endpoint = self._endpoints.setdefault(parts[1], _Endpoint())
         before = endpoint.heard.get(pace.node)
-        sequence = versions[0].sequence
         if before is not None and before.sequence == sequence:
             return False
         endpoint.heard[pace.node] = _Heard(pace, sequence, now)

@@ -10,22 +10,23 @@ Invariant: nobody reviews what its own agent made; at most `reviews_max` reviews
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from protocol import claims
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
-from protocol.effects import Abort, Assignment, Invoke, Proposal, Purpose
+from protocol.effects import Abort, Invoke, Proposal, Purpose
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Compare, VerifyBy, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, TaskState
+from protocol.team.assigning import assignment_of
+from protocol.team.notes import DETAIL_LENGTH_MAX
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
-FAULT_LENGTH_MAX = 2_000  # characters of what was found wrong
 GROUPS_MAX = 64
 
 
@@ -112,18 +113,11 @@ class Reviewing:
         answers: tuple[Answer, ...],
         is_last: bool,
     ) -> None:
-        task = job.tasks[piece.task].task
         invocation = next(self._numbers)
         self.running[invocation] = Review(piece, is_last)
-        assignment = Assignment(
-            job=piece.job,
-            task=task,
-            slot=piece.slot,
-            token=piece.answer[2] if piece.answer else 0,
-            inputs=tuple(job.inputs_of(task)),
-            fixtures=job.job.files,
-            description=job.job.description,
-            is_metered=job.job.budget.is_metered,
+        token = piece.answer[2] if piece.answer else 0
+        assignment = replace(
+            assignment_of(job, (piece.job, piece.task, piece.slot), token),
             purpose=Purpose.JUDGE if piece.answer is None else Purpose.REVIEW,
             proposals=tuple(Proposal(answer.files, answer.text) for answer in answers),
         )
@@ -141,7 +135,7 @@ class Reviewing:
         elif isinstance(event, Completed) or event.reason is Failure.VERIFY:
             fault = ""
             if isinstance(event, AgentFailed):
-                fault = (event.detail or "the check said no")[:FAULT_LENGTH_MAX]
+                fault = (event.detail or "the check said no")[:DETAIL_LENGTH_MAX]
             unit = (piece.job, piece.task, piece.slot)
             self._wishes.review(turn.now, unit, piece.answer, self.node, fault)
         return piece
@@ -168,7 +162,7 @@ def _pieces_of(job: JobState) -> Iterator[tuple[Piece, tuple[Answer, ...]]]:
     for task in job.tasks.values():
         name = task.task.id
         if task.waits_for_judge():
-            answers = tuple(slot.answer for slot in task.slots if slot.answer)
+            answers = tuple(task.answers)
             yield Piece(job.job.id, name, 0, None), answers
         if task.task.verify_by is VerifyBy.OTHER and task.is_open:
             for number, slot in enumerate(task.slots):

@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 
 from protocol import codec
 from protocol.config import TeamConfig
-from protocol.errors import RemoteProtocolError
 from protocol.events import CallAsked
 from protocol.identity import NodeId
 from protocol.jobs import NOTHING, Amount
 from protocol.ledger import JobState
-from protocol.store import Store
+from protocol.store import Store, word_of
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
@@ -95,16 +94,13 @@ class Spending:
     def learn(self, key: str) -> bool:
         """Take note of what the store has under a key of an account; whether it counts."""
         parts = key.split("/")
-        versions = self._store.read(key)
-        if len(parts) != 3 or not versions or versions[0].author != parts[2]:
+        if len(parts) != 3:
             return False
-        try:
-            account = codec.unpack_value(Account, versions[0].value)
-        except RemoteProtocolError:
-            return False  # illegible: it counts for nothing
         job, node = parts[1], NodeId(parts[2])
-        if account.node != node:
+        found = word_of(node, self._store.read(key), Account)
+        if found is None:
             return False
+        account, _ = found
         if node != self.node:
             self._others.setdefault(job, {})[node] = account
         else:
