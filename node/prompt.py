@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from operator import ne
 
-from protocol.effects import Assignment
+from protocol.effects import Assignment, Purpose
 from protocol.jobs import File
 
 DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
@@ -86,16 +86,19 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
     """The conversation that opens an attempt."""
     task = assignment.task
     sections = []
+    merges = assignment.purpose is Purpose.MERGE
     if assignment.description:
         sections.append(f"# The job\n\n{assignment.description.strip()}")
-    if task.writes:
+    if merges:
+        sections += _versions_shown(assignment)
+    elif task.writes:
         sections.append(f"# Your task: {task.title or task.id}\n\n{task.prompt.strip()}")
     if assignment.inputs:
         sections.append(
             "# Files that exist already (finished by others, do not repeat them)\n\n"
             + show_files(assignment.inputs)
         )
-    if assignment.partial:
+    if assignment.partial and not merges:
         sections.append(
             "# What an earlier attempt at this task left (unchecked, maybe unfinished)\n\n"
             + show_files(assignment.partial)
@@ -111,6 +114,22 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
         sections.append(f"{QUESTION_HEADING}\n\n{task.prompt.strip()}")
     system = _SYSTEM_FILES if task.writes else _SYSTEM_QUESTION
     return (Message("system", system), Message("user", "\n\n".join(sections) + "\n"))
+
+
+def _versions_shown(assignment: Assignment) -> list[str]:
+    """What is to be merged: the file before, and every version with what it was made for."""
+    path = assignment.task.writes[0]
+    shown = [
+        f"# Your task: merge {path}\n\nSeveral of you changed {path} at the same time, without "
+        "knowing of each other, and the changes touch each other. Write it once more, so that "
+        "everything that each of them was to do is done."
+    ]
+    if assignment.partial:
+        shown.append(f"# As it was before\n\n{show_files(assignment.partial)}")
+    for number, proposal in enumerate(assignment.proposals, 1):
+        purpose, files = proposal.text.strip(), show_files(proposal.files)
+        shown.append(f"# Version {number}\n\nIt was written for this task:\n\n{purpose}\n\n{files}")
+    return shown
 
 
 def judge_prompt(assignment: Assignment) -> tuple[Message, ...]:

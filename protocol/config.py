@@ -152,6 +152,7 @@ class TeamConfig:
     handed_in_max: int = 64  # own results that wait for a majority; then nothing new is begun
     reviews_max: int = 2  # of others' results at a time, beside the own agents
     review_patience_ns: Nanoseconds = 2 * SECOND  # then the next node reviews it as well
+    model_patience_ns: Nanoseconds = 30 * SECOND  # the same where a model is asked
     notes_max: int = 8  # FAIL notes that reach a prompt
 
 

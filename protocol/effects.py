@@ -210,6 +210,7 @@ class Purpose(Enum):
     WORK = "work"  # do the task
     REVIEW = "review"  # run the task's check on somebody else's result
     JUDGE = "judge"  # say which answers agree: the text is a group's number for each, by blanks
+    MERGE = "merge"  # make one file of versions whose authors have not seen each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +225,9 @@ class Proposal:
 class Assignment:
     """All that an agent needs: `inputs` are the accepted files of everything the task needs,
     `fixtures` the job's own files, `partial` what an earlier attempt left, `notes` why earlier
-    attempts failed; `proposals` are the results to review or to judge. Of a job that `is_metered`
-    no model call begins before it is granted."""
+    attempts failed; `proposals` are the results to review, to judge or to merge. To merge them,
+    `partial` is what their authors began with, and their texts say what each was to do. Of a job
+    that `is_metered` no model call begins before it is granted."""
 
     job: str
     task: Task

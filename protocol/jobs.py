@@ -323,27 +323,39 @@ def validate(job: Job) -> None:
 
 def warnings_of(job: Job) -> list[str]:
     """Things that run but probably are not meant: one file written by two unordered tasks."""
-    writers: dict[str, list[str]] = {}
-    for task in job.tasks:
-        for path in task.writes:
-            writers.setdefault(path, []).append(task.id)
-    shared = {path: tasks for path, tasks in writers.items() if len(tasks) > 1}
+    shared = shared_paths(job)
     if not shared:
         return []
-    order = graph.topological_order(job.needs)
-    place = {task: at for at, task in enumerate(order)}
+    place = {task: at for at, task in enumerate(graph.topological_order(job.needs))}
     ancestors = graph.ancestor_sets(job.needs)
     found = [
-        f"tasks {first!r} and {second!r} both write {path!r} without an order "
-        f"between them: their versions will be siblings; add a need"
+        f"tasks {first!r} and {second!r} both write {path!r} without an order between them: "
+        "their versions will be merged; add a need if one builds on the other"
         for path, tasks in shared.items()
         # In a chain each must come before the next; to compare neighbours is enough.
-        for first, second in pairwise(sorted(tasks, key=place.__getitem__))
+        for first, second in pairwise(tasks)
         if not ancestors[second] >> place[first] & 1
     ]
     if len(found) > WARNINGS_MAX:
         return [*found[:WARNINGS_MAX], f"and {len(found) - WARNINGS_MAX} more of this kind"]
     return found
+
+
+def shared_paths(job: Job) -> dict[str, tuple[str, ...]]:
+    """What more than one task writes, with those tasks in topological order."""
+    writers: dict[str, list[str]] = {}
+    for task in job.tasks:
+        for path in task.writes:
+            writers.setdefault(path, []).append(task.id)
+    shared = {path: tasks for path, tasks in writers.items() if len(tasks) > 1}
+    order = graph.topological_order(job.needs) if shared else []
+    place = {task: at for at, task in enumerate(order)}
+    return {path: tuple(sorted(tasks, key=place.__getitem__)) for path, tasks in shared.items()}
+
+
+def name_of_version(path: str, task: str) -> str:
+    """Where a task's version of a file lies that could not be merged with the others'."""
+    return f"{path}.{task}"
 
 
 def _chain(tasks: list[str]) -> str:
@@ -527,6 +539,9 @@ def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
     for task in job.tasks:
         for path in task.writes:
             yield path, f"task {task.id!r} writes"
+    for path, tasks in shared_paths(job).items():
+        for name in tasks:
+            yield name_of_version(path, name), f"the version of task {name!r} may become"
     for file in job.files:
         yield file.path, "files has"
 

@@ -12,7 +12,7 @@ from protocol import codec, graph
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.ledger import Answer, Grant, JobState, Ledger, Slot, TaskState
+from protocol.ledger import Answer, Grant, JobState, Ledger, Merge, Slot, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class _JobImage:
     succeeded: bool
     finished_index: int
     grants: tuple[tuple[NodeId, Grant], ...]
+    merges: tuple[tuple[str, tuple[str, ...], Merge], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def _job_image(state: JobState) -> _JobImage:
         state.succeeded,
         state.finished_index,
         tuple(sorted(state.grants.items())),
+        tuple((*siblings, merge) for siblings, merge in sorted(state.merges.items())),
     )
 
 
@@ -142,4 +144,5 @@ def _job_of(image: _JobImage) -> JobState:
         image.succeeded,
         image.finished_index,
         dict(image.grants),
+        {(path, tasks): merge for path, tasks, merge in image.merges},
     )

@@ -8,10 +8,12 @@ node and handed to the log, never computed by each.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 
-LINES_MAX = 5_000  # of each version: matching takes the square of them at worst
+LINES_MAX = 5_000  # of each version
+PAIRS_MAX = 200_000  # of equal lines in two versions: matching looks at all of them, if not oftener
 
 _Block = tuple[int, int, int, int]  # base from, to; one from; other from
 
@@ -23,7 +25,7 @@ def merge(base: bytes, one: bytes, other: bytes) -> bytes | None:
     if one == base:
         return other
     lines = [content.splitlines(keepends=True) for content in (base, one, other)]
-    if max(map(len, lines)) > LINES_MAX:
+    if max(map(len, lines)) > LINES_MAX or _pairs(*lines) > PAIRS_MAX:
         return None
     merged: list[bytes] = []
     at = (0, 0, 0)
@@ -38,6 +40,12 @@ def merge(base: bytes, one: bytes, other: bytes) -> bytes | None:
         length = end - begin
         at = (end, in_one + length, in_other + length)
     return b"".join(merged)
+
+
+def _pairs(base: Sequence[bytes], *versions: Sequence[bytes]) -> int:
+    """How many pairs of equal lines the base has with a version, at most."""
+    times = Counter(base)
+    return max(sum(times[line] for line in version) for version in versions)
 
 
 def _settled(

@@ -13,8 +13,8 @@ from protocol.facts.work import BudgetGranted, TaskCloned
 from protocol.identity import NodeId
 from protocol.jobs import NOTHING, ClaimMode
 from protocol.ledger import (
-    Answer,
     CloneTask,
+    Edits,
     Grant,
     GrantBudget,
     JobState,
@@ -28,7 +28,7 @@ from protocol.team.attempts import Attempt, Attempts
 from protocol.team.choice import Choice
 from protocol.team.pacing import Pacing
 from protocol.team.racing import Racing
-from protocol.team.reviewing import Piece, Reviewing
+from protocol.team.reviewing import Piece, ResultToReview, Reviewing
 from protocol.team.spending import Account, Reservation, Spending, _Own
 from protocol.team.view import View
 from protocol.turn import Turn
@@ -96,14 +96,12 @@ def review_own(self: Ledger, command: ReviewResult, index: int) -> list[Fact]:
 
 
 @instead_of("ReviewsItself", "who made it does not review it", (Reviewing, "_order"))
-def review_itself(
-    self: Reviewing, view: View, task: TaskState, piece: Piece, answers: tuple[Answer, ...]
-) -> list[NodeId]:
-    return [answer.node for answer in answers]
+def review_itself(self: Reviewing, view: View, task: TaskState, piece: Piece) -> list[NodeId]:
+    return [piece.attempt[1]] if isinstance(piece, ResultToReview) else []
 
 
 @instead_of("TakesItAgain", "who was wrong leaves the task to others", (Choice, "_was_wrong"))
-def take_again(self: Choice, view: View, task: TaskState) -> bool:
+def take_again(self: Choice, scene: object, task: TaskState) -> bool:
     return False
 
 
@@ -156,6 +154,14 @@ def grant_for_ever(self: Ledger, command: GrantBudget, index: int) -> list[Fact]
     job.grants[command.node] = Grant(command.number, before.amount.plus(command.amount))
     given = (command.amount.tokens, command.amount.microusd)
     return [BudgetGranted(command.job, command.node, *given, index)]
+
+
+_siblings = Edits._siblings
+
+
+@instead_of("LaterStands", "what has not seen a version does not replace it", (Edits, "_siblings"))
+def let_later_stand(self: Edits, path: str, among: int) -> tuple[str, ...]:
+    return _siblings(self, path, among)[-1:]
 
 
 @instead_of("AsksAtOnce", "all nodes keep one pace", (Pacing, "admits"))

@@ -27,6 +27,7 @@ import test_gossip
 import test_ledger
 import test_local_health
 import test_membership
+import test_merging
 import test_pacing
 import test_racing
 import test_raft_bug_classes
@@ -330,6 +331,10 @@ TEAM_RULES: list[tuple[str, Test]] = [
     ("ForgetsCalls", test_spending.test_what_was_reserved_when_a_node_died_counts_as_spent),
     ("GivesTooMuch", test_spending.test_nobody_gives_what_it_has_not),
     ("GrantsForEver", test_spending.test_the_log_gives_out_what_there_is_and_no_more),
+    (
+        "LaterStands",
+        test_merging.test_nobody_builds_on_versions_that_have_not_seen_each_other,
+    ),
     ("AsksAtOnce", test_pacing.test_a_node_alone_has_all_of_it),
     ("NeverListens", test_pacing.test_a_bucket_holds_one_call),
 ]

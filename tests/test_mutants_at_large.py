@@ -84,6 +84,7 @@ LOOSE = [
     Loose("CountsResultsTwice", SWARM, 1, ("one_result",)),
     Loose("BelievesOneAnswer", "liars", 1, ("honest_quorum",)),
     Loose("AcceptsUnreviewed", SWARM, 2, ("reviewed_by_other", "honest_review")),
+    Loose("LaterStands", SWARM, 1, ("edits_kept",)),
     Loose("ForgetsCalls", "thrift", 11, ("budget",)),
     Loose("GivesTooMuch", "thrift", 1, ("budget",)),
     Loose("GrantsForEver", "thrift", 1, ("budget",)),

@@ -16,6 +16,7 @@ import typer
 from node.cli import (
     agreement_verbs,
     check_verb,
+    diff_verb,
     entry_verb,
     explore_verb,
     gathering_verbs,
@@ -50,6 +51,7 @@ app.command()(agreement_verbs.status)
 app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
 app.command()(job_verbs.get)
+app.command()(diff_verb.diff)
 app.command()(job_verbs.ask)
 app.command()(register_verb.register)
 app.command()(entry_verb.entry)

@@ -197,7 +197,7 @@ def tasks(
     as_json: JsonOption = False,
 ) -> None:
     """The tasks of a job: status, holder, result."""
-    view = _view_of(doors_of(folder, node), job)
+    view = view_of(doors_of(folder, node), job)
     if as_json:
         print_json(view)
         return
@@ -215,9 +215,12 @@ def tasks(
     for sibling in view["siblings"]:
         names = ", ".join(version["name"] for version in sibling["versions"])
         print(f"  siblings of {sibling['path']}: {names}")
+    for merge in view["merges"]:
+        became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
+        print(f"  {merge['path']} of {', '.join(merge['tasks'])}: {became}")
 
 
-def _view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:
+def view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:
     """The job's view; without an id that of the latest job, or the latest that writes files."""
     from node.lab.door import DoorError, route
 
@@ -254,7 +257,7 @@ def get(
 ) -> None:
     """Fetch the accepted files of a job, or look at one file and its siblings."""
     doors = doors_of(folder, node)
-    view = _view_of(doors, job, with_files=True)
+    view = view_of(doors, job, with_files=True)
     if path:
         _print_file(doors, view, path, as_json)
         return

@@ -10,6 +10,7 @@
     GET  /v1/jobs/JOB/files            manifest of the accepted files: path -> SHA-256
     GET  /v1/jobs/JOB/files/PATH       one accepted file
     GET  /v1/jobs/JOB/partials/PATH    all current versions of a partial result
+    GET  /v1/jobs/JOB/versions/PATH    who wrote it, who saw whose version, what was merged
     GET  /v1/events                    facts as server-sent events
     POST /v1/prepare                   load what agents of these kinds need, before a job comes
     POST /v1/faults                    cut links, if the node was started with --allow-faults
@@ -53,7 +54,8 @@ from node.doors.entries import EntriesDoor
 from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
 from node.doors.registers import RegistersDoor
-from node.doors.views import bounds_view, job_view, members_view, parts_view, status_view
+from node.doors.versions import parts_view, versions_view
+from node.doors.views import bounds_view, job_view, members_view, status_view
 from node.links.transport import LinkFaults, Transport
 from node.runtime import Runtime
 from node.telemetry import Telemetry
@@ -124,6 +126,7 @@ class ClientDoor:
                 web.get("/v1/jobs/{job}/files", self._files),
                 web.get("/v1/jobs/{job}/files/{path:.+}", self._file),
                 web.get("/v1/jobs/{job}/partials/{path:.+}", self._partials),
+                web.get("/v1/jobs/{job}/versions/{path:.+}", self._versions),
                 web.get("/v1/events", self._events),
                 web.post("/v1/prepare", self._prepare),
                 web.post("/v1/faults", self._faults),
@@ -274,6 +277,13 @@ class ClientDoor:
     async def _partials(self, request: web.Request) -> web.StreamResponse:
         job = self._find(request).job.id
         return web.json_response(parts_view(self.peer, job, request.match_info["path"]))
+
+    async def _versions(self, request: web.Request) -> web.StreamResponse:
+        job, path = self._find(request), request.match_info["path"]
+        view = versions_view(self.peer, job, path)
+        if not view["accepted"] and not view["partials"]:
+            raise not_found(f"nobody has written {path!r} for {job.job.id}")
+        return web.json_response(view)
 
     def _find(self, request: web.Request) -> JobState:
         state = self.peer.ledger.jobs.get(request.match_info["job"])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from protocol import claims, codec, graph
-from protocol.claims import Partial
-from protocol.clocks import MILLISECOND, SECOND, HybridClock, Nanoseconds
+from node.doors.versions import merges_view, siblings_view
+from protocol import graph
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.diagnosis import name_of, why_no_leader
-from protocol.errors import RemoteProtocolError
 from protocol.jobs import Usage, manifest
 from protocol.ledger import Answer, JobState, TaskState
 from protocol.membership import tags_of
@@ -166,6 +164,7 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "usage": _usage_view(usage),
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
         "siblings": siblings_view(peer, job.job.id),
+        "merges": merges_view(peer, job),
         "tasks": [_task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
     }
 
@@ -253,42 +252,6 @@ def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
     }
 
 
-def siblings_view(peer: Peer, job: str) -> list[dict[str, Any]]:
-    """Files of which versions were written without knowledge of each other."""
-    found = []
-    for key in peer.store.scan(f"part/{job}/"):
-        versions = peer.store.read(key)
-        if len(versions) > 1:
-            path = key.removeprefix(f"part/{job}/")
-            found.append({"path": path, "versions": parts_view(peer, job, path, contents=False)})
-    return found
-
-
-def parts_view(peer: Peer, job: str, path: str, *, contents: bool = True) -> list[dict[str, Any]]:
-    """Every current version of a partial result, with who wrote it and when by their clock."""
-    rows = []
-    for version in peer.store.read(claims.part_key(job, path)):
-        try:
-            part = codec.unpack_value(Partial, version.value)
-        except RemoteProtocolError:
-            continue  # illegible: a node of another version wrote it
-        rows.append(
-            {
-                "node": version.author,
-                "name": name_of(peer, version.author),
-                "sequence": version.sequence,
-                "wall_ms": HybridClock.milliseconds(version.stamp),
-                "task": part.task,
-                "token": part.token,
-                "size": len(part.content),
-                "sha256": hashlib.sha256(part.content).hexdigest(),
-            }
-        )
-        if contents:
-            rows[-1]["content"] = part.content.decode("utf-8", "replace")
-    return rows
-
-
 def bounds_view(job: JobState, agents: int) -> dict[str, Any]:
     """The graph's longest chain and the two bounds on speed-up."""
     needs = job.job.needs
@@ -300,4 +263,4 @@ def bounds_view(job: JobState, agents: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["bounds_view", "job_view", "members_view", "parts_view", "status_view"]
+__all__ = ["bounds_view", "job_view", "members_view", "status_view"]

@@ -224,6 +224,21 @@ class BudgetGranted(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class FileMerged(Fact):
+    """The versions of a file by tasks that had not seen each other became one, by `node` alone or
+    with an agent's help; or they did not, and `fault` says why."""
+
+    mark = "*"
+    job: str
+    path: str
+    tasks: tuple[str, ...]
+    node: NodeId
+    by_agent: bool
+    fault: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointRefused(Fact):
     """A model's endpoint refuses calls because there are too many; the whole team slows down."""
 

@@ -9,12 +9,14 @@ from protocol.ledger.commands import (
     FenceTask,
     GrantBudget,
     JudgeAnswers,
+    MergeFile,
     ReviewResult,
     SubmitJob,
     decode_command,
     encode_command,
 )
 from protocol.ledger.core import JOBS_MAX, LATE_MAX, TOKEN_MAX, Ledger
+from protocol.ledger.edits import Edits, Merge, Siblings
 from protocol.ledger.state import (
     ANSWER_LENGTH_MAX,
     Answer,
@@ -37,13 +39,17 @@ __all__ = [
     "ClaimTask",
     "CloneTask",
     "Command",
+    "Edits",
     "FenceTask",
     "Grant",
     "GrantBudget",
     "JobState",
     "JudgeAnswers",
     "Ledger",
+    "Merge",
+    "MergeFile",
     "ReviewResult",
+    "Siblings",
     "Slot",
     "SubmitJob",
     "TaskState",

@@ -104,6 +104,20 @@ class GrantBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeFile:
+    """What `node` made of the versions of `path` by these tasks, which had not seen each other:
+    one content, with the help of an agent or without; or `fault` says why there is none."""
+
+    job: str
+    path: str
+    tasks: tuple[str, ...]
+    node: NodeId
+    by_agent: bool
+    content: bytes
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
 class AbandonTask:
     """The task cannot be done; `reason` is for people."""
 
@@ -121,11 +135,12 @@ Command: TypeAlias = (
     | ReviewResult
     | JudgeAnswers
     | GrantBudget
+    | MergeFile
     | AbandonTask
 )
 
 
-TOKENLESS = SubmitJob | JudgeAnswers | GrantBudget | AbandonTask
+TOKENLESS = SubmitJob | JudgeAnswers | GrantBudget | MergeFile | AbandonTask
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from protocol.facts.work import (
     AnswerGiven,
     AnswersJudged,
     BudgetGranted,
+    FileMerged,
     JobFinished,
     JobRefused,
     JobSubmitted,
@@ -31,7 +32,16 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE, NOTHING, Amount, ClaimMode, VerifyBy, digest_of, validate
+from protocol.jobs import (
+    FILE_SIZE_MAX,
+    NO_USAGE,
+    NOTHING,
+    Amount,
+    ClaimMode,
+    VerifyBy,
+    digest_of,
+    validate,
+)
 from protocol.ledger.commands import (
     TOKENLESS,
     AbandonTask,
@@ -41,10 +51,12 @@ from protocol.ledger.commands import (
     FenceTask,
     GrantBudget,
     JudgeAnswers,
+    MergeFile,
     ReviewResult,
     SubmitJob,
     decode_command,
 )
+from protocol.ledger.edits import Merge
 from protocol.ledger.state import Answer, Grant, JobState, Slot, TaskState, fault_of_result
 from protocol.messages.agreement import EntryKind, LogEntry
 
@@ -52,6 +64,7 @@ TOKEN_MAX = 2**62  # above it nobody could count on
 CANDIDATES_MAX = 8  # results of one slot that wait for another node's word
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
 JOBS_MAX = 1_000
+REASON_LENGTH_MAX = 1_000  # characters
 
 
 class Ledger:
@@ -95,6 +108,8 @@ class Ledger:
                 return self._judge(command, entry.index)
             case GrantBudget():
                 return self._grant_budget(command, entry.index)
+            case MergeFile():
+                return self._merge(command, entry.index)
             case AbandonTask():
                 return self._abandon(command, entry.index)
 
@@ -152,6 +167,7 @@ class Ledger:
         earlier = self.jobs.get(state.job.resumes)
         if earlier is None or earlier is state or earlier.job.files != state.job.files:
             return facts
+        state.merges.update(earlier.merges)
         for task_id in state.order:
             task, before = state.tasks[task_id], earlier.tasks.get(task_id)
             is_same = before is not None and before.task == task.task and state.is_ready(task)
@@ -165,6 +181,10 @@ class Ledger:
             facts.append(
                 TaskAccepted(state.job.id, task_id, answer.node, answer.token, answer.digest, index)
             )
+        for siblings, merge in earlier.merges.items():
+            found = [state.tasks.get(task) for task in siblings[1]]
+            if merge.fault or not all(task and task.accepted for task in found):
+                del state.merges[siblings]  # it is tried again, or these are other versions
         return facts
 
     def _claim(self, command: ClaimTask) -> list[Fact]:
@@ -351,24 +371,49 @@ class Ledger:
         job.grants[command.node] = Grant(command.number, before.amount.plus(amount))
         return [BudgetGranted(command.job, command.node, amount.tokens, amount.microusd, index)]
 
+    def _merge(self, command: MergeFile, index: int) -> list[Fact]:
+        job = self.jobs.get(command.job)
+        siblings = (command.path, command.tasks)
+        if job is None or job.is_finished or siblings not in job.merges_due():
+            return []
+        fault = command.fault[:REASON_LENGTH_MAX]
+        if len(command.content) > FILE_SIZE_MAX:
+            fault = f"together they are over {FILE_SIZE_MAX} bytes"
+        content = b"" if fault else command.content
+        job.merges[siblings] = Merge(command.node, command.by_agent, content, fault, index)
+        who = (command.node, command.by_agent, fault, index)
+        facts: list[Fact] = [FileMerged(command.job, command.path, command.tasks, *who)]
+        for task_id in job.order if fault else ():
+            if job.tasks[task_id].is_open and job.edits.builds_on(task_id, siblings):
+                reason = (
+                    f"it needs {command.path} as {' and '.join(command.tasks)} made it: {fault}"
+                )
+                facts += self._abandon(AbandonTask(command.job, task_id, reason), index)
+        return [*facts, *self._finish(job, index)]
+
     def _abandon(self, command: AbandonTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, 0)
         if found is None or not found[1].is_open:
             return []
         job, task, _ = found
-        task.abandoned = command.reason[:1_000] or "no reason given"
+        task.abandoned = command.reason[:REASON_LENGTH_MAX] or "no reason given"
         fact = TaskAbandoned(job.job.id, task.task.id, task.abandoned, index)
         return [fact, *self._finish(job, index)]
 
     def _finish(self, job: JobState, index: int) -> list[Fact]:
-        """The outcome, once nothing is left to do: one digest over every task's end."""
-        if job.is_finished or not job.is_exhausted():
+        """The outcome, once nothing is left to do: one digest over every task's end and every
+        merge."""
+        if job.is_finished or not job.is_exhausted() or job.edits.lacking_at_end():
             return []
-        job.succeeded = all(state.accepted for state in job.tasks.values())
+        all_accepted = all(state.accepted for state in job.tasks.values())
+        job.succeeded = all_accepted and not job.edits.conflicts()
         lines = [
             f"{task_id} {state.accepted.digest if state.accepted else '-'}"
             for task_id, state in sorted(job.tasks.items())
         ]
+        for (path, tasks), merge in sorted(job.merges.items()):
+            digest = "-" if merge.fault else hashlib.sha256(merge.content).hexdigest()
+            lines.append(f"{path} of {' '.join(tasks)} {digest}")
         job.outcome = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         job.finished_index = index
         return [JobFinished(job.job.id, job.succeeded, job.outcome, index)]

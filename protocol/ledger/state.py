@@ -24,6 +24,7 @@ from protocol.jobs import (
     Usage,
     likeness_of,
 )
+from protocol.ledger.edits import Edits, Merge, Siblings
 
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
@@ -154,7 +155,8 @@ class Grant:
 @dataclass(slots=True)
 class JobState:
     """A job as the log has it. `order` is a topological order of its tasks; `grants` are the rights
-    to its budget that were given out."""
+    to its budget that were given out; `merges` say what became of files that several tasks wrote
+    without having seen each other."""
 
     job: Job
     index: int
@@ -166,16 +168,35 @@ class JobState:
     succeeded: bool = False
     finished_index: int = 0
     grants: dict[NodeId, Grant] = field(default_factory=dict)
+    merges: dict[Siblings, Merge] = field(default_factory=dict)
+    edits: Edits = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.edits = Edits(self.job, self.order, self.merges, self.version)
 
     @property
     def is_finished(self) -> bool:
         return self.outcome != ""
 
     def is_ready(self, state: TaskState) -> bool:
-        """Open, and everything it needs is accepted. The same rule in all four claim modes."""
+        """Open, and everything it needs is accepted, and merged where it has to be. The same rule
+        in all four claim modes."""
+        return self._has_what_it_needs(state) and not self.edits.lacking(state.task.id)
+
+    def _has_what_it_needs(self, state: TaskState) -> bool:
         return state.is_open and all(
             self.tasks[need].accepted is not None for need in state.task.needs
         )
+
+    def merges_due(self) -> list[Siblings]:
+        """What has to be merged so that a task can start, or the job can end."""
+        if not self.edits.shared:
+            return []
+        waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
+        due = [siblings for state in waiting for siblings in self.edits.lacking(state.task.id)]
+        if not due and self.is_exhausted():
+            due = self.edits.lacking_at_end()
+        return list(dict.fromkeys(due))
 
     def ready_units(self) -> list[tuple[TaskState, Slot, Unit]]:
         """The slots of ready tasks, those with the longest chain behind them first."""
@@ -252,22 +273,32 @@ class JobState:
         return total
 
     def files(self) -> list[File]:
-        """The accepted files by path; where two tasks wrote one path, the later in graph order
-        stands."""
-        return self._files_of(self.order)
+        """The accepted files by path, merged where several tasks wrote one."""
+        return self._files_of(self.order, None)
 
     def inputs_of(self, task: Task) -> list[File]:
-        """The accepted files of everything the task needs, by the same rule."""
-        needed = graph.ancestors_of(self.job.needs, task.id)
-        return self._files_of([task_id for task_id in self.order if task_id in needed])
+        """The accepted files of everything the task needs, as the task sees them."""
+        return self._files_of(graph.ancestors_of(self.job.needs, task.id), task.id)
 
-    def _files_of(self, task_ids: Iterable[str]) -> list[File]:
+    def _files_of(self, task_ids: Iterable[str], reader: str | None) -> list[File]:
         found: dict[str, File] = {}
         for task_id in task_ids:
             accepted = self.tasks[task_id].accepted
             for file in accepted.files if accepted else ():
-                found[file.path] = file
+                if file.path not in self.edits.shared:
+                    found[file.path] = file
+        for path in self.edits.shared:
+            contents = self.edits.contents(path, reader)
+            found.update({name: File(name, content) for name, content in contents.items()})
         return [found[path] for path in sorted(found)]
+
+    def version(self, path: str, task_id: str) -> bytes | None:
+        """What the task has made of the path, if that was accepted."""
+        accepted = self.tasks[task_id].accepted
+        for file in accepted.files if accepted else ():
+            if file.path == path:
+                return file.content
+        return None
 
 
 def fault_of_result(task: Task, files: Sequence[File], text: str) -> str:

@@ -1,7 +1,7 @@
 """Checkers of the jobs: a task is accepted once, identically everywhere, and never from a holder
 that was fenced before its result came; a result is one, however often it is proposed; a liar does
 not win a quorum of answers nor pass another's check; a job has one outcome; what a client is told
-of its submission is so, and stays so; no budget is exceeded.
+of its submission is so, and stays so; no budget is exceeded; no edit of a shared file is lost.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from protocol.facts.work import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Job, Usage, VerifyBy
+from protocol.ledger import JobState
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
-from protocol.sim.workload import LIE, SIMULATED, honest_text
+from protocol.sim.workload import LIE, SHARED, SIMULATED, honest_text, mark_of
 
 
 class JobChecks:
@@ -108,6 +109,8 @@ class JobChecks:
         finished = self._outcomes.setdefault(fact.job, fact)
         if finished != fact:
             raise InvariantBroken("one_outcome", f"{finished} and {fact}")
+        assert host.peer is not None
+        _check_edits(host.peer.ledger.jobs[fact.job])
 
     def check_answer(self, hosts: Sequence[Host], job: Job, answer: str | None) -> None:
         """What a client was told of its submission is so: success means that this very job is in
@@ -137,3 +140,15 @@ class JobChecks:
         budget = host.peer.ledger.jobs[job].job.budget
         if budget.tokens and used > budget.tokens:
             raise InvariantBroken("budget", f"{job} used {used} of {budget.tokens} tokens")
+
+
+def _check_edits(job: JobState) -> None:
+    """Whatever an accepted task has put into the shared file is there at the end of the job, in the
+    file itself or in a version that could not be merged."""
+    shared = [file for file in job.files() if file.path.startswith(SHARED)]
+    words = b"\n".join(file.content for file in shared)
+    for name, task in job.tasks.items():
+        for file in task.accepted.files if task.accepted else ():
+            wrote = file.path == SHARED and mark_of(name) in file.content
+            if wrote and mark_of(name) not in words:
+                raise InvariantBroken("edits_kept", f"{job.job.id} lost what {name} wrote")

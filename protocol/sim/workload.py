@@ -31,6 +31,8 @@ SLOW_FACTOR = 10
 TOKENS_PER_ATTEMPT = 1_000
 ATTEMPTS = 50
 ATTEMPTS_BESIDE_LIAR = 10  # who lies alone beside one other finds all of them wrong
+SHARED = "shared.txt"  # the file that many tasks edit
+HEADING = b"what was done"
 LIE = "not "  # what a wrong result begins with
 SIMULATED = "simulated"  # the prompt of a drawn task
 
@@ -40,7 +42,7 @@ class WorkloadOptions:
     """The sizes of a workload, and the probabilities that an agent fails, is slow, or hangs.
     `liar`: one node's agents report a wrong result as done, each time another one. `rival`: a
     second client asks for another job under the first one's id. `tokens` is each job's budget, 0
-    for none."""
+    for none. `shared`: every other task edits one file that all of them have."""
 
     jobs: int
     tasks: int
@@ -57,6 +59,7 @@ class WorkloadOptions:
     speculation: Speculation
     verify_by: VerifyBy
     compare: Compare
+    shared: bool
 
     def __str__(self) -> str:
         return (
@@ -66,7 +69,7 @@ class WorkloadOptions:
             f"liar={self.liar} result_size={self.result_size} tokens={self.tokens} "
             f"rival={self.rival} clones={self.speculation.clones} "
             f"after=p{self.speculation.percentile} verify_by={self.verify_by.value} "
-            f"compare={self.compare.value}"
+            f"compare={self.compare.value} shared={self.shared}"
         )
 
 
@@ -86,6 +89,7 @@ PLAIN = WorkloadOptions(
     speculation=Speculation(),
     verify_by=VerifyBy.SELF,
     compare=Compare.NORMALISED,
+    shared=False,
 )
 
 
@@ -107,7 +111,18 @@ def draw_workload(random: Random) -> WorkloadOptions:
         speculation=Speculation(random.choice((0, 0, 1, 2)), random.choice((0, 0, 50, 90))),
         verify_by=random.choice((VerifyBy.SELF, VerifyBy.SELF, VerifyBy.OTHER)),
         compare=random.choice((Compare.NORMALISED, Compare.EXACT, Compare.JUDGE)),
+        shared=random.choice((False, False, True)),
     )
+
+
+def mark_of(task: str) -> bytes:
+    """What an honest edit of the shared file by a task leaves in it."""
+    return f"{task} was here".encode()
+
+
+def _place_of(task: str) -> bytes:
+    """Where in the shared file that is put."""
+    return f"a place for {task}".encode()
 
 
 def honest_text(task: str) -> str:
@@ -144,11 +159,29 @@ class SimulatedAgents(AgentModel):
         mark = "" if is_alike else f" {random.getrandbits(32)}"
         text = (LIE if self.lies else "") + honest_text(task.id) + mark
         content = text.encode().ljust(options.result_size)
-        files = tuple(File(path, content) for path in task.writes)
+        files = tuple(
+            File(path, self._edited(assignment) if path == SHARED else content)
+            for path in task.writes
+        )
         return duration, Completed(0, files, text, usage)
+
+    def _edited(self, assignment: Assignment) -> bytes:
+        """The shared file with a line of the task's own. Some edits touch each other."""
+        seen = {file.path: file.content for file in (*assignment.fixtures, *assignment.inputs)}
+        name = assignment.task.id
+        edited = seen[SHARED].replace(_place_of(name), mark_of(name))
+        if int(name[1:]) % 4 == 0:
+            edited = edited.replace(HEADING, HEADING + b" and " + name.encode())
+        return seen[SHARED] if self.lies else edited
 
     def _review(self, assignment: Assignment) -> Completed | AgentFailed:
         """Lies are found out, except by a liar, who finds nothing else."""
+        if assignment.purpose is Purpose.MERGE:
+            if self.random.random() < self.options.agent_failures:
+                return AgentFailed(0, Failure.VERIFY, "a drawn failure", (), NO_USAGE)
+            lines = b"\n".join(each.files[0].content for each in assignment.proposals).split(b"\n")
+            merged = b"\n".join(dict.fromkeys(lines))
+            return Completed(0, (File(SHARED, merged),), "", NO_USAGE)
         texts = [proposal.text for proposal in assignment.proposals]
         if assignment.purpose is Purpose.JUDGE:
             groups = " ".join(str(texts.index(text)) for text in texts)
@@ -167,12 +200,13 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
         quorum = Quorum(options.quorum, 1 + options.quorum // 2, options.compare)
         if number % 3:
             quorum = Quorum()
+        edits = options.shared and number % 2 == 0
         tasks.append(
             Task(
                 id=f"t{number}",
                 prompt=SIMULATED,
                 needs=tuple(sorted(needs)),
-                writes=(f"t{number}.txt",),
+                writes=(f"t{number}.txt", SHARED) if edits else (f"t{number}.txt",),
                 quorum=quorum,
                 attempts_max=ATTEMPTS_BESIDE_LIAR if options.liar else ATTEMPTS,
                 verify="true" if options.verify_by is VerifyBy.OTHER else "",
@@ -180,11 +214,14 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
             )
         )
     budget = Budget(tokens=options.tokens)
+    places = (_place_of(task.id) for task in tasks)
+    shared = File(SHARED, b"\n\n".join((HEADING, *places)))
     return Job(
         id=name,
         name=name,
         tasks=tuple(tasks),
         claims=options.claims,
+        files=(shared,) if options.shared else (),
         budget=budget,
         speculation=options.speculation,
     )

@@ -33,6 +33,10 @@ class Matrix:
         for node in [node for node in self._rows if node not in wanted]:
             del self._rows[node]
 
+    def who_has(self, author: NodeId, sequence: int) -> list[NodeId]:
+        """Who is known to have an entry; others may have it by now."""
+        return sorted(node for node, row in self._rows.items() if row.get(author, 0) >= sequence)
+
     def stable(self, own: Mapping[str, int], members: Iterable[NodeId]) -> dict[str, int]:
         """Author -> the sequence up to which this node and all the members have everything."""
         least = dict(own)

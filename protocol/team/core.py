@@ -40,6 +40,7 @@ from protocol.facts.work import (
     AttemptFailed,
     BudgetGranted,
     EndpointRefused,
+    FileMerged,
     JobFinished,
     JobRefused,
     JobSubmitted,
@@ -211,7 +212,7 @@ class Team:
         if attempt := self.running.get(invocation):
             return attempt.unit[0]
         review = self._reviewing.running.get(invocation)
-        return review.piece.job if review else ""
+        return review.piece.unit[0] if review else ""
 
     def completed(self, turn: Turn, event: Completed) -> None:
         """A verified result: publish it, and hand it in."""
@@ -269,9 +270,10 @@ class Team:
     def _review_ended(self, turn: Turn, event: Completed | AgentFailed) -> None:
         piece = self._reviewing.ended(turn, event)
         self.dirty = True
-        if event.usage != NO_USAGE and not _fault_of_packing(event.usage):  # a judge was asked
-            note = FailNote(self.node, piece.slot, 0, JUDGED, "", event.usage)
-            self.notes.write(turn, piece.job, piece.task, note)
+        if event.usage != NO_USAGE and not _fault_of_packing(event.usage):  # a model was asked
+            job, task, slot = piece.unit
+            note = FailNote(self.node, slot, 0, JUDGED, "", event.usage)
+            self.notes.write(turn, job, task, note)
 
     def _let_go(self, turn: Turn, attempt: Attempt, reason: Failure, detail: str) -> None:
         """After a failed attempt: out of attempts, or free for the next holder."""
@@ -314,7 +316,7 @@ class Team:
             case AnswerGiven() | ResultProposed() | ResultReviewed() | AnswersJudged():
                 self.wishes.moved(turn.now)
                 self.dirty = True
-            case BudgetGranted():
+            case BudgetGranted() | FileMerged():
                 self.wishes.moved(turn.now)
                 self.dirty = True
             case MemberJoined() | MemberFailed() | MemberLeft():

@@ -18,7 +18,7 @@ from protocol.store import Store, word_of
 from protocol.turn import Turn
 
 DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wrong
-JUDGED = "judged"  # the reason of a note that only tells what a judge used
+JUDGED = "judged"  # the reason of a note that only tells what a model used that judged or merged
 
 
 class Notes:

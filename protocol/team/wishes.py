@@ -34,6 +34,7 @@ from protocol.ledger import (
     JobState,
     JudgeAnswers,
     Ledger,
+    MergeFile,
     ReviewResult,
     SubmitJob,
     TaskState,
@@ -163,6 +164,11 @@ class Wishes:
         command = GrantBudget(job.job.id, node, number, amount)
         self._want(now, ("grant", job.job.id, number), command)
 
+    def merge(self, now: Nanoseconds, command: MergeFile) -> None:
+        """That this node's merge of a file's versions counts."""
+        siblings = (command.job, command.path, command.tasks)
+        self._want(now, ("merge", siblings, 0), command)
+
     def abandon(self, now: Nanoseconds, job: JobState, task: TaskState, reason: str) -> None:
         """That nobody tries the task any more."""
         command = AbandonTask(job.job.id, task.task.id, reason)
@@ -239,6 +245,9 @@ class Wishes:
             if state is None or state.is_finished or state.is_bank_empty():
                 return True
             return state.grants.get(command.node, Grant()).number >= command.number
+        if isinstance(command, MergeFile):
+            state = self.ledger.jobs.get(command.job)
+            return state is None or (command.path, command.tasks) not in state.merges_due()
         if isinstance(command, AbandonTask | JudgeAnswers):
             found = self.ledger.slot(command.job, command.task, 0)
             is_judged = isinstance(command, JudgeAnswers) and found and found[1].groups

@@ -1,0 +1,94 @@
+"""`quorate diff`: the versions of a file, who saw whose, and what became of them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from node.cli.console import (
+    DEFAULT_DIR,
+    DirOption,
+    JsonOption,
+    NodeOption,
+    doors_of,
+    execute,
+    print_json,
+)
+from node.cli.job_verbs import view_of
+
+
+def diff(
+    path: Annotated[str, typer.Argument(help="The file, as a task of the job writes it.")],
+    job: Annotated[str, typer.Option(help="A job's id; the latest with files if left out.")] = "",
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """The versions of a file: who wrote them, who saw whose, how they differ, what was merged."""
+    from node.lab.door import route
+
+    doors = doors_of(folder, node)
+    view = view_of(doors, job, with_files=True)
+    versions = execute(doors.get(route("jobs", view["id"], "versions", path)))
+    if as_json:
+        print_json(versions)
+        return
+    for line in story(versions):
+        print(line)
+
+
+def story(view: dict[str, Any]) -> Iterator[str]:
+    """A paragraph for each version and merge, with what it changed."""
+    path = view["path"]
+    known = {version["task"]: version["content"] for version in view["accepted"]}
+    for version in view["accepted"]:
+        saw = version["saw"]
+        built = f"built on {_all(saw)}" if saw else "built on what the job brought"
+        yield f"{version['task']} by {version['name']}, accepted at {version['index']}, {built}"
+        before = _merged(view, saw) or (known[saw[0]] if saw else view["base"])
+        yield from _changes(path, before, version["content"], version["task"])
+    for merge in view["merges"]:
+        how = "with a model's help" if merge["by_agent"] else "without an agent"
+        if merge["fault"]:
+            yield f"{_all(merge['tasks'])} were not merged: {merge['fault']}"
+        else:
+            yield f"{_all(merge['tasks'])} merged by {merge['name']} {how}, at {merge['index']}"
+    partials = view["partials"]
+    if len(partials) > 1:
+        yield f"{len(partials)} unfinished versions were written without knowledge of each other:"
+        for part in partials:
+            yield f"  {part['task']} by {part['name']}, seen by {', '.join(part['seen_by'])}"
+        first, *others = partials
+        for other in others:
+            names = (first["name"], other["name"])
+            yield from _changes(path, first["content"], other["content"], *reversed(names))
+    contents = view["contents"]
+    if path in contents:
+        yield f"{path} is now {len(contents[path].encode())} bytes"
+    elif contents:
+        yield f"{path} stands as {_all(sorted(contents))}"
+
+
+def _merged(view: dict[str, Any], tasks: list[str]) -> str | None:
+    """What the versions of these tasks became."""
+    for merge in view["merges"]:
+        if merge["tasks"] == tasks:
+            return str(merge["content"])
+    return None
+
+
+def _all(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _changes(path: str, before: str, after: str, to: str, since: str = "before") -> Iterator[str]:
+    """A unified diff, indented."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{path} {since}", f"{path} of {to}", lineterm=""
+    )
+    for line in lines:
+        yield f"    {line}"

@@ -1,0 +1,128 @@
+"""Files that several tasks write: which versions stand side by side, and what was made of them.
+
+A task that needs another has seen its version of a file, and its own replaces that one. Versions of
+tasks that do not need each other are siblings: neither has seen the other (Parker et al. 1983,
+*Detection of Mutual Inconsistency in Distributed Systems*, with the graph for the version vector).
+Before a task builds on both, and at the end of the job, they are merged, and the merge is an entry
+of the log.
+
+Invariant: no version is replaced by one whose author has not seen it. If siblings cannot be merged,
+each stands under the name of its task, and the file itself does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from protocol import graph
+from protocol.identity import NodeId
+from protocol.jobs import Job, name_of_version, shared_paths
+
+Siblings: TypeAlias = tuple[str, tuple[str, ...]]  # a path, the tasks whose versions they are
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What became of siblings: one content, or a `fault` that says why there is none."""
+
+    node: NodeId
+    by_agent: bool
+    content: bytes
+    fault: str
+    index: int
+
+
+class Edits:
+    """The shared files of one job. `version` tells what a task has made of a path, None if it has
+    made nothing of it. Sets of tasks are bits, as in `graph.ancestor_sets`."""
+
+    def __init__(
+        self,
+        job: Job,
+        order: Sequence[str],
+        merges: Mapping[Siblings, Merge],
+        version: Callable[[str, str], bytes | None],
+    ) -> None:
+        self.merges = merges
+        self.shared = shared_paths(job)
+        self._fixtures = {file.path: file.content for file in job.files}
+        self._version = version
+        self._seen = graph.ancestor_sets(job.needs) if self.shared else {}
+        self._place = {task: at for at, task in enumerate(order)}
+        self._all = (1 << len(order)) - 1
+
+    def lacking(self, task: str) -> list[Siblings]:
+        """What has to be merged before the task can start."""
+        return self._unmerged(self._seen[task]) if self.shared else []
+
+    def lacking_at_end(self) -> list[Siblings]:
+        """What has to be merged before the job can end."""
+        return self._unmerged(self._all)
+
+    def conflicts(self) -> list[Siblings]:
+        """What could not be merged and so is no file at the job's end."""
+        found = [(path, self._siblings(path, self._all)) for path in self.shared]
+        return [each for each in found if each in self.merges and self.merges[each].fault]
+
+    def builds_on(self, task: str, siblings: Siblings) -> bool:
+        """Whether the task sees all of them."""
+        return all(self._seen[task] >> self._place[other] & 1 for other in siblings[1])
+
+    def seen_by(self, path: str, task: str) -> tuple[str, ...]:
+        """Whose versions of the path the task builds on."""
+        return self._siblings(path, self._seen[task]) if path in self.shared else ()
+
+    def contents(self, path: str, task: str | None = None) -> dict[str, bytes]:
+        """The path as the task sees it, or (None) as it is at the end; other names for siblings
+        that are not merged; nothing if nobody has written it yet."""
+        siblings = self._siblings(path, self._all if task is None else self._seen[task])
+        versions = self.versions((path, siblings))
+        if len(set(versions)) == 1:
+            return {path: versions[0]}
+        merge = self.merges.get((path, siblings))
+        if merge is not None and not merge.fault:
+            return {path: merge.content}
+        named = zip(siblings, versions, strict=True)
+        return {name_of_version(path, other): content for other, content in named}
+
+    def versions(self, siblings: Siblings) -> list[bytes]:
+        """What each of the tasks has made of the path."""
+        path, tasks = siblings
+        return [content for task in tasks if (content := self._version(path, task)) is not None]
+
+    def base(self, siblings: Siblings) -> bytes:
+        """What all of them began with; empty if each began with nothing, or nothing in common."""
+        path, tasks = siblings
+        common = self._all
+        for task in tasks:
+            common &= self._seen[task]
+        before = self._siblings(path, common)
+        versions = self.versions((path, before))
+        if not versions:
+            return self._fixtures.get(path, b"")
+        if len(set(versions)) == 1:
+            return versions[0]
+        merge = self.merges.get((path, before))
+        return merge.content if merge is not None else b""
+
+    def _siblings(self, path: str, among: int) -> tuple[str, ...]:
+        """The tasks of this set that have written the path and that nobody else in it who has
+        written it has seen."""
+        seen = 0
+        found = []
+        for task in reversed(self.shared[path]):
+            bit = 1 << self._place[task]
+            if among & bit and not seen & bit and self._version(path, task) is not None:
+                found.append(task)
+                seen |= self._seen[task]
+        return tuple(reversed(found))
+
+    def _unmerged(self, among: int) -> list[Siblings]:
+        found = []
+        for path in self.shared:
+            siblings = (path, self._siblings(path, among))
+            if siblings not in self.merges and len(set(self.versions(siblings))) > 1:
+                found.append(siblings)
+        return found

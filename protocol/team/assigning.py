@@ -1,0 +1,22 @@
+"""What every agent that works for a task is told of it, whether it does the work or looks at it."""
+
+from __future__ import annotations
+
+from protocol.effects import Assignment
+from protocol.ledger import JobState, Unit
+
+
+def assignment_of(job: JobState, unit: Unit, token: int) -> Assignment:
+    """The task, its accepted inputs, and what of its job matters."""
+    _, name, slot = unit
+    task = job.tasks[name].task
+    return Assignment(
+        job=job.job.id,
+        task=task,
+        slot=slot,
+        token=token,
+        inputs=tuple(job.inputs_of(task)),
+        fixtures=job.job.files,
+        description=job.job.description,
+        is_metered=job.job.budget.is_metered,
+    )

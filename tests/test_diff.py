@@ -1,0 +1,59 @@
+"""The story of a file's versions, as `quorate diff` tells it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node.cli.diff_verb import story
+
+
+def version(task: str, content: str, *saw: str) -> dict[str, Any]:
+    return {"task": task, "name": f"n-{task}", "index": 3, "saw": list(saw), "content": content}
+
+
+def view(**more: object) -> dict[str, Any]:
+    plain = {"path": "f", "base": "one\ntwo\n", "accepted": [], "merges": [], "partials": []}
+    return {**plain, "contents": {}, **more}
+
+
+def merge(content: str, fault: str = "", by_agent: bool = False) -> dict[str, Any]:
+    who = {"name": "n3", "index": 9, "by_agent": by_agent}
+    return {"tasks": ["a", "b"], "content": content, "fault": fault, **who}
+
+
+def test_each_version_is_shown_against_what_it_was_built_on() -> None:
+    accepted = [
+        version("a", "ONE\ntwo\n"),
+        version("b", "one\nTWO\n"),
+        version("c", "ONE\nTWO\n3\n", "a", "b"),
+    ]
+    whole = {"f": "ONE\nTWO\n3\n"}
+    lines = list(story(view(accepted=accepted, merges=[merge("ONE\nTWO\n")], contents=whole)))
+    assert lines[0] == "a by n-a, accepted at 3, built on what the job brought"
+    assert "    -one" in lines
+    at = lines.index("c by n-c, accepted at 3, built on a and b")
+    changes = [line for line in lines[at:] if line.startswith(("    +", "    -"))]
+    assert changes == ["    --- f before", "    +++ f of c", "    +3"]
+    assert lines[-2:] == ["a and b merged by n3 without an agent, at 9", "f is now 10 bytes"]
+
+
+def test_what_was_not_merged_says_why_and_where_it_is() -> None:
+    accepted = [version("a", "x"), version("b", "y")]
+    both = {"f.b": "y", "f.a": "x"}
+    lines = list(story(view(accepted=accepted, merges=[merge("", "no")], contents=both)))
+    assert lines[-2:] == ["a and b were not merged: no", "f stands as f.a and f.b"]
+
+
+def test_unfinished_versions_tell_who_has_seen_them() -> None:
+    parts = [
+        {"task": "a", "name": name, "seen_by": [name, "n3"], "content": content}
+        for name, content in (("n1", "one\n"), ("n2", "two\n"))
+    ]
+    lines = list(story(view(partials=parts)))
+    assert lines[:3] == [
+        "2 unfinished versions were written without knowledge of each other:",
+        "  a by n1, seen by n1, n3",
+        "  a by n2, seen by n2, n3",
+    ]
+    assert lines[-2:] == ["    -one", "    +two"]
+    assert list(story(view(partials=parts[:1]))) == []

@@ -1,0 +1,312 @@
+"""Files that several tasks write: nothing is replaced by what has not seen it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ledger_hand import ADA, BOB, Book
+from small_world import SmallWorld
+
+from protocol.clocks import SECOND, Nanoseconds
+from protocol.effects import Assignment, Purpose
+from protocol.errors import InvalidJob
+from protocol.events import AgentFailed, Completed, Failure
+from protocol.facts import Fact
+from protocol.facts.work import FileMerged, JobFinished, TaskAbandoned, TaskAccepted
+from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Task, Usage, validate
+from protocol.ledger import AcceptResult, MergeFile
+from protocol.ledger_image import image_of, jobs_of
+from protocol.team.merging import merge_assignment, merged_alone
+
+ALL_MODES = list(ClaimMode)
+BASE = b"one\ntwo\nthree\nfour\nfive\n"
+
+
+def editor(name: str, *needs: str, verify: str = "") -> Task:
+    """A task that writes the shared file."""
+    return Task(name, f"edit for {name}", needs=needs, writes=("shared",), verify=verify)
+
+
+def editors(*tasks: Task, base: bytes = BASE) -> Job:
+    return Job("job", "job", tasks, files=(File("shared", base),))
+
+
+class Edited(Book):
+    """A ledger whose tasks write `shared`."""
+
+    def write(self, name: str, content: bytes, job: str = "job") -> list[Fact]:
+        files = (File("shared", content),)
+        return self.say(AcceptResult(job, name, 0, ADA, 1, files, "", NO_USAGE))
+
+    def merge(
+        self, tasks: tuple[str, ...], content: bytes, fault: str = "", job: str = "job"
+    ) -> list[Fact]:
+        return self.say(MergeFile(job, "shared", tasks, BOB, False, content, fault))
+
+    def contents(self) -> dict[str, bytes]:
+        return {file.path: file.content for file in self.state.files()}
+
+    def is_ready(self, name: str) -> bool:
+        return self.state.is_ready(self.task(name))
+
+
+FIRST = BASE.replace(b"one", b"ONE")
+SECOND_ONE = BASE.replace(b"five", b"FIVE")
+BOTH = FIRST.replace(b"five", b"FIVE")
+
+
+def two_edits() -> Edited:
+    """Two edits side by side, and a task that builds on both."""
+    book = Edited()
+    book.submit(editors(editor("a"), editor("b"), editor("c", "a", "b")))
+    book.write("a", FIRST)
+    book.write("b", SECOND_ONE)
+    return book
+
+
+# -- in the ledger ---------------------------------------------------------------------------------
+
+
+def test_who_has_seen_a_version_replaces_it() -> None:
+    book = Edited()
+    book.submit(editors(editor("a"), editor("b", "a"), editor("c", "b")))
+    book.write("a", b"1")
+    assert [file.content for file in book.state.inputs_of(book.task("b").task)] == [b"1"]
+    book.write("b", b"2")
+    finished = book.write("c", b"3")[-1]
+    assert isinstance(finished, JobFinished)
+    assert book.contents() == {"shared": b"3"}
+    assert book.state.merges_due() == []
+
+
+def test_nobody_builds_on_versions_that_have_not_seen_each_other() -> None:
+    book = two_edits()
+    assert not book.is_ready("c")
+    assert book.state.merges_due() == [("shared", ("a", "b"))]
+    assert book.contents() == {"shared.a": FIRST, "shared.b": SECOND_ONE}
+    book.merge(("a", "b"), BOTH)
+    assert book.is_ready("c")
+    assert [file.content for file in book.state.inputs_of(book.task("c").task)] == [BOTH]
+    finished = book.write("c", b"built on both")[-1]
+    assert isinstance(finished, JobFinished)
+    assert finished.succeeded
+    assert book.contents() == {"shared": b"built on both"}
+
+
+def test_equal_versions_need_no_merge() -> None:
+    book = Edited()
+    book.submit(editors(editor("a"), editor("b"), editor("c", "a", "b")))
+    book.write("a", b"same")
+    book.write("b", b"same")
+    assert book.is_ready("c")
+    assert [file.content for file in book.state.inputs_of(book.task("c").task)] == [b"same"]
+
+
+def test_the_job_ends_once_what_stands_side_by_side_is_merged() -> None:
+    book = Edited()
+    book.submit(editors(editor("a"), editor("b")))
+    book.write("a", FIRST)
+    assert not any(isinstance(fact, JobFinished) for fact in book.write("b", SECOND_ONE))
+    (merged, finished) = book.merge(("a", "b"), BOTH)
+    assert merged == FileMerged("job", "shared", ("a", "b"), BOB, False, "", 4)
+    assert isinstance(finished, JobFinished)
+    assert finished.succeeded
+    assert book.contents() == {"shared": BOTH}
+
+
+def test_the_first_merge_counts_and_none_that_is_not_due() -> None:
+    book = two_edits()
+    assert book.merge(("a",), b"x") == []
+    assert book.merge(("b", "a"), b"x") == []
+    assert book.say(MergeFile("job", "other", ("a", "b"), BOB, False, b"x", "")) == []
+    book.merge(("a", "b"), BOTH)
+    assert book.merge(("a", "b"), b"another") == []
+    assert [file.content for file in book.state.inputs_of(book.task("c").task)] == [BOTH]
+
+
+def test_what_cannot_be_merged_stands_under_the_names_of_its_tasks() -> None:
+    book = two_edits()
+    _, abandoned, finished = book.merge(("a", "b"), b"", "they contradict each other")
+    assert isinstance(abandoned, TaskAbandoned)
+    assert abandoned.task == "c"
+    assert abandoned.reason == "it needs shared as a and b made it: they contradict each other"
+    assert isinstance(finished, JobFinished)
+    assert not finished.succeeded
+    assert book.contents() == {"shared.a": FIRST, "shared.b": SECOND_ONE}
+
+
+def test_the_merge_of_a_merge_begins_with_it() -> None:
+    book = Edited()
+    tasks = (editor("a"), editor("b"), editor("c", "a", "b"), editor("d", "a", "b"))
+    book.submit(editors(*tasks))
+    book.write("a", FIRST)
+    book.write("b", SECOND_ONE)
+    book.merge(("a", "b"), BOTH)
+    book.write("c", BOTH.replace(b"two", b"TWO"))
+    book.write("d", BOTH.replace(b"four", b"FOUR"))
+    siblings = ("shared", ("c", "d"))
+    assert book.state.merges_due() == [siblings]
+    assert book.state.edits.base(siblings) == BOTH
+    assert merged_alone(book.state, siblings) == b"ONE\nTWO\nthree\nFOUR\nFIVE\n"
+
+
+def test_merges_are_in_a_snapshot_and_in_the_outcome() -> None:
+    book = two_edits()
+    book.merge(("a", "b"), BOTH)
+    (state,) = jobs_of(image_of(book.ledger))
+    assert state == book.state
+    assert state.is_ready(state.tasks["c"])
+    other = two_edits()
+    other.merge(("a", "b"), b"another")
+    assert book.write("c", b"x")[-1] != other.write("c", b"x")[-1]
+
+
+def test_a_resumed_job_takes_merges_over_with_their_versions() -> None:
+    tasks = (editor("a"), editor("b"), editor("c", "a", "b"))
+    book = two_edits()
+    book.merge(("a", "b"), BOTH)
+    book.submit(replace(editors(*tasks), id="again", resumes="job"))
+    again = book.ledger.jobs["again"]
+    assert again.is_ready(again.tasks["c"])
+    changed = (tasks[0], replace(tasks[1], prompt="another"), tasks[2])
+    book.submit(replace(editors(*changed), id="changed", resumes="job"))
+    assert book.ledger.jobs["changed"].merges == {}
+
+
+def test_no_file_may_have_the_name_that_a_version_may_get() -> None:
+    clash = Task("c", "x", writes=("shared.a",))
+    with pytest.raises(InvalidJob, match=r"shared\.a"):
+        validate(editors(editor("a"), editor("b"), replace(clash, writes=("shared.a/inner",))))
+
+
+# -- what a model is asked -------------------------------------------------------------------------
+
+
+def test_a_model_is_shown_all_versions_and_what_they_began_with() -> None:
+    book = Edited()
+    plain = Task("p", "plain", writes=("p",))
+    tasks = (plain, editor("a", "p", verify="check a"), editor("b", verify="check b # x"))
+    book.submit(editors(*tasks))
+    book.say(AcceptResult("job", "p", 0, ADA, 1, (File("p", b"p"),), "", NO_USAGE))
+    book.write("a", b"mine\n")
+    book.write("b", b"yours\n")
+    ((path, names),) = book.state.merges_due()
+    assert merged_alone(book.state, (path, names)) is None
+    asked = merge_assignment(book.state, (path, names))
+    assert asked.purpose is Purpose.MERGE
+    assert asked.partial == (File("shared", BASE),)
+    assert [proposal.files for proposal in asked.proposals] == [
+        (File("shared", b"mine\n"),),
+        (File("shared", b"yours\n"),),
+    ]
+    assert [proposal.text for proposal in asked.proposals] == [
+        "a\n\nedit for a",
+        "b\n\nedit for b",
+    ]
+    assert asked.task.writes == ("shared",)
+    assert asked.task.verify == "( check a\n) && ( check b # x\n)"
+    assert asked.inputs == (File("p", b"p"),)
+
+
+# -- in the simulated team -------------------------------------------------------------------------
+
+
+class Editors:
+    """Each task changes the line of its own name; `clash` has all change the first one as well. A
+    model that merges takes all versions' words, or fails."""
+
+    def __init__(self, clash: bool = False, merges: bool = True) -> None:
+        self.clash = clash
+        self.merges = merges
+        self.merged: list[Assignment] = []
+
+    def __call__(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.MERGE:
+            self.merged.append(assignment)
+            if not self.merges:
+                return SECOND, AgentFailed(0, Failure.VERIFY, "a test fails", (), Usage(1, 5, 5))
+            words = b" ".join(each.files[0].content for each in assignment.proposals).split()
+            content = b"\n".join(dict.fromkeys(words))
+            return SECOND, Completed(0, (File("shared", content),), "", Usage(1, 7, 3))
+        seen = {file.path: file.content for file in (*assignment.fixtures, *assignment.inputs)}
+        name = assignment.task.id.encode()
+        content = seen["shared"].replace(name + b"\n", name.upper() + b"\n")
+        if self.clash:
+            content = content.replace(b"first", b"by-" + name)
+        return SECOND, Completed(0, (File("shared", content),), "", NO_USAGE)
+
+
+LINES = b"first\n\n\na\n\n\nb\n\n\nc\n\n\nd\n"
+
+
+def shared_job(claims: ClaimMode) -> Job:
+    tasks = (editor("a"), editor("b"), editor("c"), editor("d", "a", "b"))
+    return replace(editors(*tasks, base=LINES), claims=claims)
+
+
+def result(world: SmallWorld) -> dict[str, bytes]:
+    """What the first node has in the end; all others have the same outcome."""
+    (finished,) = {fact.outcome for _, _, fact in world.diary.of(JobFinished)}
+    assert finished
+    peer = world.hosts[0].peer
+    assert peer is not None
+    return {file.path: file.content for file in peer.ledger.jobs["job"].files()}
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_disjoint_edits_come_together_without_an_agent(claims: ClaimMode) -> None:
+    agents = Editors()
+    world = SmallWorld(3, agents)
+    world.do(shared_job(claims))
+    assert result(world) == {"shared": b"first\n\n\nA\n\n\nB\n\n\nC\n\n\nD\n"}
+    assert not agents.merged
+    merges = {fact.tasks for _, _, fact in world.diary.of(FileMerged)}
+    assert merges == {("a", "b"), ("c", "d")}
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_edits_that_touch_each_other_are_for_a_model(claims: ClaimMode) -> None:
+    agents = Editors(clash=True)
+    world = SmallWorld(3, agents)
+    world.do(shared_job(claims))
+    words = result(world)["shared"].split()
+    assert {b"A", b"B", b"C", b"D", b"by-a", b"by-b", b"by-c"} <= set(words)
+    assert [each.purpose for each in agents.merged] == [Purpose.MERGE] * len(agents.merged)
+    assert all(fact.by_agent for _, _, fact in world.diary.of(FileMerged))
+
+
+def test_a_merge_that_nobody_can_make_ends_the_job_and_loses_nothing() -> None:
+    agents = Editors(clash=True, merges=False)
+    world = SmallWorld(3, agents)
+    world.do(shared_job(ClaimMode.LEASE), within=400 * SECOND)
+    (finished,) = {fact.succeeded for _, _, fact in world.diary.of(JobFinished)}
+    assert not finished
+    assert sorted(result(world)) == ["shared.a", "shared.b", "shared.c"]
+    assert len({fact.task for _, _, fact in world.diary.of(TaskAccepted)}) == 3
+    assert len(agents.merged) >= 3, "every node tried"
+
+
+def test_programs_are_not_asked_to_merge() -> None:
+    agents = Editors(clash=True)
+    world = SmallWorld(3, agents)
+    job = shared_job(ClaimMode.LEASE)
+    tasks = tuple(replace(task, agent="command", program="true") for task in job.tasks)
+    world.do(replace(job, tasks=tasks))
+    assert not agents.merged
+    faults = {fact.fault for _, _, fact in world.diary.of(FileMerged)}
+    assert faults == {
+        "their changes touch each other, and only a model could be asked to merge them"
+    }
+
+
+def test_who_was_to_merge_and_died_is_replaced() -> None:
+    agents = Editors(clash=True)
+    world = SmallWorld(3, agents)
+    world.submit(shared_job(ClaimMode.LEASE))
+    assert world.run(30 * SECOND, lambda: bool(agents.merged))
+    (busy,) = [host for host in world.hosts if host.peer and host.peer.team._reviewing.running]
+    busy.crash("killed")
+    assert world.run(120 * SECOND, lambda: bool(world.diary.of(FileMerged)))
+    busy.start_again()
+    assert world.run(120 * SECOND, world.is_finished)
