@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,3 +104,30 @@ def test_what_the_verb_does_not_understand_it_says(
     done = quorate("sim", *words.split(), folder=tmp_path)
     assert done.returncode == 2
     assert complaint in done.stderr
+
+
+def test_workers_end_with_a_swarm_that_is_killed() -> None:
+    """Else they would run what they were handed, and then wait for ever."""
+    command = [sys.executable, "-c", SWARM_THAT_TELLS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as swarm:
+        assert swarm.stdout is not None
+        swarm.stdout.readline()  # the first seed has ended
+        workers = children_of(swarm.pid)
+        assert workers
+        swarm.kill()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "workers are left"
+        time.sleep(0.05)
+
+
+SWARM_THAT_TELLS = """
+from node.lab.swarm import run_swarm
+if __name__ == "__main__":
+    run_swarm(0, 10_000, 2, lambda swarm, row: print(row.seed, flush=True))
+"""
+
+
+def children_of(process: int) -> list[int]:
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(child) for child in listed.split()]

@@ -6,13 +6,15 @@ seeds end, the summary does not depend on it.
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 from protocol.sim.scenario import Verdict, simulate
 
@@ -117,9 +119,7 @@ def run_swarm(
     swarm, began = Swarm(), time.monotonic()
     waiting: set[Future[Row]] = set()
     seeds = iter(range(first, first + count))
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_leave_interrupts_to_the_parent
-    )
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker)
     try:
         while True:
             while len(waiting) < jobs * (1 + WAITING_PER_JOB):
@@ -141,5 +141,14 @@ def run_swarm(
     return swarm
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin_worker() -> None:
+    """Interrupts are for the parent; and when that is gone, however, so is its worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "called in a worker"
+    parent.join()
+    os._exit(1)
