@@ -103,6 +103,8 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
             "# What an earlier attempt at this task left (unchecked, maybe unfinished)\n\n"
             + show_files(assignment.partial)
         )
+    if assignment.lore:
+        sections.append(f"# What others have found out\n\n{_list_of(assignment.lore)}")
     if assignment.notes:
         sections.append(f"# Why earlier attempts failed\n\n{show_notes(assignment.notes)}")
     if task.writes:
@@ -172,11 +174,19 @@ def repair_prompt(
 
 
 def program_prompt(assignment: Assignment) -> str:
-    """What a program is given: the task's own words, and why earlier attempts failed."""
-    if not assignment.notes:
-        return assignment.task.prompt
-    notes = show_notes(assignment.notes)
-    return f"{assignment.task.prompt}\n\n# Why earlier attempts failed\n\n{notes}\n"
+    """What a program is given: the task's own words, what others found out, and why earlier
+    attempts failed."""
+    sections = [assignment.task.prompt]
+    if assignment.lore:
+        sections.append(f"# What others have found out\n\n{_list_of(assignment.lore)}\n")
+    if assignment.notes:
+        sections.append(f"# Why earlier attempts failed\n\n{show_notes(assignment.notes)}\n")
+    return "\n\n".join(sections)
+
+
+def _list_of(notes: Iterable[str]) -> str:
+    """Each on a line of its own; of bounded number and length already."""
+    return "\n".join(f"- {' '.join(note.split())}" for note in notes)
 
 
 def read_request(messages: Iterable[Message]) -> Request:

@@ -56,6 +56,7 @@ from protocol.events import (
     ForgetAsked,
     JoinAsked,
     Leaving,
+    Noted,
     PartRead,
     Persisted,
     Queried,
@@ -188,6 +189,11 @@ class Runtime:
     async def announce(self, name: str, payload: str) -> None:
         """Tell every member something; done when it is on its way. InvalidEvent."""
         await self._ask(lambda number: Announced(number, name, payload))
+
+    async def note(self, job: str, scope: str, about: str, text: str, lifetime_s: float) -> None:
+        """Say something that the agents of a job may need. NotPossible, with the reason."""
+        lifetime_ns = int(lifetime_s * SECOND)
+        await self._ask(lambda number: Noted(number, job, scope, about, text, lifetime_ns))
 
     async def query(self, name: str, payload: str, timeout_s: float) -> Gathered:
         """Ask every member something, and gather what they answer in time. Busy, InvalidEvent."""

@@ -225,9 +225,10 @@ class Proposal:
 class Assignment:
     """All that an agent needs: `inputs` are the accepted files of everything the task needs,
     `fixtures` the job's own files, `partial` what an earlier attempt left, `notes` why earlier
-    attempts failed; `proposals` are the results to review, to judge or to merge. To merge them,
-    `partial` is what their authors began with, and their texts say what each was to do. Of a job
-    that `is_metered` no model call begins before it is granted."""
+    attempts failed, `lore` what others have found out; `proposals` are the results to review, to
+    judge or to merge. To merge them, `partial` is what their authors began with, and their texts
+    say what each was to do. Of a job that `is_metered` no model call begins before it is
+    granted."""
 
     job: str
     task: Task
@@ -237,6 +238,7 @@ class Assignment:
     fixtures: tuple[File, ...] = ()
     partial: tuple[File, ...] = ()
     notes: tuple[str, ...] = ()
+    lore: tuple[str, ...] = ()
     description: str = ""  # the job's
     is_metered: bool = False
     purpose: Purpose = Purpose.WORK

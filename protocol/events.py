@@ -184,6 +184,27 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundOut:
+    """A running agent says something that others of its job may need."""
+
+    invocation: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A local client says something that the agents of a job may need: about the job, or about one
+    of its tasks or paths (`about`), for so long (0: as long as the job); answered by `Reply`."""
+
+    request: int
+    job: str
+    scope: str
+    about: str
+    text: str
+    lifetime_ns: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """An agent ended and its result passed the task's check."""
 
@@ -321,6 +342,8 @@ Event: TypeAlias = (
     | Tagged
     | ForgetAsked
     | Progressed
+    | FoundOut
+    | Noted
     | CallAsked
     | CallSettled
     | RateLimited

@@ -40,9 +40,11 @@ from protocol.events import (
     EntryWritten,
     Event,
     ForgetAsked,
+    FoundOut,
     JoinAsked,
     Leaving,
     LinkFault,
+    Noted,
     PartRead,
     Persisted,
     Progressed,
@@ -255,6 +257,10 @@ class Peer:
                 self.team.submit(turn, self._view(), event.request, event.job)
             case Progressed():
                 self.team.progressed(turn, event)
+            case FoundOut():
+                self.team.found_out(turn, event)
+            case Noted():
+                self.team.noted(turn, event)
             case CallAsked():
                 self.team.call_asked(turn, event)
             case CallSettled():

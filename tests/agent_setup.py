@@ -111,7 +111,7 @@ def assigned(agent: str, **changes: object) -> Assignment:
     task = Task(id="add", prompt="Write add(a, b).", writes=("add.py",), agent=agent)
     of_assignment = {
         name: changes.pop(name)
-        for name in ("inputs", "fixtures", "partial", "notes", "description")
+        for name in ("inputs", "fixtures", "partial", "notes", "lore", "description")
         if name in changes
     }
     task = replace(task, **changes)  # type: ignore[arg-type]

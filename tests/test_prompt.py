@@ -15,6 +15,7 @@ from node.prompt import (
     Request,
     build_prompt,
     judge_prompt,
+    program_prompt,
     read_groups,
     read_request,
     show_files,
@@ -37,6 +38,29 @@ def test_prompt_holds_all_that_is_known() -> None:
         assert part in words
     assert "assert add(1, 1) == 2" in words
     assert words.endswith(f"{WRITE_HEADING}\n\n- add.py\n")
+
+
+def test_versions_to_merge_are_shown_with_what_they_began_with_and_were_for() -> None:
+    assignment = replace(
+        assigned("openai", writes=("add.py",), partial=(text_file("add.py", "old = 1\n"),)),
+        purpose=Purpose.MERGE,
+        proposals=(
+            Proposal((text_file("add.py", "mine = 1\n"),), "A sum\n\nAdd."),
+            Proposal((text_file("add.py", "yours = 1\n"),), "A difference\n\nSubtract."),
+        ),
+    )
+    words = build_prompt(assignment)[1].content
+    parts = ("merge add.py", "old = 1", "Version 1", "Add.", "mine = 1", "Version 2", "yours = 1")
+    places = [words.index(part) for part in parts]
+    assert places == sorted(places)
+    assert read_request(build_prompt(assignment)) == Request(("add.py",), "")
+
+
+def test_programs_and_models_are_told_what_others_have_found_out() -> None:
+    assignment = assigned("openai", lore=("ids are\nUUIDs",), notes=("it failed",))
+    for words in (build_prompt(assignment)[1].content, program_prompt(assignment)):
+        assert "# What others have found out\n\n- ids are UUIDs\n" in words
+        assert words.index("ids are UUIDs") < words.index("it failed")
 
 
 def test_request_is_read_back_whatever_the_task_quotes() -> None:

@@ -21,6 +21,7 @@ from node.cli import (
     explore_verb,
     gathering_verbs,
     job_verbs,
+    note_verb,
     register_verb,
     sim_verb,
     study_verb,
@@ -53,6 +54,7 @@ app.command()(job_verbs.tasks)
 app.command()(job_verbs.get)
 app.command()(diff_verb.diff)
 app.command()(job_verbs.ask)
+app.command()(note_verb.note)
 app.command()(register_verb.register)
 app.command()(entry_verb.entry)
 app.command()(agreement_verbs.transfer)

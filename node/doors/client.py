@@ -11,6 +11,7 @@
     GET  /v1/jobs/JOB/files/PATH       one accepted file
     GET  /v1/jobs/JOB/partials/PATH    all current versions of a partial result
     GET  /v1/jobs/JOB/versions/PATH    who wrote it, who saw whose version, what was merged
+    ...  /v1/jobs/JOB/notes            what its agents may need to know: see `notes`
     GET  /v1/events                    facts as server-sent events
     POST /v1/prepare                   load what agents of these kinds need, before a job comes
     POST /v1/faults                    cut links, if the node was started with --allow-faults
@@ -53,6 +54,7 @@ from node.doors.blobs import BlobsDoor
 from node.doors.entries import EntriesDoor
 from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
+from node.doors.notes import NotesDoor
 from node.doors.registers import RegistersDoor
 from node.doors.versions import parts_view, versions_view
 from node.doors.views import bounds_view, job_view, members_view, status_view
@@ -106,6 +108,7 @@ class ClientDoor:
         self._agreement = AgreementDoor(runtime)
         self._gathering = GatheringDoor(runtime)
         self._entries = EntriesDoor(runtime)
+        self._notes = NotesDoor(runtime)
         self._blobs = BlobsDoor(runtime)
         self._runner: web.AppRunner | None = None
         self._lanes: Lanes | None = None
@@ -135,6 +138,7 @@ class ClientDoor:
                 *self._agreement.routes(),
                 *self._gathering.routes(),
                 *self._entries.routes(),
+                *self._notes.routes(),
                 *self._blobs.routes(),
             ]
         )

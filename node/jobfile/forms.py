@@ -39,14 +39,16 @@ _ATTEMPTS = 5
 _TIMEOUT_S = 300.0
 
 
+def seconds_of(text: str) -> float:
+    """'90s', '10m', '1.5h' or a number of seconds; ValueError for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{shown(text)} is no duration: write for instance 90s, 10m or 1h")
+    return float(match[1]) * _UNITS[match[2]]
+
+
 def _seconds(value: object) -> object:
-    """'90s', '10m', '1.5h' or a number of seconds."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip())
-        if match is None:
-            raise ValueError(f"{shown(value)} is no duration: write for instance 90s, 10m or 1h")
-        return float(match[1]) * _UNITS[match[2]]
-    return value
+    return seconds_of(value) if isinstance(value, str) else value
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds)]

@@ -24,6 +24,7 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File
 from protocol.ledger import JobState, Ledger, Slot, Unit
 from protocol.team.assigning import assignment_of
+from protocol.team.lore import Lore
 from protocol.team.notes import Notes
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
@@ -68,6 +69,7 @@ class Attempts:
         book: ClaimBook,
         racing: Racing,
         notes: Notes,
+        lore: Lore,
         parts: Parts,
         wishes: Wishes,
         alarm: Alarm,
@@ -81,6 +83,7 @@ class Attempts:
         self._book = book
         self._racing = racing
         self._notes = notes
+        self._lore = lore
         self._parts = parts
         self._wishes = wishes
         self._alarm = alarm
@@ -128,9 +131,9 @@ class Attempts:
         attempt = self.running[invocation] = Attempt(unit, token, turn.now, races)
         self._say(turn, attempt, Phase.WORKING)
         turn.report(TaskStarted(*unit, token, races))
-        turn.perform(Invoke(invocation, self._assignment(unit, token)))
+        turn.perform(Invoke(invocation, self._assignment(turn, unit, token)))
 
-    def _assignment(self, unit: Unit, token: int) -> Assignment:
+    def _assignment(self, turn: Turn, unit: Unit, token: int) -> Assignment:
         found = self._ledger.slot(*unit)
         assert found is not None
         job, task, _ = found
@@ -139,6 +142,7 @@ class Attempts:
             assignment_of(job, unit, token),
             partial=self._parts.of(unit, task),
             notes=tuple(f"{n.reason}: {n.detail}" for n in notes)[-self.config.notes_max :],
+            lore=self._lore.told(job, task.task, turn.wall),
         )
 
     # -- going on ------------------------------------------------------------------------------

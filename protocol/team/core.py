@@ -26,6 +26,8 @@ from protocol.events import (
     CallSettled,
     Completed,
     Failure,
+    FoundOut,
+    Noted,
     Progressed,
     RateLimited,
 )
@@ -54,13 +56,14 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, validate
+from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, shown, validate
 from protocol.ledger import AcceptResult, Ledger, SubmitJob, Unit, fault_of_result
 from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.leading import Leading
+from protocol.team.lore import LORE_PREFIX, TEXT_LENGTH_MAX, Lore, Scope
 from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, Notes
 from protocol.team.pacing import PACE_PREFIX, Pacing
 from protocol.team.parts import Parts
@@ -87,6 +90,7 @@ class Team:
         self._alarm = Alarm()
         self.book = ClaimBook()
         self.notes = Notes(node, ledger, store)
+        self.lore = Lore(node, store)
         self.parts = Parts(node, store)
         self.wishes = Wishes(config, ledger, self._alarm)
         numbers = count(1)  # of invocations
@@ -98,6 +102,7 @@ class Team:
             self.book,
             racing,
             self.notes,
+            self.lore,
             self.parts,
             self.wishes,
             self._alarm,
@@ -186,6 +191,26 @@ class Team:
         attempt = self.running.get(event.invocation)
         if attempt:
             self.attempts.share(turn, attempt, event.files)
+
+    def found_out(self, turn: Turn, event: FoundOut) -> None:
+        """A running agent has found something out, which concerns who builds on its task."""
+        attempt = self.running.get(event.invocation)
+        job = self.ledger.jobs.get(attempt.unit[0]) if attempt else None
+        if attempt and job and not job.is_finished:
+            text = event.text.strip()[:TEXT_LENGTH_MAX]
+            self.lore.write(turn, job, text, Scope.TASK, attempt.unit[1])
+
+    def noted(self, turn: Turn, event: Noted) -> None:
+        """A client has something to say to the agents of a job."""
+        job = self.ledger.jobs.get(event.job)
+        if job is None or job.is_finished:
+            fault = f"no job {event.job!r} is going on here"
+        elif event.scope not in {scope.value for scope in Scope}:
+            fault = f"a note is about a job, a task or a path, not {shown(event.scope)}"
+        else:
+            what = (event.text.strip(), Scope(event.scope), event.about, event.lifetime_ns)
+            fault = self.lore.write(turn, job, *what)
+        turn.perform(Reply(event.request, "NotPossible" if fault else "", fault))
 
     def call_asked(self, turn: Turn, event: CallAsked) -> None:
         """An agent wants to call its model."""
@@ -332,6 +357,7 @@ class Team:
         elif (
             (key.startswith("note/") and self.notes.learn(key))
             or (key.startswith(ACCOUNT_PREFIX) and self._goes_on(key) and self.spending.learn(key))
+            or (key.startswith(LORE_PREFIX) and self._goes_on(key) and self.lore.learn(key))
             or (key.startswith(PACE_PREFIX) and self.pacing.learn(key, now))
         ):
             self.dirty = True
@@ -390,6 +416,7 @@ class Team:
             self._choice.forget(job)
             self.attempts.forget(job)
             self.notes.forget(job)
+            self.lore.forget(job)
             self.spending.forget(job)
         self._finished.clear()
 
