@@ -1,9 +1,9 @@
 """What a model is asked, and how to read such a request back.
 
-Invariant: `read_request` finds in any prompt of `build_prompt` exactly the files, or the question,
-that the assignment asks for: the section that names them comes last, so nothing in the task's own
-words or in the files shown can stand in for it. Of a prompt of `judge_prompt` it finds the answers,
-whatever stands in them.
+Invariant: `read_request` finds in any prompt of `build_prompt` exactly the files, or the question
+and the drafts of its answer, that the assignment holds: the section that names them comes last, so
+nothing in the task's own words or in the files shown can stand in for it. Of a prompt of
+`judge_prompt` it finds the answers, whatever stands in them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from operator import ne
 
-from protocol.effects import Assignment, Purpose
+from protocol.conclusion import conclusion_of
+from protocol.effects import Answered, Assignment, Purpose
 from protocol.jobs import File
 
 DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
@@ -25,12 +26,13 @@ NOTE_SIZE_MAX = 1_500
 REPAIR_ANSWER_SIZE_MAX = 64 * 1024  # characters of a failed answer shown back to its author
 
 WRITE_HEADING = "# Files to write"
-JUDGED_SIZE_MAX = 16 * 1024  # characters of an answer that a judge is shown
+JUDGED_SIZE_MAX = 16 * 1024  # characters of an answer that a judge or a critic is shown
 _GROUP = re.compile(  # "2: B", and what models make of it
     r"^\W*(?:answer\s*)?(\d{1,3})\W*[:.)=-]\W*(?:group\s*)?([a-z])\b",
     re.MULTILINE | re.IGNORECASE,
 )
 ANSWERS_HEADING = "# The answers"
+DRAFTS_HEADING = "# Drafts of the answer"
 QUESTION_HEADING = "# Question (answer in plain text)"
 
 _SYSTEM_FILES = """\
@@ -49,6 +51,24 @@ _SYSTEM_QUESTION = """\
 You are one member of a team that answers questions independently and then compares answers.
 Answer the question at the end in plain text, briefly and exactly."""
 
+MARK_REQUEST = """\
+End with a line that begins with `Answer:` and goes on with your final answer, in as few words as it
+takes. Only what stands there is compared with the answers of the others."""
+
+_SYSTEM_VOTE = f"""\
+You are one member of a team that answers questions independently and then compares answers.
+Answer the question at the end in plain text: first your reasons, as far as it needs any.
+{MARK_REQUEST}"""
+
+_CRITICISE = """\
+Below are drafts of the answer, by others who did not know of each other, and then the question.
+Say of each draft, by its number and in a sentence or two, what is wrong with it, or that nothing
+is; check what it claims, for many may be wrong in the same way. Then answer it yourself."""
+
+_SYSTEM_CRITIQUE = f"""\
+You are one member of a team that answers questions and compares answers.
+{_CRITICISE}
+{MARK_REQUEST}"""
 
 _SYSTEM_JUDGE = """\
 You compare answers that several people gave to one question without knowing of each other. Two
@@ -75,11 +95,21 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a prompt asks for: `paths` to write, or `answers` to compare, or else a `question`."""
+    """What a prompt asks for: `paths` to write, or `answers` to compare, or else a `question`, with
+    `drafts` to criticise if there are any. `is_marked`: the answer shall stand in a marked line."""
 
     paths: tuple[str, ...]
     question: str
     answers: tuple[str, ...] = ()
+    drafts: tuple[str, ...] = ()
+    is_marked: bool = False
+
+
+def is_marked(assignment: Assignment) -> bool:
+    """Whether the answer shall stand in a line of its own: where answers are compared, or come
+    after what is said of drafts."""
+    task = assignment.task
+    return not task.writes and (task.quorum.of > 1 or bool(assignment.drafts))
 
 
 def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
@@ -98,6 +128,11 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
             "# Files that exist already (finished by others, do not repeat them)\n\n"
             + show_files(assignment.inputs)
         )
+    sections += [
+        f"# What was asked and answered before\n\n{_show_answered(each)}"
+        for each in assignment.answered
+        if each.question != task.prompt or not assignment.drafts
+    ]
     if assignment.partial and not merges:
         sections.append(
             "# What an earlier attempt at this task left (unchecked, maybe unfinished)\n\n"
@@ -111,11 +146,24 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
         listed = "\n".join(f"- {path}" for path in task.writes)
         sections.append(f"{WRITE_HEADING}\n\n{listed}")
     else:
-        # The heading must occur once before the question: see `read_request`.
+        # Each heading must occur once before the question: see `read_request`.
+        sections = [text.replace(DRAFTS_HEADING, "# Drafts") for text in sections]
+        if assignment.drafts:
+            sections += [DRAFTS_HEADING, *_show_numbered("draft", assignment.drafts)]
         sections = [text.replace(QUESTION_HEADING, "# Question") for text in sections]
         sections.append(f"{QUESTION_HEADING}\n\n{task.prompt.strip()}")
-    system = _SYSTEM_FILES if task.writes else _SYSTEM_QUESTION
-    return (Message("system", system), Message("user", "\n\n".join(sections) + "\n"))
+    return (
+        Message("system", _system_of(assignment)),
+        Message("user", "\n\n".join(sections) + "\n"),
+    )
+
+
+def _system_of(assignment: Assignment) -> str:
+    if assignment.task.writes:
+        return _SYSTEM_FILES
+    if assignment.drafts:
+        return _SYSTEM_CRITIQUE
+    return _SYSTEM_VOTE if is_marked(assignment) else _SYSTEM_QUESTION
 
 
 def _versions_shown(assignment: Assignment) -> list[str]:
@@ -136,13 +184,12 @@ def _versions_shown(assignment: Assignment) -> list[str]:
 
 def judge_prompt(assignment: Assignment) -> tuple[Message, ...]:
     """The conversation in which a model says which answers agree."""
-    shown = []
-    for number, proposal in enumerate(assignment.proposals, 1):
-        text = show_files(proposal.files) if proposal.files else proposal.text
-        text = shorten(text, JUDGED_SIZE_MAX)
-        fence = "`" * max(3, _longest_run(text, "`") + 1)
-        shown.append(f"{fence} answer={number}\n{text}\n{fence}")
+    answers = [
+        show_files(proposal.files) if proposal.files else conclusion_of(proposal.text)
+        for proposal in assignment.proposals
+    ]
     question = assignment.task.prompt.strip().replace(ANSWERS_HEADING, "# Answers")
+    shown = _show_numbered("answer", answers)
     sections = [f"# What was asked\n\n{question}", ANSWERS_HEADING, *shown]
     return (Message("system", _SYSTEM_JUDGE), Message("user", "\n\n".join(sections) + "\n"))
 
@@ -173,10 +220,24 @@ def repair_prompt(
     )
 
 
+def mark_prompt(answer: str) -> tuple[Message, ...]:
+    """The turn that asks which part of an answer is the answer."""
+    wish = (
+        "Which is your final answer? Write one line that begins with `Answer:`, and nothing else."
+    )
+    return (
+        Message("assistant", shorten(answer, REPAIR_ANSWER_SIZE_MAX)),
+        Message("user", f"{wish}\n"),
+    )
+
+
 def program_prompt(assignment: Assignment) -> str:
-    """What a program is given: the task's own words, what others found out, and why earlier
-    attempts failed."""
+    """What a program is given: the task's own words, drafts of its answer to criticise, what
+    others found out, and why earlier attempts failed."""
     sections = [assignment.task.prompt]
+    if assignment.drafts:
+        shown = _show_numbered("draft", assignment.drafts)
+        sections = [_CRITICISE, DRAFTS_HEADING, *shown, "# Question", *sections]
     if assignment.lore:
         sections.append(f"# What others have found out\n\n{_list_of(assignment.lore)}\n")
     if assignment.notes:
@@ -201,29 +262,45 @@ def read_request(messages: Iterable[Message]) -> Request:
         last = message.content
         # The system turn tells which kind it is: a question may well quote the other heading.
         if system == _SYSTEM_JUDGE:
-            return Request((), "", _read_answers(last))
+            shown = last.partition(f"{ANSWERS_HEADING}\n\n")[2]
+            return Request((), "", _read_numbered("answer", shown))
         if system == _SYSTEM_FILES:
             _, heading, tail = last.rpartition(f"{WRITE_HEADING}\n\n")
             if heading:
                 listed = [line[2:] for line in tail.splitlines() if line.startswith("- ")]
                 return Request(tuple(listed), "")
-        elif system == _SYSTEM_QUESTION:
-            _, heading, tail = last.partition(f"{QUESTION_HEADING}\n\n")
+        elif system in (_SYSTEM_QUESTION, _SYSTEM_VOTE, _SYSTEM_CRITIQUE):
+            before, heading, tail = last.partition(f"{QUESTION_HEADING}\n\n")
             if heading:
-                return Request((), tail.strip())
+                drafts = _read_numbered("draft", before.partition(f"{DRAFTS_HEADING}\n\n")[2])
+                return Request((), tail.strip(), (), drafts, system != _SYSTEM_QUESTION)
     return Request((), last.strip())
 
 
-def _read_answers(text: str) -> tuple[str, ...]:
-    """The answers that `judge_prompt` shows."""
-    _, _, tail = text.partition(f"{ANSWERS_HEADING}\n\n")
-    answers = []
-    lines = iter(tail.split("\n"))
+def _show_numbered(what: str, texts: Sequence[str]) -> list[str]:
+    """Each in a fence that nothing in it can close, with its number."""
+    shown = []
+    for number, whole in enumerate(texts, 1):
+        text = shorten(whole, JUDGED_SIZE_MAX)
+        fence = "`" * max(3, _longest_run(text, "`") + 1)
+        shown.append(f"{fence} {what}={number}\n{text}\n{fence}")
+    return shown
+
+
+def _read_numbered(what: str, text: str) -> tuple[str, ...]:
+    """What `_show_numbered` shows."""
+    found = []
+    lines = iter(text.split("\n"))
     for line in lines:
-        fence, mark, _ = line.partition(" answer=")
+        fence, mark, _ = line.partition(f" {what}=")
         if mark:
-            answers.append("\n".join(itertools.takewhile(partial(ne, fence), lines)))
-    return tuple(answers)
+            found.append("\n".join(itertools.takewhile(partial(ne, fence), lines)))
+    return tuple(found)
+
+
+def _show_answered(answered: Answered) -> str:
+    (shown,) = _show_numbered("answer", [answered.text])
+    return f"{shorten(answered.question.strip(), JUDGED_SIZE_MAX)}\n\n{shown}".strip()
 
 
 def show_notes(notes: Sequence[str]) -> str:

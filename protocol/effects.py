@@ -222,9 +222,18 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """A question of the job and its accepted answer."""
+
+    question: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """All that an agent needs: `inputs` are the accepted files of everything the task needs,
-    `fixtures` the job's own files, `partial` what an earlier attempt left, `notes` why earlier
+    `answered` the questions among it, those with the task's own prompt being drafts of its answer;
+    `fixtures` are the job's own files, `partial` what an earlier attempt left, `notes` why earlier
     attempts failed, `lore` what others have found out; `proposals` are the results to review, to
     judge or to merge. To merge them, `partial` is what their authors began with, and their texts
     say what each was to do. Of a job that `is_metered` no model call begins before it is
@@ -243,6 +252,15 @@ class Assignment:
     is_metered: bool = False
     purpose: Purpose = Purpose.WORK
     proposals: tuple[Proposal, ...] = ()
+    answered: tuple[Answered, ...] = ()
+
+    @property
+    def drafts(self) -> tuple[str, ...]:
+        """What others answered to the task's own question, if it is one."""
+        own = self.task.prompt
+        if self.task.writes or not own.strip():
+            return ()
+        return tuple(each.text for each in self.answered if each.question == own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from protocol import graph
+from protocol.conclusion import folded_conclusion
 from protocol.errors import InvalidJob
 
 TASKS_MAX = 10_000
@@ -65,7 +66,7 @@ class Compare(Enum):
     """When answers of independent nodes agree."""
 
     EXACT = "exact"  # byte for byte
-    NORMALISED = "normalised"  # but for white space, and for upper and lower case in texts
+    NORMALISED = "normalised"  # but for white space; of texts see `protocol.conclusion`
     TESTS = "tests"  # if both pass the task's check
     JUDGE = "judge"  # if a model finds that they say the same
 
@@ -254,7 +255,8 @@ def likeness_of(compare: Compare, files: Iterable[File], text: str) -> str:
         return (
             digest_of((), "\n".join(plain)) if plain else hashlib.sha256(text.encode()).hexdigest()
         )
-    return digest_of([File(file.path, _folded_lines(file.content)) for file in files], text)
+    alike = [File(file.path, _folded_lines(file.content)) for file in files]
+    return digest_of(alike, folded_conclusion(text))
 
 
 def _folded_lines(content: bytes) -> bytes:

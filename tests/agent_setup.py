@@ -38,6 +38,9 @@ class SmallBook:
     def answer_question(self, question: str) -> str | None:
         return "Three." if question == "How many of five are a majority?" else None
 
+    def answer_wrongly(self, question: str, seed: int) -> str | None:
+        return "Four." if self.answer_question(question) else None
+
 
 class Watched:
     """Invocations whose events are kept, with a way to wait for them."""

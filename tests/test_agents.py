@@ -73,7 +73,7 @@ async def test_program_result_is_the_files_it_wrote(node: Watched) -> None:
 
 
 async def test_program_reads_prompt_inputs_fixtures_and_names(node: Watched) -> None:
-    line = 'cat - in.txt fix.txt; echo "$QUORATE_JOB $QUORATE_TASK $QUORATE_ATTEMPT"'
+    line = 'cat - in.txt fix.txt; echo "$QUORATE_JOB $QUORATE_TASK $QUORATE_SLOT $QUORATE_ATTEMPT"'
     assignment = assigned(
         "command",
         program=line,
@@ -84,7 +84,7 @@ async def test_program_reads_prompt_inputs_fixtures_and_names(node: Watched) -> 
     )
     end = await node.run(assignment)
     assert isinstance(end, Completed)
-    assert end.text == "prompt\ninput\nfixture\njob add 7"
+    assert end.text == "prompt\ninput\nfixture\njob add 0 7"
 
 
 async def test_standard_output_is_the_one_file_that_was_not_written(node: Watched) -> None:

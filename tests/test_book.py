@@ -228,3 +228,10 @@ def test_unknown_question_has_no_answer() -> None:
     assert book.answer_question("Who won?") is None
     assert book.answer_question("") is None
     assert book.answer_question("How many voters of five must agree?" + " " * 10_000) is None
+
+
+def test_wrong_answers_to_questions_are_wrong_and_follow_from_the_seed() -> None:
+    question = "How many voters of five must agree?"
+    wrong = {book.answer_wrongly(question, seed) for seed in range(10)}
+    assert wrong == {"2", "4", "5"}
+    assert book.answer_wrongly("Who won?", 1) is None

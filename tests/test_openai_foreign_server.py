@@ -24,7 +24,7 @@ from node.lab.watch import Progress as RunProgress
 from node.lab.watch import TaskProgress
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed, Failure
-from protocol.jobs import Usage
+from protocol.jobs import Quorum, Usage
 
 FENCED = f"Here you are.\n\n```python path=add.py\n{ADD}```\n"
 Play = Callable[[BaseHTTPRequestHandler], None]
@@ -220,6 +220,46 @@ async def test_server_without_stream_options_is_asked_without(
 async def test_question_is_answered_by_plain_text(foreign: Callable[..., ForeignServer]) -> None:
     server = foreign(streamed(" 42", " is it.\n"))
     assert await Bench(Path(), server.url).run(assigned("openai", writes=())) == "42 is it."
+
+
+VOTE = assigned("openai", prompt="How many?", writes=(), quorum=Quorum(3, 2))
+
+
+@pytest.mark.parametrize("said", ["Three.", "So it is.\n\n**Answer:** three"])
+async def test_an_answer_that_is_clear_is_not_asked_for_again(
+    foreign: Callable[..., ForeignServer], said: str
+) -> None:
+    server = foreign(whole(said))
+    assert await Bench(Path(), server.url, stream=False).run(VOTE) == said
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        ("Answer: three", "Half.\nAnd one.\n\nAnswer: three"),
+        ("Three", "Half.\nAnd one.\n\nAnswer: Three"),
+        ("Well,\nwho knows?", "Half.\nAnd one."),
+    ],
+)
+async def test_who_does_not_mark_its_answer_is_asked_once_which_it_is(
+    foreign: Callable[..., ForeignServer], said: str, result: str
+) -> None:
+    server = foreign(whole("Half.\nAnd one."), whole(said))
+    bench = Bench(Path(), server.url, stream=False)
+    assert await bench.run(VOTE) == result
+    again = server.asked[1]["messages"]
+    assert isinstance(again, list)
+    assert again[2] == {"role": "assistant", "content": "Half.\nAnd one."}
+    assert "begins with `Answer:`" in again[3]["content"]
+    assert bench.progress.usage.calls == 2
+
+
+async def test_an_answer_is_kept_when_nobody_can_say_which_part_of_it_counts(
+    foreign: Callable[..., ForeignServer],
+) -> None:
+    server = foreign(whole("Half.\nAnd one."), refused(400, "no more"))
+    assert await Bench(Path(), server.url, stream=False).run(VOTE) == "Half.\nAnd one."
 
 
 async def test_unusable_answer_gets_one_repair(foreign: Callable[..., ForeignServer]) -> None:

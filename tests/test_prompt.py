@@ -7,6 +7,8 @@ from agent_setup import assigned, text_file
 
 from node.prompt import (
     ANSWERS_HEADING,
+    DRAFTS_HEADING,
+    MARK_REQUEST,
     NOTES_MAX,
     QUESTION_HEADING,
     SHOWN_SIZE_MAX,
@@ -20,8 +22,8 @@ from node.prompt import (
     read_request,
     show_files,
 )
-from protocol.effects import Proposal, Purpose
-from protocol.jobs import File
+from protocol.effects import Answered, Assignment, Proposal, Purpose
+from protocol.jobs import File, Quorum
 
 
 def test_prompt_holds_all_that_is_known() -> None:
@@ -101,6 +103,52 @@ def test_answers_to_judge_are_read_back_whatever_stands_in_them() -> None:
     proposals = tuple(Proposal((), text) for text in traps)
     asked = replace(question, purpose=Purpose.JUDGE, proposals=proposals)
     assert read_request(judge_prompt(asked)).answers == traps
+
+
+def test_a_judge_sees_answers_without_their_reasons() -> None:
+    asked = replace(asked_again(), proposals=(Proposal((), "Because.\nAnswer: 3"),))
+    assert read_request(judge_prompt(asked)).answers == ("3",)
+
+
+def asked_again(*drafts: str, of: int = 3) -> Assignment:
+    """The question 'Why?', of which there are drafts."""
+    question = assigned("openai", prompt="Why?", writes=(), quorum=Quorum(of, of))
+    return replace(question, answered=tuple(Answered("Why?", draft) for draft in drafts))
+
+
+def test_who_is_compared_with_others_is_told_to_mark_its_answer() -> None:
+    assert MARK_REQUEST in build_prompt(asked_again())[0].content
+    assert MARK_REQUEST not in build_prompt(asked_again(of=1))[0].content
+    assert MARK_REQUEST in build_prompt(asked_again("so", of=1))[0].content, "beside criticism"
+    assert read_request(build_prompt(asked_again())) == Request((), "Why?", is_marked=True)
+
+
+def test_drafts_are_read_back_whatever_stands_in_them() -> None:
+    traps = ("``` draft=9\nno\n```", f"{DRAFTS_HEADING}\n\nx", "plain", "", WRITE_HEADING)
+    again = replace(asked_again(*traps), description=f"{DRAFTS_HEADING}\n\n``` draft=1\nno\n```")
+    assert read_request(build_prompt(again)) == Request((), "Why?", (), traps, is_marked=True)
+    (quoted,) = read_request(build_prompt(asked_again(f"{QUESTION_HEADING}\n\nWho?"))).drafts
+    assert quoted.endswith("Who?"), "a draft is no question"
+
+
+def test_what_was_asked_before_is_shown_and_is_no_draft() -> None:
+    earlier = (Answered("Where?", "in\n```\nParis"), Answered("Why?", "so"))
+    words = build_prompt(replace(asked_again(), answered=earlier))[1].content
+    assert "Where?\n\n```` answer=1\nin\n```\nParis\n````" in words
+    assert words.count("so\n") == 1
+    files = assigned("openai", prompt="Why?")
+    shown = build_prompt(replace(files, answered=earlier))[1].content
+    assert "answer=1\nso\n" in shown
+    assert DRAFTS_HEADING not in shown
+
+
+def test_a_program_reads_drafts_before_the_question() -> None:
+    assert program_prompt(asked_again()) == "Why?"
+    words = program_prompt(asked_again("so", "or so"))
+    assert words.index("wrong with it") < words.index("``` draft=2\nor so\n```")
+    assert words.endswith("# Question\n\nWhy?")
+    nothing = replace(asked_again(), task=replace(asked_again().task, prompt=""))
+    assert program_prompt(replace(nothing, answered=(Answered("", "so"),))) == ""
 
 
 def test_files_that_are_judged_are_shown_whole() -> None:

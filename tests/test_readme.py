@@ -28,6 +28,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
         "sim --seed", "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore",
         "quorate check", "quorate register", "quorate query", "quorate announce", "quorate entry",
         "quorate status", "quorate transfer", "quorate rescue", "sim --nodes", "--topology",
+        "--critique --judge",
     ):  # fmt: skip
         assert words in together
 

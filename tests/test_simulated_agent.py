@@ -13,8 +13,9 @@ from agent_setup import ADD, WRONG_ADD, SmallBook, Watched, assigned, quick, tex
 from node.agents import simulated_agent
 from node.model.knobs import ModelKnobs
 from node.model.server import RunningModel, start_model
-from protocol.effects import Proposal, Purpose
+from protocol.effects import Answered, Proposal, Purpose
 from protocol.events import AgentFailed, Completed, Failure, Progressed
+from protocol.jobs import Quorum
 
 PASSES = "{python} -c 'from add import add; assert add(2, 3) == 5'"
 FAST = 1_000_000.0
@@ -58,6 +59,35 @@ async def test_question_in_the_book_is_answered(start: Start) -> None:
     end = await node.run(assigned("simulated", prompt=question, writes=()))
     assert isinstance(end, Completed)
     assert (end.files, end.text) == ((), "Three.")
+
+
+QUESTION = assigned(
+    "simulated", prompt="How many of five are a majority?", writes=(), quorum=Quorum(3, 2)
+)
+DRAFTS = tuple(Answered(QUESTION.task.prompt, text) for text in ("So.\nAnswer: three", "Four."))
+
+
+async def test_answers_that_are_compared_are_marked_and_drafts_criticised(start: Start) -> None:
+    node, _ = await start()
+    end = await node.run(QUESTION)
+    assert isinstance(end, Completed)
+    assert end.text == "Answer: Three."
+    end = await node.run(replace(QUESTION, answered=DRAFTS), 2)
+    assert isinstance(end, Completed)
+    assert end.text.splitlines() == [
+        "Draft 1: nothing is wrong with it.",
+        "Draft 2 says 'Four.', which is wrong.",
+        "",
+        "Answer: Three.",
+    ]
+
+
+async def test_who_is_wrong_finds_fault_with_what_is_right(start: Start) -> None:
+    node, _ = await start(wrong=1.0)
+    end = await node.run(replace(QUESTION, answered=DRAFTS))
+    assert isinstance(end, Completed)
+    assert end.text.startswith("Draft 1 says 'three', which is wrong.\nDraft 2: nothing is wrong")
+    assert end.text.endswith("\nAnswer: Four.")
 
 
 async def test_task_outside_the_book_is_refused_at_once(start: Start) -> None:

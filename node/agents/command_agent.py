@@ -104,6 +104,7 @@ def program_environment(assignment: Assignment, variables: Collection[str]) -> d
         **environment_for_programs(variables),
         "QUORATE_JOB": assignment.job,
         "QUORATE_TASK": assignment.task.id,
+        "QUORATE_SLOT": str(assignment.slot),  # which of several answers to the task it is
         "QUORATE_ATTEMPT": str(assignment.token),
     }
 

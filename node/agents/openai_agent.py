@@ -15,11 +15,14 @@ from node.agents.chat import ChatEndpoint, Reply
 from node.prompt import (
     Message,
     build_prompt,
+    is_marked,
     judge_prompt,
+    mark_prompt,
     read_groups,
     repair_prompt,
     shorten,
 )
+from protocol.conclusion import conclusion_of, has_conclusion
 from protocol.effects import Assignment, Purpose
 from protocol.events import Failure
 from protocol.jobs import File
@@ -47,7 +50,7 @@ class OpenAIAgent:
         wanted = assignment.task.writes
         made: dict[str, File] = {}
         faults: tuple[str, ...] = ()
-        for _ in range(TURNS_MAX):
+        for turn in range(TURNS_MAX):
             reply, answer = await self._turn(messages, wanted, progress)
             made.update((file.path, file) for file in answer.files)
             progress.finish(answer.files)
@@ -61,12 +64,26 @@ class OpenAIAgent:
                     log.info("! files that nobody asked for: %s", ", ".join(answer.refused))
                 return AgentResult(tuple(made[path] for path in wanted))
             if not wanted and reply.text.strip() and reply.finish_reason != "length":
-                return AgentResult((), reply.text.strip())
+                text = reply.text.strip()
+                if is_marked(assignment) and not has_conclusion(text) and turn == 0:
+                    text = await self._mark(messages, text, progress)
+                return AgentResult((), text)
             faults = _faults_of(reply, answer)
             messages += repair_prompt(reply.text, faults, missing)
         raise AgentError(
             Failure.OUTPUT, "no usable answer, even when asked again: " + "; ".join(faults)
         )
+
+    async def _mark(self, messages: tuple[Message, ...], text: str, progress: Progress) -> str:
+        """The text with its answer in a marked line, which is asked for. If none comes of that the
+        text stays as it is: all of it counts as the answer, so that nothing is lost."""
+        try:
+            reply, _ = await self._turn((*messages, *mark_prompt(text)), (), progress)
+        except AgentError as fault:
+            log.info("! no marked answer: %s", fault.detail)
+            return text
+        said = reply.text.strip()
+        return f"{text}\n\nAnswer: {conclusion_of(said)}" if has_conclusion(said) else text
 
     async def _judge(self, assignment: Assignment, progress: Progress) -> AgentResult:
         """Which of the answers agree; asked twice at most."""

@@ -15,6 +15,7 @@ import typer
 
 from node.cli import (
     agreement_verbs,
+    ask_verb,
     check_verb,
     diff_verb,
     entry_verb,
@@ -53,8 +54,8 @@ app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
 app.command()(job_verbs.get)
 app.command()(diff_verb.diff)
-app.command()(job_verbs.ask)
 app.command()(note_verb.note)
+app.command()(ask_verb.ask)
 app.command()(register_verb.register)
 app.command()(entry_verb.entry)
 app.command()(agreement_verbs.transfer)

@@ -37,6 +37,10 @@ SpeedOption = Annotated[
     typer.Option(min=0.01, max=SPEED_MAX, help="How much faster the simulated model is."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="What the simulated model draws from.")]
+WrongOption = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, help="Share of the simulated model's answers that are wrong."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Verbs about jobs: run, submit, tasks, get, ask."""
+"""Verbs about jobs: run, submit, tasks, get."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from node.cli.console import (
     NodeOption,
     SeedOption,
     SpeedOption,
+    WrongOption,
     doors_of,
     execute,
     print_json,
@@ -87,9 +88,7 @@ def run(
     model: Annotated[
         str, typer.Option(help="Whose latencies it has: gpt, claude or gemini.")
     ] = "gpt",
-    wrong: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of its answers that are wrong.")
-    ] = 0.0,
+    wrong: WrongOption = 0.0,
     keep: Annotated[Path | None, typer.Option(help="Keep the team's folder (logs) here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -297,38 +296,3 @@ def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) ->
             mark = ", accepted"
         print(f"--- {path} by {version['name']} (token {version['token']}{mark})")
         print(version["content"], end="" if version["content"].endswith("\n") else "\n")
-
-
-def ask(
-    question: Annotated[str, typer.Argument(help="What to ask the team.")],
-    answers: Annotated[int, typer.Option("-k", "--answers", help="Independent answers.")] = 3,
-    nodes: Annotated[int, typer.Option("-n", "--nodes", help="Team size if none runs.")] = 3,
-    agent: AgentOption = "",
-    folder: DirOption = Path(DEFAULT_DIR),
-    node: NodeOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Ask the team: independent answers from different nodes, the majority's is committed."""
-    from node.cli.question import ask_running_team, ask_team_of_its_own, question_job
-    from node.lab.cluster import STATE_FILE, Cluster
-
-    job = question_job(question, answers, agent)
-    running = bool(node) or (
-        (folder / STATE_FILE).exists() and bool(Cluster.load(folder).running())
-    )
-    if running:
-        view = execute(ask_running_team(doors_of(folder, node), job))
-    else:
-        view = execute(ask_team_of_its_own(job, nodes))
-    task = view["tasks"][0]
-    if as_json:
-        print_json(task)
-    elif task["accepted"]:
-        print(task["accepted"]["text"])
-        by = "simulated" if task["accepted"]["simulated"] else "model"
-        print(
-            f"-- accepted from {task['accepted']['name']} ({by}), {answers} asked", file=sys.stderr
-        )
-    else:
-        print(f"no answer: {task['abandoned']}", file=sys.stderr)
-    raise typer.Exit(0 if task["accepted"] else 1)

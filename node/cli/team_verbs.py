@@ -15,6 +15,7 @@ from node.cli.console import (
     NodeOption,
     SeedOption,
     SpeedOption,
+    WrongOption,
     doors_of,
     execute,
     plural,
@@ -32,6 +33,7 @@ def up(
     folder: DirOption = Path(DEFAULT_DIR),
     speed: SpeedOption = 4.0,
     seed: SeedOption = 1,
+    wrong: WrongOption = 0.0,
     allow_faults: Annotated[bool, typer.Option(help="Let clients cut links, for studies.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,7 +53,7 @@ def up(
             f"the team in {folder} was made without --allow-faults: start another with --dir"
         )
     already = len(cluster.running())
-    cluster.start(ModelOptions(speed=speed, seed=seed))
+    cluster.start(ModelOptions(speed=speed, seed=seed, extra=("--wrong", str(wrong))))
     ready = execute(cluster.doors().await_ready(READY_TIMEOUT_S))
     if not ready:
         print("warning: no leader yet: look at 'quorate ps' and 'quorate logs'", file=sys.stderr)

@@ -7,12 +7,15 @@ from typing import Any
 from node.doors.versions import merges_view, siblings_view
 from protocol import graph
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.conclusion import conclusion_of
 from protocol.diagnosis import name_of, why_no_leader
-from protocol.jobs import Usage, manifest
+from protocol.jobs import Compare, Usage, manifest
 from protocol.ledger import Answer, JobState, TaskState
 from protocol.membership import tags_of
 from protocol.messages.membership import MemberRecord
 from protocol.peer import Peer
+
+TEXT_LENGTH_MAX = 10_000  # characters of an answer that are shown; `length` is that of the whole
 
 
 def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
@@ -160,6 +163,7 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "succeeded": job.succeeded,
         "outcome": job.outcome,
         "finished_index": job.finished_index,
+        "committed": _commit_view(peer, job.finished_index),
         "budget": _budget_view(peer, job),
         "usage": _usage_view(usage),
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
@@ -189,6 +193,15 @@ def _budget_view(peer: Peer, job: JobState) -> dict[str, Any]:
     found["left_tokens"] = max(0, bank.tokens) if budget.tokens else None
     found["left_usd"] = max(0, bank.microusd) / 1_000_000 if budget.usd else None
     return {**found, "nodes": nodes}
+
+
+def _commit_view(peer: Peer, index: int) -> dict[str, Any]:
+    """Where in the log something stands and who led the term that it was written in, as far as this
+    node's log still tells: no term of what is compacted, no leader of a term that is over."""
+    term = peer.raft.log.term_at(index) if index else None
+    status = peer.status()
+    leader = name_of(peer, status.leader) if status.leader and status.term == term else ""
+    return {"index": index, "term": term, "leader": leader}
 
 
 def _usage_view(usage: Usage) -> dict[str, Any]:
@@ -224,15 +237,39 @@ def _task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
         "agreed": [name_of(peer, answer.node) for answer in state.agreeing()],
         "dissent": [_answer_view(peer, answer) for answer in state.dissenting()],
         "judge": name_of(peer, state.judge) if state.judge else "",
+        "asked": len(state.slots),
+        "answers": _answers_view(peer, state),
         "unreviewed": [
             _answer_view(peer, answer) for slot in state.slots for answer in slot.candidates
         ],
-        "late": [_answer_view(peer, answer) for answer in state.late],
+        "late": [_compared_view(peer, answer) for answer in state.late],
         "failures": [
             {"node": name_of(peer, note.node), "reason": note.reason, "detail": note.detail}
             for note in peer.team.notes_of(job.job.id, state.task.id)
         ],
     }
+
+
+def _answers_view(peer: Peer, state: TaskState) -> list[dict[str, Any]]:
+    """The answers to a task that several nodes answer, slot by slot, and what each comes to. Those
+    of one `group` agree; a judge that has not spoken yet has grouped none."""
+    answers = [slot.answer for slot in state.slots if slot.answer]
+    if len(state.slots) == 1:
+        return []
+    alike = [state.likeness(answer) for answer in answers]
+    is_judged = state.task.quorum.compare is not Compare.JUDGE or bool(state.groups)
+    return [
+        {
+            **_compared_view(peer, answer),
+            "group": alike.index(likeness) if is_judged else None,
+        }
+        for answer, likeness in zip(answers, alike, strict=True)
+    ]
+
+
+def _compared_view(peer: Peer, answer: Answer) -> dict[str, Any]:
+    conclusion = conclusion_of(answer.text)[:TEXT_LENGTH_MAX]
+    return {**_answer_view(peer, answer), "slot": answer.slot, "conclusion": conclusion}
 
 
 def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
@@ -242,7 +279,8 @@ def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
         "token": answer.token,
         "digest": answer.digest,
         "index": answer.index,
-        "text": answer.text[:10_000],
+        "text": answer.text[:TEXT_LENGTH_MAX],
+        "length": len(answer.text),
         "files": manifest(answer.files),
         "tokens_in": answer.usage.tokens_in,
         "tokens_out": answer.usage.tokens_out,

@@ -5,7 +5,7 @@ is no answer; nothing is made up. What the prompt dictates word for word (a modu
 literal data) is taken from the prompt, so that one book serves lists with different data.
 
 The wrong answers are plausible mistakes: each is one edit of the worked answer, and the
-verification test catches it.
+verification test catches it. Of questions they are what people do say.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Mistake(_Form):
 class _Question(_Form):
     ask: tuple[str, ...]
     answer: str
+    wrong: tuple[str, ...]
 
 
 def knows(path: str) -> bool:
@@ -87,9 +88,18 @@ def wrong_answer(path: str, prompt: str, seed: int) -> str | None:
 
 def answer_question(question: str) -> str | None:
     """The worked answer to a question; None if the question is not in the book."""
-    if len(question) > QUESTION_SIZE_MAX:
-        return None
-    return _questions().get(normalised(question))
+    worked = _worked(question)
+    return worked.answer if worked else None
+
+
+def answer_wrongly(question: str, seed: int) -> str | None:
+    """A wrong answer to a question, which one the seed says; None if it is not in the book."""
+    worked = _worked(question)
+    return worked.wrong[seed % len(worked.wrong)] if worked else None
+
+
+def _worked(question: str) -> _Question | None:
+    return None if len(question) > QUESTION_SIZE_MAX else _questions().get(normalised(question))
 
 
 @lru_cache(maxsize=1)
@@ -111,10 +121,10 @@ def _mistakes(suite: str) -> dict[str, tuple[Mistake, ...]]:
 
 
 @lru_cache(maxsize=1)
-def _questions() -> dict[str, str]:
+def _questions() -> dict[str, _Question]:
     text = (_FOLDER / "questions.yaml").read_text(encoding="utf-8")
     worked = TypeAdapter(list[_Question]).validate_python(yaml.safe_load(text))
-    return {normalised(wording): each.answer for each in worked for wording in each.ask}
+    return {normalised(wording): each for each in worked for wording in each.ask}
 
 
 def normalised(question: str) -> str:

@@ -25,7 +25,7 @@ class ModelKnobs:
     http_5xx: float = 0.0  # refused with 500, 502 or 503
     hang: float = 0.0  # accepted and never answered
     garbage: float = 0.0  # answered with something that is no answer
-    wrong: float = 0.0  # answered with plausible code that is wrong
+    wrong: float = 0.0  # answered plausibly, with code or words that are wrong
     slow: float = 0.0  # answered after ten times the latency
     break_stream: float = 0.0  # connection dropped in mid-answer
     requests_per_second: float = 0.0  # above it 429; 0 means no limit

@@ -38,7 +38,8 @@ from node.model.wire import (
     read_body,
     usage_body,
 )
-from node.prompt import Request, read_request
+from node.prompt import Request, read_request, shorten
+from protocol.conclusion import conclusion_of
 
 SERVED_MODEL = "simulated"  # whichever model the knobs name
 REQUEST_SIZE_MAX = 4 * 1024 * 1024
@@ -46,6 +47,7 @@ KEYS_MAX = 50_000  # keys whose requests are counted; the one unused for longest
 CHUNKS_MAX = 40  # of a streamed answer
 CHUNK_INTERVAL_MIN_S = 0.02
 HANG_MAX_S = 3_600.0
+CLAIM_SIZE_MAX = 200  # characters of a draft that its critic quotes
 SHUTDOWN_TIMEOUT_S = 0.1  # requests still open when the server stops are cut off
 
 
@@ -60,6 +62,9 @@ class Book(Protocol):
 
     def answer_question(self, question: str) -> str | None:
         """The answer to a question, None if there is no worked one."""
+
+    def answer_wrongly(self, question: str, seed: int) -> str | None:
+        """An answer that sounds right and is not, None if there is none."""
 
 
 class RunningModel:
@@ -237,7 +242,7 @@ class _Server:
             answer = self._book.answer_question(asked.question)
             if answer is None:
                 raise _unknown("this question")
-            return answer
+            return _argued(asked, answer)
         blocks = []
         for path in asked.paths:
             content = self._book.answer(path, prompt)
@@ -247,9 +252,10 @@ class _Server:
         return "\n".join(blocks)
 
     def _wrong_answer(self, asked: Request, prompt: str, seed: int) -> str:
-        """Plausible and wrong, where the book knows how; questions are answered rightly."""
+        """Plausible and wrong, where the book knows how; judges are right."""
         if not asked.paths:
-            return self._answer(asked, prompt)
+            answer = self._book.answer_wrongly(asked.question, seed) if asked.question else None
+            return _argued(asked, answer) if answer else self._answer(asked, prompt)
         blocks = []
         for path in asked.paths:
             wrong = self._book.wrong_answer(path, prompt, seed)
@@ -313,6 +319,20 @@ async def _body_of(request: web.Request) -> bytes:
         raise BadRequest(
             f"The body is over {REQUEST_SIZE_MAX} bytes: shorten the messages", status=413
         ) from None
+
+
+def _argued(asked: Request, answer: str) -> str:
+    """The answer, in the shape that was asked for: what differs from it in a draft is wrong."""
+    from node.model.book import normalised
+
+    said = []
+    for number, draft in enumerate(asked.drafts, 1):
+        claim = conclusion_of(draft)
+        if normalised(claim) == normalised(answer):
+            said.append(f"Draft {number}: nothing is wrong with it.")
+        else:
+            said.append(f"Draft {number} says {shorten(claim, CLAIM_SIZE_MAX)!r}, which is wrong.")
+    return "\n".join([*said, "", f"Answer: {answer}"]).strip() if asked.is_marked else answer
 
 
 def _block(path: str, content: str) -> str:

@@ -280,6 +280,16 @@ class JobState:
         """The accepted files of everything the task needs, as the task sees them."""
         return self._files_of(graph.ancestors_of(self.job.needs, task.id), task.id)
 
+    def answered_for(self, task: Task) -> list[tuple[str, str]]:
+        """The questions that the task itself needs, with their accepted answers: (prompt, text).
+        A question is a task that writes no files."""
+        needed = [self.tasks[need] for need in task.needs]
+        return [
+            (state.task.prompt, state.accepted.text)
+            for state in needed
+            if state.accepted and not state.task.writes
+        ]
+
     def _files_of(self, task_ids: Iterable[str], reader: str | None) -> list[File]:
         found: dict[str, File] = {}
         for task_id in task_ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.effects import Assignment
+from protocol.effects import Answered, Assignment
 from protocol.ledger import JobState, Unit
 
 
@@ -16,6 +16,7 @@ def assignment_of(job: JobState, unit: Unit, token: int) -> Assignment:
         slot=slot,
         token=token,
         inputs=tuple(job.inputs_of(task)),
+        answered=tuple(Answered(*each) for each in job.answered_for(task)),
         fixtures=job.job.files,
         description=job.job.description,
         is_metered=job.job.budget.is_metered,
