@@ -31,6 +31,7 @@ from node.agents.invocation import Invocations
 from node.agents.process import hide_from_programs
 from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
+from node.agents.strays import strays
 from node.doors.client import ClientDoor
 from node.journal import Journal
 from node.journal_file import FILE as JOURNAL_FILE
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = node_settings.from_arguments(sys.argv[1:] if arguments is None else arguments)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        strays.inherit()  # not in `run`: a program that embeds a node has children of its own
         return uvloop.run(run(settings))
     except QuorateError as fault:
         print(f"error: {fault}", file=sys.stderr)

@@ -424,7 +424,7 @@ async def test_closing_aborts_all_and_refuses_more(node: Watched) -> None:
 
 async def test_not_more_agents_work_at_once_than_allowed(tmp_path: Path) -> None:
     node = Watched(quick(tmp_path / "scratch", invocations_max=2))
-    count = "mkdir run.$$ && ls -d ../*/run.* | wc -l && rmdir run.$$"
+    count = "mkdir run.$$ && ls -d ../../*/*/run.* | wc -l && rmdir run.$$"
     for number in range(6):
         node.invocations.start(number, assigned("command", program=count, writes=()))
     for number in range(6):
@@ -499,7 +499,7 @@ async def test_the_check_of_a_question_reads_the_text(node: Watched) -> None:
     ("line", "words"),
     [
         ("no-such-check", "the check's command was not found"),
-        ("yes", "the check printed over 1048576 bytes and was stopped"),
+        ("yes", "the check was stopped: it printed over 1048576 bytes: yes"),
         ("sleep 600", "the check did not end within 0.3 s: sleep 600"),
         ("exit 5", "the check said no without a word (exit 5)"),
         ("kill -9 $$", "the check was killed by signal 9"),

@@ -85,7 +85,7 @@ def test_cancellations_at_any_moment_leave_nothing(run: Run, tmp_path: Path, mar
             )
         assert descriptors() == before
         after = await run_process("echo well", tmp_path, environment)
-        assert after == Ended(0, b"well\n", b"", False)
+        assert after == Ended(0, b"well\n", b"")
 
     run(cancel_many())
     wait_gone(mark)
@@ -118,9 +118,7 @@ def test_many_programs_at_once_keep_their_output_apart(run: Run, tmp_path: Path)
                 for n in range(8)
             )
         )
-        assert ended == [
-            Ended(n, b"given %d" % n + b"y" * 200_000, b"%d\n" % n, False) for n in range(8)
-        ]
+        assert ended == [Ended(n, b"given %d" % n + b"y" * 200_000, b"%d\n" % n) for n in range(8)]
 
     run(run_many())
 

@@ -11,9 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
-from node.agents.process import Ended, environment_for_programs, run_process
+from node.agents.process import (
+    COMMAND_NOT_FOUND,
+    Ended,
+    environment_for_programs,
+    run_process,
+)
 from node.agents.scratch import collect, in_thread, lay_out
-from node.agents.verify import COMMAND_NOT_FOUND
 from node.prompt import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
@@ -55,23 +59,15 @@ class CommandAgent:
 
     def _check_end(self, ended: Ended) -> None:
         said = ended.last_lines(_SAID_SIZE_MAX)
-        if ended.overflowed:
-            raise AgentError(
-                Failure.AGENT,
-                f"the program printed over {OUTPUT_SIZE_MAX} bytes and was stopped: "
-                "let it write files instead",
-            )
         if ended.code == COMMAND_NOT_FOUND:
             raise AgentError(
                 Failure.AGENT,
-                f"program not found: install it or correct the task's program ({said})",
+                "program not found (status 127): install it or correct the task's program "
+                f"({said})",
             )
-        if ended.code < 0:
-            raise AgentError(
-                Failure.AGENT, f"the program was killed by signal {-ended.code}: {said}"
-            )
-        if ended.code > 0:
-            raise AgentError(Failure.AGENT, f"the program ended with status {ended.code}: {said}")
+        if ended.fate:
+            how = f"the program {ended.fate}"
+            raise AgentError(Failure.AGENT, f"{how}: {said}" if said and not ended.excess else how)
 
 
 async def run_in_workspace(

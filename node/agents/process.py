@@ -3,13 +3,14 @@
 Invariant: when `run_process` returns, raises or is cancelled, every process of the program's group
 has been killed, no file descriptor is left, and not more than the stated amounts of its output were
 ever held in memory. When this process dies itself, were it by SIGKILL, the group is killed too.
+What left the group (setsid) ends with it where this process inherits orphans (`strays.py`).
 
 Two things are done here without asyncio's subprocesses. Starting: `create_subprocess_exec` waits in
 the middle, and a cancellation there loses pipes and programs; a start without any `await` cannot be
 cancelled. Ending: asyncio reaps a program before we hear of it, and from then on the number of its
 group may belong to somebody else; `waitid` with WNOWAIT lets us kill first and reap afterwards.
 
-Out of reach are programs that leave the group (setsid) or become another user (sudo).
+Out of reach are programs that become another user (sudo), and what they write to other folders.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import concurrent.futures
 import ctypes
 import logging
 import os
+import resource
+import secrets
 import signal
 import subprocess
 import sys
@@ -27,14 +30,24 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from node.agents.footprint import outgrown
+from node.agents.strays import MARK, strays
 
 log = logging.getLogger(__name__)
 
 TAIL_SIZE_MAX = 8 * 1024  # bytes of standard error that are kept: its end tells most
+ERROR_SIZE_MAX = 64 * 1024 * 1024  # bytes of standard error that are read at all
+FOLDER_SIZE_MAX = 4 * 1024**3  # bytes of the disk under the program's folder
+WRITTEN_SIZE_MAX = 512 * 1024**2  # bytes of a file, wherever; a line may say `ulimit -f unlimited`
+COMMAND_NOT_EXECUTABLE = 126  # POSIX shell, section 2.8.2
+COMMAND_NOT_FOUND = 127
 DRAIN_TIMEOUT_S = 1.0  # a process that left the group may hold a pipe open: then its loss
 DEATH_TIMEOUT_S = 10.0  # from SIGKILL to the end; longer only if the kernel cannot or may not
+LOOK_TIMEOUT_S = 1.0  # for a look at the folder that is under way
 _READ_SIZE = 64 * 1024
+_BLOCK_SIZE = 512  # bytes, the unit of `ulimit -f`
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 # What a program learns of this process's environment. No list of names that look like a secret can
@@ -47,23 +60,56 @@ PASSED_PREFIX = "LC_"
 # The program becomes the leader of its group, as if started directly. The guard beside it reads
 # from a pipe whose other end only we hold: it ends when we do, and then the guard kills the group.
 # The guard is an orphan, so that a program that waits for all its children does not wait for it.
-# The pipe is opened by path because `sh` knows no descriptor above 9.
-_GUARDED = """\
-leash=$1; shift
-( { trap '' HUP INT TERM; read -r _; kill -KILL 0; } 2>/dev/null >&2 <"/dev/fd/$leash" & )
+# The pipe is opened by path because `sh` knows no descriptor above 9. Who left the group bears the
+# mark, in an environment that the guard and its helpers do not have.
+_GUARDED = f"""\
+leash=$1 mark=$2 blocks=$3; shift 3
+(
+    {{
+        trap '' HUP INT TERM
+        read -r _
+        kill -KILL $(grep -lsF "$mark" /proc/[0-9]*/environ | tr -dc '0-9\\n')
+        kill -KILL 0
+    }} 2>/dev/null >&2 <"/dev/fd/$leash" &
+)
+ulimit -S -f "$blocks"
+export {MARK}="$mark"
 exec "$@"
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended. A negative code is the signal that killed it; `overflowed` says that
-    it was killed because standard output passed its limit."""
+    """How a program ended. A negative code is the signal that killed it; `excess` is what it did
+    beyond its limits if we killed it for that, else empty."""
 
     code: int
     output: bytes
     error_tail: bytes
-    overflowed: bool
+    excess: str = ""
+
+    @property
+    def fate(self) -> str:
+        """What became of it, in words that go on after 'the program'; empty if all was well."""
+        # A shell that saw a signal kill its last command ends with 128 and the signal's number.
+        number = -self.code if self.code < 0 else max(0, self.code - 128)
+        if self.excess:
+            return f"was stopped: it {self.excess}"
+        if number == signal.SIGXFSZ:
+            return (
+                f"was stopped: it wrote a file of over {WRITTEN_SIZE_MAX} bytes (if it must, begin "
+                "its line with 'ulimit -f unlimited;')"
+            )
+        if self.code == COMMAND_NOT_EXECUTABLE:
+            return (
+                "is not executable (status 126): name what runs it, as in 'sh check.sh' (files "
+                "travel without that permission)"
+            )
+        if self.code < 0:
+            return f"was killed by signal {number}"
+        if number in signal.valid_signals():
+            return f"ended with status {self.code} (signal {number})"
+        return f"ended with status {self.code}" if self.code else ""
 
     def last_lines(self, size_max: int) -> str:
         """The end of what it said: of standard error, or if that is empty, of standard output."""
@@ -78,8 +124,10 @@ async def run_process(
     environment: Mapping[str, str],
     stdin: bytes = b"",
     output_size_max: int = 1024 * 1024,
+    folder_size_max: int = FOLDER_SIZE_MAX,
 ) -> Ended:
-    """Run a shell line (a string) or a program with arguments (a sequence) in `folder`.
+    """Run a shell line (a string) or a program with arguments (a sequence) in `folder`. Beyond
+    these limits (bytes), ERROR_SIZE_MAX or WRITTEN_SIZE_MAX it is killed.
 
     OSError if nothing can be started there; a program that does not exist ends with status 127.
     There is no time limit here: cancel it.
@@ -93,7 +141,8 @@ async def run_process(
         # The program has its copies: close ours, so that its end shows.
         output.close_writing_end()
         error.close_writing_end()
-        return await _attend(program, output, error, output_size_max)
+        growing = asyncio.ensure_future(outgrown(folder, folder_size_max))
+        return await _attend(program, output, error, output_size_max, growing)
 
 
 def environment_for_programs(named: Collection[str] = ()) -> dict[str, str]:
@@ -132,9 +181,11 @@ def _start(
 ) -> _Program:
     """Start it with its guard. This blocks for the millisecond that it takes."""
     program = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
-    return _Program(
-        subprocess.Popen(
-            ("/bin/sh", "-c", _GUARDED, "quorate", str(leash.reading_end), *program),
+    mark = secrets.token_hex(16)
+    guarding = (str(leash.reading_end), mark, _blocks_max())
+    process = strays.start(
+        lambda: subprocess.Popen(
+            ("/bin/sh", "-c", _GUARDED, "quorate", *guarding, *program),
             cwd=folder,
             env=dict(environment),
             stdin=given,
@@ -144,49 +195,78 @@ def _start(
             pass_fds=(leash.reading_end,),
         )
     )
+    return _Program(process, mark)
 
 
-async def _attend(program: _Program, output: _Pipe, error: _Pipe, output_size_max: int) -> Ended:
-    """Read and wait until the program has ended; end it if we are cancelled."""
+async def _attend(
+    program: _Program,
+    output: _Pipe,
+    error: _Pipe,
+    output_size_max: int,
+    growing: asyncio.Future[str],
+) -> Ended:
+    """Read and wait until the program has ended; end it if it goes too far, or we are cancelled."""
     kept = bytearray()
     tail = bytearray()
-    overflowed = False
+    told = 0
+    excess = ""
+
+    def stop(why: str) -> None:
+        nonlocal excess
+        if not excess:
+            excess = why
+            program.kill()
 
     def keep(data: bytes) -> None:
-        nonlocal overflowed
-        if len(kept) + len(data) > output_size_max and not overflowed:
-            overflowed = True
-            program.kill()
+        if len(kept) + len(data) > output_size_max:
+            stop(f"printed over {output_size_max} bytes")
         kept.extend(data[: max(0, output_size_max - len(kept))])
 
     def keep_tail(data: bytes) -> None:
+        nonlocal told
+        told += len(data)
+        if told > ERROR_SIZE_MAX:
+            stop(f"printed over {ERROR_SIZE_MAX} bytes to standard error")
         tail.extend(data)
         del tail[:-TAIL_SIZE_MAX]
 
     ended = asyncio.wrap_future(program.ended)
+    either: tuple[asyncio.Future[Any], ...] = (ended, growing)
     try:
         said = [output.listen(keep), error.listen(keep_tail)]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            stop(growing.result())
         code = await asyncio.shield(ended)
     finally:
+        growing.cancel()
         if not ended.done():
             program.kill()
-            await _wait_in_any_case(ended)
+            await _wait_in_any_case(ended, DEATH_TIMEOUT_S)
+        if not ended.done():
+            log.warning("! a program has not ended %g s after SIGKILL: left alone", DEATH_TIMEOUT_S)
+        await _wait_in_any_case(growing, LOOK_TIMEOUT_S)
     await asyncio.wait(said, timeout=DRAIN_TIMEOUT_S)
-    return Ended(code, bytes(kept), bytes(tail), overflowed)
+    return Ended(code, bytes(kept), bytes(tail), excess)
 
 
-async def _wait_in_any_case(ended: asyncio.Future[int]) -> None:
-    """Wait for a program that was killed, for DEATH_TIMEOUT_S at most; being cancelled once more
-    changes nothing, the first cancellation is on its way up already."""
+async def _wait_in_any_case(future: asyncio.Future[Any], timeout_s: float) -> None:
+    """Wait for its end, for so long at most; being cancelled once more changes nothing, the first
+    cancellation is on its way up already."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + DEATH_TIMEOUT_S
-    while not ended.done() and (left_s := deadline - loop.time()) > 0:
+    deadline = loop.time() + timeout_s
+    while not future.done() and (left_s := deadline - loop.time()) > 0:
         try:
-            await asyncio.wait([ended], timeout=left_s)
+            await asyncio.wait([future], timeout=left_s)
         except asyncio.CancelledError:
             continue
-    if not ended.done():
-        log.warning("! a program has not ended %g s after SIGKILL: left alone", DEATH_TIMEOUT_S)
+
+
+def _blocks_max() -> str:
+    """For `ulimit -f`: a limit that is there already is somebody's choice."""
+    size_max, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    is_free = size_max == resource.RLIM_INFINITY
+    return str((WRITTEN_SIZE_MAX if is_free else size_max) // _BLOCK_SIZE)
 
 
 class _Program:
@@ -196,8 +276,9 @@ class _Program:
     agents and checks at work.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], mark: str) -> None:
         self._process = process
+        self._mark = mark
         self._lock = threading.Lock()  # between killing and reaping
         self.ended: concurrent.futures.Future[int] = concurrent.futures.Future()
         self.ended.set_running_or_notify_cancel()
@@ -206,6 +287,7 @@ class _Program:
         except BaseException:
             self.kill()
             process.wait()
+            strays.end(process.pid, mark)
             raise
 
     def kill(self) -> None:
@@ -215,7 +297,7 @@ class _Program:
                 _kill_group(self._process.pid)
 
     def _wait(self) -> None:
-        """Wait for the leader, kill what it left behind, reap it, tell its exit code."""
+        """Wait for the leader, kill what it left behind, reap all, tell its exit code."""
         group = self._process.pid
         try:
             os.waitid(os.P_PID, group, os.WEXITED | os.WNOWAIT)
@@ -223,6 +305,7 @@ class _Program:
                 _kill_group(group)
                 code = self._process.wait()
             _reap_orphans(group)
+            strays.end(group, self._mark)
         except OSError as fault:
             self.ended.set_exception(fault)
         else:

@@ -64,13 +64,8 @@ class PythonAgent:
 def _read_end(ended: Ended) -> str | dict[str, str]:
     """What the function returned; AgentError if it raised or the worker died."""
     said = ended.last_lines(_SAID_SIZE_MAX)
-    if ended.overflowed:
-        raise AgentError(
-            Failure.AGENT,
-            f"the function returned over {OUTPUT_SIZE_MAX} bytes: write files instead",
-        )
-    if ended.code != 0:
-        raise AgentError(Failure.AGENT, f"the worker ended with status {ended.code}: {said}")
+    if ended.fate:
+        raise AgentError(Failure.AGENT, f"the worker {ended.fate}: {said}")
     try:
         answer = json.loads(ended.output)
     except ValueError:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 ROOT_PREFIX = "quorate-scratch-"
+INNER = "files"  # a folder in a folder: what a program puts beside its own goes away with it
 ROOT_RECORD = "scratch-root"  # the file in the data directory that says where our folders lie
 _RECORD_SIZE_MAX = 4096
 
@@ -99,12 +100,13 @@ def _is_removed(root: Path) -> bool:
 async def scratch_folder(root: Path, files: Iterable[File] = ()) -> AsyncIterator[Path]:
     """A fresh folder below `root` that holds `files`; of two with one path the later wins."""
     # Named here and not by the thread, so that a cancellation at any point knows what to remove.
-    folder = _fresh_name(root)
+    outer = _fresh_name(root)
+    folder = outer / INNER
     try:
         await in_thread(_make, folder, tuple(files))
         yield folder
     finally:
-        await in_thread(_remove, folder)
+        await in_thread(_remove, outer)
 
 
 def lay_out(folder: Path, files: Iterable[File]) -> None:
@@ -188,7 +190,8 @@ def _fresh_name(root: Path) -> Path:
 
 
 def _make(folder: Path, files: tuple[File, ...]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(mode=0o700)
     folder.mkdir(mode=0o700)
     lay_out(folder, files)
 

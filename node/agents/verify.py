@@ -17,7 +17,13 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from node.agents.process import Ended, environment_for_programs, run_process
+from node.agents.process import (
+    COMMAND_NOT_EXECUTABLE,
+    COMMAND_NOT_FOUND,
+    Ended,
+    environment_for_programs,
+    run_process,
+)
 from node.agents.scratch import scratch_folder
 from node.agents.settings import VERIFY_TIMEOUT_S
 from node.prompt import DETAIL_SIZE_MAX
@@ -26,7 +32,6 @@ from protocol.jobs import File
 
 VERIFICATIONS_MAX = 2  # at once: checks use the processor, agents mostly wait
 OUTPUT_SIZE_MAX = 1024 * 1024
-COMMAND_NOT_FOUND = 127  # POSIX shell, section 2.8.2
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
@@ -81,15 +86,16 @@ def command_of(assignment: Assignment) -> str:
 
 
 def _verdict(command: str, ended: Ended) -> str:
-    if ended.overflowed:
-        return f"the check printed over {OUTPUT_SIZE_MAX} bytes and was stopped: {command}"
-    if ended.code == 0:
-        return ""
     said = ended.last_lines(DETAIL_SIZE_MAX - 500)
+    if not ended.fate:
+        return ""
     if ended.code == COMMAND_NOT_FOUND:
-        return f"the check's command was not found: install it or correct 'verify' ({said})"
-    if ended.code < 0:
-        return f"the check was killed by signal {-ended.code}: {command}\n{said}".rstrip()
-    if not said:
-        return f"the check said no without a word (exit {ended.code}): {command}"
-    return said
+        return (
+            "the check's command was not found (status 127): install it or correct 'verify' "
+            f"({said})"
+        )
+    if ended.excess:
+        return f"the check {ended.fate}: {command}"
+    if not 0 < ended.code < COMMAND_NOT_EXECUTABLE:
+        return f"the check {ended.fate}: {command}\n{said}".rstrip()
+    return said or f"the check said no without a word (exit {ended.code}): {command}"
