@@ -32,6 +32,7 @@ defaults: {agent: command, run: "echo {id}", verify: "sh tests/check_{id}.sh", q
 tasks:
   - {id: add, writes: [add.txt], prompt: "Add."}
   - {id: twice, needs: [add], writes: [out/twice.txt], quorum: {of: 3, agree: 2}, timeout: 90s}
+  - {id: part, each: [red, blue], needs: [twice], writes: ["{each}.txt"], verify: ""}
 """
 
 
@@ -45,11 +46,13 @@ def test_a_job_file_says_what_its_tasks_are(tmp_path: Path) -> None:
     job = jobfile.parse(WHOLE, "job.yaml", tmp_path, "simulated")
     assert job.claims is ClaimMode.RAFT
     assert (job.budget.tokens, job.budget.wall_s) == (400_000, 600.0)
-    add, twice = job.tasks
+    add, twice, red, blue = job.tasks
     assert (add.agent, add.program, add.verify) == ("command", "echo add", "sh tests/check_add.sh")
     assert add.quorum == Quorum(1, 1)
     assert (twice.quorum, twice.timeout_s, twice.needs) == (Quorum(3, 2), 90.0, ("add",))
     assert [file.path for file in job.files] == ["tests/check_add.sh"]  # named by a verify line
+    assert [task.id for task in (red, blue)] == ["part-red", "part-blue"]
+    assert (blue.program, blue.writes, blue.needs) == ("echo part-blue", ("blue.txt",), ("twice",))
 
 
 def test_a_number_as_quorum_means_a_majority_of_so_many() -> None:
@@ -221,6 +224,26 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\ntasks: [{id: t, verify: 5}]", "task 't', verify: must be text: put it in quotes"),
         ("job: a\ntasks: [{id: t, verify: [sh, x]}]", "task 't', verify: must be text"),
         ("job: a\ntasks: [{id: t, run: true}]", "task 't', run: must be text"),
+        ("job: a\ntasks: [{id: t, each: 0}]", "task 't', each: a number of tasks is 1 to 10000"),
+        ("job: a\ntasks: [{id: t, each: 10001}]", "each: a number of tasks is 1 to 10000"),
+        ("job: a\ntasks: [{id: t, each: []}]", "each: it should be a number of tasks, or a list"),
+        ("job: a\ntasks: [{id: t, each: x}]", "each: it should be a number of tasks, or a list"),
+        ("job: a\ntasks: [{id: t, each: [1]}]", "task 't', each, 0: must be text: put it in"),
+        ("job: a\ntasks: [{id: t, each: [a, a]}]", "task id 't-a' is used twice"),
+        ("job: a\ntasks: [{id: t, each: [a b]}]", "task id 't-a b' must be 1 to 100 letters"),
+        ("job: a\ntasks: [{id: t, each: 2}, {id: t}]", "task id 't' is used twice"),
+        ("job: a\ntasks: [{id: t, each: 2}, {id: t-2}]", "task id 't-2' is used twice"),
+        ("job: a\ntasks: [{id: t, each: 2, needs: [t]}]", "in a cycle: t-1 -> t-1"),
+        ("job: a\ntasks: [{id: t, each: 2}, {id: u, needs: [t, t]}]", "needs 't-1' twice"),
+        ("job: a\ntasks: [{id: t, each: 2}, {id: u, needs: [t-3]}]", "needs 't-3', which is not"),
+        (
+            "job: a\ntasks: [{id: t, each: 2}, {id: u, needs: ['t-{each}']}]",
+            "task 'u' needs 't-{each}', which is not a task here",
+        ),
+        (
+            "job: a\ntasks: [{id: t, each: 9000}, {id: u, each: 9000}]",
+            "job has 18000 tasks, the limit is 10000",
+        ),
         ("job: a\ntasks: [{id: t, needs: [t]}]", "need each other in a cycle: t -> t"),
         ("job: a\ntasks: [{id: t, timeout: soon}]", "'soon' is no duration"),
         ("job: a\ntasks: [{id: t, agent: oracle}]", "there is no agent 'oracle'"),
@@ -385,6 +408,50 @@ def test_of_a_million_faults_only_the_first_is_looked_for(tasks: str, fault: str
     with calls_counted() as calls, pytest.raises(InvalidJob, match=fault):
         jobfile.parse(text, "job.json", Path("/nonexistent"), "simulated")
     assert calls[0] < 1_000_000, "each task of the text was looked at"
+
+
+def test_one_task_stands_for_many_that_are_alike() -> None:
+    text = """
+job: a
+defaults: {agent: command, run: "do {each} for {id} in ${HOME}"}
+tasks:
+  - {id: map, each: 3, writes: ["{each}.{id}"], prompt: "part {each} of {id}", verify: "ls {each}"}
+  - {id: fold, each: [red, blue], needs: [map]}
+  - {id: check, each: [red, blue], needs: ["fold-{each}"], title: "is {each} right?"}
+  - {id: all, needs: [check, map-2], run: "cat {each}"}
+"""
+    job = jobfile.parse(text, "job.yaml", Path("/nonexistent"), "simulated")
+    tasks = {task.id: task for task in job.tasks}
+    maps = ("map-1", "map-2", "map-3")
+    assert list(tasks) == [*maps, "fold-red", "fold-blue", "check-red", "check-blue", "all"]
+    two = tasks["map-2"]
+    assert (two.writes, two.prompt, two.verify) == (("2.map-2",), "part 2 of {id}", "ls 2")
+    assert two.program == "do 2 for map-2 in ${HOME}"
+    assert tasks["fold-red"].needs == maps, "all of them"
+    assert tasks["check-blue"].needs == ("fold-blue",), "its own counterpart"
+    assert tasks["check-blue"].title == "is blue right?"
+    assert tasks["all"].needs == ("check-red", "check-blue", "map-2")
+    assert tasks["all"].program == "cat {each}", "it stands for itself where nothing is repeated"
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"prompt": "x" * 60_000}, "the texts of all tasks are over 6291456 characters together"),
+        ({"prompt": "{each}" * 10_000, "each": ["x" * 90]}, "prompt is over 65536 characters"),
+        ({"run": "{id}" * 10_000, "each": ["{each}" * 20]}, "run is over 65536 characters"),
+        ({"id": "x" * 900_000}, "is over 100 characters"),
+        ({"needs": ["other"] * 10}, "needs over 10000 tasks"),
+        ({"needs": ["other"]}, "the texts of all tasks are over 6291456 characters together"),
+        ({"writes": ["{each}" * 9_000], "each": ["x" * 300]}, "writes is over 65536 characters"),
+    ],
+)
+def test_a_short_text_with_many_repetitions_is_no_bomb(changes: dict[str, Any], fault: str) -> None:
+    task = {"id": "t", "each": 5_000, **changes}
+    text = json.dumps({"job": "a", "tasks": [task, {"id": "other", "each": 5_000}]})
+    with calls_counted() as calls, pytest.raises(InvalidJob, match=fault):
+        jobfile.parse(text, "job.json", Path("/nonexistent"), "simulated")
+    assert calls[0] < 1_000_000
 
 
 @pytest.mark.parametrize(

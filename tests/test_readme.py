@@ -1,4 +1,4 @@
-"""Every command of the README is run, as it stands there."""
+"""Every command of the README is run, as it stands there, and prints what stands below it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+SHOWN = dict(  # what a block prints, where that is shown right below it
+    re.findall(
+        r"^```sh\n((?:(?!^```).)*)^```\n\n```text\n(.*?)^```",
+        README,
+        flags=re.MULTILINE | re.DOTALL,
+    )
+)
 PR_SET_CHILD_SUBREAPER = 36
 REAL_URL = "https://api.openai.com/v1"
 
@@ -24,13 +31,20 @@ REAL_URL = "https://api.openai.com/v1"
 def test_there_is_a_block_for_each_way_of_use() -> None:
     together = "\n".join(BLOCKS)
     for words in (
-        "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "quorate up", "cut:2", "trials.py cuts",
+        "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "run counts.yaml", "run suite.yaml",
+        "quorate up", "cut:2", "trials.py cuts",
         "sim --seed", "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore",
         "quorate check", "quorate register", "quorate query", "quorate announce", "quorate entry",
         "quorate status", "quorate transfer", "quorate rescue", "sim --nodes", "--topology",
         "--critique --judge",
     ):  # fmt: skip
         assert words in together
+
+
+def test_what_a_block_prints_is_shown_below_it() -> None:
+    assert set(SHOWN) <= set(BLOCKS)
+    printed = [printed.splitlines()[0] for printed in SHOWN.values()]
+    assert printed == ["6 is", "tests 12"]
 
 
 @pytest.fixture
@@ -105,5 +119,6 @@ def test_the_commands_of_a_block_work(
     )
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
     assert orphans() == [], "a README block leaves nothing running"
+    assert SHOWN.get(block, "") in done.stdout
     if "words/both.txt" in block:
         assert "\n42\n" in done.stdout, "40 lines and 2 lines"

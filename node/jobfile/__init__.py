@@ -5,6 +5,7 @@ and the remedy; nothing is started on a file that has not been read to its end.
 
     reading      the way from a name to a checked job
       forms      what the two kinds of file may say
+      repeating  tasks that are alike
       document   text as plain data
       travelling the files that go with a job
 """

@@ -15,12 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
 
 from node import lists
+from node.jobfile.repeating import items_of, repeated
 from protocol.errors import InvalidJob
 from protocol.jobs import (
     ID_LENGTH_MAX,
-    JOB_SIZE_MAX,
     TASKS_MAX,
-    TEXT_SIZE_MAX,
     Budget,
     ClaimMode,
     Compare,
@@ -105,6 +104,7 @@ class _TaskOptions(_Ours):
 
 class _Task(_TaskOptions):
     id: str
+    each: Annotated[ListOf[str], BeforeValidator(items_of)] = Field(default_factory=list)
     prompt: str = ""
     title: str = ""
     needs: ListOf[str] = Field(default_factory=list)
@@ -142,7 +142,8 @@ Form = TypeVar("Form", bound=_Form)
 def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
     """The job without its files, and what its `files:` lists; `agent` does tasks that name none."""
     form = _filled(_Job, content)
-    tasks = _tasks(form, agent)
+    _refuse_if_many(form.tasks)
+    tasks = repeated([(_task(each, form.defaults, agent), each.each) for each in form.tasks])
     job = Job(
         id=form.job,
         name=form.job,
@@ -207,23 +208,6 @@ def _refuse_if_many(tasks: Sequence[_Form]) -> None:
         raise InvalidJob(f"job has {len(tasks)} tasks, the limit is {TASKS_MAX}: split it")
 
 
-def _tasks(form: _Job, agent: str) -> tuple[Task, ...]:
-    """The tasks, unless their command lines with every {id} filled in would be a bomb."""
-    _refuse_if_many(form.tasks)
-    tasks = []
-    size = 0
-    for each in form.tasks:
-        task = _task(each, form.defaults, agent)
-        size += len(task.program) + len(task.verify)
-        if size > JOB_SIZE_MAX:
-            raise InvalidJob(
-                f"the lines 'run' and 'verify' of all tasks are over {JOB_SIZE_MAX} characters "
-                "together: shorten them"
-            )
-        tasks.append(task)
-    return tuple(tasks)
-
-
 def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
     def option(name: str, otherwise: Any) -> Any:
         own = getattr(form, name)
@@ -238,23 +222,13 @@ def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
         needs=tuple(form.needs),
         writes=tuple(form.writes),
         agent=option("agent", agent),
-        program=_line(form.id, "run", option("run", "")),
-        verify=_line(form.id, "verify", option("verify", "")),
+        program=option("run", ""),
+        verify=option("verify", ""),
         attempts_max=option("attempts", _ATTEMPTS),
         timeout_s=option("timeout", _TIMEOUT_S),
         quorum=Quorum(quorum.of, quorum.agree, Compare(quorum.compare)),
         verify_by=VerifyBy(option("verify_by", "self")),
     )
-
-
-def _line(task_id: str, key: str, template: str) -> str:
-    """The command line of a task, {id} filled in."""
-    size = len(template) + template.count("{id}") * (len(task_id) - len("{id}"))
-    if size > TEXT_SIZE_MAX:
-        raise InvalidJob(
-            f"task {shown(task_id)}: {key} is over {TEXT_SIZE_MAX} characters: shorten it"
-        )
-    return template.replace("{id}", task_id)
 
 
 # -- what is wrong with a form ---------------------------------------------------------------------
