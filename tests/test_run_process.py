@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from node.agents import process
 from node.agents.process import Ended, run_process
 
 CANCELLATIONS = 200
@@ -89,6 +90,34 @@ def test_cancellations_at_any_moment_leave_nothing(run: Run, tmp_path: Path, mar
 
     run(cancel_many())
     wait_gone(mark)
+
+
+@LOOPS
+def test_a_cancellation_after_the_end_is_not_lost(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a last look at the folder is still under way."""
+
+    async def cancel() -> None:
+        looking, seen = asyncio.Event(), asyncio.Event()
+
+        async def outgrown(folder: Path, size_max: int) -> str:
+            try:
+                return await asyncio.get_running_loop().create_future()
+            finally:
+                looking.set()
+                await seen.wait()
+
+        monkeypatch.setattr(process, "outgrown", outgrown)
+        work = asyncio.ensure_future(run_process("true", tmp_path, {}))
+        await looking.wait()
+        work.cancel()
+        await asyncio.sleep(0)
+        seen.set()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    run(cancel())
 
 
 @LOOPS

@@ -45,7 +45,6 @@ COMMAND_NOT_EXECUTABLE = 126  # POSIX shell, section 2.8.2
 COMMAND_NOT_FOUND = 127
 DRAIN_TIMEOUT_S = 1.0  # a process that left the group may hold a pipe open: then its loss
 DEATH_TIMEOUT_S = 10.0  # from SIGKILL to the end; longer only if the kernel cannot or may not
-LOOK_TIMEOUT_S = 1.0  # for a look at the folder that is under way
 _READ_SIZE = 64 * 1024
 _BLOCK_SIZE = 512  # bytes, the unit of `ulimit -f`
 _PR_SET_DUMPABLE = 4  # linux/prctl.h
@@ -231,7 +230,7 @@ async def _attend(
         del tail[:-TAIL_SIZE_MAX]
 
     ended = asyncio.wrap_future(program.ended)
-    either: tuple[asyncio.Future[Any], ...] = (ended, growing)
+    either: list[asyncio.Future[Any]] = [ended, growing]
     try:
         said = [output.listen(keep), error.listen(keep_tail)]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -242,24 +241,24 @@ async def _attend(
         growing.cancel()
         if not ended.done():
             program.kill()
-            await _wait_in_any_case(ended, DEATH_TIMEOUT_S)
-        if not ended.done():
-            log.warning("! a program has not ended %g s after SIGKILL: left alone", DEATH_TIMEOUT_S)
-        await _wait_in_any_case(growing, LOOK_TIMEOUT_S)
-    await asyncio.wait(said, timeout=DRAIN_TIMEOUT_S)
+            await _wait_in_any_case(ended)
+    rest: list[asyncio.Future[Any]] = [*said, growing]
+    await asyncio.wait(rest, timeout=DRAIN_TIMEOUT_S)
     return Ended(code, bytes(kept), bytes(tail), excess)
 
 
-async def _wait_in_any_case(future: asyncio.Future[Any], timeout_s: float) -> None:
-    """Wait for its end, for so long at most; being cancelled once more changes nothing, the first
-    cancellation is on its way up already."""
+async def _wait_in_any_case(ended: asyncio.Future[int]) -> None:
+    """Wait for a program that was killed, for DEATH_TIMEOUT_S at most; being cancelled once more
+    changes nothing, the first cancellation is on its way up already."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout_s
-    while not future.done() and (left_s := deadline - loop.time()) > 0:
+    deadline = loop.time() + DEATH_TIMEOUT_S
+    while not ended.done() and (left_s := deadline - loop.time()) > 0:
         try:
-            await asyncio.wait([future], timeout=left_s)
+            await asyncio.wait([ended], timeout=left_s)
         except asyncio.CancelledError:
             continue
+    if not ended.done():
+        log.warning("! a program has not ended %g s after SIGKILL: left alone", DEATH_TIMEOUT_S)
 
 
 def _blocks_max() -> str:
@@ -320,7 +319,7 @@ def _kill_group(group: int) -> None:
 
 
 def _reap_orphans(group: int) -> None:
-    """As process 1 of a container we inherit whoever loses its parent; nobody else reaps them."""
+    """A node inherits whoever loses its parent; nobody else reaps them."""
     try:
         while True:
             os.waitpid(-group, 0)
