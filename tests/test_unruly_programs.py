@@ -304,24 +304,45 @@ asyncio.run(main())
 """
 
 
-@ON_LINUX
-def test_a_daemon_ends_with_its_program_or_with_the_last_one(tmp_path: Path) -> None:
+def orphanage(folder: Path, *before: str) -> list[str]:
+    """What becomes of daemons that keep their mark, and of others."""
     long = [f"600.{secrets.randbits(48)}" for _ in range(3)]
     done = subprocess.run(
-        [sys.executable, "-c", ORPHANAGE, str(tmp_path)],
+        [*before, sys.executable, "-c", ORPHANAGE, str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         input=json.dumps({"long": long, "daemon": DAEMON}),
         capture_output=True,
         text=True,
         timeout=TOGETHER_TIMEOUT_S,
     )
-    assert done.stdout.splitlines() == [
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@ON_LINUX
+def test_a_daemon_ends_with_its_program_or_with_the_last_one(tmp_path: Path) -> None:
+    assert orphanage(tmp_path) == [
         "alone 0 0",
         "beside 0 1",
         "unharmed True",
         "after all 0 0 0",
         "none",
-    ], done.stderr
+    ]
+
+
+@ON_LINUX
+def test_process_1_of_a_container_ends_only_what_bears_a_mark(tmp_path: Path) -> None:
+    """What else it has for children may be somebody's who looks into the container."""
+    container = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    if subprocess.run([*container, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no right to make a namespace")
+    assert orphanage(tmp_path, *container) == [
+        "alone 0 1",
+        "beside 0 2",
+        "unharmed True",
+        "after all 0 2 0",
+        "(0, 0) is left to reap",
+    ]
 
 
 KILLED = """

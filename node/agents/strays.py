@@ -1,7 +1,8 @@
 """Descendants that left their program's group, as daemons do, and their end.
 
 Invariant: where this process inherits orphans, none is left of a program that has ended if it
-bears that program's mark, and none at all once no program runs.
+bears that program's mark, and none at all once no program runs. (As process 1 of a container it
+inherits from others, too, as from `docker exec`: there the mark alone counts.)
 
 Linux gives who loses its parent to the nearest ancestor that asked for such (prctl(2),
 PR_SET_CHILD_SUBREAPER), whatever its session. So what a program leaves behind becomes our child,
@@ -39,6 +40,7 @@ class Strays:
         self._lock = threading.Lock()
         self._programs: set[int] = set()  # started here and not reaped yet
         self._inherits = False
+        self._inherits_from_others = os.getpid() == 1
 
     def inherit(self) -> bool:
         """Become the parent of orphans; whether that worked. Linux only."""
@@ -78,7 +80,7 @@ class Strays:
         """One generation: its children are ours when it is gone."""
         with self._lock:
             orphans = [pid for pid in _children() if pid not in self._programs]
-            if self._programs:
+            if self._programs or self._inherits_from_others:
                 orphans = [pid for pid in orphans if _has_ended(pid) or _bears(pid, mark)]
             return [pid for pid in orphans if _is_killed(pid)]
 
