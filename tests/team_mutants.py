@@ -48,7 +48,7 @@ def clone_freely(self: Ledger, command: CloneTask) -> list[Fact]:
     if found is None or not found[1].is_open or found[2].answer or not found[2].holder:
         return []
     found[2].racers.append(command.node)
-    return [TaskCloned(*astuple(command))]
+    return [TaskCloned(*astuple(command), self.applied)]
 
 
 @instead_of("RacesOn", "who has lost a race stops", (Attempts, "_reason_to_stop"))

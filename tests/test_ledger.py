@@ -98,7 +98,7 @@ def test_a_fenced_holder_is_not_accepted(claims: ClaimMode) -> None:
     assert book.say(FenceTask("job", "a", 0, 2)) == [TaskFenced("job", "a", 0, 2, len(book.log))]
     assert [type(fact) for fact in book.accept("a", ADA, token=1)] == [ResultLate]
     if claims is not ClaimMode.LEASE:
-        assert book.claim("a", BOB, token=2) == [TaskClaimed("job", "a", 0, BOB, 2)]
+        assert book.claim("a", BOB, token=2) == [TaskClaimed("job", "a", 0, BOB, 2, len(book.log))]
     assert isinstance(book.accept("a", BOB, token=2)[0], TaskAccepted)
 
 
@@ -158,7 +158,7 @@ def test_a_result_over_the_size_limit_is_refused() -> None:
 def test_of_two_claims_the_first_in_the_log_stands(claims: ClaimMode) -> None:
     book = Book()
     book.submit(job(*CHAIN, claims=claims))
-    assert book.claim("a", ADA) == [TaskClaimed("job", "a", 0, ADA, 1)]
+    assert book.claim("a", ADA) == [TaskClaimed("job", "a", 0, ADA, 1, 2)]
     assert book.claim("a", BOB) == []
     assert book.claim("a", BOB, token=2) == []
     assert book.claim("b", BOB) == [], "not ready"
@@ -176,8 +176,8 @@ def test_an_assigned_job_is_given_out_with_its_submission() -> None:
     facts = book.submit(job(*CHAIN, claims=ClaimMode.ASSIGNED), (("a", 0, ADA), ("b", 0, BOB)))
     assert facts == [
         JobSubmitted("job", 1, 2),
-        TaskClaimed("job", "a", 0, ADA, 1),
-        TaskClaimed("job", "b", 0, BOB, 1),
+        TaskClaimed("job", "a", 0, ADA, 1, 1),
+        TaskClaimed("job", "b", 0, BOB, 1, 1),
     ]
 
 

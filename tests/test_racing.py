@@ -218,7 +218,10 @@ def test_a_race_needs_a_holder_and_its_token() -> None:
     book.claim("a", ADA)
     assert book.say(CloneTask("job", "a", 0, BOB, 2)) == []
     assert book.say(CloneTask("job", "a", 0, ADA, 1)) == [], "it is at work already"
-    assert book.say(CloneTask("job", "a", 0, BOB, 1)) == [TaskCloned("job", "a", 0, BOB, 1)]
+    raced_at = len(book.log) + 1
+    assert book.say(CloneTask("job", "a", 0, BOB, 1)) == [
+        TaskCloned("job", "a", 0, BOB, 1, raced_at)
+    ]
     assert book.say(CloneTask("job", "a", 0, BOB, 1)) == [], "the same, proposed again"
     assert book.say(CloneTask("job", "a", 0, CAT, 1)) == [], "one clone is allowed"
 

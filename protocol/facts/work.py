@@ -27,7 +27,8 @@ class JobRefused(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TaskClaimed(Fact):
-    """`node` holds the task; seen by every node, each at its own time."""
+    """`node` holds the task; seen by every node, each at its own time. `index` is where the log
+    says so, 0 if the store does."""
 
     mark = "*"
     job: str
@@ -35,11 +36,13 @@ class TaskClaimed(Fact):
     slot: int
     node: NodeId
     token: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
 class TaskCloned(Fact):
-    """`node` races whoever holds the task under this token: the first verified result wins."""
+    """`node` races whoever holds the task under this token: the first verified result wins.
+    `index` is where the log says so, 0 if the store does."""
 
     mark = "*"
     job: str
@@ -47,6 +50,7 @@ class TaskCloned(Fact):
     slot: int
     node: NodeId
     token: int
+    index: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,7 @@ class Ledger:
             return []
         held.holder, held.token = node, token
         held.fence = token
-        return [TaskClaimed(job, task, slot, node, token)]
+        return [TaskClaimed(job, task, slot, node, token, self.applied)]
 
     def _clone(self, command: CloneTask) -> list[Fact]:
         found = self.slot(command.job, command.task, command.slot)
@@ -219,7 +219,7 @@ class Ledger:
         if slot.has(command.node, slot.token) or len(slot.racers) >= job.job.speculation.clones:
             return []
         slot.racers.append(command.node)
-        return [TaskCloned(*astuple(command))]
+        return [TaskCloned(*astuple(command), self.applied)]
 
     def _fence(self, command: FenceTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, command.slot)

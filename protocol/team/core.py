@@ -389,7 +389,7 @@ class Team:
         new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
         if turn and new and job and job.job.claims is ClaimMode.LEASE:
             said = TaskCloned if racer else TaskClaimed
-            turn.report(said(*unit, claim.node, claim.token))
+            turn.report(said(*unit, claim.node, claim.token, 0))
 
     # -- the decision --------------------------------------------------------------------------
 
