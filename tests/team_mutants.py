@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 from breeding import Breeder
 
@@ -48,7 +48,8 @@ def clone_freely(self: Ledger, command: CloneTask) -> list[Fact]:
     if found is None or not found[1].is_open or found[2].answer or not found[2].holder:
         return []
     found[2].racers.append(command.node)
-    return [TaskCloned(*astuple(command), self.applied)]
+    unit = command.job, command.task, command.slot
+    return [TaskCloned(*unit, command.node, command.token, self.applied)]
 
 
 @instead_of("RacesOn", "who has lost a race stops", (Attempts, "_reason_to_stop"))

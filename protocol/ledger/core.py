@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import astuple, replace
+from dataclasses import replace
 
 from protocol import graph
 from protocol.errors import InvalidJob, RemoteProtocolError
@@ -219,7 +219,8 @@ class Ledger:
         if slot.has(command.node, slot.token) or len(slot.racers) >= job.job.speculation.clones:
             return []
         slot.racers.append(command.node)
-        return [TaskCloned(*astuple(command), self.applied)]
+        unit = command.job, command.task, command.slot
+        return [TaskCloned(*unit, command.node, command.token, self.applied)]
 
     def _fence(self, command: FenceTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, command.slot)
