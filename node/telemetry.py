@@ -56,6 +56,7 @@ class Telemetry:
     def __init__(self, node: NodeId, name: str, data_dir: Path) -> None:
         self.node = node
         self.name = name
+        self.data_dir = data_dir
         self.counts: dict[str, int] = {}
         self._files = LogFiles(data_dir)
         self._subscribers: list[_Subscriber] = []

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         (["down"], "there is no team in .quorate"),
         (["submit", "mathutils_p05"], "there is no team in .quorate"),
         (["status"], "there is no team in .quorate"),
+        (["why", "add"], "there is no team in .quorate"),
         (["transfer"], "there is no team in .quorate"),
         (["register", "k"], "there is no team in .quorate"),
         (["register", ""], "a key has at least one character"),
@@ -136,7 +137,7 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
     done = quorate("--help", folder=tmp_path)
     assert done.returncode == 0
     verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, "
-    verbs += "check, explore, status, register, transfer, rescue, study"
+    verbs += "check, explore, status, register, transfer, rescue, study, why"
     for verb in verbs.split(", "):
         assert f"\n  {verb} " in done.stdout
 

@@ -37,6 +37,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
         "quorate check", "quorate register", "quorate query", "quorate announce", "quorate entry",
         "quorate status", "quorate transfer", "quorate rescue", "sim --nodes", "--topology",
         "--critique --judge",
+        "quorate why",
     ):  # fmt: skip
         assert words in together
 

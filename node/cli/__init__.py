@@ -27,6 +27,7 @@ from node.cli import (
     sim_verb,
     study_verb,
     team_verbs,
+    why_verb,
 )
 from node.cli.panels import PanelledCommand
 from protocol.errors import QuorateError
@@ -52,6 +53,7 @@ app.command()(team_verbs.ps)
 app.command()(agreement_verbs.status)
 app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
+app.command()(why_verb.why)
 app.command()(job_verbs.get)
 app.command()(diff_verb.diff)
 app.command()(note_verb.note)

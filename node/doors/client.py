@@ -12,6 +12,7 @@
     GET  /v1/jobs/JOB/partials/PATH    all current versions of a partial result
     GET  /v1/jobs/JOB/versions/PATH    who wrote it, who saw whose version, what was merged
     ...  /v1/jobs/JOB/notes            what its agents may need to know: see `notes`
+    GET  /v1/tasks/TASK  /v1/jobs/JOB/tasks/TASK/story   how a task came about: see `stories`
     GET  /v1/events                    facts as server-sent events
     POST /v1/prepare                   load what agents of these kinds need, before a job comes
     POST /v1/faults                    cut links, if the node was started with --allow-faults
@@ -56,6 +57,7 @@ from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
 from node.doors.notes import NotesDoor
 from node.doors.registers import RegistersDoor
+from node.doors.stories import StoriesDoor
 from node.doors.versions import parts_view, versions_view
 from node.doors.views import bounds_view, job_view, members_view, status_view
 from node.links.transport import LinkFaults, Transport
@@ -110,6 +112,7 @@ class ClientDoor:
         self._entries = EntriesDoor(runtime)
         self._notes = NotesDoor(runtime)
         self._blobs = BlobsDoor(runtime)
+        self._stories = StoriesDoor(runtime)
         self._runner: web.AppRunner | None = None
         self._lanes: Lanes | None = None
         self._server: asyncio.Server | None = None
@@ -140,6 +143,7 @@ class ClientDoor:
                 *self._entries.routes(),
                 *self._notes.routes(),
                 *self._blobs.routes(),
+                *self._stories.routes(),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)

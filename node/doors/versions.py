@@ -47,6 +47,7 @@ def parts_view(peer: Peer, job: str, path: str, *, contents: bool = True) -> lis
                 "seen_by": _seen_by(peer, version),
                 "wall_ms": HybridClock.milliseconds(version.stamp),
                 "task": part.task,
+                "slot": part.slot,
                 "token": part.token,
                 "size": len(part.content),
                 "sha256": hashlib.sha256(part.content).hexdigest(),

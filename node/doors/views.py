@@ -169,7 +169,7 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
         "siblings": siblings_view(peer, job.job.id),
         "merges": merges_view(peer, job),
-        "tasks": [_task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
+        "tasks": [task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
     }
 
 
@@ -213,7 +213,8 @@ def _usage_view(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
+def task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
+    """A task as the log has it, and who works on it as far as is known here."""
     units = [(job.job.id, state.task.id, number) for number in range(len(state.slots))]
     holders = [peer.team.holder_of(unit) for unit in units] if state.is_open else []
     if state.accepted:
@@ -276,6 +277,7 @@ def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
     return {
         "node": answer.node,
         "name": name_of(peer, answer.node),
+        "slot": answer.slot,
         "token": answer.token,
         "digest": answer.digest,
         "index": answer.index,
@@ -301,4 +303,4 @@ def bounds_view(job: JobState, agents: int) -> dict[str, Any]:
     }
 
 
-__all__ = ["bounds_view", "job_view", "members_view", "status_view"]
+__all__ = ["bounds_view", "job_view", "members_view", "status_view", "task_view"]

@@ -192,13 +192,21 @@ class Doors:
 
     async def gather(self, path: str) -> list[Any]:
         """The document from each door; None where there was no answer, or an error."""
+        answers = await self.ask_all(path)
+        return [None if isinstance(answer, DoorError) else answer for answer in answers]
+
+    async def ask_all(self, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> list[Any]:
+        """The document from each door, or the DoorError why there is none."""
 
         async def one(address: str) -> Any:
             try:
-                async with self.door(address) as door:
+                async with asyncio.timeout(timeout_s), self.door(address) as door:
                     return await door.get(path)
-            except DoorError:
-                return None
+            except DoorError as fault:
+                return fault
+            except TimeoutError:
+                detail = f"the node at {address} has not answered within {timeout_s:g} s"
+                return DoorError("Unreachable", detail)
 
         return list(await asyncio.gather(*(one(address) for address in self.addresses)))
 

@@ -1,0 +1,187 @@
+"""How a task stands now, in one sentence, and what it waits for: by what a node's door says of the
+log and of the claims (`node.doors.stories`), or, where no node answers, by the facts alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from node.lab.story.moments import Moment
+from node.lab.story.sentences import Setting
+from protocol.facts import Fact
+from protocol.facts.work import (
+    JobFinished,
+    TaskAbandoned,
+    TaskAccepted,
+    TaskClaimed,
+    TaskCloned,
+    TaskStarted,
+)
+from protocol.identity import NodeId
+
+
+def attempts_before(accepted: Moment, moments: Sequence[Moment], is_whole: bool) -> str:
+    """How many attempts led to an acceptance, how many went on beside them, not knowing of it or of
+    each other, and how many of all were races: "after 2 attempts"."""
+    begun = [each for each in moments if _is_start(each)]
+    before = [each for each in begun if not each.is_concurrent_with(accepted)]
+    beside = len(begun) - len(before) if is_whole else 0
+    number = len(begun) - beside
+    races = sum(isinstance(each.fact, TaskCloned) or _races(each.fact) for each in begun)
+    least = "" if is_whole else "at least "
+    text = f"after {least}{number} attempt{'' if number == 1 else 's'}"
+    text += f", with {beside} beside" if beside else ""
+    return text + (f" ({races} in a race)" if races else "")
+
+
+def _is_start(moment: Moment) -> bool:
+    is_word = moment.is_hearsay and isinstance(moment.fact, TaskClaimed | TaskCloned)
+    return is_word or isinstance(moment.fact, TaskStarted)
+
+
+def _races(fact: Fact) -> bool:
+    return isinstance(fact, TaskStarted) and fact.races
+
+
+def standing(
+    view: Mapping[str, Any] | None, moments: Sequence[Moment], setting: Setting, is_whole: bool
+) -> tuple[str, str]:
+    """A word for the state, and the sentence. `is_whole`: no fact of the task is known to be
+    missing."""
+    for moment in reversed(moments):
+        match moment.fact:
+            case TaskAccepted() as fact:
+                after = attempts_before(moment, moments, is_whole)
+                return "accepted", _accepted(fact, after, view, setting)
+            case TaskAbandoned() as fact:
+                reason = _one_line(fact.reason)
+                return "abandoned", f"abandoned at log index {fact.index}: {reason}"
+            case _:
+                pass
+    if view is None:
+        return "unknown", _by_facts(moments, setting)
+    task = view["task"]
+    if task["accepted"]:  # the record has lost it, or has not got it yet
+        accepted = task["accepted"]
+        where = f"from {accepted['name']} (token {accepted['token']})"
+        return "accepted", f"accepted {where}, whose result is at log index {accepted['index']}"
+    if task["abandoned"]:
+        return "abandoned", f"abandoned: {_one_line(task['abandoned'])}"
+    return _open(view)
+
+
+def waits(view: Mapping[str, Any] | None) -> list[str]:
+    """For a task that waits: a line for each task behind the ones that it needs itself, down to
+    those that are worked on now."""
+    if view is None or not view["waits_for"]:
+        return []
+    own = [need["id"] for need in view["needs"]]
+    chain = _Chain(view)
+    return [
+        f"{row['id']} waits for: {chain.named(row['needs'])}"
+        for row in sorted(view["waits_for"], key=lambda row: row["id"] not in own)
+        if row["needs"] and not row["abandoned"]
+    ]
+
+
+def _accepted(
+    fact: TaskAccepted, after: str, view: Mapping[str, Any] | None, setting: Setting
+) -> str:
+    source = f"{setting.name(fact.node)} (token {fact.token})"
+    if view is not None and fact.index == view["submitted_index"]:
+        return f"accepted from the start: taken over from job {view['resumes']}, done by {source}"
+    leader = setting.leader_of(fact.index)
+    text = f"accepted from {source} at log index {fact.index}"
+    text += f", by {leader}," if leader else ""
+    text += f" {after}"
+    if view is not None and view["task"]["quorum"]["of"] > 1:
+        task = view["task"]
+        text += f"; {len(task['agreed'])} of {task['quorum']['of']} answers agree"
+        dissent = ", ".join(answer["name"] for answer in task["dissent"])
+        text += f", and not that of {dissent}" if dissent else ""
+    return text
+
+
+def _by_facts(moments: Sequence[Moment], setting: Setting) -> str:
+    if any(isinstance(moment.fact, JobFinished) for moment in moments):
+        return "out of reach: the job ended without it, for something that it needs was abandoned"
+    for moment in reversed(moments):
+        match moment.fact:
+            case TaskStarted(token=token):
+                who = f"{setting.name(NodeId(moment.process))} (token {token})"
+                return f"not settled, as far as the files tell: {who} began last"
+            case TaskClaimed(node=node, token=token):
+                return f"not settled, as far as the files tell: {setting.name(node)} had it last"
+            case _:
+                pass
+    return "not settled, as far as the files tell: nobody has begun it"
+
+
+def _open(view: Mapping[str, Any]) -> tuple[str, str]:
+    task = view["task"]
+    for row in view["waits_for"]:
+        if row["abandoned"]:
+            reason = _one_line(row["abandoned"])
+            return "out of reach", f"cannot be done: {row['id']} was abandoned: {reason}"
+    missing = [need["id"] for need in view["needs"] if not need["index"]]
+    if missing:
+        return "waiting", f"waits for: {_Chain(view).named(missing)}"
+    if task["waits_for_judge"]:
+        return "working", "all answers are in; which of them agree is for a model to say"
+    slots = view["slots"]
+    states = [_at_work(slot, view["lease_s"]) for slot in slots if not slot["answered"]]
+    text = "; ".join(dict.fromkeys(states))
+    if len(slots) > 1:
+        given = sum(slot["answered"] for slot in slots)
+        text = (
+            f"{given} of {len(slots)} answers are in, {task['quorum']['agree']} must agree; {text}"
+        )
+    is_held = any(slot["holder"] or slot["unreviewed"] for slot in slots)
+    return "working" if is_held else "ready", text
+
+
+class _Chain:
+    """The tasks that have to be accepted first."""
+
+    def __init__(self, view: Mapping[str, Any]) -> None:
+        self._rows = {row["id"]: row for row in view["waits_for"]}
+        self._lease_s = view["lease_s"]
+
+    def named(self, tasks: Sequence[str]) -> str:
+        """Each of these with what it does meanwhile."""
+        return ", ".join(
+            f"{task} ({state})" if (state := self._state(task)) else task for task in tasks
+        )
+
+    def _state(self, task: str) -> str:
+        row = self._rows.get(task)
+        if row is None:
+            return ""  # too far away to be told of
+        if row["abandoned"]:
+            return "abandoned"
+        if row["needs"]:
+            return "which waits itself"
+        states = [_at_work(slot, self._lease_s) for slot in row["slots"] if not slot["answered"]]
+        return "; ".join(dict.fromkeys(states)) or "waits for a model's judgement"
+
+
+def _at_work(slot: Mapping[str, Any], lease_s: float) -> str:
+    """Who is at an answer."""
+    if slot["unreviewed"]:
+        return f"the result of {', '.join(slot['unreviewed'])} waits for another node's check"
+    holder, held_s = slot["holder"], slot["held_s"]
+    if not holder:
+        return "open, held by nobody"
+    if held_s is None:
+        return f"given to {holder}, not begun"
+    if slot["heard_s"] > lease_s:
+        return f"open, {holder} was not heard of for {slot['heard_s']:.0f} s, longer than a lease"
+    if slot["phase"] == "done":
+        return f"done by {holder}, whose result is on its way into the log"
+    racers = f", raced by {', '.join(slot['racers'])}" if slot["racers"] else ""
+    return f"open, held by {holder} for {held_s:.0f} s{racers}"
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
