@@ -68,9 +68,9 @@ _TASK = re.compile(rb'"job": "([\w.-]+)", "task": "([\w.-]+)"')
 
 @dataclass(frozen=True, slots=True)
 class Recollection:
-    """Records in the order in which the node wrote them; so many older ones of the task were left
-    out. `begins_s` is when the oldest line that is still there was written, in seconds since the
-    epoch; 0.0 if there is none."""
+    """Records in the order in which it happened to the node; so many older ones of the task were
+    left out. `begins_s` is of the oldest line that is still there, in seconds since the epoch; 0.0
+    if there is none."""
 
     records: tuple[dict[str, Any], ...] = ()
     dropped: int = 0
@@ -81,8 +81,8 @@ def recollect(folder: Path, job: str, task: str) -> Recollection:
     """What the node with this data folder wrote down of a task. Reads files: nothing for a loop."""
     of_job = b'"job": "%s"' % job.encode()
     of_task = b'%s, "task": "%s"' % (of_job, task.encode())
-    own: deque[tuple[int, dict[str, Any]]] = deque(maxlen=FACTS_MAX)
-    context: deque[tuple[int, dict[str, Any]]] = deque(maxlen=CONTEXT_MAX)
+    own: deque[tuple[float, int, dict[str, Any]]] = deque(maxlen=FACTS_MAX)
+    context: deque[tuple[float, int, dict[str, Any]]] = deque(maxlen=CONTEXT_MAX)
     found, begins_s = 0, 0.0
     for number, line in enumerate(_lines(folder)):
         begins_s = begins_s or _time_of(line)
@@ -96,9 +96,9 @@ def recollect(folder: Path, job: str, task: str) -> Recollection:
         record = _record_of(line)
         if record is not None:
             found += kept is own
-            kept.append((number, record))
-    in_order = sorted((*own, *context), key=lambda each: each[0])
-    return Recollection(tuple(record for _, record in in_order), found - len(own), begins_s)
+            kept.append((record["happened"], number, record))
+    in_order = sorted((*own, *context), key=lambda each: each[:2])
+    return Recollection(tuple(each[2] for each in in_order), found - len(own), begins_s)
 
 
 def tasks_in(folder: Path) -> dict[str, list[str]]:
@@ -180,11 +180,12 @@ def _record_of(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None  # torn by a crash
-    return record if isinstance(record, dict) and fact_of(record) is not None else None
+    is_ours = isinstance(record, dict) and type(record.get("happened")) is float
+    return record if is_ours and fact_of(record) is not None else None
 
 
 def _time_of(line: bytes) -> float:
     try:
-        return float(json.loads(line)["ts"])
+        return float(json.loads(line)["happened"])
     except (ValueError, TypeError, KeyError):
         return 0.0

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from node.queries import answer_to
 from node.requests import Requests
 from node.telemetry import Telemetry
-from protocol.clocks import SECOND
+from protocol.clocks import SECOND, Nanoseconds
 from protocol.diagnosis import why_no_leader
 from protocol.effects import (
     Abort,
@@ -131,7 +131,7 @@ class Runtime:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._leaving = False
-        self._unwritten: deque[tuple[int, list[Effect]]] = deque()
+        self._unwritten: deque[tuple[int, list[Effect], Nanoseconds]] = deque()
         self._requests = Requests(self._loop)
 
     def start(self) -> None:
@@ -322,7 +322,8 @@ class Runtime:
         if self.stopped.done():
             return
         self.steps += 1
-        self._perform(self.peer.step(event, time.monotonic_ns()))
+        now = time.monotonic_ns()
+        self._perform(self.peer.step(event, now), now)
         if self.peer.has_left and not self._leaving:
             self._leaving = True
             self._end_if_gone()
@@ -350,17 +351,19 @@ class Runtime:
 
     # -- effects -----------------------------------------------------------------------------------
 
-    def _perform(self, effects: list[Effect]) -> None:
+    def _perform(self, effects: list[Effect], now: Nanoseconds) -> None:
+        """Those of the step that was taken then."""
         for at, effect in enumerate(effects):
             match effect:
                 case Send():
                     self._transport.send(effect.destination, effect.endpoints, effect.message)
                 case Persist():
-                    self._unwritten.append((effect.sequence, effects[at + 1 :]))
+                    self._unwritten.append((effect.sequence, effects[at + 1 :], now))
                     self._journal.write(effect.sequence, effect.records, self._written)
                     return
                 case Report():
-                    self.telemetry.report(effect.fact)
+                    happened = now + self.peer.settings.wall_offset
+                    self.telemetry.report(effect.fact, happened / SECOND)
                 case Invoke():
                     self._workers.start(effect.invocation, effect.assignment)
                 case Abort():
@@ -400,9 +403,9 @@ class Runtime:
         """The journal has everything up to `sequence`: perform what waited for it, in order."""
         try:
             while self._unwritten and self._unwritten[0][0] <= sequence:
-                _, effects = self._unwritten.popleft()
+                _, effects, taken_at = self._unwritten.popleft()
                 if not self.stopped.done():
-                    self._perform(effects)
+                    self._perform(effects, taken_at)
         except Exception as fault:
             self._fail(fault)
             return

@@ -37,10 +37,15 @@ QUIET = (
 )  # too many to write down; streams and counters have them
 
 
-def fact_as_json(fact: Fact, node: NodeId, name: str, wall_s: float) -> dict[str, object]:
-    """A fact as a flat record: `ts` seconds since the epoch, `type`, the node, its own fields."""
+def fact_as_json(
+    fact: Fact, node: NodeId, name: str, wall_s: float, happened_s: float | None = None
+) -> dict[str, object]:
+    """A fact as a flat record: `ts` when it was told and `happened` when the node took the step,
+    both in seconds since the epoch (between them a disk may have been waited for, and facts of
+    later steps told), `type`, the node, its own fields."""
     record: dict[str, object] = {
         "ts": round(wall_s, 6),
+        "happened": round(wall_s if happened_s is None else happened_s, 6),
         "type": type(fact).__name__,
         "agent": name,
         "at": node,
@@ -62,8 +67,8 @@ class Telemetry:
         self._subscribers: list[_Subscriber] = []
         self._alarms = _Alarms()
 
-    def report(self, fact: Fact) -> None:
-        """Take note of a fact."""
+    def report(self, fact: Fact, happened_s: float | None = None) -> None:
+        """Take note of a fact, of now if nothing else is said."""
         kind = type(fact).__name__
         self.counts[kind] = self.counts.get(kind, 0) + 1
         if isinstance(fact, QUIET):
@@ -71,7 +76,7 @@ class Telemetry:
         if isinstance(fact, SeedUnreachable):
             self._alarms.seed_unreachable(fact)
         wall_s = time.time()
-        record = fact_as_json(fact, self.node, self.name, wall_s)
+        record = fact_as_json(fact, self.node, self.name, wall_s, happened_s)
         self._files.write(LOG, f"{_clock(wall_s)} {fact}")
         self._files.write(RECORD, json.dumps(record))
         for subscriber in self._subscribers:

@@ -57,7 +57,7 @@ def written(folder: Path, facts: list[Fact]) -> Path:
 def test_a_record_is_read_back_as_the_fact_that_it_was_made_of(fact: Fact) -> None:
     record = json.loads(json.dumps(fact_as_json(fact, ADA, "n1", 1.5)))
     assert fact_of(record) == fact
-    for name in set(record) - {"ts", "agent", "at"}:
+    for name in set(record) - {"ts", "happened", "agent", "at"}:
         assert fact_of({**record, name: None}) is None
         assert fact_of({each: record[each] for each in record if each != name}) is None
 
@@ -68,7 +68,7 @@ def test_the_facts_of_one_task_are_found_and_what_explains_them(tmp_path: Path) 
     found = recollect(written(tmp_path, mixed), "job", "a")
     assert [fact_of(record) for record in found.records] == [election, *STORY]
     assert found.dropped == 0
-    assert found.begins_s == found.records[0]["ts"]
+    assert found.begins_s == found.records[0]["happened"]
 
 
 def test_a_task_that_nobody_wrote_of_has_no_facts(tmp_path: Path) -> None:
@@ -82,7 +82,13 @@ def test_a_torn_line_and_a_strange_one_are_passed_over(tmp_path: Path) -> None:
     written(tmp_path, STORY[:3])
     with (tmp_path / RECORD).open("ab") as file:
         file.write(b'{"ts": 1.0, "type": "TaskStarted", "job": "job", "task": "a", "\n\xff\n[]\n')
-        strange = {"ts": 2.0, "type": "TaskStarted", "job": "job", "task": "a", "slot": "first"}
+        strange = {
+            "happened": 2.0,
+            "type": "TaskStarted",
+            "job": "job",
+            "task": "a",
+            "slot": "first",
+        }
         file.write(json.dumps(strange).encode() + b"\n")
     written(tmp_path, STORY[3:])
     assert [fact_of(record) for record in recollect(tmp_path, "job", "a").records] == STORY
@@ -93,6 +99,15 @@ def test_what_was_put_aside_is_read_first(tmp_path: Path) -> None:
     (tmp_path / RECORD).rename(tmp_path / f"{RECORD}.1")
     written(tmp_path, STORY[4:])
     assert [fact_of(record) for record in recollect(tmp_path, "job", "a").records] == STORY
+
+
+def test_what_waited_for_the_disk_is_read_where_it_happened(tmp_path: Path) -> None:
+    telemetry = Telemetry(ADA, "n1", tmp_path)
+    for fact, happened_s in ((STORY[2], 7.5), (STORY[0], 7.0), (STORY[1], 7.0)):
+        telemetry.report(fact, happened_s)
+    telemetry.close()
+    found = recollect(tmp_path, "job", "a")
+    assert [fact_of(record) for record in found.records] == STORY[:3]
 
 
 def test_a_file_that_is_put_aside_while_it_is_read_counts_once(tmp_path: Path) -> None:

@@ -135,6 +135,22 @@ async def test_a_slow_disk_does_not_hold_up_other_steps(bench: Bench) -> None:
     assert any(type(message).__name__ == "ProbeAck" for message in bench.wire.sent)
 
 
+async def test_a_fact_that_waited_for_the_disk_is_told_of_its_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(bench.telemetry, "report", lambda fact, happened_s: told.append(happened_s))
+    before = time.monotonic()
+    bench.runtime.start()
+    await turns()
+    assert bench.disk.held, "founding writes first"
+    assert told == []
+    confirmed_at = time.monotonic()
+    bench.disk.let_go()
+    assert told
+    assert all(before <= happened_s <= confirmed_at for happened_s in told)
+
+
 async def test_who_finds_no_leader_is_told_why_there_is_none(bench: Bench) -> None:
     """In the words of the status."""
     bench.runtime.start()

@@ -149,8 +149,7 @@ def test_a_fence_comes_after_the_only_reason_for_it() -> None:
     assert fence.causes == []
 
 
-def test_a_late_report_of_a_result_does_not_undo_the_order() -> None:
-    """A node's disk may confirm a result only after the node has read its acceptance."""
+def test_a_clock_that_was_set_back_does_not_undo_the_order() -> None:
     team = Team().say(1.0, STARTED, ADA).say(2.0, ACCEPTED, ADA).say(3.0, COMPLETED, ADA)
     team.say(1.9, ACCEPTED, BOB)
     assert places(team.moments()) == [

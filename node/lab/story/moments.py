@@ -4,7 +4,7 @@ A fact carries no vector clock and no hybrid stamp, only the wall time of the no
 and clocks differ. So the order follows from what must have come before what (Lamport 1978, *Time,
 Clocks, and the Ordering of Events in a Distributed System*):
 
-    a node's own facts          in the order in which it wrote them
+    a node's own facts          in the order of the steps that it took
     what the log says           in the order of its indexes, and before each node's word of it
     a claim in the store        before each other node's word of it
     a result                    before what the log says of it
@@ -14,8 +14,8 @@ These give each moment a vector clock (Fidge 1988; Mattern 1989). One is before 
 is lower; if neither is, they are concurrent, as far as the facts tell: a fact that nobody has any
 more may hide an order. Wall time orders only what is concurrent.
 
-Invariant: a moment comes after all that caused it. A node reports what waits for its disk late, and
-others may have reported before what they made of it; then causes go before the node's own order.
+Invariant: a moment comes after all that caused it. Where facts contradict each other, as when a
+clock was set back between two lives of a node, causes go before the node's own order.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LOG = "log"  # whose moments are the entries of the log, as if it were a node
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A fact as a node wrote it down, `at_s` seconds since the epoch by that node's clock."""
+    """A fact as a node wrote it down. It happened `at_s` seconds after the epoch by its clock."""
 
     fact: Fact
     node: NodeId
@@ -114,7 +114,7 @@ def index_of(fact: Fact) -> int:
 
 
 def in_causal_order(reports: Mapping[NodeId, Sequence[Report]]) -> list[Moment]:
-    """What happened, causes first. `reports` are of one task, each node's as it wrote them."""
+    """What happened, causes first. `reports` are of one task, each node's in its order."""
     weaving = _Weaving()
     for node in sorted(reports):
         weaving.take(reports[node])

@@ -42,7 +42,7 @@ from protocol.team.notes import JUDGED
 @dataclass(frozen=True, slots=True)
 class Account:
     """What one node has to say. `view` is what its door said (`node.doors.stories`), None if only
-    its files were there; `records` are its facts as it wrote them."""
+    its files were there; `records` are its facts in the order in which they happened to it."""
 
     name: str
     records: Sequence[Mapping[str, Any]]
@@ -161,7 +161,7 @@ class _Told:
         leader: LeaderElected | None = None
         setting = self.setting
         for record in account.records:
-            fact, node, at_s = fact_of(record), NodeId(record["at"]), float(record["ts"])
+            fact, node, at_s = fact_of(record), NodeId(record["at"]), float(record["happened"])
             setting.names[node] = str(record["agent"])
             if account.is_whole:
                 setting.recorded.add(node)
