@@ -86,6 +86,8 @@ def recollect(folder: Path, job: str, task: str) -> Recollection:
     found, begins_s = 0, 0.0
     for number, line in enumerate(_lines(folder)):
         begins_s = begins_s or _time_of(line)
+        if b'"task": ' in line and of_task not in line:
+            continue  # of another task, as most are
         kind = _kind_of(line)
         if kind in _CONTEXT:
             kept = context
