@@ -22,7 +22,7 @@ from node.agents.verify import Verifier
 from node.lists import load
 from protocol.effects import Assignment
 from protocol.errors import InvalidJob
-from protocol.events import AgentFailed, Completed, Failure
+from protocol.events import AgentFailed, Completed, Failure, FoundOut
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Job, Task, Usage
 from protocol.ledger import fault_of_result
 
@@ -91,6 +91,22 @@ async def test_standard_output_is_the_one_file_that_was_not_written(node: Watche
     end = await node.run(assigned("command", program="printf 'x = 1\\n'"))
     assert isinstance(end, Completed)
     assert end.files == (text_file("add.py", "x = 1\n"),)
+
+
+async def test_what_a_program_says_it_found_out_is_told_to_the_team(node: Watched) -> None:
+    line = "echo x > add.py; echo 'FACT: a'; echo ' FACT:'; echo 'no FACT: b'; echo ' FACT:  c '"
+    assert isinstance(await node.run(assigned("command", program=line)), Completed)
+    assert [event for event in node.events if isinstance(event, FoundOut)] == [
+        FoundOut(1, "a"),
+        FoundOut(1, "c"),
+    ]
+    assert isinstance(node.events[-1], Completed), "what it found out comes before its end"
+    question = assigned("command", program="echo 'FACT: an answer'", writes=())
+    await node.run(question, 2)
+    assert node.events[-1] == Completed(2, (), "FACT: an answer", Usage(calls=1))
+    many = "echo x > add.py; for n in 1 2 3 4 5 6 7; do echo FACT: $n; done"
+    await node.run(assigned("command", program=many), 3)
+    assert sum(event.invocation == 3 and isinstance(event, FoundOut) for event in node.events) == 5
 
 
 async def test_an_input_left_as_it_was_is_not_a_result(node: Watched) -> None:

@@ -26,6 +26,9 @@ from protocol.jobs import File, Usage
 if TYPE_CHECKING:
     from node.agents.permits import Meter
 
+FACT_MARK = "FACT:"
+FACTS_MAX = 5  # of one attempt; the others are passed over
+
 
 class AgentError(QuorateError):
     """An agent's own account of why there is no result."""
@@ -48,9 +51,14 @@ class Progress:
     """What an invocation has finished and spent so far; it outlives the agent's failure."""
 
     def __init__(
-        self, announce: Callable[[tuple[File, ...]], None], meter: Meter | None = None
+        self,
+        announce: Callable[[tuple[File, ...]], None],
+        meter: Meter | None = None,
+        tell: Callable[[str], None] = lambda fact: None,
     ) -> None:
         self._announce = announce
+        self._tell = tell
+        self._told = 0
         self._files: dict[str, File] = {}
         self.usage = Usage()
         self.meter = meter  # asks before each call of a model
@@ -66,6 +74,15 @@ class Progress:
         if news:
             self._files.update((file.path, file) for file in news)
             self._announce(news)
+
+    def find_out(self, words: str) -> None:
+        """Tell the team what an agent says it has found out: its lines that begin with `FACT:`."""
+        for line in words.splitlines():
+            fact = line.strip().removeprefix(FACT_MARK).strip()
+            is_one = line.strip().startswith(FACT_MARK) and fact
+            if is_one and self._told < FACTS_MAX:
+                self._told += 1
+                self._tell(fact)
 
     def spend(self, usage: Usage) -> None:
         """Add to what this invocation has consumed."""

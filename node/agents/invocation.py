@@ -21,7 +21,7 @@ from node.agents.verify import Verifier
 from node.legible import legible
 from node.prompt import shorten
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
-from protocol.events import AgentFailed, Completed, Event, Failure, Progressed
+from protocol.events import AgentFailed, Completed, Event, Failure, FoundOut, Progressed
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,11 @@ class Invocations:
         """Start an agent on the assignment; its end is delivered with this number."""
         assert invocation not in self._running, f"invocation {invocation} runs already"
         meter = Meter(self._permits, invocation, counts=assignment.is_metered)
-        progress = Progress(lambda files: self._deliver(Progressed(invocation, files)), meter)
+        progress = Progress(
+            lambda files: self._deliver(Progressed(invocation, files)),
+            meter,
+            lambda fact: self._deliver(FoundOut(invocation, legible(fact))),
+        )
         run = _Invocation(invocation, assignment, progress)
         if self._closed:
             self._fail(run, Failure.ABORTED, "the node is stopping")
@@ -148,6 +152,8 @@ class Invocations:
                 ) from None
             if run.assignment.purpose is Purpose.JUDGE:
                 return result
+            if task.writes:  # else the text is the answer itself
+                run.progress.find_out(result.text)
             _check_files(task.writes, result.files)
             run.progress.finish(result.files)
             fault_found = await self._verifier.check(run.assignment, result.files, result.text)
