@@ -9,14 +9,15 @@ nothing in the task's own words or in the files shown can stand in for it. Of a 
 from __future__ import annotations
 
 import itertools
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import ne
 
 from protocol.conclusion import conclusion_of
-from protocol.effects import Answered, Assignment, Purpose
+from protocol.effects import Answered, Assignment, Proposal, Purpose
 from protocol.jobs import File
 
 DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
@@ -24,6 +25,7 @@ SHOWN_SIZE_MAX = 192 * 1024  # bytes of earlier files in one prompt
 NOTES_MAX = 5  # of the newest failures
 NOTE_SIZE_MAX = 1_500
 REPAIR_ANSWER_SIZE_MAX = 64 * 1024  # characters of a failed answer shown back to its author
+ANCHOR_LINES_MAX = 8  # lines that a model is told to repeat when it goes on
 
 WRITE_HEADING = "# Files to write"
 JUDGED_SIZE_MAX = 16 * 1024  # characters of an answer that a judge or a critic is shown
@@ -33,6 +35,7 @@ _GROUP = re.compile(  # "2: B", and what models make of it
 )
 ANSWERS_HEADING = "# The answers"
 DRAFTS_HEADING = "# Drafts of the answer"
+CONTINUE_HEADING = "# Your answer was cut off at the length limit"
 QUESTION_HEADING = "# Question (answer in plain text)"
 
 _SYSTEM_FILES = """\
@@ -46,6 +49,12 @@ its path, like this:
 
 No other files, no usage examples in fences, nothing left out. If a file holds fences itself, use a
 longer fence around it."""
+
+_SYSTEM_FILES_JSON = """\
+You are one engineer of a team. Each of you has one task; others build on the files you write.
+Answer with one JSON object that holds every file you are asked for, whole, and nothing else:
+
+{"files": [{"path": "folder/name.py", "content": "..."}]}"""
 
 _SYSTEM_QUESTION = """\
 You are one member of a team that answers questions independently and then compares answers.
@@ -70,11 +79,14 @@ You are one member of a team that answers questions and compares answers.
 {_CRITICISE}
 {MARK_REQUEST}"""
 
-_SYSTEM_JUDGE = """\
+_JUDGING = """\
 You compare answers that several people gave to one question without knowing of each other. Two
 answers agree if whoever asked could take either for the other: wording, order and format do not
 count, facts, numbers and conclusions do.
+"""
 
+_SYSTEM_JUDGE = f"""\
+{_JUDGING}
 For every answer write one line, its number, a colon, and a letter, the same letter for answers
 that agree, like this:
 
@@ -83,6 +95,13 @@ that agree, like this:
 3: A
 
 Write nothing else."""
+
+_SYSTEM_JUDGE_JSON = f"""\
+{_JUDGING}
+Answer with one JSON object that holds a letter for every answer, in their order, the same letter
+for answers that agree, and nothing else:
+
+{{"groups": ["A", "B", "A"]}}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +131,8 @@ def is_marked(assignment: Assignment) -> bool:
     return not task.writes and (task.quorum.of > 1 or bool(assignment.drafts))
 
 
-def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
-    """The conversation that opens an attempt."""
+def build_prompt(assignment: Assignment, as_json: bool = False) -> tuple[Message, ...]:
+    """The conversation that opens an attempt; files are asked for in fences, or `as_json`."""
     task = assignment.task
     sections = []
     merges = assignment.purpose is Purpose.MERGE
@@ -153,14 +172,14 @@ def build_prompt(assignment: Assignment) -> tuple[Message, ...]:
         sections = [text.replace(QUESTION_HEADING, "# Question") for text in sections]
         sections.append(f"{QUESTION_HEADING}\n\n{task.prompt.strip()}")
     return (
-        Message("system", _system_of(assignment)),
+        Message("system", _system_of(assignment, as_json)),
         Message("user", "\n\n".join(sections) + "\n"),
     )
 
 
-def _system_of(assignment: Assignment) -> str:
+def _system_of(assignment: Assignment, as_json: bool) -> str:
     if assignment.task.writes:
-        return _SYSTEM_FILES
+        return _SYSTEM_FILES_JSON if as_json else _SYSTEM_FILES
     if assignment.drafts:
         return _SYSTEM_CRITIQUE
     return _SYSTEM_VOTE if is_marked(assignment) else _SYSTEM_QUESTION
@@ -182,20 +201,30 @@ def _versions_shown(assignment: Assignment) -> list[str]:
     return shown
 
 
-def judge_prompt(assignment: Assignment) -> tuple[Message, ...]:
-    """The conversation in which a model says which answers agree."""
-    answers = [
-        show_files(proposal.files) if proposal.files else conclusion_of(proposal.text)
-        for proposal in assignment.proposals
-    ]
+def judge_prompt(assignment: Assignment, as_json: bool = False) -> tuple[Message, ...]:
+    """The conversation in which a model says which answers agree, in lines or `as_json`."""
+    answers = [show_proposal(proposal) for proposal in assignment.proposals]
     question = assignment.task.prompt.strip().replace(ANSWERS_HEADING, "# Answers")
     shown = _show_numbered("answer", answers)
     sections = [f"# What was asked\n\n{question}", ANSWERS_HEADING, *shown]
-    return (Message("system", _SYSTEM_JUDGE), Message("user", "\n\n".join(sections) + "\n"))
+    system = _SYSTEM_JUDGE_JSON if as_json else _SYSTEM_JUDGE
+    return (Message("system", system), Message("user", "\n\n".join(sections) + "\n"))
+
+
+def show_proposal(proposal: Proposal) -> str:
+    """An answer as a judge is shown it."""
+    text = show_files(proposal.files) if proposal.files else conclusion_of(proposal.text)
+    return shorten(text, JUDGED_SIZE_MAX)
 
 
 def read_groups(text: str, answers: int) -> tuple[int, ...]:
     """A group's number for each of so many answers, by a judge's words; none if any is missing."""
+    try:
+        listed = json.loads(text[text.index("{") : text.rindex("}") + 1])["groups"]
+        if isinstance(listed, list):
+            text = "\n".join(f"{number}: {letter}" for number, letter in enumerate(listed, 1))
+    except (ValueError, KeyError, RecursionError):
+        pass  # lines, then
     groups: dict[int, str] = {}
     for number, letter in _GROUP.findall(text):
         groups.setdefault(int(number), letter.upper())
@@ -204,14 +233,15 @@ def read_groups(text: str, answers: int) -> tuple[int, ...]:
 
 
 def repair_prompt(
-    answer: str, faults: Sequence[str], missing: Sequence[str]
+    answer: str, faults: Sequence[str], missing: Sequence[str], as_json: bool = False
 ) -> tuple[Message, ...]:
     """The turn that shows a model its unusable answer and says what is still wanted."""
     complaint = "\n".join(f"- {fault}" for fault in faults)
     if missing:
-        wish = "Write these now, each in a fenced block that names its path:\n" + "\n".join(
-            f"- {path}" for path in missing
-        )
+        form = "each in a fenced block that names its path"
+        if as_json:
+            form = 'as {"files": [{"path": ..., "content": ...}]}'
+        wish = f"Write these now, {form}:\n" + "\n".join(f"- {path}" for path in missing)
     else:
         wish = "Answer the question in plain text."
     return (
@@ -229,6 +259,55 @@ def mark_prompt(answer: str) -> tuple[Message, ...]:
         Message("assistant", shorten(answer, REPAIR_ANSWER_SIZE_MAX)),
         Message("user", f"{wish}\n"),
     )
+
+
+def keep_lines(answer: str) -> str:
+    """What of an answer that was cut off can be gone on with: its lines up to the last that is
+    whole and not blank; empty, if there is none."""
+    whole = answer[: answer.rfind("\n") + 1].rstrip()
+    return answer[: answer.index("\n", len(whole)) + 1] if whole else ""
+
+
+def anchor_of(kept: str) -> tuple[str, ...]:
+    """The last lines of `kept`, as few as are needed for them to occur in it only once."""
+    lines = kept.split("\n")[:-1]
+    plain = [line.strip() for line in lines]
+    anchor: tuple[str, ...] = ()
+    for size in range(1, min(ANCHOR_LINES_MAX, len(lines)) + 1):
+        anchor = tuple(lines[-size:])
+        tail = plain[-size:]
+        ends = (at for at in range(size, len(plain)) if plain[at - 1] == tail[-1])
+        if not any(plain[at - size : at] == tail for at in ends):
+            break
+    return anchor
+
+
+def continue_prompt(kept: str) -> tuple[Message, ...]:
+    """The turn that asks a model to go on where its answer was cut off, after `kept`."""
+    if not kept:
+        said = "Nothing of it came through. Answer again, without thinking aloud, and briefly."
+        return (
+            Message("assistant", "(nothing)"),
+            Message("user", f"{CONTINUE_HEADING}\n\n{said}\n"),
+        )
+    anchor = "\n".join(anchor_of(kept))
+    wish = (
+        "This is the end of what came through:\n\n"
+        f"{anchor}\n\n"
+        "Go on from there: repeat exactly these last lines, and then write the rest. Do not begin "
+        "again, say nothing before, and open no fence that is open already."
+    )
+    return (
+        Message("assistant", shorten(kept, REPAIR_ANSWER_SIZE_MAX)),
+        Message("user", f"{CONTINUE_HEADING}\n\n{wish}\n"),
+    )
+
+
+def read_kept(messages: Sequence[Message]) -> str:
+    """What a model has written already of the answer that these messages ask it to go on with."""
+    if len(messages) < 2 or not messages[-1].content.startswith(CONTINUE_HEADING):
+        return ""
+    return messages[-2].content if messages[-2].role == "assistant" else ""
 
 
 def program_prompt(assignment: Assignment) -> str:
@@ -261,10 +340,10 @@ def read_request(messages: Iterable[Message]) -> Request:
             continue
         last = message.content
         # The system turn tells which kind it is: a question may well quote the other heading.
-        if system == _SYSTEM_JUDGE:
+        if system in (_SYSTEM_JUDGE, _SYSTEM_JUDGE_JSON):
             shown = last.partition(f"{ANSWERS_HEADING}\n\n")[2]
             return Request((), "", _read_numbered("answer", shown))
-        if system == _SYSTEM_FILES:
+        if system in (_SYSTEM_FILES, _SYSTEM_FILES_JSON):
             _, heading, tail = last.rpartition(f"{WRITE_HEADING}\n\n")
             if heading:
                 listed = [line[2:] for line in tail.splitlines() if line.startswith("- ")]
@@ -311,18 +390,24 @@ def show_notes(notes: Sequence[str]) -> str:
 def show_files(files: Iterable[File]) -> str:
     """The files in fenced blocks, within the size limit; those beyond it only by name."""
     shown = []
-    left = SHOWN_SIZE_MAX
-    for file in files:
-        text = _text_of(file)
-        if text is None or len(file.content) > left:
-            what = "not text" if text is None else "too long to show"
+    for file, text in shown_of(files):
+        if text is None:
+            what = "not text" if _text_of(file) is None else "too long to show"
             shown.append(f"{file.path}: {len(file.content)} bytes, {what}")
             continue
-        left -= len(file.content)
         fence = "`" * max(3, _longest_run(text, "`") + 1)
         newline = "" if text.endswith("\n") or not text else "\n"
         shown.append(f"{fence} path={file.path}\n{text}{newline}{fence}")
     return "\n\n".join(shown)
+
+
+def shown_of(files: Iterable[File]) -> Iterator[tuple[File, str | None]]:
+    """Each of the files, with its text if that is shown: if it is one, and there is room for it."""
+    left = SHOWN_SIZE_MAX
+    for file in files:
+        text = _text_of(file) if len(file.content) <= left else None
+        left -= len(file.content) if text is not None else 0
+        yield file, text
 
 
 def _text_of(file: File) -> str | None:

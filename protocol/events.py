@@ -272,7 +272,11 @@ class Failure(Enum):
     ABORTED = "aborted"  # the peer asked for it
     AGENT = "agent"  # the agent raised, exited non-zero, or its program is missing
     BACKEND = "backend"  # the model endpoint is unreachable, refuses the key, or keeps failing
-    OUTPUT = "output"  # no usable answer: nothing, garbage, or files that were not asked for
+    OUTPUT = "output"  # no usable answer: garbage, or files that were not asked for
+    EMPTY = "empty"  # the model answered nothing, also when it was asked again
+    REFUSED = "refused"  # the model, or its filter, does not want to do this
+    TRUNCATED = "truncated"  # the answer ended at the model's token limit, also when it went on
+    OVERFLOW = "overflow"  # the prompt is too long for the model, even shortened
     TIMEOUT = "timeout"
     BUDGET = "budget"  # nobody who is there has a right to so much any more
     VERIFY = "verify"  # the check said no

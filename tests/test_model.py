@@ -20,11 +20,13 @@ import aiohttp
 import pytest
 from agent_setup import ADD, SmallBook, assigned, read_answer
 
-from node.model.faults import RateLimit, draw_faults, garbage
+from node.agents.json_answer import files_form
+from node.agents.overflow import read_overflow
+from node.model.faults import REFUSAL, RateLimit, draw_faults, garbage
 from node.model.knobs import RATES, ModelKnobs
 from node.model.latency import key_of, latency_s, tokens_of
 from node.model.server import REQUEST_SIZE_MAX, RunningModel, start_model
-from node.prompt import build_prompt
+from node.prompt import build_prompt, continue_prompt
 
 FAST = 1_000_000.0
 Json = dict[str, object]
@@ -270,6 +272,66 @@ async def test_broken_answers_break_the_connection(
     for stream in (True, False):
         with pytest.raises(aiohttp.ClientError):
             await post(http, model, asking(stream=stream))
+
+
+async def test_a_refusal_comes_in_a_field_of_its_own(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    model = await serve(refuse=1.0)
+    _, _, text = await post(http, model, asking())
+    (choice,) = json.loads(text)["choices"]
+    assert choice["message"] == {"role": "assistant", "content": None, "refusal": REFUSAL}
+    _, _, text = await post(http, model, asking(stream=True))
+    assert json.dumps({"refusal": REFUSAL}) in text
+
+
+async def test_a_drawn_overflow_tells_its_numbers(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    model = await serve(overflow=1.0)
+    status, _, text = await post(http, model, asking())
+    error = json.loads(text)["error"]
+    assert (status, error["code"]) == (400, "context_length_exceeded")
+    told = read_overflow(status, (error["code"],), error["message"])
+    assert told is not None
+    assert told.asked > told.limit > 0
+
+
+async def test_a_cut_answer_is_half_as_long_and_says_so(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    whole, cut = [
+        json.loads((await post(http, await serve(truncate=rate), asking()))[2])
+        for rate in (0.0, 1.0)
+    ]
+    assert cut["choices"][0]["finish_reason"] == "length"
+    text = whole["choices"][0]["message"]["content"]
+    part = cut["choices"][0]["message"]["content"]
+    assert text.startswith(part)
+    assert 0.4 < len(part) / len(text) < 0.6
+    assert cut["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] // 2
+
+
+async def test_an_answer_is_gone_on_with_from_the_repeated_lines_on(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    model = await serve()
+    kept = "```python path=add.py\ndef add(a, b):\n"
+    messages = (*build_prompt(assigned("simulated")), *continue_prompt(kept))
+    said = [{"role": message.role, "content": message.content} for message in messages]
+    _, _, text = await post(http, model, asking(messages=said))
+    content = json.loads(text)["choices"][0]["message"]["content"]
+    assert content == "def add(a, b):\n    return a + b\n```\n"
+
+
+async def test_a_schema_is_kept_to(http: aiohttp.ClientSession, serve: Serve) -> None:
+    model = await serve()
+    form = dict(files_form(("add.py",)))
+    _, _, text = await post(http, model, asking(response_format=form))
+    content = json.loads(text)["choices"][0]["message"]["content"]
+    assert json.loads(content) == {"files": [{"path": "add.py", "content": ADD}]}
+    status, _, text = await post(http, model, asking(response_format={"type": "json_object"}))
+    assert (status, json.loads(text)["error"]["param"]) == (400, "response_format")
 
 
 async def test_a_retry_draws_anew(http: aiohttp.ClientSession, serve: Serve) -> None:

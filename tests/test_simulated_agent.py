@@ -11,6 +11,8 @@ import pytest
 from agent_setup import ADD, WRONG_ADD, SmallBook, Watched, assigned, quick, text_file
 
 from node.agents import simulated_agent
+from node.agents.settings import AnswerFormat
+from node.model.faults import draw_faults
 from node.model.knobs import ModelKnobs
 from node.model.server import RunningModel, start_model
 from protocol.effects import Answered, Proposal, Purpose
@@ -110,16 +112,66 @@ async def test_a_fault_that_never_ends_is_a_backend_failure(start: Start, fault:
     assert end.usage.calls == model.requests == 3
 
 
-@pytest.mark.parametrize("fault", ["http_429", "http_5xx", "break_stream", "garbage", "slow"])
+@pytest.mark.parametrize(
+    "fault",
+    ["http_429", "http_5xx", "break_stream", "garbage", "slow", "truncate", "overflow", "empty"],
+)
 async def test_a_fault_that_passes_is_overcome(start: Start, fault: str) -> None:
     node, model = await start({"tries_max": 12}, seed=2, **{fault: 0.4})
+    twice = {
+        "garbage": {Failure.OUTPUT, Failure.EMPTY},
+        "truncate": {Failure.TRUNCATED},
+        "overflow": {Failure.OVERFLOW},
+        "empty": {Failure.EMPTY},
+    }.get(fault, set())
     for number in range(6):
-        node.invocations.start(number, assigned("simulated"))
+        node.invocations.start(number, assigned("simulated", notes=("a note",)))
         end = await node.wait_end(number)
-        good = isinstance(end, Completed) or end.reason is Failure.OUTPUT  # garbage twice
-        assert good, end
+        assert isinstance(end, Completed) or end.reason in twice, end
     assert any(isinstance(node.ends(number)[0], Completed) for number in range(6))
     assert model.requests >= 6
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "reason", "words", "requests"),
+    [
+        ("refuse", Failure.REFUSED, "the model refuses: I'm sorry", 1),
+        ("truncate", Failure.TRUNCATED, "cut off at the endpoint's token limit (length)", 2),
+        ("overflow", Failure.OVERFLOW, "tokens too many (This model's maximum context", 1),
+        ("empty", Failure.EMPTY, "the answer is empty, also when asked again", 2),
+    ],
+)
+async def test_what_a_model_may_do_instead_of_answering_is_told_apart(
+    start: Start, stream: bool, fault: str, reason: Failure, words: str, requests: int
+) -> None:
+    node, model = await start({"stream": stream}, **{fault: 1.0})
+    end = await node.run(assigned("simulated"))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is reason
+    assert words in end.detail
+    assert end.usage.calls == model.requests == requests
+
+
+async def test_an_answer_that_was_cut_off_is_gone_on_with_as_if_it_had_not_been(
+    start: Start,
+) -> None:
+    cut = [draw_faults(ModelKnobs(seed=13, truncate=0.5), "add.py", each) for each in range(2)]
+    assert [faults.truncate for faults in cut] == [True, False]
+    node, model = await start(seed=13, truncate=0.5)
+    end = await node.run(assigned("simulated", verify=PASSES))
+    assert isinstance(end, Completed)
+    assert end.files == (text_file("add.py", ADD),)
+    assert model.requests == end.usage.calls == 2
+
+
+@pytest.mark.parametrize("answer_format", AnswerFormat)
+async def test_files_come_in_any_form(start: Start, answer_format: AnswerFormat) -> None:
+    node, _ = await start({"answer_format": answer_format})
+    end = await node.run(assigned("simulated", writes=("add.py", "sub.py"), verify=PASSES))
+    assert isinstance(end, Completed)
+    assert [file.path for file in end.files] == ["add.py", "sub.py"]
+    assert end.usage.calls == 1
 
 
 async def test_garbage_alone_is_an_output_failure(start: Start) -> None:
@@ -149,6 +201,7 @@ async def test_a_hanging_model_is_given_up(start: Start) -> None:
 
 async def test_a_hanging_model_does_not_hold_up_the_task_timeout(start: Start) -> None:
     node, _ = await start(hang=1.0)
+    await node.invocations.prepare("simulated")
     end = await node.run(assigned("simulated", timeout_s=0.2))
     assert isinstance(end, AgentFailed)
     assert (end.reason, end.usage.calls) == (Failure.TIMEOUT, 1)

@@ -37,19 +37,21 @@ _FIRST_LINE = re.compile(
 class Answer:
     """What was found. `missing` are the wanted paths without a usable file, `faults` say why;
     `refused` are paths in the answer that nobody asked for; `truncated` names the block that was
-    still open at the end."""
+    still open at the end; of a `guessed` file nothing in the answer says which one it is."""
 
     files: tuple[File, ...]
     missing: tuple[str, ...]
     faults: tuple[str, ...]
     refused: tuple[str, ...]
     truncated: str
+    guessed: bool = False
 
 
 @dataclass(slots=True)
 class _Block:
     """A fenced block being read."""
 
+    at: int  # the number of its opening line
     letter: str
     length: int
     path: str  # empty: not known (yet)
@@ -65,6 +67,7 @@ class AnswerReader:
         self._wanted = wanted
         self._rest: list[str] = []  # pieces of the unfinished last line
         self._block: _Block | None = None
+        self._count = 0  # of whole lines so far
         self._previous = ""  # the last line outside a block that was not blank
         self._files: dict[str, File] = {}
         self._unnamed: list[str] = []
@@ -83,6 +86,28 @@ class AnswerReader:
             self._take(line.removesuffix("\r"))
         return tuple(file for path, file in self._files.items() if before.get(path) != file)
 
+    def take(self, path: str, content: str) -> None:
+        """A file that came otherwise than in a fence."""
+        path = _plain(path)
+        if path in self._wanted:
+            self._keep(path, content)
+        else:
+            self._refuse(path)
+
+    @property
+    def open_block(self) -> tuple[int, str] | None:
+        """The number of the line (from 0) that opened the block which is being read, and the path
+        of its file, if that is known."""
+        return (self._block.at, self._block.path) if self._block is not None else None
+
+    def named_by(self, line: str) -> str | None:
+        """The path in a line that opens a block, None if the line opens none. A fence without any
+        info does not count: inside a block it is the end."""
+        fence = _FENCE.match(line)
+        if fence is None or not _opens(fence) or not fence["info"].strip():
+            return None
+        return self._path_in_info(fence["info"])
+
     def close(self) -> Answer:
         """The end of the text: settle what is still open."""
         rest = "".join(self._rest)
@@ -93,7 +118,7 @@ class AnswerReader:
         if self._block is not None:
             truncated = self._block.path or "a block without a path"
             self._block = None
-        self._settle_unnamed()
+        guessed = self._settle_unnamed()
         files = self._within_limit()
         missing = tuple(path for path in self._wanted if path not in self._files)
         faults = [self._rejected[path] for path in missing if path in self._rejected]
@@ -109,11 +134,12 @@ class AnswerReader:
         refused = tuple(self._refused)
         if missing and refused:
             faults.append(f"nobody asked for {', '.join(refused)}")
-        return Answer(files, missing, tuple(faults), refused, truncated)
+        return Answer(files, missing, tuple(faults), refused, truncated, guessed)
 
     # -- lines ---------------------------------------------------------------------------------
 
     def _take(self, line: str) -> None:
+        self._count += 1
         if self._block is None:
             self._take_outside(line)
         else:
@@ -133,7 +159,8 @@ class AnswerReader:
         if mentioned in self._files or fence["info"].strip().lower() in _CONSOLE_LANGUAGES:
             mentioned = ""  # "run add.py like this:" names no file, nor replaces one
         self._previous = ""
-        self._block = _Block(marks[0], len(marks), path or mentioned, not (path or mentioned), [])
+        path = path or mentioned
+        self._block = _Block(self._count - 1, marks[0], len(marks), path, not path, [])
 
     def _take_inside(self, block: _Block, line: str) -> None:
         fence = _FENCE.match(line)
@@ -166,8 +193,8 @@ class AnswerReader:
             self._unnamed.append(content)
         elif block.path in self._wanted:
             self._keep(block.path, content)
-        elif len(self._refused) < REFUSED_MAX:
-            self._refused[block.path] = None
+        else:
+            self._refuse(block.path)
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -183,12 +210,16 @@ class AnswerReader:
         else:
             self._files[path] = File(path, encoded)
 
-    def _settle_unnamed(self) -> None:
+    def _refuse(self, path: str) -> None:
+        if len(self._refused) < REFUSED_MAX:
+            self._refused[path] = None
+
+    def _settle_unnamed(self) -> bool:
         """One block, one file wanted: no name is needed."""
-        if len(self._wanted) == 1 and len(self._unnamed) == 1:
-            (path,) = self._wanted
-            if path not in self._files:
-                self._keep(path, self._unnamed.pop())
+        if len(self._wanted) != 1 or len(self._unnamed) != 1 or self._files:
+            return False
+        self._keep(self._wanted[0], self._unnamed.pop())
+        return True
 
     def _within_limit(self) -> tuple[File, ...]:
         size = 0

@@ -17,7 +17,7 @@ def _make_openai(settings: AgentSettings) -> Agent:
     from node.agents.chat import ChatEndpoint
     from node.agents.openai_agent import OpenAIAgent
 
-    return OpenAIAgent(ChatEndpoint(settings))
+    return OpenAIAgent(ChatEndpoint(settings), settings.answer_format)
 
 
 def _make_simulated(settings: AgentSettings) -> Agent:

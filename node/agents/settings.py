@@ -7,15 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from node.model.knobs import ModelKnobs
+from protocol.errors import QuorateError
 
 OPENAI_URL = "https://api.openai.com/v1"
 VERIFY_TIMEOUT_S = 60.0
 PROGRAM_VARIABLES = "QUORATE_PROGRAM_ENV"
 RATE_VARIABLE = "QUORATE_RATE"
 RATE_MAX = 1_000_000.0
+FORMAT_VARIABLE = "QUORATE_ANSWER_FORMAT"
+
+
+class VariableError(QuorateError):
+    """An environment variable says what cannot be meant."""
+
+
+class AnswerFormat(Enum):
+    """In which form models are asked for files, and judges for their verdict."""
+
+    FENCED = "fenced"  # files in fenced blocks, verdicts in lines: any endpoint can
+    JSON = "json"  # by a JSON schema, where the endpoint takes one
+    AUTO = "auto"  # files in fences, as code suffers in JSON; by a schema where those have failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,7 @@ class AgentSettings:
     backoff_first_s: float = 0.5
     backoff_max_s: float = 20.0
     rate: float = 0.0  # calls a second that the endpoint allows the whole team; 0: not known
+    answer_format: AnswerFormat = AnswerFormat.AUTO
     answer_tokens_max: int = 4_096  # of one answer, where a budget is kept
     invocations_max: int = 8  # agents at work at once; more wait for their turn
     verify_timeout_s: float = VERIFY_TIMEOUT_S
@@ -66,13 +82,15 @@ class AgentSettings:
         cls, environment: Mapping[str, str], scratch: Path, simulated: ModelKnobs | None = None
     ) -> AgentSettings:
         """Settings with the endpoint that OPENAI_BASE_URL, _API_KEY and _MODEL name, and for
-        programs the variables that QUORATE_PROGRAM_ENV lists (by commas or blanks)."""
+        programs the variables that QUORATE_PROGRAM_ENV lists (by commas or blanks). VariableError
+        if one says what cannot be meant."""
         return cls(
             scratch=scratch,
             base_url=environment.get("OPENAI_BASE_URL", "").strip(),
             api_key=environment.get("OPENAI_API_KEY", "").strip(),
             model=environment.get("OPENAI_MODEL", "").strip(),
             rate=_rate_of(environment.get(RATE_VARIABLE, "")),
+            answer_format=_format_of(environment.get(FORMAT_VARIABLE, "")),
             program_variables=tuple(
                 environment.get(PROGRAM_VARIABLES, "").replace(",", " ").split()
             ),
@@ -80,15 +98,26 @@ class AgentSettings:
         )
 
 
+def _format_of(text: str) -> AnswerFormat:
+    """VariableError if it is none of the formats."""
+    try:
+        return AnswerFormat(text.strip().lower() or AnswerFormat.AUTO.value)
+    except ValueError:
+        formats = ", ".join(each.value for each in AnswerFormat)
+        raise VariableError(
+            f"{FORMAT_VARIABLE}={text!r} is no format of answers: use one of {formats}"
+        ) from None
+
+
 def _rate_of(text: str) -> float:
-    """Calls a second: '10', '10/s' or '600/m'. ValueError if it is something else."""
+    """Calls a second: '10', '10/s' or '600/m'. VariableError if it is something else."""
     number, _, unit = text.strip().partition("/")
     if not number:
         return 0.0
     try:
         return float(number) / {"": 1.0, "s": 1.0, "m": 60.0}[unit.strip()]
     except (ValueError, KeyError):
-        raise ValueError(
+        raise VariableError(
             f"{RATE_VARIABLE}={text!r} is no rate: write calls a second or a minute, as in 10/s "
             "or 600/m"
         ) from None

@@ -56,5 +56,6 @@ class SimulatedAgent:
                 settings = replace(
                     self._settings, base_url=url, api_key="simulated", model=SERVED_MODEL
                 )
-                self._agent = OpenAIAgent(ChatEndpoint(settings, simulated=True))
+                endpoint = ChatEndpoint(settings, simulated=True)
+                self._agent = OpenAIAgent(endpoint, settings.answer_format)
         return self._agent

@@ -14,6 +14,7 @@ from node.model.knobs import ModelKnobs
 SLOW_FACTOR = 10.0
 RETRY_AFTER_S = 1.0  # what a drawn 429 asks for, at speed 1
 STATUSES_5XX = (500, 502, 503)
+REFUSAL = "I'm sorry, but I can't help with that. (drawn)"
 BURST_S = 1.0  # the rate limit lets this much time's requests through at once
 
 
@@ -28,6 +29,10 @@ class Faults:
     wrong: bool
     slow: bool
     break_stream: bool
+    refuse: bool
+    truncate: bool
+    overflow: bool
+    empty: bool
 
 
 def draw_faults(knobs: ModelKnobs, key: str, attempt: int) -> Faults:

@@ -28,6 +28,10 @@ class ModelKnobs:
     wrong: float = 0.0  # answered plausibly, with code or words that are wrong
     slow: float = 0.0  # answered after ten times the latency
     break_stream: float = 0.0  # connection dropped in mid-answer
+    refuse: float = 0.0  # answered with a refusal
+    truncate: float = 0.0  # cut off at half of the answer, as at a token limit
+    overflow: float = 0.0  # refused because the prompt is too long
+    empty: float = 0.0  # answered with nothing
     requests_per_second: float = 0.0  # above it 429; 0 means no limit
 
     def __post_init__(self) -> None:

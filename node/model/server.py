@@ -16,6 +16,7 @@ from typing import Protocol
 from aiohttp import web
 
 from node.model.faults import (
+    REFUSAL,
     RETRY_AFTER_S,
     SLOW_FACTOR,
     STATUSES_5XX,
@@ -38,8 +39,8 @@ from node.model.wire import (
     read_body,
     usage_body,
 )
-from node.prompt import Request, read_request, shorten
-from protocol.conclusion import conclusion_of
+from node.model.wording import argued, files_text, groups_text, rest_of
+from node.prompt import Request, read_kept, read_request
 
 SERVED_MODEL = "simulated"  # whichever model the knobs name
 REQUEST_SIZE_MAX = 4 * 1024 * 1024
@@ -47,7 +48,7 @@ KEYS_MAX = 50_000  # keys whose requests are counted; the one unused for longest
 CHUNKS_MAX = 40  # of a streamed answer
 CHUNK_INTERVAL_MIN_S = 0.02
 HANG_MAX_S = 3_600.0
-CLAIM_SIZE_MAX = 200  # characters of a draft that its critic quotes
+TOKEN_LENGTH = 4  # characters of a token, about
 SHUTDOWN_TIMEOUT_S = 0.1  # requests still open when the server stops are cut off
 
 
@@ -135,6 +136,11 @@ class _Turn:
     tokens: tuple[int, int]
     finish_reason: str = "stop"
 
+    @property
+    def refusal(self) -> str:
+        """What the model says in the place of an answer."""
+        return REFUSAL if self.faults.refuse else ""
+
 
 class _Server:
     def __init__(self, knobs: ModelKnobs, book: Book) -> None:
@@ -169,7 +175,8 @@ class _Server:
         if turn.faults.break_stream:
             return _cut(request)
         usage = usage_body(*turn.tokens)
-        return web.json_response(completion_body(turn.stamp, turn.text, turn.finish_reason, usage))
+        whole = completion_body(turn.stamp, turn.text, turn.finish_reason, usage, turn.refusal)
+        return web.json_response(whole)
 
     # -- deciding --------------------------------------------------------------------------------
 
@@ -181,7 +188,7 @@ class _Server:
             raise _TooMany("Rate limit reached for requests per second", pause_s)
         asked = read_request(chat.messages)
         prompt = "\n\n".join(turn.content for turn in chat.messages if turn.role == "user")
-        text = self._answer(asked, prompt)
+        text = self._answer(asked, prompt, chat.as_json)
         key = key_of(asked.paths, asked.question or " ".join(asked.answers))
         attempt = self._count(key)
         faults = draw_faults(self._knobs, key, attempt)
@@ -190,24 +197,29 @@ class _Server:
         if faults.http_5xx:
             status = randomness_of(self._knobs, key, attempt, "status").choice(STATUSES_5XX)
             raise BadRequest("The server had an error (drawn)", status=status, code="server_error")
+        if faults.overflow:
+            raise _overflow(sum(len(message.content) for message in chat.messages))
         if faults.garbage:
             text = garbage(asked.paths, randomness_of(self._knobs, key, attempt, "words"))
         elif faults.wrong:
             seed = randomness_of(self._knobs, key, attempt, "mutant").getrandbits(31)
-            text = self._wrong_answer(asked, prompt, seed)
+            text = self._answer(asked, prompt, chat.as_json, seed)
+        if faults.empty or faults.refuse:
+            text = ""
+        text = rest_of(text, read_kept(chat.messages))
         drawn_s = latency_s(model, self._knobs.seed, key, attempt, len(asked.paths))
         read, written = tokens_of(model, prompt, len(asked.paths))
-        is_cut = chat.limit is not None and written > chat.limit
-        if chat.limit is not None and is_cut:
-            text = text[: len(text) * chat.limit // written]
-            written = chat.limit
+        most = written if chat.limit is None else min(written, chat.limit)
+        if faults.truncate and text:
+            most = min(most, max(1, written // 2))
+        is_cut = most < written
         return _Turn(
             chat,
             Stamp(f"chatcmpl-simulated-{self.requests}", int(time.time()), f"simulated-{model}"),
-            text,
+            text[: len(text) * most // written] if is_cut else text,
             faults,
             drawn_s * (SLOW_FACTOR if faults.slow else 1.0) / self._knobs.speed,
-            (read, written),
+            (read, most),
             "length" if is_cut else "stop",
         )
 
@@ -230,39 +242,25 @@ class _Server:
             self._attempts.popitem(last=False)
         return attempt
 
-    def _answer(self, asked: Request, prompt: str) -> str:
-        """The right answer, from the book; a judge's, from the answers' words."""
+    def _answer(self, asked: Request, prompt: str, as_json: bool, seed: int | None = None) -> str:
+        """The right answer, from the book; a judge's, from the answers' words. With a `seed` it is
+        plausible and wrong, where the book knows how; judges are right."""
         if asked.answers:
-            from node.model.book import normalised
-
-            alike = [normalised(answer) for answer in asked.answers]
-            letters = [chr(ord("A") + alike.index(each)) for each in alike]
-            return "\n".join(f"{number}: {letter}" for number, letter in enumerate(letters, 1))
+            return groups_text(asked.answers, as_json)
         if not asked.paths:
             answer = self._book.answer_question(asked.question)
             if answer is None:
                 raise _unknown("this question")
-            return _argued(asked, answer)
-        blocks = []
+            wrong = None if seed is None else self._book.answer_wrongly(asked.question, seed)
+            return argued(asked, wrong or answer)
+        contents = {}
         for path in asked.paths:
             content = self._book.answer(path, prompt)
             if content is None:
                 raise _unknown(path)
-            blocks.append(_block(path, content))
-        return "\n".join(blocks)
-
-    def _wrong_answer(self, asked: Request, prompt: str, seed: int) -> str:
-        """Plausible and wrong, where the book knows how; judges are right."""
-        if not asked.paths:
-            answer = self._book.answer_wrongly(asked.question, seed) if asked.question else None
-            return _argued(asked, answer) if answer else self._answer(asked, prompt)
-        blocks = []
-        for path in asked.paths:
-            wrong = self._book.wrong_answer(path, prompt, seed)
-            content = wrong if wrong is not None else self._book.answer(path, prompt)
-            assert content is not None, "the book was asked for a right answer first"
-            blocks.append(_block(path, content))
-        return "\n".join(blocks)
+            wrong = None if seed is None else self._book.wrong_answer(path, prompt, seed)
+            contents[path] = content if wrong is None else wrong
+        return files_text(contents, as_json)
 
     # -- answering -------------------------------------------------------------------------------
 
@@ -277,6 +275,8 @@ class _Server:
             if turn.faults.break_stream and number > len(pieces) // 2:
                 return _cut(request, response)
             await response.write(event(chunk_body(turn.stamp, {"content": piece}, None)))
+        if turn.refusal:
+            await response.write(event(chunk_body(turn.stamp, {"refusal": turn.refusal}, None)))
         await response.write(event(chunk_body(turn.stamp, {}, turn.finish_reason)))
         if turn.chat.include_usage:
             last = chunk_body(turn.stamp, {}, None)
@@ -303,6 +303,17 @@ def _unknown(what: str) -> BadRequest:
     )
 
 
+def _overflow(size: int) -> BadRequest:
+    """In the words of OpenAI's servers, as if the model held three quarters of this prompt."""
+    tokens = max(4, size // TOKEN_LENGTH)
+    return BadRequest(
+        f"This model's maximum context length is {tokens * 3 // 4} tokens. However, your messages "
+        f"resulted in {tokens} tokens. Please reduce the length of the messages. (drawn)",
+        parameter="messages",
+        code="context_length_exceeded",
+    )
+
+
 def _refusal(refusal: BadRequest) -> web.Response:
     headers = {}
     if isinstance(refusal, _TooMany):
@@ -319,29 +330,6 @@ async def _body_of(request: web.Request) -> bytes:
         raise BadRequest(
             f"The body is over {REQUEST_SIZE_MAX} bytes: shorten the messages", status=413
         ) from None
-
-
-def _argued(asked: Request, answer: str) -> str:
-    """The answer, in the shape that was asked for: what differs from it in a draft is wrong."""
-    from node.model.book import normalised
-
-    said = []
-    for number, draft in enumerate(asked.drafts, 1):
-        claim = conclusion_of(draft)
-        if normalised(claim) == normalised(answer):
-            said.append(f"Draft {number}: nothing is wrong with it.")
-        else:
-            said.append(f"Draft {number} says {shorten(claim, CLAIM_SIZE_MAX)!r}, which is wrong.")
-    return "\n".join([*said, "", f"Answer: {answer}"]).strip() if asked.is_marked else answer
-
-
-def _block(path: str, content: str) -> str:
-    fence = "```"
-    while fence in content:
-        fence += "`"
-    language = "python " if path.endswith(".py") else ""
-    newline = "" if content.endswith("\n") else "\n"
-    return f"{fence}{language}path={path}\n{content}{newline}{fence}\n"
 
 
 def _split(text: str, whole_s: float) -> list[str]:

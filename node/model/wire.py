@@ -45,6 +45,7 @@ class ChatRequest:
     stream: bool
     include_usage: bool
     limit: int | None = None  # tokens of the answer
+    as_json: bool = False  # by a schema; its form follows from what is asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ def read_body(body: bytes) -> ChatRequest:
         stream,
         _flag(options or {}, "include_usage"),
         _limit(asked),
+        _is_json(asked.get("response_format")),
     )
 
 
@@ -111,8 +113,10 @@ def models_body(names: tuple[str, ...], created: int) -> Json:
     }
 
 
-def completion_body(stamp: Stamp, text: str, finish_reason: str, usage: Json) -> Json:
-    """A whole answer at once."""
+def completion_body(
+    stamp: Stamp, text: str, finish_reason: str, usage: Json, refusal: str = ""
+) -> Json:
+    """A whole answer at once; a refusal comes in the place of a text."""
     return {
         "id": stamp.id,
         "object": "chat.completion",
@@ -122,7 +126,11 @@ def completion_body(stamp: Stamp, text: str, finish_reason: str, usage: Json) ->
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": text, "refusal": None},
+                "message": {
+                    "role": "assistant",
+                    "content": None if refusal else text,
+                    "refusal": refusal or None,
+                },
                 "logprobs": None,
                 "finish_reason": finish_reason,
             }
@@ -170,6 +178,18 @@ def _limit(asked: dict[str, Json]) -> int | None:
             raise BadRequest(f"{name} is not a positive integer", parameter=name)
         return limit
     return None
+
+
+def _is_json(form: Json) -> bool:
+    """Whether `response_format` asks for JSON by a schema."""
+    if form is None:
+        return False
+    kind = form.get("type") if isinstance(form, dict) else None
+    if kind not in ("text", "json_schema"):
+        raise BadRequest(
+            "response_format.type must be text or json_schema", parameter="response_format"
+        )
+    return kind == "json_schema"
 
 
 def _messages(given: Json) -> tuple[Message, ...]:

@@ -1,0 +1,69 @@
+"""What one request used: an endpoint says so at the end of its answer; of a request that is broken
+off before, or whose endpoint never says, there is an estimate; a request that was refused is free.
+
+Invariant: what is counted of a request is counted once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from node.prompt import Message
+from protocol.jobs import Usage
+
+TOKEN_LENGTH = 4  # characters of a token, about, where nobody has counted
+
+
+class Count:
+    """The count of one request. `hear` gets the text of the answer as it comes, `spend` what was
+    used."""
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        hear: Callable[[str], None],
+        spend: Callable[[Usage], None],
+        simulated: bool,
+    ) -> None:
+        self._asked = sum(len(message.content) for message in messages)
+        self._heard = 0
+        self._hear = hear
+        self._spend = spend
+        self._simulated = simulated
+        self._written = 0
+        self.tokens_in: int | None = None  # until the endpoint tells
+
+    @property
+    def tokens_out(self) -> int:
+        """What was written: no token is shorter than a byte."""
+        return self._written if self.tokens_in is not None else self._heard
+
+    def hear(self, text: str) -> None:
+        """A piece of the answer."""
+        if text:
+            self._heard += len(text.encode())
+            self._hear(text)
+
+    def overhear(self, text: str) -> None:
+        """What the model wrote beside its answer: thoughts, a refusal. It is paid for as well."""
+        self._heard += len(text.encode(errors="replace"))
+
+    def spend(self, tokens_in: int, tokens_out: int) -> None:
+        """What the endpoint says that it was."""
+        self.tokens_in, self._written = tokens_in, tokens_out
+        self._spend(Usage(0, tokens_in, tokens_out, simulated=self._simulated))
+
+    def refuse(self) -> None:
+        """The endpoint has not taken the request on: nobody pays for that."""
+        self.tokens_in = 0
+
+    def close(self) -> None:
+        """Nobody will say any more: count what was sent and what came."""
+        if self.tokens_in is None:
+            read, written = self._asked // TOKEN_LENGTH, self._heard // TOKEN_LENGTH
+            self._spend(Usage(0, read, written, simulated=self._simulated))
+
+    def close_if_heard(self) -> None:
+        """The same of a request of which nobody knows whether it was ever taken on."""
+        if self._heard:
+            self.close()
