@@ -48,7 +48,8 @@ its path, like this:
 ```
 
 No other files, no usage examples in fences, nothing left out. If a file holds fences itself, use a
-longer fence around it."""
+longer fence around it. What you have found out that those who build on your files must know, and
+do not see in them, goes into a line of its own outside of the fences that begins with FACT:."""
 
 _SYSTEM_FILES_JSON = """\
 You are one engineer of a team. Each of you has one task; others build on the files you write.
