@@ -13,18 +13,17 @@ token wins, then whoever has not given up, then the higher score, a hash of slot
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from protocol import codec, graph
+from protocol import codec
 from protocol.clocks import Nanoseconds
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
-from protocol.jobs import NO_USAGE, Job, Usage
+from protocol.jobs import NO_USAGE, Usage
 from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version, word_of
 
@@ -204,41 +203,3 @@ def idle_order(nodes: Sequence[NodeId], job: str) -> list[NodeId]:
     """Idle nodes in the order in which they shall take a job's ready units: the first takes the
     first unit, and so on. Equal everywhere, and different from job to job."""
     return sorted(nodes, key=lambda node: score((job, "", 0), node))
-
-
-def spread(job: Job, nodes: Sequence[NodeId]) -> tuple[tuple[str, int, NodeId], ...]:
-    """Give all units out before the start: the list schedule by longest chain of `graph`, tasks
-    counted as equally long. Slots of one task go to different nodes where there are enough."""
-    assert nodes
-    levels = graph.bottom_levels(job.needs)
-    dependents = graph.dependents_of(job.needs)
-    slots = {task.id: task.quorum.of for task in job.tasks}
-    missing = {task.id: len(task.needs) for task in job.tasks}
-    ready = [
-        (-levels[task], task, slot)
-        for task in missing
-        if not missing[task]
-        for slot in range(slots[task])
-    ]
-    heapq.heapify(ready)
-    free = list(nodes)
-    running: list[tuple[float, str, NodeId]] = []
-    given: dict[str, list[NodeId]] = {task: [] for task in missing}
-    now = 0.0
-    while ready or running:
-        while ready and free:
-            _, task, slot = heapq.heappop(ready)
-            unit = (job.id, task, slot)
-            node = max(free, key=lambda node: (node not in given[task], score(unit, node)))
-            free.remove(node)
-            given[task].append(node)
-            heapq.heappush(running, (now + 1.0, task, node))
-        now, task, node = heapq.heappop(running)
-        free.append(node)
-        slots[task] -= 1
-        for after in dependents[task] if slots[task] == 0 else ():
-            missing[after] -= 1
-            if not missing[after]:
-                for slot in range(slots[after]):
-                    heapq.heappush(ready, (-levels[after], after, slot))
-    return tuple((task, slot, node) for task in given for slot, node in enumerate(given[task]))

@@ -139,17 +139,20 @@ def work_span_bound(needs: Needs, agents: int) -> float:
 
 
 def list_schedule(
-    needs: Needs, lengths: Mapping[str, float], agents: int, clairvoyant: bool = False
+    needs: Needs,
+    lengths: Mapping[str, float],
+    agents: int,
+    expected: Mapping[str, float] | None = None,
 ) -> float:
     """The makespan of a list schedule: a free agent always takes the first ready task of a list
     (Graham 1969). The list is ordered by the longest chain behind a task, ties as given.
 
-    A team cannot know how long its tasks will take, so by default all count as equally long in
-    the order, though they last as `lengths` says: this is what a team without any coordination cost
-    would need. A `clairvoyant` one orders by the lengths themselves (longest processing time
-    first). Same unit as `lengths`.
+    A team cannot know how long its tasks will take: it orders by what it expects (by default all
+    count as equally long), though they last as `lengths` says. This is what a team without any
+    coordination cost would need; with the lengths as `expected` it is clairvoyant (longest
+    processing time first). Same unit as `lengths`.
     """
-    levels = bottom_levels(needs, lengths if clairvoyant else None)
+    levels = bottom_levels(needs, expected)
     position = {task: at for at, task in enumerate(needs)}
     names = list(needs)
     dependents = dependents_of(needs)

@@ -34,6 +34,7 @@ ATTEMPTS_MAX = 100
 SLOTS_MAX = 16  # independent answers to one task
 CLONES_MAX = 4  # attempts that race one that takes long
 TIMEOUT_MAX_S = 86_400.0
+WEIGHT_MAX = 1_000_000.0
 TOKENS_MAX = 10**15
 USD_MAX = 10**9
 WALL_MAX_S = 10**8  # three years
@@ -162,7 +163,8 @@ class Task:
 
     `agent` is simulated, openai, command or python; `program` is the command line of a `command`
     agent or the `module:function` of a `python` agent, else empty. `verify` is a shell command run
-    in a scratch copy; empty means that any answer passes.
+    in a scratch copy; empty means that any answer passes. `weight` is how long it is expected to
+    take beside the other tasks.
     """
 
     id: str
@@ -177,6 +179,7 @@ class Task:
     timeout_s: float = 300.0
     quorum: Quorum = Quorum()
     verify_by: VerifyBy = VerifyBy.SELF
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +209,11 @@ class Job:
     def needs(self) -> dict[str, tuple[str, ...]]:
         """The graph: task id -> ids it needs."""
         return {task.id: task.needs for task in self.tasks}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """How long each task is expected to take beside the others: the lengths of the graph."""
+        return {task.id: task.weight for task in self.tasks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +421,11 @@ def _check_limits(task: Task) -> None:
         raise InvalidJob(f"task {task.id!r}: attempts must be 1 to {ATTEMPTS_MAX}")
     if not 0.0 < task.timeout_s <= TIMEOUT_MAX_S:
         raise InvalidJob(f"task {task.id!r}: timeout must be above 0 s and at most a day")
+    if not 0.0 < task.weight <= WEIGHT_MAX:  # what is not a number is neither
+        raise InvalidJob(
+            f"task {task.id!r}: weight must be above 0 and at most {WEIGHT_MAX:.0f}: it says how "
+            "long the task takes beside the others (1 if left out)"
+        )
     if not 1 <= task.quorum.agree <= task.quorum.of <= SLOTS_MAX:
         raise InvalidJob(f"task {task.id!r}: quorum must hold 1 <= agree <= of <= {SLOTS_MAX}")
     if task.quorum.compare is Compare.TESTS and not task.verify.strip():

@@ -138,7 +138,7 @@ def _job_of(image: _JobImage) -> JobState:
         image.index,
         image.submitted_at,
         tasks,
-        graph.bottom_levels(job.needs),
+        graph.bottom_levels(job.needs, job.weights),
         tuple(graph.topological_order(job.needs)),
         image.outcome,
         image.succeeded,

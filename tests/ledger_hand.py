@@ -21,11 +21,14 @@ ALONE = Quorum()
 ADA, BOB, CAT = NodeId("ada"), NodeId("bob"), NodeId("cat")
 
 
-def task(name: str, *needs: str, quorum: Quorum = ALONE, attempts_max: int = 5) -> Task:
+def task(
+    name: str, *needs: str, quorum: Quorum = ALONE, attempts_max: int = 5, weight: float = 1.0
+) -> Task:
     """A task that writes one file of its own name."""
     return Task(
-        name, f"make {name}", needs=needs, writes=(name,), quorum=quorum, attempts_max=attempts_max
-    )
+        name, f"make {name}", needs=needs, writes=(name,), quorum=quorum,
+        attempts_max=attempts_max, weight=weight,
+    )  # fmt: skip
 
 
 def job(*tasks: Task, claims: ClaimMode = ClaimMode.LEASE, name: str = "job") -> Job:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from itertools import permutations
 
-from ledger_hand import ADA, BOB, CAT, job, task
+from ledger_hand import ADA, BOB, CAT
 
 from protocol import claims, codec
 from protocol.claims import Claim, ClaimBook, Phase
 from protocol.identity import NodeId
-from protocol.jobs import ClaimMode, Quorum
 from protocol.ledger import TOKEN_MAX
 from protocol.store import Version
 
@@ -86,23 +84,6 @@ def test_the_idle_order_is_the_same_for_all_and_another_for_each_job() -> None:
     nodes = [NodeId(f"n{number}") for number in range(8)]
     assert claims.idle_order(nodes, "j") == claims.idle_order(list(reversed(nodes)), "j")
     assert claims.idle_order(nodes, "j") != claims.idle_order(nodes, "k")
-
-
-def test_a_spread_gives_every_unit_to_somebody_and_shares_the_load() -> None:
-    tasks = [task(f"t{number}") for number in range(12)]
-    given = claims.spread(job(*tasks, claims=ClaimMode.ASSIGNED), [ADA, BOB, CAT])
-    assert sorted(name for name, _, _ in given) == sorted(each.id for each in tasks)
-    assert Counter(node for _, _, node in given) == {ADA: 4, BOB: 4, CAT: 4}
-
-
-def test_the_slots_of_one_task_go_to_different_nodes() -> None:
-    given = claims.spread(job(task("a", quorum=Quorum(3, 2)), task("b", "a")), [ADA, BOB, CAT])
-    assert {node for name, _, node in given if name == "a"} == {ADA, BOB, CAT}
-
-
-def test_a_spread_over_one_node_gives_it_everything() -> None:
-    given = claims.spread(job(task("a", quorum=Quorum(3, 2)), task("b", "a")), [ADA])
-    assert [node for _, _, node in given] == [ADA] * 4
 
 
 def test_whoever_is_still_at_work_goes_before_whoever_gave_up() -> None:

@@ -60,6 +60,17 @@ def test_a_number_as_quorum_means_a_majority_of_so_many() -> None:
     assert job.tasks[0].quorum == Quorum(5, 3)
 
 
+def test_a_task_may_say_how_long_it_takes_beside_the_others() -> None:
+    yaml = "job: a\ntasks: [{id: t}, {id: u, weight: 3}, {id: v, weight: 0.5}]"
+    tasks = [{"id": "t"}, {"id": "u", "weight": 3}, {"id": "v", "weight": 0.5}]
+    for text, name in (
+        (yaml, "job.yaml"),
+        (json.dumps({"job": "a", "tasks": tasks}), "job.json"),
+    ):
+        job = jobfile.parse(text, name, Path("."), "simulated")
+        assert job.weights == {"t": 1.0, "u": 3.0, "v": 0.5}
+
+
 def test_tasks_that_name_no_agent_get_the_one_of_the_environment() -> None:
     text = "job: a\ntasks: [{id: t}, {id: u, agent: command, run: 'true'}]"
     job = jobfile.parse(text, "job.yaml", Path("."), "openai")
@@ -278,6 +289,11 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\ntasks: [{id: t, timeout: 1e999}]", "timeout: it should be a finite number"),
         ("job: a\ntasks: [{id: t, timeout: .nan}]", "'.nan' is no duration"),
         ("job: a\ntasks: [{id: t, timeout: 0}]", "timeout must be above 0 s"),
+        ("job: a\ntasks: [{id: t, weight: 0}]", "task 't': weight must be above 0"),
+        ("job: a\ntasks: [{id: t, weight: -2.5}]", "task 't': weight must be above 0"),
+        ("job: a\ntasks: [{id: t, weight: 1e999}]", "weight: it should be a finite number"),
+        ("job: a\ntasks: [{id: t, weight: heavy}]", "weight: it should be a valid number"),
+        ("job: a\ndefaults: {weight: 2}\ntasks: [{id: t}]", "unknown key 'weight' at defaults"),
         ("job: a\ntasks: [{id: t, quorum: {of: 3}}]", "quorum, agree is missing"),
         ("job: a\ntasks: [{id: t, quorum: many}]", "quorum: it should be a mapping"),
         ("job: a\nbudget: {tokens: -1}\ntasks: [{id: t}]", "budget.tokens must be 0"),

@@ -17,12 +17,15 @@ from protocol.jobs import (
     TOKENS_MAX,
     WALL_MAX_S,
     WARNINGS_MAX,
+    WEIGHT_MAX,
     Budget,
+    Compare,
     File,
     Job,
     Quorum,
     Task,
     Usage,
+    VerifyBy,
     check_path,
     digest_of,
     manifest,
@@ -95,6 +98,10 @@ FAULTS: list[tuple[Job, str]] = [
     (replace(GOOD, tasks=(replace(A, attempts_max=0),)), "attempts must be"),
     (replace(GOOD, tasks=(replace(A, timeout_s=0.0),)), "timeout must be"),
     (replace(GOOD, tasks=(replace(A, timeout_s=float("nan")),)), "timeout must be"),
+    *(
+        (replace(GOOD, tasks=(replace(A, weight=weight),)), "task 'a': weight must be above 0")
+        for weight in (0.0, -1.0, float("nan"), float("inf"), WEIGHT_MAX * 2)
+    ),
     (replace(GOOD, tasks=(replace(A, quorum=Quorum(3, 4)),)), "quorum must hold"),
     (replace(GOOD, tasks=(replace(A, quorum=Quorum(SLOTS_MAX + 1, 1)),)), "quorum must hold"),
     (replace(GOOD, tasks=(replace(A, agent="command"),)), "needs a program"),
@@ -179,6 +186,22 @@ def test_a_job_that_fits_no_frame_is_refused() -> None:
     assert len(encode_command(SubmitJob(job, ()))) > codec.FRAME_SIZE_MAX
     with pytest.raises(InvalidJob):
         validate(job)
+
+
+def test_what_is_counted_for_a_task_beside_its_texts_is_enough() -> None:
+    """The largest of everything else that a task says."""
+    whole = replace(
+        A,
+        agent="simulated",
+        attempts_max=jobs.ATTEMPTS_MAX,
+        timeout_s=jobs.TIMEOUT_MAX_S,
+        quorum=Quorum(SLOTS_MAX, SLOTS_MAX, Compare.NORMALISED),
+        verify_by=VerifyBy.OTHER,
+        weight=WEIGHT_MAX,
+    )
+    bare = replace(whole, id="", prompt="", needs=(), writes=())
+    assert len(codec.pack_value(bare)) <= 64
+    assert codec.unpack_value(Task, codec.pack_value(whole)) == whole
 
 
 HALF = "\ud800"

@@ -192,6 +192,12 @@ def test_an_assignment_means_nothing_in_other_modes() -> None:
 THREE = Quorum(of=3, agree=2)
 
 
+def test_of_ready_tasks_the_one_with_the_heaviest_chain_behind_it_comes_first() -> None:
+    book = Book()
+    book.submit(job(task("a"), task("b", "a"), task("alone", weight=2.5), task("long", weight=1.5)))
+    assert [unit[1] for _, _, unit in book.state.ready_units()] == ["alone", "a", "long"]
+
+
 def test_a_quorum_accepts_when_enough_answers_agree() -> None:
     book = Book()
     book.submit(job(task("a", quorum=THREE)))

@@ -109,6 +109,7 @@ class _Task(_TaskOptions):
     title: str = ""
     needs: ListOf[str] = Field(default_factory=list)
     writes: ListOf[str] = Field(default_factory=list)
+    weight: float = 1.0
 
 
 class _Job(_Ours):
@@ -228,6 +229,7 @@ def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
         timeout_s=option("timeout", _TIMEOUT_S),
         quorum=Quorum(quorum.of, quorum.agree, Compare(quorum.compare)),
         verify_by=VerifyBy(option("verify_by", "self")),
+        weight=form.weight,
     )
 
 

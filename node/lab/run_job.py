@@ -287,8 +287,8 @@ class Run:
             elected_s=round(self.elected_s, 3),
             makespan_s=round(progress.finished_at - progress.submitted_at, 3),
             work_s=None if lengths is None else round(sum(lengths.values()), 3),
-            ideal_s=self._schedule(lengths, clairvoyant=False),
-            clairvoyant_s=self._schedule(lengths, clairvoyant=True),
+            ideal_s=self._schedule(lengths, self.job.weights),
+            clairvoyant_s=self._schedule(lengths, lengths),
             amdahl=round(graph.amdahl_bound(self.job.needs, options.nodes), 3),
             work_span=round(graph.work_span_bound(self.job.needs, options.nodes), 3),
             tokens_in=view["usage"]["tokens_in"],
@@ -307,12 +307,14 @@ class Run:
             warnings=warnings_of(self.job),
         )
 
-    def _schedule(self, lengths: dict[str, float] | None, clairvoyant: bool) -> float | None:
+    def _schedule(
+        self, lengths: dict[str, float] | None, expected: dict[str, float] | None
+    ) -> float | None:
         """The makespan of a team without any coordination cost, for the same latencies."""
         if lengths is None:
             return None
         needs, nodes = self.job.needs, self.options.nodes
-        return round(graph.list_schedule(needs, lengths, nodes, clairvoyant), 3)
+        return round(graph.list_schedule(needs, lengths, nodes, expected), 3)
 
 
 def _tokens(usage: dict[str, Any]) -> int:

@@ -26,6 +26,7 @@ from protocol.ledger.state import (
     TaskState,
     Unit,
     fault_of_result,
+    load_of,
 )
 
 __all__ = [
@@ -57,4 +58,5 @@ __all__ = [
     "decode_command",
     "encode_command",
     "fault_of_result",
+    "load_of",
 ]

@@ -150,7 +150,7 @@ class Ledger:
             index,
             command.submitted_at,
             tasks,
-            graph.bottom_levels(job.needs),
+            graph.bottom_levels(job.needs, job.weights),
             tuple(graph.topological_order(job.needs)),
         )
         self.jobs[job.id] = state

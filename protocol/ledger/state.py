@@ -311,6 +311,17 @@ class JobState:
         return None
 
 
+def load_of(jobs: Iterable[JobState]) -> dict[NodeId, float]:
+    """What each node was given by the log and has not done yet, in weights."""
+    load: dict[NodeId, float] = {}
+    for job in jobs:
+        for state in job.tasks.values():
+            for slot in state.slots if state.is_open else ():
+                if slot.holder and slot.answer is None:
+                    load[slot.holder] = load.get(slot.holder, 0.0) + state.task.weight
+    return load
+
+
 def fault_of_result(task: Task, files: Sequence[File], text: str) -> str:
     """Why the ledger would refuse this result of `task`; empty if it would not."""
     if not {file.path for file in files} <= set(task.writes):

@@ -15,6 +15,7 @@ from itertools import count
 from random import Random
 
 from protocol import claims, codec
+from protocol.assigning import Assignment, spread
 from protocol.claims import ClaimBook, FailNote, Held, Phase
 from protocol.clocks import MILLISECOND, Alarm, Nanoseconds
 from protocol.config import TeamConfig
@@ -57,7 +58,14 @@ from protocol.facts.work import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, shown, validate
-from protocol.ledger import AcceptResult, Ledger, SubmitJob, Unit, fault_of_result
+from protocol.ledger import (
+    AcceptResult,
+    Ledger,
+    SubmitJob,
+    Unit,
+    fault_of_result,
+    load_of,
+)
 from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
@@ -179,8 +187,9 @@ class Team:
         if self.wishes.are_too_many:
             turn.perform(Reply(request, "Busy", "too many requests wait here; try again"))
             return
-        by_plan = job.claims is ClaimMode.ASSIGNED
-        assignment = claims.spread(job, sorted(view.alive)) if by_plan else ()
+        assignment: Assignment = ()
+        if job.claims is ClaimMode.ASSIGNED:
+            assignment = spread(job, sorted(view.alive), load_of(self.ledger.active()))
         self.wishes.submit(turn, SubmitJob(job, assignment, turn.wall), request)
         if job.id in self.ledger.jobs:  # asked again, perhaps: a repeated request is answered alike
             self.wishes.submitted(turn, job.id)

@@ -6,7 +6,7 @@ Leading carries no state: a new leader goes on from the ledger and the store alo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from protocol import claims
 from protocol.claims import ClaimBook
@@ -15,7 +15,7 @@ from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, Usage
-from protocol.ledger import JobState, Slot, Unit
+from protocol.ledger import JobState, Slot, Unit, load_of
 from protocol.team.racing import Racing
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -51,7 +51,10 @@ class Leading:
             if claim.node in load:
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
-            self._give_out(turn, job, units, load)
+            if job.job.claims is ClaimMode.ASSIGNED and units:
+                self._assign(turn, job, units, load, self._weights(by_log, load))
+            else:
+                self._give_out(turn, job, units, load)
         for node in self._races(by_log):
             if node in load:
                 load[node] += 1
@@ -87,16 +90,41 @@ class Leading:
     def _give_out(
         self, turn: Turn, job: JobState, free: list[Unit], load: dict[NodeId, int]
     ) -> None:
+        """To who is idle, while somebody is."""
         for unit in free:
             if self._wishes.has("claim", unit):
                 continue
-            wrong = {answer.node for answer in job.tasks[unit[1]].refuted()}
-            able = [node for node in load if node not in wrong] or list(load)
-            node = min(able, key=lambda node: (load[node], claims.score(unit, node)))
-            if job.job.claims is ClaimMode.LEADER and load[node] >= self.config.slots:
+            node = _least(load, job, unit)
+            if load[node] >= self.config.slots:
                 return  # everybody is busy
             load[node] += 1
             self._wishes.claim(turn.now, unit, node)
+
+    def _assign(
+        self,
+        turn: Turn,
+        job: JobState,
+        free: list[Unit],
+        load: dict[NodeId, int],
+        weights: dict[NodeId, float],
+    ) -> None:
+        """Ready or not, to whoever has least to do by weight: what was planned for the lost."""
+        for unit in free:
+            if not self._wishes.has("claim", unit):
+                node = _least(weights, job, unit)
+                load[node] += 1
+                weights[node] += job.tasks[unit[1]].task.weight
+                self._wishes.claim(turn.now, unit, node)
+
+    def _weights(self, jobs: Sequence[JobState], nodes: Iterable[NodeId]) -> dict[NodeId, float]:
+        """What each of these nodes was given to do, or is about to be."""
+        given = load_of(jobs)
+        weights = {node: given.get(node, 0.0) for node in nodes}
+        known = {job.job.id: job for job in jobs}
+        for claim in self._wishes.claims():
+            if claim.node in weights and claim.job in known:
+                weights[claim.node] += known[claim.job].tasks[claim.task].task.weight
+        return weights
 
     def _give_out_races(
         self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
@@ -154,3 +182,10 @@ class Leading:
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)
+
+
+def _least(load: Mapping[NodeId, float], job: JobState, unit: Unit) -> NodeId:
+    """Who has least to do, of those whose result was not found wrong if there are such."""
+    wrong = {answer.node for answer in job.tasks[unit[1]].refuted()}
+    able = [node for node in load if node not in wrong] or list(load)
+    return min(able, key=lambda node: (load[node], claims.score(unit, node)))
