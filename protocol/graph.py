@@ -138,36 +138,55 @@ def work_span_bound(needs: Needs, agents: int) -> float:
     return len(needs) / max(len(critical_path(needs)), ceil(len(needs) / agents))
 
 
+class ListSchedule:
+    """The list schedule of a graph (Graham 1969): a free agent always takes the first ready task of
+    a list, which is ordered by the longest chain behind a task, ties as given.
+
+    A team cannot know how long its tasks will take: it orders by what it expects (by default all
+    count as equally long), though they last as long as they do. This is what a team without any
+    coordination cost would need; if it expects what comes it is clairvoyant (longest processing
+    time first).
+    """
+
+    def __init__(self, needs: Needs, expected: Mapping[str, float] | None = None) -> None:
+        levels = bottom_levels(needs, expected)
+        dependents = dependents_of(needs)
+        self._tasks = sorted(needs, key=lambda task: -levels[task])
+        place = {task: at for at, task in enumerate(self._tasks)}
+        self._missing = [len(needs[task]) for task in self._tasks]
+        self._dependents = [[place[after] for after in dependents[task]] for task in self._tasks]
+
+    def makespan(self, lengths: Mapping[str, Sequence[float]], agents: int) -> float:
+        """When so many agents are done, in the unit of `lengths`: how long the slots of each task
+        take. Any agent may take any slot, and a task is done with its last one."""
+        slots = [lengths[task] for task in self._tasks]
+        missing = self._missing.copy()
+        begun = [0] * len(slots)
+        ended = [0] * len(slots)
+        ready = [at for at, count in enumerate(missing) if not count for _ in slots[at]]
+        running: list[tuple[float, int]] = []
+        now = 0.0
+        while ready or running:
+            while ready and len(running) < agents:
+                at = heapq.heappop(ready)
+                heapq.heappush(running, (now + slots[at][begun[at]], at))
+                begun[at] += 1
+            now, at = heapq.heappop(running)
+            ended[at] += 1
+            for after in self._dependents[at] if ended[at] == len(slots[at]) else ():
+                missing[after] -= 1
+                if not missing[after]:
+                    for _ in slots[after]:
+                        heapq.heappush(ready, after)
+        return now
+
+
 def list_schedule(
     needs: Needs,
     lengths: Mapping[str, float],
     agents: int,
     expected: Mapping[str, float] | None = None,
 ) -> float:
-    """The makespan of a list schedule: a free agent always takes the first ready task of a list
-    (Graham 1969). The list is ordered by the longest chain behind a task, ties as given.
-
-    A team cannot know how long its tasks will take: it orders by what it expects (by default all
-    count as equally long), though they last as `lengths` says. This is what a team without any
-    coordination cost would need; with the lengths as `expected` it is clairvoyant (longest
-    processing time first). Same unit as `lengths`.
-    """
-    levels = bottom_levels(needs, expected)
-    position = {task: at for at, task in enumerate(needs)}
-    names = list(needs)
-    dependents = dependents_of(needs)
-    missing = {task: len(needs[task]) for task in needs}
-    ready = [(-levels[task], position[task]) for task in needs if not missing[task]]
-    heapq.heapify(ready)
-    running: list[tuple[float, int]] = []
-    now = 0.0
-    while ready or running:
-        while ready and len(running) < agents:
-            _, at = heapq.heappop(ready)
-            heapq.heappush(running, (now + lengths[names[at]], at))
-        now, at = heapq.heappop(running)
-        for dependent in dependents[names[at]]:
-            missing[dependent] -= 1
-            if not missing[dependent]:
-                heapq.heappush(ready, (-levels[dependent], position[dependent]))
-    return now
+    """The makespan of one `ListSchedule` with one slot a task. Same unit as `lengths`."""
+    slots = {task: (length,) for task, length in lengths.items()}
+    return ListSchedule(needs, expected).makespan(slots, agents)

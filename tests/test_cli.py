@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -20,7 +20,7 @@ from rich.console import Console
 from node.cli.agreement_verbs import lines_of
 from node.cli.progress import print_outcome, table_of
 from node.lab.cluster import Cluster
-from node.lab.outcome import Outcome
+from node.lab.outcome import Outcome, Planned
 from node.lab.output import check_output_folder
 from node.lab.watch import Progress, TaskProgress
 
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
         (["run", "--wrong", "3"], "Invalid value for '--wrong'"),
         (["run", "--seed", "-1"], "Invalid value for '--seed'"),
         (["run", "--model", "parrot"], "use one of gpt, claude, gemini"),
+        (["plan", "nowhere.yaml"], "there is no job file 'nowhere.yaml'"),
+        (["plan", "--agents", "0-4"], "agents '0-4': write numbers or ranges from 1 to 64"),
+        (["plan", "--success", "0"], "success 0 is a share of attempts"),
+        (["plan", "--success", "2"], "Invalid value for '--success'"),
+        (["plan", "--model", "parrot"], "use gpt, claude, gemini"),
+        (["plan", "--history", "nowhere.json"], "nowhere.json cannot be read"),
+        (["plan", "--history", "full/mine.txt"], "full/mine.txt is not JSON"),
         (["up", "-n", "-3"], "1 to 64 nodes"),
         (["up", "--dir", "broken.yaml"], "broken.yaml is a file: name a new folder"),
         (["sim", "--seeds", "0"], "Invalid value for '--seeds'"),
@@ -137,7 +144,7 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
     done = quorate("--help", folder=tmp_path)
     assert done.returncode == 0
     verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, "
-    verbs += "check, explore, status, register, transfer, rescue, study, why"
+    verbs += "check, explore, status, register, transfer, rescue, study, why, plan, diff, note"
     for verb in verbs.split(", "):
         assert f"\n  {verb} " in done.stdout
 
@@ -183,6 +190,29 @@ def test_a_whole_run_of_a_job_of_ones_own(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "result" / "manifest.json").read_text())
     assert manifest["outcome"] == outcome["outcome"]
     assert (tmp_path / "result" / "same.txt").read_text() in ("a\n", "b\n")
+    assert outcome["planned"] is None, "of programs nothing is known"
+    measured = manifest["run"]["measured"]
+    assert measured == outcome["measured"]
+    history = ["--history", "result/manifest.json", "--agents", "1-2"]
+    done = quorate("plan", "two.yaml", *history, "--json", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    alone, pair = json.loads(done.stdout)["sizes"]
+    took_s = [measured[task]["took_s"] for task in ("a", "b")]
+    assert alone["makespan"] == pytest.approx(sum(took_s), abs=0.001)
+    assert pair["makespan"] == pytest.approx(max(took_s), abs=0.001)
+
+
+def test_a_plan_says_which_size_is_sensible(tmp_path: Path) -> None:
+    for name, verdict in (
+        ("mathutils_p09", "agents are sensible"),
+        ("svgutils_p02", "One agent is"),
+    ):
+        done = quorate("plan", name, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert verdict in done.stdout
+        rows = [line.split()[0] for line in done.stdout.splitlines() if line[:6].strip().isdigit()]
+        assert rows[-8:] == ["1", "2", "3", "4", "5", "8", "16", "32"]
+        assert list(tmp_path.iterdir()) == []
 
 
 FAILING = """
@@ -385,6 +415,11 @@ def test_text_of_users_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
         f"files: {ODD}",
     ):
         assert line in said
+
+
+def test_a_run_is_shown_beside_its_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcome(replace(odd_outcome(), planned=Planned(9.94, 8.8, 11.2), makespan_s=10.81))
+    assert "\nplanned 9.9 s (8.8-11.2), took 10.8 s\n" in capsys.readouterr().out
 
 
 def test_the_table_of_a_run_shows_names_as_they_are() -> None:

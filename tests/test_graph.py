@@ -108,3 +108,18 @@ def test_one_agent_works_one_task_after_the_other() -> None:
     assert graph.list_schedule(DIAMOND, dict.fromkeys("abcd", 2.0), 1) == 8.0
     assert graph.list_schedule(DIAMOND, dict.fromkeys("abcd", 2.0), 2) == 6.0
     assert graph.list_schedule({}, {}, 3) == 0.0
+
+
+def test_who_expects_what_comes_begins_with_what_takes_long() -> None:
+    needs: dict[str, list[str]] = {"a": [], "b": [], "c": []}
+    lengths = {"a": 1.0, "b": 1.0, "c": 2.0}
+    assert graph.list_schedule(needs, lengths, 2) == 3.0, "all count as equally long"
+    assert graph.list_schedule(needs, lengths, 2, lengths) == 2.0
+
+
+def test_a_task_is_done_with_the_last_of_its_slots() -> None:
+    schedule = graph.ListSchedule({"a": [], "b": ["a"]})
+    lengths = {"a": [1.0, 5.0, 2.0], "b": [1.0]}
+    assert schedule.makespan(lengths, 3) == 6.0
+    assert schedule.makespan(lengths, 1) == 9.0
+    assert schedule.makespan(lengths, 2) == 6.0, "the third slot follows the first"

@@ -38,6 +38,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
         "quorate status", "quorate transfer", "quorate rescue", "sim --nodes", "--topology",
         "--critique --judge",
         "quorate why",
+        "quorate plan",
     ):  # fmt: skip
         assert words in together
 

@@ -23,6 +23,7 @@ from node.cli import (
     gathering_verbs,
     job_verbs,
     note_verb,
+    plan_verb,
     register_verb,
     sim_verb,
     study_verb,
@@ -58,6 +59,7 @@ app.command()(job_verbs.get)
 app.command()(diff_verb.diff)
 app.command()(note_verb.note)
 app.command()(ask_verb.ask)
+app.command()(plan_verb.plan)
 app.command()(register_verb.register)
 app.command()(entry_verb.entry)
 app.command()(agreement_verbs.transfer)

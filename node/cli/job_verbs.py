@@ -113,7 +113,7 @@ def run(
         nodes=nodes,
         faults=tuple(faults),
         output=output,
-        model=ModelOptions(speed=speed, seed=seed, model=model, extra=("--wrong", str(wrong))),
+        model=ModelOptions(speed=speed, seed=seed, model=model, wrong=wrong),
         folder=keep,
     )
     check_output_folder(output)

@@ -130,6 +130,11 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
     yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
     yield Text(_times(outcome))
+    if planned := outcome.planned:
+        between = f"{planned.low_s:.1f}-{planned.high_s:.1f}"
+        yield Text(
+            f"planned {planned.makespan_s:.1f} s ({between}), took {outcome.makespan_s:.1f} s"
+        )
     mark = " (simulated)" if outcome.simulated else ""
     yield Text(
         f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}"

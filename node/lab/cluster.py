@@ -79,6 +79,7 @@ class ModelOptions:
     speed: float = 4.0
     seed: int = 1
     model: str = "gpt"
+    wrong: float = 0.0
     extra: tuple[str, ...] = ()
 
 
@@ -215,7 +216,7 @@ class Cluster:
         bound = self._bind(self.model.url.removeprefix("http://").removesuffix("/v1"))
         command = [*PYTHON, "node.model", "--listen-fd", str(bound.fileno())]
         command += ["--speed", str(options.speed), "--seed", str(options.seed)]
-        command += ["--model", options.model, *options.extra]
+        command += ["--model", options.model, "--wrong", str(options.wrong), *options.extra]
         command += ["--stop-with-parent"] if attached else []
         output = self.folder / "model.log"
         output.write_bytes(b"")

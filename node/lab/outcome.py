@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from node.lab.expecting import expectation_of
+from node.lab.planning import forecasts_of
 from node.lab.watch import Progress
 from node.model.latency import key_of, latency_s
 from protocol.jobs import Job
+
+if TYPE_CHECKING:
+    from node.lab.cluster import ModelOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The makespan that was to be expected: the median, and between what 90 % should lie."""
+
+    makespan_s: float
+    low_s: float
+    high_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +30,8 @@ class Outcome:
     """A finished run. Times in seconds. `digests` is the outcome as every living node reports it;
     `ideal_s` is the list schedule of the latencies that the simulated model drew, in the team's own
     order; `clairvoyant_s` the one of who knows them beforehand; None where other agents took
-    part."""
+    part. `planned` is what `quorate plan` says of a team of this size; `measured` is what the
+    accepted attempts took and used, from which the next plan can be made."""
 
     job: str
     nodes: int
@@ -34,6 +49,7 @@ class Outcome:
     work_s: float | None
     ideal_s: float | None
     clairvoyant_s: float | None
+    planned: Planned | None
     amdahl: float
     work_span: float
     tokens_in: int
@@ -46,6 +62,7 @@ class Outcome:
     late_results: int
     collisions: int
     hand_on_ms: dict[str, float]
+    measured: dict[str, dict[str, float]]
     checks: dict[str, str]
     faults: list[str]
     output: str
@@ -119,3 +136,34 @@ def drawn_lengths(job: Job, model: str, seed: int, speed: float) -> dict[str, fl
         / speed
         for task in job.tasks
     }
+
+
+def planned_for(job: Job, nodes: int, model: ModelOptions) -> Planned | None:
+    """What a team of so many should take; None if nothing is known of how long tasks take."""
+    expectation = expectation_of(job, model.model, model.speed, ())
+    success = 1.0 - model.wrong
+    if not expectation.unit or not success:
+        return None
+    forecast = forecasts_of(job, expectation, (nodes,), success, model.seed)[-1]
+    return Planned(forecast.makespan, forecast.low, forecast.high)
+
+
+def measured_in(progress: Progress, view: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """What the attempts took and used whose results were accepted, task by task, as far as their
+    begin and end were seen; `view` is the job as a node shows it."""
+    begun = {
+        (fact["task"], fact["at"], fact["token"]): float(fact["ts"])
+        for fact in progress.facts
+        if fact["type"] == "TaskStarted" and fact["job"] == progress.job
+    }
+    found: dict[str, dict[str, float]] = {}
+    for task in view["tasks"]:
+        answer, ended_at = task["accepted"], progress.tasks[task["id"]].accepted_at
+        begun_at = begun.get((task["id"], answer["node"], answer["token"])) if answer else None
+        if begun_at is not None and ended_at > begun_at:
+            found[task["id"]] = {
+                "took_s": round(ended_at - begun_at, 3),
+                "tokens_in": answer["tokens_in"],
+                "tokens_out": answer["tokens_out"],
+            }
+    return found

@@ -1,7 +1,8 @@
 """The output folder: the accepted files, and a manifest that says what they are.
 
 `manifest.json` has the job, the outcome's digest, and for each file its SHA-256, the task and the
-node whose result was accepted.
+node whose result was accepted. Of a run it also has how long it took and each task, for the next
+`quorate plan --history`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,13 @@ def _try_to_write(folder: Path) -> None:
                 each.rmdir()
 
 
-def write_output(folder: Path, files: list[File], view: dict[str, Any]) -> None:
-    """Write the accepted files and the manifest; `view` is the job as a node shows it."""
+def write_output(
+    folder: Path, files: list[File], view: dict[str, Any], run: Mapping[str, Any] | None = None
+) -> None:
+    """Write the accepted files and the manifest; `view` is the job as a node shows it, `run` what
+    else shall be kept of how it went."""
     try:
-        _write_files(folder, files, view)
+        _write_files(folder, files, view, run)
     except OSError as fault:
         raise OutputError(
             f"{fault.filename or folder}: {fault.strerror}; the results are not lost while the "
@@ -61,7 +66,9 @@ def write_output(folder: Path, files: list[File], view: dict[str, Any]) -> None:
         ) from None
 
 
-def _write_files(folder: Path, files: list[File], view: dict[str, Any]) -> None:
+def _write_files(
+    folder: Path, files: list[File], view: dict[str, Any], run: Mapping[str, Any] | None
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         check_path(file.path)
@@ -84,5 +91,6 @@ def _write_files(folder: Path, files: list[File], view: dict[str, Any]) -> None:
             for path, checksum in manifest(files).items()
         },
         "answers": {task: answer["text"] for task, answer in accepted.items() if answer["text"]},
+        **({"run": run} if run else {}),
     }
     (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n")

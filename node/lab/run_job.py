@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from node.lab.outcome import (
     Outcome,
     drawn_lengths,
     hand_on_delays,
+    measured_in,
     percentiles_ms,
+    planned_for,
 )
 from node.lab.output import write_output
 from node.lab.schedule import Fault, FaultKind
@@ -269,9 +271,18 @@ class Run:
             task["accepted"]["name"] for task in view["tasks"] if task["accepted"] is not None
         )
         kinds = Counter(fact["type"] for fact in progress.facts)
+        makespan_s = round(progress.finished_at - progress.submitted_at, 3)
+        planned = planned_for(self.job, options.nodes, model)
+        measured = measured_in(progress, view)
         output = options.output
         if output is not None:
-            write_output(output, files, view)
+            run = {
+                "nodes": options.nodes,
+                "makespan_s": makespan_s,
+                "planned": asdict(planned) if planned else None,
+                "measured": measured,
+            }
+            write_output(output, files, view, run)
         return Outcome(
             job=self.job.id,
             nodes=options.nodes,
@@ -285,10 +296,11 @@ class Run:
             leader=progress.name(progress.leader),
             term=progress.term,
             elected_s=round(self.elected_s, 3),
-            makespan_s=round(progress.finished_at - progress.submitted_at, 3),
+            makespan_s=makespan_s,
             work_s=None if lengths is None else round(sum(lengths.values()), 3),
             ideal_s=self._schedule(lengths, self.job.weights),
             clairvoyant_s=self._schedule(lengths, lengths),
+            planned=planned,
             amdahl=round(graph.amdahl_bound(self.job.needs, options.nodes), 3),
             work_span=round(graph.work_span_bound(self.job.needs, options.nodes), 3),
             tokens_in=view["usage"]["tokens_in"],
@@ -301,6 +313,7 @@ class Run:
             late_results=sum(len(task["late"]) for task in view["tasks"]),
             collisions=kinds["ClaimLost"],
             hand_on_ms=percentiles_ms(hand_on_delays(self.job, progress)),
+            measured=measured,
             checks=await check_output(self.job, files, self.cluster.folder / CHECKS),
             faults=self.struck,
             output=str(output) if output else "",

@@ -91,8 +91,18 @@ def latency_s(model: str, seed: int, key: str, attempt: int, files: int) -> floa
     `key` is `key_of` the request; `attempt` is how many requests with this key the server had
     received before (0 is the first); `files` is the number of files asked for, 0 for a question.
     """
-    mu, sigma = _lognormal_of(model, files)
+    mu, sigma = lognormal_of(model, files)
     return random.Random(f"latency/{model}/{seed}/{key}/{attempt}").lognormvariate(mu, sigma)
+
+
+def lognormal_of(model: str, files: int) -> tuple[float, float]:
+    """(mu, sigma) of the logarithm of the seconds that a request for so many files takes."""
+    assert files >= 0
+    found = _LATENCY[model][0]
+    for row in _LATENCY[model]:
+        if files >= row[0]:
+            found = row
+    return found[1], found[2]
 
 
 def tokens_of(model: str, prompt: str, files: int) -> tuple[int, int]:
@@ -105,15 +115,6 @@ def tokens_of(model: str, prompt: str, files: int) -> tuple[int, int]:
         chosen
     )
     return round(read), max(1, round(written))
-
-
-def _lognormal_of(model: str, files: int) -> tuple[float, float]:
-    assert files >= 0
-    found = _LATENCY[model][0]
-    for row in _LATENCY[model]:
-        if files >= row[0]:
-            found = row
-    return found[1], found[2]
 
 
 def _suite_of(prompt: str) -> str:

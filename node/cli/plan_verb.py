@@ -1,0 +1,118 @@
+"""`quorate plan`: what a job will take before it is begun, and whether a team is worth it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from node.cli.console import JsonOption, SeedOption, SpeedOption, plural, print_json
+from node.cli.job_verbs import DEFAULT_JOB, AgentOption
+
+if TYPE_CHECKING:
+    from node.agents.permits import Prices
+    from node.lab.planning import Plan
+    from protocol.jobs import Job
+
+LEVELS_SHOWN_MAX = 40
+WIDTH = 100  # characters of a line of names
+
+
+def plan(
+    job: Annotated[
+        str, typer.Argument(help="A packaged list, a .yaml or .json file.")
+    ] = DEFAULT_JOB,
+    agents: Annotated[
+        str, typer.Option(metavar="1-32", help="Team sizes: numbers and ranges, as in 2,4,8-10.")
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="Whose latencies and tokens: gpt, claude or gemini.")
+    ] = "gpt",
+    history: Annotated[
+        list[Path] | None,
+        typer.Option(help="How long tasks took in a former run: its manifest.json or --json."),
+    ] = None,
+    success: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Share of attempts that pass their check."),
+    ] = None,
+    agent: AgentOption = "",
+    speed: SpeedOption = 4.0,
+    seed: SeedOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what a job will take teams of each size, and which size is sensible."""
+    from node import jobfile
+    from node.agents.backends import default_agent
+    from node.lab.expecting import expectation_of
+    from node.lab.planning import plan as make_plan
+    from node.lab.planning import sizes_of
+    from protocol.jobs import warnings_of
+
+    sizes = sizes_of(agents)
+    found = jobfile.read(job, agent or default_agent())
+    for warning in warnings_of(found):
+        print(f"warning: {warning}", file=sys.stderr)
+    expectation = expectation_of(found, model, speed, history or ())
+    planned = make_plan(found, expectation, sizes, success, seed, _prices_for(found))
+    if as_json:
+        print_json(planned.as_json())
+    else:
+        print("\n".join(_lines_of(planned)))
+
+
+def _prices_for(job: Job) -> Prices | None:
+    """What the user says, or the model that is chosen in the environment."""
+    from node.agents.prices import PRICES_VARIABLE, prices_of
+    from node.agents.settings import OPENAI_URL
+    from protocol.jobs import MODEL_KINDS
+
+    model = os.environ.get("OPENAI_MODEL", "").strip()
+    is_known = model or os.environ.get(PRICES_VARIABLE, "").strip()
+    if not is_known or not any(task.agent in MODEL_KINDS for task in job.tasks):
+        return None
+    return prices_of(model, os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL)
+
+
+def _lines_of(plan: Plan) -> Iterator[str]:
+    """The plan, for people."""
+    from node.lab.planning import time_of
+
+    yield f"{plan.job}: {plural(len(plan.needs), 'task')} in {plural(len(plan.levels), 'level')}"
+    for number, tasks in enumerate(plan.levels[:LEVELS_SHOWN_MAX]):
+        yield _names(f"{number + 1:>4}  ", tasks, ", ")
+    if len(plan.levels) > LEVELS_SHOWN_MAX:
+        yield f"      and {plural(len(plan.levels) - LEVELS_SHOWN_MAX, 'level')} more"
+    chain = plan.critical_path
+    yield _names(f"critical path ({plural(len(chain), 'task')}): ", chain, " > ")
+    yield f"by {plan.source}; {plan.draws} draws"
+    yield "\nagents   Amdahl  work/span   makespan   90 % of draws between   speed-up"
+    for each in plan.sizes:
+        between = f"{time_of(each.low, '')} and {time_of(each.high, plan.unit)}"
+        yield (
+            f"{each.agents:>6} {each.amdahl:>8.2f} {each.work_span:>10.2f} "
+            f"{time_of(each.makespan, plan.unit):>10} {between:>23} {each.speed_up:>10.2f}"
+        )
+    money = f", {plan.usd:.4g} USD" if plan.usd is not None else ""
+    yield ""
+    if plan.tokens_in or plan.tokens_out:
+        yield f"tokens: {plan.tokens_in} in, {plan.tokens_out} out{money} (estimated)"
+    if plan.failing >= 0.001:
+        share = f"{100 * plan.failing:.1f} %"
+        yield f"in {share} of the cases a task uses up its attempts, and the job fails"
+    yield from plan.advice
+
+
+def _names(begin: str, names: Sequence[str], between: str) -> str:
+    """As many names as fit a line, and how many more there are."""
+    line = begin
+    for number, name in enumerate(names):
+        following = (between if number else "") + name
+        if number and len(line) + len(following) > WIDTH:
+            return f"{line}{between}... ({len(names) - number} more)"
+        line += following
+    return line

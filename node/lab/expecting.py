@@ -1,0 +1,154 @@
+"""What attempts at the tasks of a job will take and use, as far as it is known beforehand: from the
+latencies measured of a model, from former runs, or by the weights alone.
+
+Invariant: a draw is above 0, and follows from the random numbers that are given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import mean
+from typing import Any, TypeAlias
+
+from node.jobfile.travelling import read_regular
+from node.model.knobs import MODELS
+from node.model.latency import lognormal_of, tokens_of
+from protocol.errors import QuorateError
+from protocol.jobs import MODEL_KINDS, Job, Task, shown
+
+HISTORIES_MAX = 20
+HISTORY_SIZE_MAX = 32 * 1024 * 1024  # bytes of a former run's file
+FIGURE_MAX = 10**12  # seconds or tokens, as far as a file is believed
+# An attempt's time beside its model: the prompt, the check, the acceptance. Measured with the
+# packaged lists on two cores; 0.13 s where nothing else ran.
+BESIDE_S = 0.15
+
+Tokens: TypeAlias = tuple[float, float]  # read, written
+
+
+class PlanError(QuorateError):
+    """Something that no plan can be made of; one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Where it comes from, for people; how long one attempt at a task takes, as drawn; and what it
+    uses. `unit` is s, or empty where only the proportions are known."""
+
+    source: str
+    unit: str
+    draw: Callable[[Task, Random], float]
+    tokens: Mapping[str, Tokens]
+
+
+def expectation_of(job: Job, model: str, speed: float, histories: Sequence[Path]) -> Expectation:
+    """The best there is: former runs, else the figures of a model if every task asks one, else the
+    weights. PlanError if a history cannot be read or has nothing about this job."""
+    if model not in MODELS:
+        raise PlanError(f"no latencies of {shown(model)} were measured: use {', '.join(MODELS)}")
+    if histories:
+        return _recorded(job, model, histories)
+    if all(task.agent in MODEL_KINDS for task in job.tasks):
+        return _measured(job, model, speed)
+    source = "weights alone, as not every task asks a model (give a --history for seconds)"
+    return Expectation(source, "", lambda task, random: task.weight, _tokens(job, model))
+
+
+def _measured(job: Job, model: str, speed: float) -> Expectation:
+    """The simulated model answers at `speed` times its pace and knows nothing of weights."""
+
+    def draw(task: Task, random: Random) -> float:
+        drawn_s = random.lognormvariate(*lognormal_of(model, len(task.writes)))
+        is_simulated = task.agent == "simulated"
+        return BESIDE_S + (drawn_s / speed if is_simulated else drawn_s * task.weight)
+
+    pace = ""
+    if speed != 1.0 and any(task.agent == "simulated" for task in job.tasks):
+        pace = f" at {speed:g} times its pace (simulated)"
+    return Expectation(f"latencies measured of {model}{pace}", "s", draw, _tokens(job, model))
+
+
+def _tokens(job: Job, model: str) -> dict[str, Tokens]:
+    return {
+        task.id: tokens_of(model, f"{job.description}\n{task.prompt}", len(task.writes))
+        if task.agent in MODEL_KINDS
+        else (0, 0)
+        for task in job.tasks
+    }
+
+
+# -- former runs -----------------------------------------------------------------------------------
+
+
+def _recorded(job: Job, model: str, paths: Sequence[Path]) -> Expectation:
+    """Each task as one of its former attempts; one that is new, as a former one of any task, by
+    its weight."""
+    if len(paths) > HISTORIES_MAX:
+        raise PlanError(f"{len(paths)} histories, the limit is {HISTORIES_MAX}: name fewer")
+    rows = [(task, row) for path in paths for task, row in _history(path).items()]
+    weights, tokens = job.weights, _tokens(job, model)
+    samples: dict[str, list[float]] = {}
+    used: dict[str, list[Tokens]] = {}
+    for task_id, (took_s, *amounts) in rows:
+        if task_id in weights:
+            samples.setdefault(task_id, []).append(took_s)
+            used.setdefault(task_id, []).append((amounts[0], amounts[1]))
+    if not samples:
+        raise PlanError(f"{paths[0]} has no task of {job.name}: name a run of this job")
+    pool = [took_s / weights[task_id] for task_id, of in samples.items() for took_s in of]
+    for task_id, of_task in used.items():
+        tokens[task_id] = (mean(read for read, _ in of_task), mean(w for _, w in of_task))
+
+    def draw(task: Task, random: Random) -> float:
+        own = samples.get(task.id)
+        return random.choice(own) if own else random.choice(pool) * task.weight
+
+    known = f"{len(samples)} of {len(job.tasks)} tasks"
+    source = f"{len(paths)} former runs ({known})"
+    if len(paths) == 1:
+        source = f"one former run ({known}), which does not tell how much they vary"
+    return Expectation(source, "s", draw, tokens)
+
+
+def _history(path: Path) -> dict[str, tuple[float, float, float]]:
+    """Task -> seconds, tokens read, tokens written of a former run."""
+    try:
+        content = read_regular(path, HISTORY_SIZE_MAX)
+    except OSError as fault:
+        raise PlanError(
+            f"{path} cannot be read ({fault.strerror}): name what 'quorate run' left"
+        ) from None
+    if len(content) > HISTORY_SIZE_MAX:
+        raise PlanError(f"{path} is over {HISTORY_SIZE_MAX} bytes: that is no history")
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):  # also what is not UTF-8
+        raise PlanError(
+            f"{path} is not JSON: name a run's manifest.json, or what 'quorate run --json' printed"
+        ) from None
+    run = found.get("run", found) if isinstance(found, dict) else None
+    rows = run.get("measured") if isinstance(run, dict) else None
+    if not isinstance(rows, dict) or not rows:
+        raise PlanError(
+            f"{path} does not say how long tasks took: name the manifest.json that 'quorate run' "
+            "left, or what 'quorate run --json' printed"
+        )
+    return {task: _row(path, task, row) for task, row in rows.items()}
+
+
+def _row(path: Path, task: str, row: Any) -> tuple[float, float, float]:
+    names = ("took_s", "tokens_in", "tokens_out")
+    values: list[Any] = [row.get(name) for name in names] if isinstance(row, dict) else []
+    figures = [
+        float(value) for value in values if type(value) in (int, float) and 0 <= value <= FIGURE_MAX
+    ]
+    if len(figures) != len(names) or not figures[0]:
+        raise PlanError(
+            f"{path}: task {shown(task)}: took_s (above 0), tokens_in and tokens_out must be "
+            f"numbers of at most {FIGURE_MAX:.0e}"
+        )
+    return figures[0], figures[1], figures[2]

@@ -1,0 +1,366 @@
+"""Plans: exact where nothing is left to chance, and plain about who should do a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from ledger_hand import job, task
+
+from node import lists
+from node.agents.permits import Prices
+from node.cli.plan_verb import _lines_of
+from node.lab.cluster import ModelOptions
+from node.lab.expecting import BESIDE_S, Expectation, PlanError, expectation_of
+from node.lab.outcome import measured_in, planned_for
+from node.lab.planning import (
+    ABLE,
+    DRAWS,
+    DRAWS_MIN,
+    GAIN_MIN,
+    SIZES,
+    Plan,
+    draws_of,
+    levels_of,
+    plan,
+    sizes_of,
+)
+from node.lab.watch import Progress, TaskProgress
+from protocol.jobs import Compare, Job, Quorum, Task
+
+DIAMOND = job(task("a"), task("b", "a"), task("c", "a", weight=2.0), task("d", "b", "c"))
+CHAIN = job(task("t0"), *(task(f"t{n}", f"t{n - 1}") for n in range(1, 9)))
+WIDE = job(*(task(f"t{n}") for n in range(16)))
+
+
+def expecting(job: Job, tokens: tuple[float, float] = (100, 10)) -> Expectation:
+    """Each task takes 3 s times its weight, always."""
+    return Expectation(
+        "a stop-watch",
+        "s",
+        lambda task, random: 3.0 * task.weight,
+        {task.id: tokens for task in job.tasks},
+    )
+
+
+def planned(job: Job, sizes: Sequence[int] = SIZES, **options: Any) -> Plan:
+    return plan(job, expecting(job), sizes, **options)
+
+
+def makespans(plan: Plan) -> dict[int, float]:
+    return {each.agents: each.makespan for each in plan.sizes}
+
+
+# -- times -----------------------------------------------------------------------------------------
+
+
+def test_constant_lengths_give_exact_numbers() -> None:
+    found = planned(DIAMOND, (1, 2, 3))
+    assert makespans(found) == {1: 15.0, 2: 12.0, 3: 12.0}
+    assert all(each.low == each.makespan == each.high for each in found.sizes)
+    assert [each.speed_up for each in found.sizes] == [1.0, 1.25, 1.25]
+    assert [each.amdahl for each in found.sizes] == [1.0, 1.143, 1.2]
+    assert [each.work_span for each in found.sizes] == [1.0, 1.333, 1.333]
+    assert found.critical_path == ["a", "c", "d"], "by weight"
+    assert found.levels == [["a"], ["b", "c"], ["d"]]
+    assert found.draws == DRAWS
+
+
+def test_one_agent_is_always_planned_for_comparison() -> None:
+    assert list(makespans(planned(DIAMOND, (5,)))) == [1, 5]
+
+
+def test_the_same_seed_draws_the_same_plan_and_another_another() -> None:
+    found = lists.load("mathutils_p05")
+    expectation = expectation_of(found, "gpt", 4.0, ())
+    assert plan(found, expectation, seed=3) == plan(found, expectation, seed=3)
+    assert plan(found, expectation, seed=3) != plan(found, expectation, seed=4)
+
+
+def test_the_median_lies_in_the_interval_and_more_agents_are_no_slower() -> None:
+    found = lists.load("salesdata_p09")
+    for model in ("gpt", "claude", "gemini"):
+        made = plan(found, expectation_of(found, model, 1.0, ())).sizes
+        assert all(each.low < each.makespan < each.high for each in made)
+        times = [each.makespan for each in made]
+        assert times == sorted(times, reverse=True)
+        assert times[0] > times[-1]
+
+
+def test_attempts_that_fail_are_repeated() -> None:
+    """Two of three fail: three attempts a task if there were no end, 2.6 with five at most."""
+    found = planned(WIDE, (1,), success=1 / 3)
+    expected = 3 * (1 - (2 / 3) ** 5)
+    assert found.tokens_in == round(16 * 100 * expected)
+    assert found.token_multiplier == pytest.approx(expected, abs=0.001)
+    assert makespans(found)[1] == pytest.approx(16 * 3.0 * expected, rel=0.05)
+    assert found.failing == pytest.approx(1 - (1 - (2 / 3) ** 5) ** 16, abs=0.001)
+
+
+def test_a_quorum_keeps_as_many_agents_busy_and_stops_those_it_does_not_need() -> None:
+    lengths = iter([5.0, 1.0, 2.0] * DRAWS * 2)
+    found = job(task("a", quorum=Quorum(3, 2)))
+    expectation = replace(expecting(found), draw=lambda task, random: next(lengths))
+    assert makespans(plan(found, expectation, (1, 3))) == {1: 5.0, 3: 2.0}
+    judged = job(task("a", quorum=Quorum(3, 2, Compare.JUDGE)))
+    assert makespans(plan(judged, expectation, (1, 3))) == {1: 8.0, 3: 5.0}
+    assert plan(judged, expecting(judged), (1,)).tokens_in == 300
+
+
+def test_the_number_of_draws_is_bounded_by_the_size_of_the_job() -> None:
+    assert draws_of(WIDE, len(SIZES)) == DRAWS
+    many = job(*(task(f"t{n}", quorum=Quorum(16, 9)) for n in range(10_000)))
+    assert draws_of(many, len(SIZES)) == DRAWS_MIN
+
+
+def test_what_is_first_is_on_the_first_level() -> None:
+    assert levels_of({"d": ["b", "c"], "b": ["a"], "c": [], "a": []}) == [["c", "a"], ["b"], ["d"]]
+    assert levels_of({}) == []
+
+
+# -- advice ----------------------------------------------------------------------------------------
+
+
+def test_of_a_chain_one_agent_is_better() -> None:
+    found = planned(CHAIN)
+    assert found.sensible == 1
+    assert found.advice[0].startswith("One agent is better: ")
+    assert f"1.00 times as fast, and under {GAIN_MIN}" in found.advice[0]
+
+
+def test_nothing_is_said_of_a_team_that_nobody_asked_about() -> None:
+    assert planned(WIDE, (1,)).advice == [
+        "Each task is done once: a team of any size uses the tokens of one agent."
+    ]
+
+
+def test_a_wide_list_is_work_for_a_team() -> None:
+    found = planned(WIDE)
+    assert found.sensible == 16
+    assert (
+        "16 agents are sensible: 16.0 times as fast as one (3.0 s instead of 48.0 s)."
+        in (found.advice[0])
+    )
+
+
+def test_nearly_the_best_with_fewer_agents_is_sensible() -> None:
+    found = planned(job(*(task(f"t{n}") for n in range(21)), task("long", weight=4.0)))
+    assert makespans(found)[5] == 15.0
+    assert makespans(found)[8] == 12.0
+    assert found.sensible == 8
+    assert found.advice[0].endswith("(12.0 s instead of 75.0 s).")
+    fewer = planned(job(*(task(f"t{n}") for n in range(41)), task("long", weight=10.0)))
+    assert fewer.sensible == 5
+    assert fewer.advice[0].endswith("; 8 would be 5.1 times as fast.")
+
+
+def test_who_is_right_alone_gains_time_only() -> None:
+    assert (
+        "do not make the result better (arXiv 2512.08296), only earlier"
+        in (planned(WIDE, success=ABLE + 0.01).advice[-1])
+    )
+    assert "can also make the result better" in planned(WIDE, success=ABLE).advice[-1]
+    assert not any("right in" in line for line in planned(WIDE).advice)
+
+
+def test_a_team_uses_the_tokens_of_one_agent() -> None:
+    assert planned(WIDE).advice[1].startswith("Each task is done once")
+    twice = job(task("a", quorum=Quorum(2, 2)), task("b", quorum=Quorum(2, 2)))
+    found = planned(twice)
+    assert (found.tokens_in, found.tokens_out, found.token_multiplier) == (400, 40, 2.0)
+    assert "2.0 times those of one good answer" in found.advice[1]
+
+
+def test_money_is_told_where_a_price_is_known() -> None:
+    assert planned(WIDE).usd is None
+    # 1,600 tokens read at 0.15 dollars a million, 160 written at 0.60
+    assert planned(WIDE, prices=Prices(150_000, 600_000)).usd == pytest.approx(0.000336)
+
+
+def test_what_is_printed_says_it_all() -> None:
+    found = planned(DIAMOND, (1, 2), success=0.6)
+    text = "\n".join(_lines_of(found))
+    for words in (
+        "job: 4 tasks in 3 levels",
+        "   2  b, c",
+        "critical path (3 tasks): a > c > d",
+        "by a stop-watch; 400 draws",
+        "tokens: ",
+        "the job fails",
+        *found.advice,
+    ):
+        assert words in text
+    assert all(len(line) < 200 for line in text.splitlines())
+
+
+def test_many_names_are_cut_and_counted() -> None:
+    text = "\n".join(_lines_of(planned(job(*(task(f"task_{n}") for n in range(100))), (1,))))
+    assert "... (89 more)" in text
+
+
+# -- what is expected ------------------------------------------------------------------------------
+
+
+def test_the_speed_is_the_simulated_model_s_and_weights_are_not() -> None:
+    simulated, real = task("a", weight=2.0), replace(task("b", weight=2.0), agent="openai")
+    draws = [expectation_of(job(simulated, real), "gpt", speed, ()).draw for speed in (1.0, 10.0)]
+    slow, fast = (draw(simulated, Random(1)) - BESIDE_S for draw in draws)
+    assert slow == pytest.approx(10 * fast)
+    slow, fast = (draw(real, Random(1)) - BESIDE_S for draw in draws)
+    assert slow == fast
+    assert slow == pytest.approx(2.0 * (draws[0](simulated, Random(1)) - BESIDE_S))
+
+
+def test_programs_are_planned_by_their_weights() -> None:
+    weights = {"a": 1.0, "b": 4.0, "c": 4.0, "d": 4.0}
+    programs = [
+        Task(name, "", agent="command", program="true", weight=weight)
+        for name, weight in weights.items()
+    ]
+    found = plan(job(*programs), expectation_of(job(*programs), "gpt", 1.0, ()))
+    assert found.unit == ""
+    assert makespans(found)[4] == 4.0
+    (advice,) = found.advice
+    assert "(4.0 instead of 13.0)" in advice
+    assert "tokens" not in "\n".join(_lines_of(found)), "none are used"
+
+
+def history(folder: Path, content: object) -> Path:
+    path = folder / f"{len(list(folder.iterdir()))}.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def row(took_s: float) -> dict[str, float]:
+    return {"took_s": took_s, "tokens_in": 1000, "tokens_out": 100}
+
+
+def test_a_former_run_tells_how_long_its_tasks_take(tmp_path: Path) -> None:
+    measured = {"a": row(1.0), "b": row(2.0), "c": row(8.0), "d": row(1.0), "gone": row(99.0)}
+    for content in ({"measured": measured}, {"run": {"measured": measured}}):
+        expectation = expectation_of(DIAMOND, "gpt", 4.0, [history(tmp_path, content)])
+        found = plan(DIAMOND, expectation, (1, 2))
+        assert makespans(found) == {1: 12.0, 2: 10.0}
+        assert (found.tokens_in, found.tokens_out) == (4000, 400)
+
+
+def test_several_former_runs_tell_how_much_it_varies(tmp_path: Path) -> None:
+    single = job(task("a"))
+    paths = [history(tmp_path, {"measured": {"a": row(took)}}) for took in (1.0, 3.0)]
+    (found,) = plan(single, expectation_of(single, "gpt", 1.0, paths), (1,)).sizes
+    assert (found.low, found.high) == (1.0, 3.0)
+
+
+def test_a_task_that_is_new_takes_as_long_as_others_of_its_weight(tmp_path: Path) -> None:
+    path = history(tmp_path, {"measured": {"a": row(5.0)}})
+    pair = job(task("a", weight=2.0), task("new", weight=4.0))
+    assert makespans(plan(pair, expectation_of(pair, "gpt", 1.0, [path]), (1,)))[1] == 15.0
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("nonsense", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ([], "does not say how long tasks took"),
+        ({"run": None}, "does not say how long tasks took"),
+        ({"files": {}}, "does not say how long tasks took"),
+        ({"measured": {}}, "does not say how long tasks took"),
+        ({"measured": {"a": 1}}, "task 'a': took_s"),
+        ({"measured": {"a": row(0)}}, "task 'a': took_s"),
+        ({"measured": {"a": row(-1)}}, "task 'a': took_s"),
+        ({"measured": {"a": row(float("nan"))}}, "task 'a': took_s"),
+        ({"measured": {"a": row(float("inf"))}}, "task 'a': took_s"),
+        ({"measured": {"a": {**row(1), "tokens_in": "many"}}}, "task 'a': took_s"),
+        ({"measured": {"a": {**row(1), "tokens_in": True}}}, "task 'a': took_s"),
+        ({"measured": {"other": row(1)}}, "has no task of job"),
+    ],
+)
+def test_a_history_that_is_none_is_refused_in_one_line(
+    content: object, fault: str, tmp_path: Path
+) -> None:
+    path = history(tmp_path, content)
+    with pytest.raises(PlanError) as caught:
+        expectation_of(DIAMOND, "gpt", 1.0, [path])
+    assert fault in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_history_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.json", tmp_path):
+        with pytest.raises(PlanError, match="cannot be read"):
+            expectation_of(DIAMOND, "gpt", 1.0, [path])
+    with pytest.raises(PlanError, match="21 histories, the limit is 20"):
+        expectation_of(DIAMOND, "gpt", 1.0, [tmp_path] * 21)
+
+
+@pytest.mark.parametrize("success", [0.0, -0.1, 1.1, float("nan")])
+def test_a_success_that_is_no_share_is_refused(success: float) -> None:
+    with pytest.raises(PlanError, match="is a share of attempts"):
+        planned(WIDE, success=success)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [("", SIZES), ("5", (5,)), ("1-4", (1, 2, 3, 4)), (" 8, 2-3 ,2", (2, 3, 8)), ("64", (64,))],
+)
+def test_sizes_are_numbers_and_ranges(text: str, sizes: tuple[int, ...]) -> None:
+    assert sizes_of(text) == sizes
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "65", "1-65", "3-2", "two", "1,,2", "-3", "1-2-3", "1e1", "٣"]
+)
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="write numbers or ranges from 1 to 64"):
+        sizes_of(text)
+
+
+# -- a run and its plan ----------------------------------------------------------------------------
+
+
+def test_a_run_is_compared_with_the_plan_of_its_size() -> None:
+    found = lists.load("mathutils_p05")
+    (_, team) = plan(found, expectation_of(found, "claude", 8.0, ()), (5,), 0.75, seed=9).sizes
+    model = ModelOptions(speed=8.0, seed=9, model="claude", wrong=0.25)
+    before = planned_for(found, 5, model)
+    assert before is not None
+    assert (before.makespan_s, before.low_s, before.high_s) == (
+        team.makespan, team.low, team.high,
+    )  # fmt: skip
+
+
+def test_nothing_is_planned_where_nothing_is_known() -> None:
+    program = job(Task("p", "", agent="command", program="true"))
+    assert planned_for(program, 3, ModelOptions()) is None
+    assert planned_for(WIDE, 3, ModelOptions(wrong=1.0)) is None
+
+
+def test_an_attempt_is_measured_from_its_start_to_its_acceptance() -> None:
+    """Whoever was accepted: not the one that began first, and nothing of what was not seen."""
+    started = {"type": "TaskStarted", "job": "job", "task": "a"}
+    progress = Progress(
+        "job",
+        {name: TaskProgress(name, accepted_at=14.5) for name in "abc"},
+        facts=[
+            {**started, "at": "ada", "token": 1, "ts": 10.0},
+            {**started, "at": "bob", "token": 2, "ts": 12.0},
+            {**started, "at": "bob", "token": 2, "ts": 1.0, "job": "other"},
+            {"type": "JobFinished", "job": "job", "ts": 20.0},
+        ],
+    )
+    answer = {"node": "bob", "token": 2, "tokens_in": 7, "tokens_out": 8}
+    view = {
+        "tasks": [
+            {"id": "a", "accepted": answer},
+            {"id": "b", "accepted": answer},
+            {"id": "c", "accepted": None},
+        ]
+    }
+    assert measured_in(progress, view) == {"a": {"took_s": 2.5, "tokens_in": 7, "tokens_out": 8}}
