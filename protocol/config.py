@@ -53,6 +53,7 @@ class GossipConfig:
     quiet_after: int = 10  # ticks without news
     fanout_min: int = 2  # f = clamp(ceil(ln N) + 1, fanout_min, fanout_max)
     fanout_max: int = 6
+    forwards_max: int = 4  # a tick, of what its author tells everybody; digests do the rest
     author_fanout: int = 16  # an author tells so many itself: of these chance leaves out nobody
     delta_size_max: int = 512 * 1024  # bytes per exchange; a larger batch still goes, alone
     push_size_max: int = 32 * 1024  # bytes; what is larger is announced, and fetched from one node

@@ -110,7 +110,10 @@ class Gossip:
         self._quiet_ticks = 0
         self._collect_at = now + config.collect_interval_ns
         self._own: list[bytes] = []  # written in this step
-        self._fresh: list[tuple[NodeId, bytes]] = []  # (sender, batch) first seen in this step
+        # (sender, batch, whether the sender wrote it), first seen in this step.
+        self._fresh: list[tuple[NodeId, bytes, bool]] = []
+        self._forwards = 0  # since `_forwards_from`, of what came from its author itself
+        self._forwards_from = now
         self._proofs: list[Forked] = []  # found in this step
 
     def deadline(self) -> Nanoseconds:
@@ -210,8 +213,8 @@ class Gossip:
             for member in self._choose(members, self.config.author_fanout):
                 self._push(turn, member, batches, summary, is_own=True)
         if self._fresh:
-            fresh, self._fresh = self._fresh, []
-            for member in self._choose(members):
+            fresh = self._worth_forwarding(turn.now, len(members))
+            for member in self._choose(members) if fresh else ():
                 batches = tuple(batch for sender, batch in fresh if sender != member)
                 if batches:
                     self._push(turn, member, batches, summary, is_own=False)
@@ -219,6 +222,19 @@ class Gossip:
             for member in self._choose(members):
                 turn.send(member, proof)
         self._proofs.clear()
+
+    def _worth_forwarding(self, now: Nanoseconds, members: int) -> Sequence[tuple[NodeId, bytes]]:
+        """What came in this step, for those who may lack it. Where an author tells everybody
+        itself, these are who lost its word: to forward it saves them a tick, but in a busy team
+        costs all several times what the news itself does, so there is a bound on that."""
+        fresh, self._fresh = self._fresh, []
+        if now >= self._forwards_from + self.config.tick_ns:
+            self._forwards_from, self._forwards = now, 0
+        relayed = [(sender, batch) for sender, batch, is_authors in fresh if not is_authors]
+        if members <= self.config.author_fanout and self._forwards >= self.config.forwards_max:
+            return relayed
+        self._forwards += 1
+        return [(sender, batch) for sender, batch, _ in fresh]
 
     def _push(
         self, turn: Turn, member: NodeId, batches: tuple[bytes, ...], summary: Summary, is_own: bool
@@ -338,6 +354,8 @@ class Gossip:
         self, turn: Turn, encoded: bytes, gaps: dict[tuple[NodeId, int], Collected]
     ) -> bool:
         """Skip what was collected before this batch; whether anything was."""
+        if not gaps:
+            return False
         author = self.store.author_of(encoded)
         gap = gaps.pop((author, self.store.last_of(author) + 1), None)
         return gap is not None and self._skip(turn, gap)
@@ -353,7 +371,7 @@ class Gossip:
     def _merged(self, turn: Turn, sender: NodeId, encoded: bytes, merged: Merged) -> None:
         turn.persist(KeepBatch(merged.author, merged.first, merged.last, encoded))
         turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
-        self._fresh.append((sender, encoded))
+        self._fresh.append((sender, encoded, sender == merged.author))
         newest = 0
         for key in merged.keys:
             versions = self.store.read(key)

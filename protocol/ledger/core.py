@@ -185,6 +185,7 @@ class Ledger:
             found = [state.tasks.get(task) for task in siblings[1]]
             if merge.fault or not all(task and task.accepted for task in found):
                 del state.merges[siblings]  # it is tried again, or these are other versions
+        state.moved()
         return facts
 
     def _claim(self, command: ClaimTask) -> list[Fact]:
@@ -354,6 +355,7 @@ class Ledger:
             return self._abandon(AbandonTask(job.job.id, name, reason), index)
         first = answers[likenesses.index(likeness)]
         task.accepted = first
+        job.moved()
         accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
         return [accepted, *self._finish(job, index)]
 
@@ -381,6 +383,7 @@ class Ledger:
         if len(command.content) > FILE_SIZE_MAX:
             fault = f"together they are over {FILE_SIZE_MAX} bytes"
         content = b"" if fault else command.content
+        job.moved()
         job.merges[siblings] = Merge(command.node, command.by_agent, content, fault, index)
         who = (command.node, command.by_agent, fault, index)
         facts: list[Fact] = [FileMerged(command.job, command.path, command.tasks, *who)]
@@ -398,6 +401,7 @@ class Ledger:
             return []
         job, task, _ = found
         task.abandoned = command.reason[:REASON_LENGTH_MAX] or "no reason given"
+        job.moved()
         fact = TaskAbandoned(job.job.id, task.task.id, task.abandoned, index)
         return [fact, *self._finish(job, index)]
 

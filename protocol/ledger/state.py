@@ -22,6 +22,7 @@ from protocol.jobs import (
     Job,
     Task,
     Usage,
+    VerifyBy,
     likeness_of,
 )
 from protocol.ledger.edits import Edits, Merge, Siblings
@@ -88,6 +89,11 @@ class TaskState:
     def answers(self) -> list[Answer]:
         """What its slots have, slot by slot; those that have nothing are left out."""
         return [slot.answer for slot in self.slots if slot.answer]
+
+    @property
+    def is_reviewed(self) -> bool:
+        """Whether its results wait for somebody's word."""
+        return self.is_judged or self.task.verify_by is VerifyBy.OTHER
 
     @property
     def is_judged(self) -> bool:
@@ -170,9 +176,19 @@ class JobState:
     grants: dict[NodeId, Grant] = field(default_factory=dict)
     merges: dict[Siblings, Merge] = field(default_factory=dict)
     edits: Edits = field(init=False, compare=False, repr=False)
+    reviewed: tuple[TaskState, ...] = field(init=False, compare=False, repr=False)
+    _ready: Sequence[tuple[TaskState, Slot, Unit]] | None = field(
+        default=None, init=False, compare=False, repr=False
+    )
+    _due: Sequence[Siblings] | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.reviewed = tuple(state for state in self.tasks.values() if state.is_reviewed)
         self.edits = Edits(self.job, self.order, self.merges, self.version)
+
+    def moved(self) -> None:
+        """A task was accepted or abandoned, or a file was merged: look anew what can be done."""
+        self._ready = self._due = None
 
     @property
     def is_finished(self) -> bool:
@@ -188,25 +204,29 @@ class JobState:
             self.tasks[need].accepted is not None for need in state.task.needs
         )
 
-    def merges_due(self) -> list[Siblings]:
+    def merges_due(self) -> Sequence[Siblings]:
         """What has to be merged so that a task can start, or the job can end."""
         if not self.edits.shared:
-            return []
-        waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
-        due = [siblings for state in waiting for siblings in self.edits.lacking(state.task.id)]
-        if not due and self.is_exhausted():
-            due = self.edits.lacking_at_end()
-        return list(dict.fromkeys(due))
+            return ()
+        if self._due is None:
+            waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
+            due = [siblings for state in waiting for siblings in self.edits.lacking(state.task.id)]
+            if not due and self.is_exhausted():
+                due = self.edits.lacking_at_end()
+            self._due = list(dict.fromkeys(due))
+        return self._due
 
-    def ready_units(self) -> list[tuple[TaskState, Slot, Unit]]:
+    def ready_units(self) -> Sequence[tuple[TaskState, Slot, Unit]]:
         """The slots of ready tasks, those with the longest chain behind them first."""
-        units = [
-            (state, slot, (self.job.id, state.task.id, number))
-            for state in self.tasks.values()
-            if self.is_ready(state)
-            for number, slot in enumerate(state.slots)
-        ]
-        return sorted(units, key=lambda found: -self.levels[found[0].task.id])
+        if self._ready is None:
+            units = [
+                (state, slot, (self.job.id, state.task.id, number))
+                for state in self.tasks.values()
+                if self.is_ready(state)
+                for number, slot in enumerate(state.slots)
+            ]
+            self._ready = sorted(units, key=lambda found: -self.levels[found[0].task.id])
+        return self._ready
 
     def units_of(self, node: NodeId) -> set[Unit]:
         """The slots that the log has given to this node and that have no answer yet."""

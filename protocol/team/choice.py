@@ -2,6 +2,8 @@
 
 The ready units stand in an order (longest chain first), and so do the idle nodes (by a hash); the
 first node takes the first unit, the second the second. Every node computes both orders by itself.
+Where there is plenty of equally urgent work, each takes what suits it best of all nodes (rendezvous
+hashing), and need not even know who is idle.
 A node further from its turn waits a moment longer, in case the one before it does not know, or is
 no more: that moment is all the coordination there is. Who finds no unit for itself races one that
 takes long, in the same way; and who races counts as idle, for a race is dropped for a task.
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from protocol import claims
 from protocol.claims import ClaimBook, Phase
@@ -22,6 +25,8 @@ from protocol.ledger import JobState, Slot, TaskState, Unit
 from protocol.team.racing import Racing
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
+
+SHARE_WINDOW = 4  # units for each node that are looked at: one of these suits each of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +77,37 @@ class Choice:
     ) -> Unit | None:
         """The unit to take now, if any. `own` is what this node is at already."""
         scene = _Scene(now, view, job, own, job.ready_units())
+        share = self._own_share(scene)
+        if share is not None:
+            return share
         takeable = self._takeable(scene)
         idle, racing = self._idle(scene) if takeable else ([], [])
         order = [*idle, *racing]
         rank = self._rank(order)
         return self._in_turn(scene, takeable, rank, len(order), self._ready_since)
+
+    def _own_share(self, scene: _Scene) -> Unit | None:
+        """The first unit that suits this node best, where there are as many as nodes that are
+        equally urgent: then nobody has to know who is idle, and no two take the same."""
+        nodes = sorted(scene.view.alive)
+        level = None
+        equal: list[Unit] = []
+        for task, slot, unit in scene.ready:
+            if len(equal) >= SHARE_WINDOW * len(nodes):
+                break
+            if level is not None and scene.job.levels[task.task.id] < level:
+                break
+            if self._is_takeable(scene, task, slot, unit):
+                level = scene.job.levels[task.task.id]
+                equal.append(unit)
+        if len(equal) < len(nodes):
+            return None
+        suiting = (
+            unit
+            for unit in equal
+            if max(nodes, key=lambda node: claims.score(unit, node)) == self.node
+        )
+        return next(suiting, None)
 
     def choose_race(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
@@ -129,18 +160,22 @@ class Choice:
         """Who has nothing to do, as far as is known here; and who only races."""
         busy: set[NodeId | None] = set()
         racing: set[NodeId] = set()
+        by_lease = scene.job.job.claims is ClaimMode.LEASE
         for _, slot, unit in scene.ready:
-            if not slot.answer:
-                busy.add(self._worker(scene, slot, unit))
-                racing.update(self._racing.racers(scene.now, scene.view, unit, slot, scene.job))
+            if slot.answer or (by_lease and self._book.get(unit) is None):
+                continue
+            busy.add(self._worker(scene, slot, unit))
+            racing.update(self._racing.racers(scene.now, scene.view, unit, slot, scene.job))
         order = claims.idle_order(sorted(scene.view.alive - busy), scene.job.job.id)
         idle = [node for node in order if node not in racing]
         return idle, [node for node in order if node in racing]
 
     def _takeable(self, scene: _Scene) -> list[Unit]:
-        return [
+        """The first of them: one for each node, and by then it is this one's turn."""
+        found = (
             unit for task, slot, unit in scene.ready if self._is_takeable(scene, task, slot, unit)
-        ]
+        )
+        return list(islice(found, len(scene.view.alive)))
 
     def _is_takeable(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
         if slot.answer or unit in scene.own:

@@ -196,7 +196,7 @@ class Reviewing:
 
 def _pieces_of(job: JobState) -> Iterator[Piece]:
     """What waits for a review."""
-    for task in job.tasks.values():
+    for task in job.reviewed:
         name = task.task.id
         if task.waits_for_judge():
             yield AnswersToJudge((job.job.id, name, 0))
