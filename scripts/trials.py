@@ -7,6 +7,12 @@
                                                             stop a worker, kill everybody, a cut
     .venv/bin/python scripts/trials.py cuts [--only chain3] [--seconds 40]
                                                             partial cuts of a team without a job
+    .venv/bin/python scripts/trials.py grid [--faults none stop] [--claims lease] [--runs 5]
+                                                            every fault in every claim mode
+    .venv/bin/python scripts/trials.py pace [--nodes 16] [--rate 10]
+                                                            a model that refuses too many calls
+    .venv/bin/python scripts/trials.py collisions [--nodes 16] [--runs 5]
+                                                            claims that two nodes make at once
 
 Each run of a list must end with every task accepted once, the same outcome on every living node,
 and all verification tests passing on the whole output. During a cut, writes must be served through
@@ -25,10 +31,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from node import jobfile, lists
+from node.lab import collisions, cuts, grid, limited
 from node.lab.cluster import ModelOptions
-from node.lab.cuts import HEADER, measure
-from node.lab.outcome import Outcome
-from node.lab.run_job import RunOptions, run_job
+from node.lab.run_job import RunFailed, RunOptions, run_job
 from node.lab.schedule import Fault
 from protocol.clocks import SECOND
 from protocol.errors import QuorateError
@@ -63,7 +68,7 @@ def trial(
         except QuorateError as fault:
             return False, f"{source} n={nodes} {faults}: {fault}"
     fault_free = not faults
-    good = outcome.is_good and accepted_once(outcome)
+    good = outcome.is_good and outcome.is_accepted_once
     good = good and (not fault_free or len(outcome.digests) == nodes)
     passed = sum(not why for why in outcome.checks.values())
     line = (
@@ -75,12 +80,6 @@ def trial(
         f"collisions {outcome.collisions}, {time.monotonic() - begun:.0f} s in all"
     )
     return good, line
-
-
-def accepted_once(outcome: Outcome) -> bool:
-    """Every task has one acceptance, at a log index of its own."""
-    indexes = Counter(task["accepted"]["index"] for task in outcome.tasks if task["accepted"])
-    return len(indexes) == len(outcome.tasks) and set(indexes.values()) == {1}
 
 
 def list_trials(sources: Iterable[str], speed: float, claims: str) -> list[bool]:
@@ -109,10 +108,10 @@ def fault_trials(kinds: Iterable[str], runs: int, speed: float, claims: str) -> 
 def cut_trials(names: Iterable[str], seconds: float, keep: Path | None) -> list[bool]:
     """Each partial cut once, as lines of a table."""
     results = []
-    print(HEADER, flush=True)
+    print(cuts.HEADER, flush=True)
     for name in names:
         folder = keep / name if keep else None
-        outcome = asyncio.run(measure(name, int(seconds * SECOND), folder))
+        outcome = asyncio.run(cuts.measure(name, int(seconds * SECOND), folder))
         print(outcome, flush=True)
         for failure, count in Counter(outcome.failed).items():
             print(f"  {count} x after the heal: {failure}", flush=True)
@@ -122,28 +121,123 @@ def cut_trials(names: Iterable[str], seconds: float, keep: Path | None) -> list[
     return results
 
 
-def main() -> int:
-    """Run what was asked for; 1 if anything was not good."""
+def grid_trials(given: argparse.Namespace) -> list[bool]:
+    """Every cell so many times, and the table. The runs of a seed stand together, so that what the
+    machine does meanwhile falls on all its cells."""
+    harms = list(dict.fromkeys((grid.NONE, *given.faults)))
+    cells = [grid.Cell(harm, ClaimMode(mode)) for harm in harms for mode in given.claims]
+    runs: list[grid.Run] = []
+    for seed in range(1, given.runs + 1):
+        for cell in cells:
+            run = asyncio.run(grid.measure(cell, seed, given.list, given.nodes, given.speed))
+            print(run, flush=True)
+            runs.append(run)
+    print("", *grid.table(runs), "", sep="\n", flush=True)
+    return [run.is_good for run in runs]
+
+
+def pace_trials(given: argparse.Namespace) -> list[bool]:
+    """A limit that the nodes have to learn, and one that they are told."""
+    load = limited.Load(given.nodes, given.rate, given.calls, given.speed)
+    results = []
+    for is_told in (False, True):
+        name = "told (QUORATE_RATE)" if is_told else "learnt from refusals"
+        try:
+            pace, is_complete = asyncio.run(limited.measure(load, is_told))
+        except RunFailed as fault:
+            print(f"{name}: {fault}", flush=True)
+            results.append(False)
+            continue
+        print(f"{name}: {pace}{'' if is_complete else ', NOT ALL ANSWERED'}", flush=True)
+        results.append(pace.is_good and is_complete)
+    return results
+
+
+def collision_trials(given: argparse.Namespace) -> list[bool]:
+    """Each shape in simulation, then each on real processes."""
+    results = []
+    for shape in lists.SHAPES:
+        found = collisions.simulated(given.nodes, shape, given.runs)
+        print(f"simulated {shape} n={given.nodes}: {found}", flush=True)
+        results.append(found.is_good)
+    for shape in lists.SHAPES:
+        found = collisions.Collisions()
+        for seed in range(1, given.runs + 1):
+            run = collisions.measured(f"mathutils_{shape}", given.nodes, seed, given.speed)
+            found = found.plus(asyncio.run(run))
+        print(f"processes {shape} n={given.nodes}: {found}", flush=True)
+        results.append(found.is_good)
+    return results
+
+
+def run_trials(given: argparse.Namespace) -> list[bool]:
+    """What was asked for: whether each was good."""
+    match given.what:
+        case "lists":
+            found = sorted(given.papers.glob("*.json")) if given.papers else lists.names()
+            return list_trials(map(str, found), given.speed, given.claims)
+        case "faults":
+            return fault_trials(given.kinds, given.runs, given.speed, given.claims)
+        case "cuts":
+            return cut_trials(given.only, given.seconds, given.keep)
+        case "grid":
+            return grid_trials(given)
+        case "pace":
+            return pace_trials(given)
+        case _:
+            return collision_trials(given)
+
+
+def read_arguments() -> argparse.Namespace:
+    """Which trials, and how."""
     parser = argparse.ArgumentParser(description="Long trials on real processes.")
-    parser.add_argument("what", choices=["lists", "faults", "cuts"])
-    parser.add_argument("--papers", type=Path, help="a folder with job files to use as lists")
-    parser.add_argument("--kinds", nargs="*", choices=sorted(FAULTS), default=list(FAULTS))
-    parser.add_argument("--runs", type=int, default=10, help="of each fault")
-    parser.add_argument("--claims", default="lease", choices=[mode.value for mode in ClaimMode])
-    parser.add_argument("--speed", type=float, help="of the simulated model")
-    parser.add_argument("--only", nargs="*", choices=sorted(SIZES), default=list(SIZES))
-    parser.add_argument(
+    kinds = parser.add_subparsers(dest="what", required=True)
+    modes = [mode.value for mode in ClaimMode]
+
+    def add(
+        name: str, speed: float = 0.0, runs: int = 0, nodes: int = 0
+    ) -> argparse.ArgumentParser:
+        verb = kinds.add_parser(name)
+        if speed:
+            verb.add_argument("--speed", type=float, default=speed, help="of the simulated model")
+        if runs:
+            verb.add_argument("--runs", type=int, default=runs, help="of each kind")
+        if nodes:
+            verb.add_argument("--nodes", type=int, default=nodes)
+        return verb
+
+    verb = add("lists", speed=20.0)
+    verb.add_argument("--papers", type=Path, help="a folder with job files to use as lists")
+    verb.add_argument("--claims", default="lease", choices=modes)
+    verb = add("faults", speed=4.0, runs=10)
+    verb.add_argument("--kinds", nargs="*", choices=sorted(FAULTS), default=list(FAULTS))
+    verb.add_argument("--claims", default="lease", choices=modes)
+    verb = add("cuts")
+    verb.add_argument("--only", nargs="*", choices=sorted(SIZES), default=list(SIZES))
+    verb.add_argument(
         "--seconds", type=float, default=40.0, help="of each cut; the goals are those of 40"
     )
-    parser.add_argument("--keep", type=Path, help="a new folder for the nodes' files during cuts")
-    given = parser.parse_args()
-    if given.what == "lists":
-        found = sorted(given.papers.glob("*.json")) if given.papers else lists.names()
-        results = list_trials([str(source) for source in found], given.speed or 20.0, given.claims)
-    elif given.what == "cuts":
-        results = cut_trials(given.only, given.seconds, given.keep)
-    else:
-        results = fault_trials(given.kinds, given.runs, given.speed or 4.0, given.claims)
+    verb.add_argument("--keep", type=Path, help="a new folder for the nodes' files during cuts")
+    verb = add("grid", speed=grid.SPEED, runs=5, nodes=grid.NODES)
+    verb.add_argument("--faults", nargs="+", choices=list(grid.HARMS), default=list(grid.HARMS))
+    usual = [mode.value for mode in grid.CLAIMS]
+    verb.add_argument("--claims", nargs="+", choices=modes, default=usual)
+    verb.add_argument("--list", default="mathutils_p05", help="or a job file")
+    usual_load = limited.Load()
+    verb = add("pace", speed=usual_load.speed, nodes=usual_load.nodes)
+    verb.add_argument("--rate", type=float, default=usual_load.rate, help="calls a second")
+    verb.add_argument("--calls", type=int, default=usual_load.calls)
+    add("collisions", speed=4.0, runs=5, nodes=16)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what was asked for; 1 if anything was not good, 2 if it was told something impossible."""
+    try:
+        results = run_trials(read_arguments())
+    except QuorateError as fault:
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
     print(f"{sum(results)} of {len(results)} good")
     return 0 if results and all(results) else 1
 

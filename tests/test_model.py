@@ -259,6 +259,21 @@ async def test_requests_above_the_rate_get_429(http: aiohttp.ClientSession, serv
     assert statuses == [200, 429]
 
 
+async def test_the_server_tells_when_it_was_called_and_what_it_said(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    model = await serve(requests_per_second=0.001)
+    for _ in range(3):
+        await post(http, model, asking())
+    await post(http, model, b"{")
+    async with http.get(f"{model.url}/calls") as response:
+        calls = (await response.json())["calls"]
+    assert [call["status"] for call in calls] == [200, 429, 429, 400]
+    times = [call["at_s"] for call in calls]
+    assert times == sorted(times)
+    assert times[0] >= 0.0
+
+
 async def test_drawn_5xx_is_a_server_error(http: aiohttp.ClientSession, serve: Serve) -> None:
     model = await serve(http_5xx=1.0)
     status, _, _ = await post(http, model, asking())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,12 @@ class Outcome:
     def is_good(self) -> bool:
         """Accepted everywhere, agreed by everybody, and every check passes on the output."""
         return self.succeeded and self.agreed and not any(self.checks.values())
+
+    @property
+    def is_accepted_once(self) -> bool:
+        """Every task has one acceptance, at a log index of its own."""
+        indexes = Counter(task["accepted"]["index"] for task in self.tasks if task["accepted"])
+        return len(indexes) == len(self.tasks) and set(indexes.values()) == {1}
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

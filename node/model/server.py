@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -45,6 +45,7 @@ from node.prompt import Request, read_kept, read_request
 SERVED_MODEL = "simulated"  # whichever model the knobs name
 REQUEST_SIZE_MAX = 4 * 1024 * 1024
 KEYS_MAX = 50_000  # keys whose requests are counted; the one unused for longest is forgotten
+CALLS_MAX = 100_000  # of which the server keeps a record; then the oldest go
 CHUNKS_MAX = 40  # of a streamed answer
 CHUNK_INTERVAL_MIN_S = 0.02
 HANG_MAX_S = 3_600.0
@@ -98,6 +99,7 @@ async def start_model(
     server = _Server(knobs, book or _packaged_book())
     application = web.Application(client_max_size=REQUEST_SIZE_MAX)
     application.router.add_get("/v1/models", server.list_models)
+    application.router.add_get("/v1/calls", server.list_calls)
     application.router.add_post("/v1/chat/completions", server.complete)
     # A client that goes away cancels its request: an aborted agent must cost nothing more.
     runner = web.AppRunner(
@@ -122,6 +124,15 @@ def _packaged_book() -> Book:
     from node.model import book
 
     return book
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A chat completion that was asked for: when, in seconds since the server began, and the status
+    it got, 200 also where the answer then hangs or breaks off."""
+
+    at_s: float
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,23 +161,33 @@ class _Server:
         self._limit = RateLimit(knobs.requests_per_second) if knobs.requests_per_second else None
         self._attempts: OrderedDict[str, int] = OrderedDict()
         self._started = int(time.time())
+        self._begun = time.monotonic()
+        self._calls: deque[_Call] = deque(maxlen=CALLS_MAX)
         self._models = (SERVED_MODEL, *(f"simulated-{name}" for name in MODELS))
 
-    # -- the two doors ---------------------------------------------------------------------------
+    # -- the doors -------------------------------------------------------------------------------
 
     async def list_models(self, request: web.Request) -> web.Response:
         """GET /v1/models"""
         return web.json_response(models_body(self._models, self._started))
 
+    async def list_calls(self, request: web.Request) -> web.Response:
+        """GET /v1/calls: what was asked of this server, which no real endpoint tells. Only here is
+        it known how many calls a second arrived, and how many of them were refused."""
+        return web.json_response({"calls": [asdict(call) for call in self._calls]})
+
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/chat/completions"""
         begun = asyncio.get_running_loop().time()
         self.requests += 1
+        at_s = time.monotonic() - self._begun
         try:
             chat = read_body(await _body_of(request))
             turn = self._prepare(chat, begun)
         except BadRequest as refusal:
+            self._calls.append(_Call(at_s, refusal.status))
             return _refusal(refusal)
+        self._calls.append(_Call(at_s, 200))
         if turn.faults.hang:
             await asyncio.sleep(HANG_MAX_S)
         if chat.stream:
