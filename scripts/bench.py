@@ -22,7 +22,11 @@ etcd-server), Quorate's figure over each peer's at the end:
     failover    kill -9 of the leader to the next confirmed write, s
     elections   needless ones in ten minutes with every core busy (only if asked for by name)
 
-and, if asked for by name, membership and gossip with Serf and kinship beside them (Debian's serf;
+and, if asked for by name, many short tasks with Dask beside it (pip install 'quorate[bench]'):
+
+    team        500 tasks of 50 ms on eight processes: makespan, processor time of a task
+
+and membership and gossip with Serf and kinship beside them (Debian's serf;
 as root, for network namespaces), about ten minutes for each size of team:
 
     gossip [--sizes 5 16 64] [--cells join cut ...] [--programs Quorate Serf kinship]
@@ -47,7 +51,8 @@ from pathlib import Path
 
 import bench_agreement
 import bench_gossip
-from bench_figures import Figures, spread
+import bench_team
+from bench_figures import Figures, cpu_s, spread
 
 from node import jobfile
 from node.lab.cluster import Cluster, ModelOptions
@@ -120,7 +125,6 @@ def measure_makespan(trials: int) -> Figures:
 
 def measure_idle(trials: int) -> Figures:
     """Processor and memory of five idle nodes, over all of them."""
-    ticks_per_s = os.sysconf("SC_CLK_TCK")
     shares: list[float] = []
     resident: list[float] = []
     for _ in range(max(1, trials // 2)):
@@ -129,11 +133,11 @@ def measure_idle(trials: int) -> Figures:
             cluster.start(ModelOptions(), attached=True)
             try:
                 time.sleep(5.0)
-                before = {node.name: _cpu_ticks(node.pid) for node in cluster.nodes}
+                before = {node.name: cpu_s([node.pid]) for node in cluster.nodes}
                 time.sleep(IDLE_S)
                 for node in cluster.nodes:
-                    used = _cpu_ticks(node.pid) - before[node.name]
-                    shares.append(100.0 * used / ticks_per_s / IDLE_S)
+                    used = cpu_s([node.pid]) - before[node.name]
+                    shares.append(100.0 * used / IDLE_S)
                     resident.append(_resident_mib(node.pid))
             finally:
                 cluster.stop()
@@ -176,11 +180,6 @@ def measure_help(trials: int) -> Figures:
     return {"help_s": spread(times[1:])}
 
 
-def _cpu_ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
-
-
 def _resident_mib(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
@@ -196,9 +195,10 @@ MEASURES: dict[str, Callable[[int], Figures]] = {
     "memory": measure_memory,
     "help": measure_help,
     **bench_agreement.MEASURES,
+    "team": bench_team.measure,
     "gossip": bench_gossip.measure,
 }
-ONLY_BY_NAME = (*bench_agreement.ONLY_BY_NAME, "gossip")
+ONLY_BY_NAME = (*bench_agreement.ONLY_BY_NAME, "team", "gossip")
 
 
 def main() -> None:
