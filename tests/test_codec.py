@@ -249,7 +249,7 @@ def test_the_frame_of_a_message_is_stable() -> None:
     rumor = Rumor(NodeId("n"), 1, 2, NodeId("m"), Word.SUSPECTED)
     assert (
         codec.encode(Probe(1, b"f", News((), (rumor,)))).hex()
-        == "aba605a29305019301c4016693909195a16e0102a16d0190"
+        == "08f0830b9306019301c4016693909195a16e0102a16d0190"
     )
 
 

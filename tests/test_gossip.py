@@ -132,6 +132,33 @@ def test_news_is_not_told_to_whom_it_came_from() -> None:
     assert [(sender, to) for sender, to, _ in circle.sent] == [(0, 1)]
 
 
+def test_a_busy_team_forwards_only_what_its_author_does_not_tell_everybody() -> None:
+    circle = Circle(4)
+    for number in range(10):
+        circle.write(0, f"k{number}", b"v")
+    circle.settle()
+    forwards = [sent for sent in circle.sent if sent[0] == 1 and isinstance(sent[2], Push)]
+    assert len({codec.encode(message) for _, _, message in forwards}) == CONFIG.forwards_max
+    assert all(gossip.store.vector() == {circle.nodes[0]: 10} for gossip in circle.gossips)
+    circle.sent.clear()
+    circle.now += CONFIG.tick_ns
+    circle.write(0, "later", b"v")
+    circle.settle()
+    assert any(sent[0] == 1 for sent in circle.sent), "the next tick has its own bound"
+
+
+def test_what_came_by_way_of_another_is_forwarded_however_busy_the_team_is() -> None:
+    circle = Circle(4)
+    circle.cut |= {(0, 1), (0, 2)}
+    for number in range(10):
+        circle.write(0, f"k{number}", b"v")
+    circle.sent.clear()
+    for batch in circle.gossips[0].store.missing({}, 10**6).batches:
+        circle.receive(1, circle.nodes[3], Push((batch,)))
+    forwards = [sent for sent in circle.sent if sent[0] == 1 and isinstance(sent[2], Push)]
+    assert len({codec.encode(message) for _, _, message in forwards}) == 10
+
+
 def test_the_fanout_grows_with_the_logarithm_and_ends() -> None:
     circle = Circle(40)
     circle.write(0, "k", b"x")

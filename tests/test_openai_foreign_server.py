@@ -26,6 +26,7 @@ from foreign_server import (
     whole,
 )
 
+from node.agents import Progress
 from node.agents.chat import UNREACHABLE_TRIES_MAX
 from node.agents.retry import RETRY_AFTER_MAX_S, read_retry_after, wait_s
 from node.agents.settings import AgentSettings
@@ -107,6 +108,15 @@ async def test_an_answer_is_kept_when_nobody_can_say_which_part_of_it_counts(
 ) -> None:
     server = foreign(whole("Half.\nAnd one."), refused(400, "no more"))
     assert await Bench(Path(), server.url, stream=False).run(VOTE) == "Half.\nAnd one."
+
+
+async def test_what_a_model_says_it_found_out_is_told_to_the_team(foreign: Foreign) -> None:
+    told: list[str] = []
+    server = foreign(whole(f"FACT: add() takes floats too\n\n{FENCED}\nFACT:\n"))
+    bench = Bench(Path(), server.url, stream=False)
+    bench.progress = Progress(lambda files: None, tell=told.append)
+    assert await bench.run() == ADD
+    assert told == ["add() takes floats too"]
 
 
 async def test_unusable_answer_gets_one_repair(foreign: Foreign) -> None:

@@ -65,13 +65,13 @@ def rate_of(times: list[Nanoseconds], begin: Nanoseconds, end: Nanoseconds) -> f
 def test_sixteen_nodes_keep_a_limit_together_and_use_it() -> None:
     """Goal: after the first second under 2 % are refused, and the limit is used within 10 %."""
     shop = Shop(10.0)
-    world = shopping(16, shop, said=10.0, tasks=300)
+    world = shopping(16, shop, said=10.0, tasks=160)
     first = min(shop.served) + SECOND
     calls = [at for at in (*shop.served, *shop.refused) if at >= first]
     assert sum(at >= first for at in shop.refused) <= 0.02 * len(calls)
     last = max(shop.served) - 2 * SECOND
     assert 9.0 <= rate_of(shop.served, first, last) <= 10.0
-    assert len({fact.task for _, _, fact in world.diary.of(TaskAccepted)}) == 300
+    assert len({fact.task for _, _, fact in world.diary.of(TaskAccepted)}) == 160
 
 
 def test_a_refusal_slows_the_whole_team_down() -> None:
@@ -83,7 +83,7 @@ def test_a_refusal_slows_the_whole_team_down() -> None:
     world = SmallWorld(16, shop.perform)
     world.agents.refuses = shop.refuses  # type: ignore[method-assign]
     world.agents.rate = 1_000_000_000  # ... and now one that is none
-    world.do(job(*[task(f"t{number}") for number in range(200)]), within=600 * SECOND)
+    world.do(job(*[task(f"t{number}") for number in range(100)]), within=600 * SECOND)
     assert world.diary.of(EndpointRefused)
     assert len(shop.refused) <= 0.2 * len(shop.served), "no storm"
 

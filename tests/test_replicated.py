@@ -198,7 +198,7 @@ def test_an_image_of_a_job_that_needs_what_is_not_there_is_refused() -> None:
     odd = job(task("a", "elsewhere"), task("b"))
     with pytest.raises(RemoteProtocolError):
         ledger_image._job_of(
-            _JobImage(odd, 1, 0, (_TaskImage((), 0, "", (), NOBODY, ()),) * 2, "", False, 0, ())
+            _JobImage(odd, 1, 0, (_TaskImage((), 0, "", (), NOBODY, ()),) * 2, "", False, 0, (), ())
         )
     assert state.image() == Replicated().image()
 

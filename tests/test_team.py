@@ -282,6 +282,15 @@ def test_free_tasks_are_shared_among_all(claims: ClaimMode) -> None:
     assert starts == {0, 1, 2, 3, 4}
 
 
+def test_who_falls_idle_at_once_does_not_claim_the_same_while_there_is_plenty() -> None:
+    """Agents that all take equally long leave their nodes idle in the same moment, before any of
+    them knows of the others."""
+    world = SmallWorld(4, lambda assignment: done(assignment, SECOND // 20), seed=2)
+    world.do(job(*(task(f"t{number}") for number in range(60))))
+    begun = len(world.diary.of(TaskStarted))
+    assert begun <= 60 + 4, "a few claims collide at the end, where little is left"
+
+
 def test_colliding_claims_end_with_one_holder() -> None:
     """Without patience all five nodes take the one task at once."""
     small = SmallWorld(5, config=EAGER)
