@@ -103,7 +103,11 @@ def test_failed_attempts_count_against_the_budget() -> None:
     small = SmallWorld(3, costly)
     tasks = [task(name, attempts_max=20) for name in "abc"]
     small.do(replace(job(*tasks), budget=Budget(tokens=1_000)))
-    assert len(small.agents.given) <= 2 * 3, "each node may be in the middle of one more"
+    assert len(small.agents.given) <= 3 * 3, "each node begins each task once and is denied"
+    spent = [node.peer.ledger.jobs["job"].spent() for node in small.hosts if node.peer]
+    failed = [node.peer.team.notes.usage("job") for node in small.hosts if node.peer]
+    assert {use.tokens_in for use in spent} == {0}
+    assert {use.tokens_in for use in failed} == {600}, "a second call would be over the budget"
     (ended,) = {f.reason for _, number, f in small.diary.of(TaskAbandoned) if number == 0}
     assert ended == "the budget of 1000 tokens is used up"
 

@@ -125,5 +125,5 @@ def test_a_peer_that_forgets_its_vote_is_found_within_a_hundred_seeds() -> None:
 
 
 def test_a_failed_seed_fails_alike_every_time() -> None:
-    failed = first_failure(ForgetsEntry)
+    failed = first_failure(ForgetsEntry, 3)
     assert simulate(failed.seed, peer=ForgetsEntry) == failed
