@@ -148,7 +148,8 @@ class Budget:
     @property
     def whole(self) -> Amount:
         """All that may be used."""
-        return Amount(self.tokens or UNLIMITED, int(self.usd * 1_000_000) or UNLIMITED)
+        microusd = max(1, int(self.usd * 1_000_000)) if self.usd else UNLIMITED
+        return Amount(self.tokens or UNLIMITED, microusd)
 
     def used_up(self) -> str:
         """Why nothing more may be spent, for people."""

@@ -180,6 +180,49 @@ def test_no_file_may_have_the_name_that_a_version_may_get() -> None:
         validate(editors(editor("a"), editor("b"), replace(clash, writes=("shared.a/inner",))))
 
 
+def test_what_was_taken_back_does_not_come_again() -> None:
+    """Three versions may have more in common two by two than all together."""
+    book = Edited()
+    tasks = (editor("x"), editor("a", "x"), editor("b", "x"), editor("c"))
+    book.submit(editors(*tasks, base=b"1\n2\n3\n4\n5\n6\n"))
+    book.write("x", b"1\nBAD\n2\n3\n4\n5\n6\n")
+    book.write("a", b"1\n2\n3\n4\n5\n6\n")
+    book.write("b", b"1\nBAD\n2\n3\nfour\n5\n6\n")
+    book.write("c", b"1\n2\n3\n4\n5\nsix\n")
+    (siblings,) = book.state.merges_due()
+    assert siblings[0] == "shared"
+    assert sorted(siblings[1]) == ["a", "b", "c"]
+    assert merged_alone(book.state, siblings) == b"1\n2\n3\nfour\n5\nsix\n"
+
+
+def test_only_what_needs_a_merge_that_failed_is_given_up() -> None:
+    book = Edited()
+    tasks = (editor("a"), editor("b"), editor("c", "a"), editor("u", "a", "b"))
+    book.submit(editors(*tasks, editor("t", "b", "c")))
+    book.write("a", b"one\n")
+    book.write("b", b"two\n")
+    facts = book.merge(("a", "b"), b"", "they contradict each other")
+    assert [fact.task for fact in facts if isinstance(fact, TaskAbandoned)] == ["u"]
+    book.write("c", b"three\n")
+    assert book.state.merges_due() == [("shared", ("b", "c"))]
+    book.merge(("b", "c"), b"two\nthree\n")
+    assert book.is_ready("t")
+
+
+def test_what_needs_a_merge_that_failed_long_ago_is_given_up_as_well() -> None:
+    book = Edited()
+    plain = Task("p", "plain", writes=("p",))
+    tasks = (editor("a"), editor("b"), plain, editor("u", "a", "b"), editor("v", "a", "b", "p"))
+    book.submit(editors(*tasks))
+    book.write("a", b"one\n")
+    book.write("b", b"two\n")
+    book.merge(("a", "b"), b"", "no")
+    assert book.task("v").is_open
+    facts = book.say(AcceptResult("job", "p", 0, ADA, 1, (File("p", b""),), "", NO_USAGE))
+    assert [fact.task for fact in facts if isinstance(fact, TaskAbandoned)] == ["v"]
+    assert book.state.is_finished
+
+
 # -- what a model is asked -------------------------------------------------------------------------
 
 

@@ -158,6 +158,24 @@ def test_a_reviewer_that_hangs_is_followed_by_the_next() -> None:
     assert min(at for at, _, _ in world.diary.of(TaskAccepted)) - begun < 5 * SECOND
 
 
+def test_a_check_that_could_not_be_run_is_run_again() -> None:
+    """There may be nobody else who could (two nodes, one of which made the result)."""
+    tries: list[Assignment] = []
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is not Purpose.REVIEW:
+            return SECOND, Completed(0, (), "done", NO_USAGE)
+        tries.append(assignment)
+        if len(tries) < 3:
+            return SECOND // 10, AgentFailed(0, Failure.AGENT, "the disk is full", (), NO_USAGE)
+        return SECOND // 10, Completed(0, (), "", NO_USAGE)
+
+    world = SmallWorld(2, script)
+    world.do(job(replace(checked("a"), writes=())))
+    assert len(tries) == 3
+    assert world.diary.of(TaskAccepted)
+
+
 @pytest.mark.parametrize("claims", ALL_MODES)
 def test_a_model_says_which_answers_agree(claims: ClaimMode) -> None:
     texts = iter(["Paris, of course", "Lyon", "PARIS (France)"])

@@ -9,18 +9,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ledger_hand import ADA, BOB, Book, job, task
 from small_world import SmallWorld, done
-from team_hand import SELF, Desk, commands
+from team_hand import CONFIG, SELF, Desk, commands
 
+from protocol import codec
 from protocol.clocks import SECOND, Nanoseconds
-from protocol.effects import Assignment, CallDenied, CallGranted
+from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
 from protocol.events import AgentFailed, CallAsked, CallSettled, Completed
 from protocol.facts.work import BudgetGranted, TaskAbandoned, TaskAccepted, TaskStarted
-from protocol.jobs import NOTHING, Amount, Budget, ClaimMode, Job, Task, Usage
+from protocol.identity import Identity, NodeId
+from protocol.jobs import (
+    NO_USAGE,
+    NOTHING,
+    Amount,
+    Budget,
+    ClaimMode,
+    Job,
+    Speculation,
+    Task,
+    Usage,
+    VerifyBy,
+)
 from protocol.ledger import Grant, GrantBudget, decode_command, encode_command
 from protocol.ledger_image import image_of, jobs_of
 from protocol.sim.watch import Watcher
 from protocol.sim.world import Host
-from protocol.team.spending import Account
+from protocol.store import Store
+from protocol.team.spending import Account, account_key
 from protocol.turn import Turn
 
 ALL_MODES = list(ClaimMode)
@@ -139,6 +153,8 @@ def test_an_answer_is_capped_by_what_is_left() -> None:
 def test_what_nobody_has_is_denied() -> None:
     till = Till(1_000)
     turn = till.grant(till.ask(1, 950, 100, 500))
+    assert permits(turn) == [], "others may yet be heard of"
+    turn = till.wait(CONFIG.renew_ns)
     assert permits(turn) == [CallDenied(till.invocation, 1, "the budget of 1000 tokens is used up")]
 
 
@@ -282,9 +298,76 @@ def test_a_minority_spends_only_its_share() -> None:
     assert purse.total <= 40 * CALL
 
 
-def test_nobody_races_once_a_budget_runs_low() -> None:
-    from protocol.jobs import Speculation
+def test_what_two_have_that_is_enough_for_neither_comes_together() -> None:
+    """Each has rights left and waits for a call that costs more; together it is enough for one."""
+    costs = {"a": 60, "b": 60, "c": 650, "d": 650}
 
+    def uneven(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        return done(assignment, SECOND, Usage(1, 0, costs[assignment.task.id]))
+
+    world, purse = SmallWorld(2, uneven), Purse()
+    world.world.watch(purse)
+    tasks = (task("a"), task("b"), task("c", "a", "b"), task("d", "a", "b"))
+    world.do(metered(*tasks, tokens=800))
+    assert purse.total == 60 + 60 + 650
+    assert {fact.task for _, _, fact in world.diary.of(TaskAbandoned)} < {"c", "d"}
+
+
+def test_who_is_cut_off_does_not_take_a_budget_for_used_up() -> None:
+    """It sees its own rights alone, and what it made of that would count afterwards."""
+
+    def long(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        return done(assignment, 90 * SECOND, Usage(1, 0, CALL))
+
+    world, purse = SmallWorld(3, long), Purse()
+    world.world.watch(purse)
+    world.submit(metered(task("d"), tokens=CALL))
+    assert world.run(10 * SECOND, lambda: purse.total == CALL)
+    (busy,) = purse.used
+    idle = next(host.number for host in world.hosts if host.number != busy)
+    world.world.network.cut([idle], [host.number for host in world.hosts if host.number != idle])
+    world.run(25 * SECOND)
+    world.world.network.heal()
+    assert world.run(200 * SECOND, world.is_finished)
+    assert world.diary.of(TaskAccepted)
+    assert not world.diary.of(TaskAbandoned)
+
+
+def test_a_review_is_waited_for_though_the_budget_is_used_exactly() -> None:
+    def reviewed_for_nothing(
+        assignment: Assignment,
+    ) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        is_work = assignment.purpose is Purpose.WORK
+        return done(assignment, SECOND, Usage(1, 0, CALL) if is_work else NO_USAGE)
+
+    world = SmallWorld(2, reviewed_for_nothing)
+    reviewed = replace(task("a"), verify="true", verify_by=VerifyBy.OTHER)
+    world.do(metered(reviewed, tokens=CALL))
+    assert world.diary.of(TaskAccepted)
+
+
+@pytest.mark.parametrize(
+    "gifts",
+    [((SELF.node, Amount(0, 2**62)),), ((SELF.node, Amount(10**17, 0)),)],
+)
+def test_an_account_that_no_budget_could_have_counts_for_nothing(
+    gifts: tuple[tuple[NodeId, Amount], ...],
+) -> None:
+    till = Till(1_000)
+    store = Store(Identity(b"x" * 32), "team", 100)
+    stranger = store.identity.node
+    account = Account(stranger, 1, NOTHING, NOTHING, NOTHING, gifts)
+    encoded, _ = store.write([(account_key("job", stranger), codec.pack_value(account))], 1)
+    till.store.merge(encoded)
+    assert not till.team.spending.learn(account_key("job", stranger))
+    assert stranger not in till.team.spending.accounts("job")
+
+
+def test_the_smallest_of_budgets_is_one() -> None:
+    assert Budget(usd=1e-9).whole.microusd == 1
+
+
+def test_nobody_races_once_a_budget_runs_low() -> None:
     world, purse = watched(4)
     rich = replace(metered(task("a"), tokens=100 * CALL), speculation=Speculation(1, 0))
     world.do(rich)

@@ -36,7 +36,6 @@ from protocol.jobs import (
     FILE_SIZE_MAX,
     NO_USAGE,
     NOTHING,
-    Amount,
     ClaimMode,
     VerifyBy,
     digest_of,
@@ -357,7 +356,7 @@ class Ledger:
         task.accepted = first
         job.moved()
         accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
-        return [accepted, *self._finish(job, index)]
+        return [accepted, *self._abandon_stuck(job, index), *self._finish(job, index)]
 
     def _grant_budget(self, command: GrantBudget, index: int) -> list[Fact]:
         job = self.jobs.get(command.job)
@@ -367,8 +366,7 @@ class Ledger:
         amount = command.amount.at_most(job.bank())
         if command.number != before.number + 1 or job.is_bank_empty():
             return []  # the same, proposed again, or too late
-        budget = job.job.budget
-        amount = Amount(amount.tokens if budget.tokens else 0, amount.microusd if budget.usd else 0)
+        amount = job.limited(amount)
         if amount == NOTHING:
             return []
         job.grants[command.node] = Grant(command.number, before.amount.plus(amount))
@@ -387,13 +385,16 @@ class Ledger:
         job.merges[siblings] = Merge(command.node, command.by_agent, content, fault, index)
         who = (command.node, command.by_agent, fault, index)
         facts: list[Fact] = [FileMerged(command.job, command.path, command.tasks, *who)]
-        for task_id in job.order if fault else ():
-            if job.tasks[task_id].is_open and job.edits.builds_on(task_id, siblings):
-                reason = (
-                    f"it needs {command.path} as {' and '.join(command.tasks)} made it: {fault}"
-                )
-                facts += self._abandon(AbandonTask(command.job, task_id, reason), index)
-        return [*facts, *self._finish(job, index)]
+        return [*facts, *self._abandon_stuck(job, index), *self._finish(job, index)]
+
+    def _abandon_stuck(self, job: JobState, index: int) -> list[Fact]:
+        """Nobody waits for a file that cannot be."""
+        facts: list[Fact] = []
+        for task, (path, tasks) in job.stuck():
+            fault = job.merges[path, tasks].fault
+            reason = f"it needs {path} as {' and '.join(tasks)} made it: {fault}"
+            facts += self._abandon(AbandonTask(job.job.id, task.task.id, reason), index)
+        return facts
 
     def _abandon(self, command: AbandonTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, 0)

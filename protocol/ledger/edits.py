@@ -12,7 +12,7 @@ each stands under the name of its task, and the file itself does not exist.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,25 +50,22 @@ class Edits:
         self._fixtures = {file.path: file.content for file in job.files}
         self._version = version
         self._seen = graph.ancestor_sets(job.needs) if self.shared else {}
-        self._place = {task: at for at, task in enumerate(order)}
+        self._bits = {task: 1 << at for at, task in enumerate(order)}
+        self._writers = {path: self.set_of(tasks) for path, tasks in self.shared.items()}
         self._all = (1 << len(order)) - 1
 
     def lacking(self, task: str) -> list[Siblings]:
-        """What has to be merged before the task can start."""
+        """What has to be one file before the task can start, and is not."""
         return self._unmerged(self._seen[task]) if self.shared else []
 
     def lacking_at_end(self) -> list[Siblings]:
-        """What has to be merged before the job can end."""
-        return self._unmerged(self._all)
+        """What has to be one file before the job can end, unless it cannot be."""
+        return [each for each in self._unmerged(self._all) if each not in self.merges]
 
     def conflicts(self) -> list[Siblings]:
         """What could not be merged and so is no file at the job's end."""
         found = [(path, self._siblings(path, self._all)) for path in self.shared]
         return [each for each in found if each in self.merges and self.merges[each].fault]
-
-    def builds_on(self, task: str, siblings: Siblings) -> bool:
-        """Whether the task sees all of them."""
-        return all(self._seen[task] >> self._place[other] & 1 for other in siblings[1])
 
     def seen_by(self, path: str, task: str) -> tuple[str, ...]:
         """Whose versions of the path the task builds on."""
@@ -93,27 +90,40 @@ class Edits:
         return [content for task in tasks if (content := self._version(path, task)) is not None]
 
     def base(self, siblings: Siblings) -> bytes:
-        """What all of them began with; empty if each began with nothing, or nothing in common."""
-        path, tasks = siblings
+        """What all of them began with; empty if that was nothing, or nothing in common."""
         common = self._all
-        for task in tasks:
+        for task in siblings[1]:
             common &= self._seen[task]
-        before = self._siblings(path, common)
-        versions = self.versions((path, before))
+        found = self.among(siblings[0], common)
+        return found if isinstance(found, bytes) else b""
+
+    def among(self, path: str, tasks: int) -> bytes | Siblings:
+        """The path as somebody sees it who has seen these tasks; siblings if it is not one file."""
+        siblings = (path, self._siblings(path, tasks))
+        versions = self.versions(siblings)
         if not versions:
             return self._fixtures.get(path, b"")
         if len(set(versions)) == 1:
             return versions[0]
-        merge = self.merges.get((path, before))
-        return merge.content if merge is not None else b""
+        merge = self.merges.get(siblings)
+        return merge.content if merge is not None and not merge.fault else siblings
+
+    def seen(self, task: str) -> int:
+        """The set of what the task has seen."""
+        return self._seen[task]
+
+    def set_of(self, tasks: Iterable[str]) -> int:
+        """These tasks as a set."""
+        return sum(self._bits[task] for task in tasks)
 
     def _siblings(self, path: str, among: int) -> tuple[str, ...]:
         """The tasks of this set that have written the path and that nobody else in it who has
         written it has seen."""
         seen = 0
         found = []
-        for task in reversed(self.shared[path]):
-            bit = 1 << self._place[task]
+        among &= self._writers[path]
+        for task in reversed(self.shared[path] if among else ()):
+            bit = self._bits[task]
             if among & bit and not seen & bit and self._version(path, task) is not None:
                 found.append(task)
                 seen |= self._seen[task]
@@ -121,8 +131,12 @@ class Edits:
 
     def _unmerged(self, among: int) -> list[Siblings]:
         found = []
-        for path in self.shared:
+        for path, writers in self._writers.items():
+            if (among & writers).bit_count() < 2:
+                continue
             siblings = (path, self._siblings(path, among))
-            if siblings not in self.merges and len(set(self.versions(siblings))) > 1:
+            merge = self.merges.get(siblings)
+            is_one = (merge and not merge.fault) or len(set(self.versions(siblings))) < 2
+            if not is_one:
                 found.append(siblings)
         return found

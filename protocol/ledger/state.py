@@ -112,6 +112,10 @@ class TaskState:
         """Results that another node found wrong."""
         return [answer for answer in self.late if answer.fault]
 
+    def is_late(self, slot: int, node: NodeId, token: int) -> bool:
+        """Whether this attempt's result is evidence, and no more."""
+        return any(answer.attempt == (slot, node, token) for answer in self.late)
+
     def is_refuted(self, slot: int, node: NodeId, token: int) -> bool:
         """Whether this attempt's result was found wrong."""
         return any(answer.attempt == (slot, node, token) for answer in self.refuted())
@@ -204,13 +208,30 @@ class JobState:
             self.tasks[need].accepted is not None for need in state.task.needs
         )
 
+    def stuck(self) -> list[tuple[TaskState, Siblings]]:
+        """Tasks that could start, but for versions of a file that could not be merged."""
+        if not any(merge.fault for merge in self.merges.values()):
+            return []
+        waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
+        return [
+            (state, siblings)
+            for state in waiting
+            for siblings in self.edits.lacking(state.task.id)
+            if siblings in self.merges
+        ]
+
     def merges_due(self) -> Sequence[Siblings]:
         """What has to be merged so that a task can start, or the job can end."""
         if not self.edits.shared:
             return ()
         if self._due is None:
             waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
-            due = [siblings for state in waiting for siblings in self.edits.lacking(state.task.id)]
+            due = [
+                siblings
+                for state in waiting
+                for siblings in self.edits.lacking(state.task.id)
+                if siblings not in self.merges
+            ]
             if not due and self.is_exhausted():
                 due = self.edits.lacking_at_end()
             self._due = list(dict.fromkeys(due))
@@ -257,6 +278,11 @@ class JobState:
             granted.tokens if budget.tokens else UNLIMITED,
             granted.microusd if budget.usd else UNLIMITED,
         )
+
+    def limited(self, amount: Amount) -> Amount:
+        """What of it the budget limits at all."""
+        budget = self.job.budget
+        return Amount(amount.tokens if budget.tokens else 0, amount.microusd if budget.usd else 0)
 
     def bank(self) -> Amount:
         """What is left of the budget to give out."""

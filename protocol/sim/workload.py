@@ -28,7 +28,7 @@ from protocol.sim.world import AgentModel, World
 CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
 AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
 SLOW_FACTOR = 10
-TOKENS_PER_ATTEMPT = 1_000
+TOKENS_PER_ATTEMPT = 1_000  # on average
 ATTEMPTS = 50
 ATTEMPTS_BESIDE_LIAR = 10  # who lies alone beside one other finds all of them wrong
 SHARED = "shared.txt"  # the file that many tasks edit
@@ -145,7 +145,8 @@ class SimulatedAgents(AgentModel):
             return SECOND // 10, self._review(assignment)
         random, options = self.random, self.options
         duration = int(random.lognormvariate(-0.5, 0.6) * SECOND)
-        usage = Usage(1, 0, TOKENS_PER_ATTEMPT, simulated=True)
+        tokens = TOKENS_PER_ATTEMPT * random.choice((1, 5, 9)) // 5
+        usage = Usage(1, 0, tokens, simulated=True)
         if not self.is_calm:
             if random.random() < options.agent_hangs:
                 end = AgentFailed(0, Failure.TIMEOUT, "it hung", (), usage)

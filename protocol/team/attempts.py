@@ -238,7 +238,7 @@ class Attempts:
             if found is None or not found[1].takes(unit[2], result.token):
                 del self.handed_in[unit]  # accepted, or given up on
                 continue
-            if found[1].is_refuted(unit[2], self.node, result.token):
+            if found[1].is_late(unit[2], self.node, result.token):  # found wrong, or one too many
                 del self.handed_in[unit]
                 self._say(turn, result, Phase.RELEASED)
                 continue

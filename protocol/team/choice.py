@@ -23,6 +23,7 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Slot, TaskState, Unit
 from protocol.team.racing import Racing
+from protocol.team.spending import Spending
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 
@@ -54,6 +55,7 @@ class Choice:
         config: TeamConfig,
         book: ClaimBook,
         racing: Racing,
+        spending: Spending,
         wishes: Wishes,
         alarm: Alarm,
     ) -> None:
@@ -61,6 +63,7 @@ class Choice:
         self.config = config
         self._book = book
         self._racing = racing
+        self._spending = spending
         self._wishes = wishes
         self._alarm = alarm
         self._ready_since: dict[Unit, Nanoseconds] = {}
@@ -97,7 +100,7 @@ class Choice:
                 break
             if level is not None and scene.job.levels[task.task.id] < level:
                 break
-            if self._is_takeable(scene, task, slot, unit):
+            if self._is_takeable(scene, task, slot, unit) and self._delay(scene, unit) == 0:
                 level = scene.job.levels[task.task.id]
                 equal.append(unit)
         if len(equal) < len(nodes):
@@ -144,11 +147,19 @@ class Choice:
                 del since[unit]
         for place, unit in enumerate(units):
             turn = (rank - place) % nodes
-            at = since.setdefault(unit, scene.now) + wait + self.config.patience_ns * turn
+            delay = self._delay(scene, unit)
+            if delay is None:
+                continue
+            at = since.setdefault(unit, scene.now) + wait + delay + self.config.patience_ns * turn
             if scene.now >= at:
                 return unit
             self._alarm.ask(at)
         return None
+
+    def _delay(self, scene: _Scene, unit: Unit) -> Nanoseconds | None:
+        """For how long it is left to those who have rights to spend; None: for now."""
+        task = scene.job.tasks[unit[1]].task
+        return self._spending.patience(scene.view, scene.job, task)
 
     def _rank(self, order: list[NodeId]) -> int:
         """This node's place in the order, in which it is put if it is not."""

@@ -117,10 +117,12 @@ class Team:
             numbers,
         )
         self._reviewing = Reviewing(node, config, ledger, self.wishes, self._alarm, numbers)
-        self.spending = Spending(node, config, store, self.wishes)
+        self.spending = Spending(node, config, ledger, store, self.wishes, self._alarm)
         self.pacing = Pacing(node, store, random, self._alarm)
         self._calls = Calls(self.spending, self.pacing)
-        self._choice = Choice(node, config, self.book, racing, self.wishes, self._alarm)
+        self._choice = Choice(
+            node, config, self.book, racing, self.spending, self.wishes, self._alarm
+        )
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
         self._finished: set[str] = set()

@@ -164,15 +164,16 @@ class Leading:
         return not self._racing.is_living(turn.now, view, held)
 
     def _enforce_budget(self, turn: Turn, job: JobState, failed: Usage) -> None:
-        """Give up what is open once all that was tried, with or without success, has used the
-        tokens up, or the time since the submission is over. Time is the wall clock's, so that
+        """Give up what is open once all that was tried, with or without success, has used more
+        tokens than there are, as agents may that do not ask before, or the time since the
+        submission is over. Time is the wall clock's, so that
         neither a restart nor another leader grants more; clocks that differ do, by as much."""
         budget = job.job.budget
         reason = ""
         if budget.tokens:
             usage = job.spent().plus(failed)
-            if usage.tokens_in + usage.tokens_out >= budget.tokens:
-                reason = f"the budget of {budget.tokens} tokens is used up"
+            if usage.tokens_in + usage.tokens_out > budget.tokens:
+                reason = budget.used_up()
         if budget.wall_s:
             left = job.submitted_at + int(budget.wall_s * SECOND) - turn.wall
             if left <= 0:

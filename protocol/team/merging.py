@@ -18,13 +18,27 @@ from protocol.team.assigning import assignment_of
 
 
 def merged_alone(job: JobState, siblings: Siblings) -> bytes | None:
-    """The merge of changes that do not touch each other; None if they do."""
-    base = job.edits.base(siblings)
-    first, *others = job.edits.versions(siblings)
-    merged: bytes | None = first
-    for other in others:
-        merged = three_way.merge(base, merged, other) if merged is not None else None
+    """The merge of changes that do not touch each other; None if they do. Each next version is
+    merged with what it has in common with those before it."""
+    path, (first, *others) = siblings
+    edits = job.edits
+    merged = job.version(path, first)
+    seen = edits.seen(first) | edits.set_of([first])
+    for task in others:
+        base = _common(job, path, seen & edits.seen(task))
+        other = job.version(path, task)
+        if merged is None or other is None or base is None:
+            return None
+        merged = three_way.merge(base, merged, other)
+        seen |= edits.seen(task) | edits.set_of([task])
     return merged
+
+
+def _common(job: JobState, path: str, seen: int) -> bytes | None:
+    """What two versions have both been made from. Where that was never one file it is merged for
+    the purpose, as git does it (merge-recursive)."""
+    found = job.edits.among(path, seen)
+    return found if isinstance(found, bytes) else merged_alone(job, found)
 
 
 def why_nobody_can(job: JobState, siblings: Siblings) -> str:

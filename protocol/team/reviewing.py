@@ -2,8 +2,10 @@
 a model say which answers agree, or merges what tasks made of one file side by side.
 
 The work is small, so it is not claimed: the nodes stand in an order for each piece, the first does
-it at once, the second a while later if nothing has come of it, and so on. Whoever has found a
-result of the same task wrong before comes last: a reviewer that lies would hold a task up for ever.
+it at once, the second a while later if nothing has come of it, and so on, round after round, ever
+more seldom. Whoever has found a result of the same task wrong before comes last: a reviewer that
+lies would hold a task up for ever. A model that failed in two rounds, while a leader was in sight,
+is given up: then answers are compared as they stand, and versions stay unmerged.
 
 Invariant: nobody reviews what its own agent made; at most `reviews_max` reviews run on a node.
 """
@@ -31,6 +33,8 @@ from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
 GROUPS_MAX = 64
+TRIES_MAX = 2  # of a node's model; of checks there is no such limit
+DOUBLINGS_MAX = 4  # of the time between rounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,19 @@ Piece: TypeAlias = ResultToReview | AnswersToJudge | VersionsToMerge
 
 @dataclass(slots=True)
 class Review:
-    """One that is under way. `is_last`: there is nobody else to try it."""
+    """One that is under way."""
 
     piece: Piece
-    is_last: bool
     aborted: bool = False
+
+
+@dataclass(slots=True)
+class _Tried:
+    """How often this node has tried a piece in vain, when last, and what went wrong."""
+
+    times: int
+    at: Nanoseconds
+    fault: str
 
 
 class Reviewing:
@@ -88,30 +100,39 @@ class Reviewing:
         self._alarm = alarm
         self._numbers = numbers
         self._since: dict[Piece, Nanoseconds] = {}  # of what waits
-        self._tried: set[Piece] = set()
+        self._tried: dict[Piece, _Tried] = {}
 
     def review(self, turn: Turn, view: View, jobs: Sequence[JobState]) -> None:
         """Begin what is this node's turn to do, and stop what is settled."""
         due = {piece: job for job in jobs for piece in _pieces_of(job)}
         self._since = {piece: self._since.get(piece, turn.now) for piece in due}
-        self._tried.intersection_update(due)
+        self._tried = {piece: tried for piece, tried in self._tried.items() if piece in due}
         for invocation, review in self.running.items():
             if review.piece not in due and not review.aborted:
                 review.aborted = True
                 turn.perform(Abort(invocation, "it is settled"))
         at_work = {review.piece for review in self.running.values()}
         for piece, job in due.items():
-            if piece in self._tried or piece in at_work:
+            tried = self._tried.get(piece)
+            is_tired = tried and tried.times >= TRIES_MAX and view.leader in view.alive
+            if piece in at_work or (tried and is_tired and self._give_up(turn, job, piece, tried)):
                 continue
             order = self._order(view, job.tasks[piece.unit[1]], piece)
             if self.node not in order or len(self.running) >= self.config.reviews_max:
                 continue
-            rank = order.index(self.node)
-            at = self._since[piece] + rank * self._patience(piece)
+            at = self._due_at(piece, order)
             if turn.now < at:
                 self._alarm.ask(at)
             else:
-                self._begin(turn, job, piece, is_last=rank == len(order) - 1)
+                self._begin(turn, job, piece)
+
+    def _due_at(self, piece: Piece, order: list[NodeId]) -> Nanoseconds:
+        """When it is this node's turn: by its place at first, and a round after each try."""
+        tried = self._tried.get(piece)
+        if tried is None:
+            return self._since[piece] + order.index(self.node) * self._patience(piece)
+        round_ns = len(order) * self._patience(piece)
+        return tried.at + (round_ns << min(tried.times - 1, DOUBLINGS_MAX))
 
     def _order(self, view: View, task: TaskState, piece: Piece) -> list[NodeId]:
         """Who may do it, in the order of their turns."""
@@ -126,64 +147,63 @@ class Reviewing:
         quick = isinstance(piece, ResultToReview)
         return self.config.review_patience_ns if quick else self.config.model_patience_ns
 
-    def _begin(self, turn: Turn, job: JobState, piece: Piece, is_last: bool) -> None:
+    def _begin(self, turn: Turn, job: JobState, piece: Piece) -> None:
         if isinstance(piece, VersionsToMerge):
+            if self._wishes.has("merge", (job.job.id, *piece.siblings)):
+                return
             content, fault = merged_alone(job, piece.siblings), ""
             if content is None:
                 fault = why_nobody_can(job, piece.siblings)
             if content is not None or fault:
-                self._tried.add(piece)
                 self._wish_merge(turn, piece, content or b"", fault)
                 return
         invocation = next(self._numbers)
-        self.running[invocation] = Review(piece, is_last)
+        self.running[invocation] = Review(piece)
         turn.perform(Invoke(invocation, _assignment(job, piece)))
+
+    def _give_up(self, turn: Turn, job: JobState, piece: Piece, tried: _Tried) -> bool:
+        """Settle what no model could; whether that can be done without one."""
+        match piece:
+            case AnswersToJudge(unit):
+                alike = [_likeness_of(answer) for answer in job.tasks[unit[1]].answers]
+                groups = tuple(alike.index(each) for each in alike)
+                self._wishes.judge(turn.now, unit[:2], NOBODY, groups)
+            case VersionsToMerge():
+                self._wish_merge(
+                    turn, piece, b"", f"no model merged it, {tried.fault}", by_agent=True
+                )
+            case ResultToReview():
+                return False
+        return True
 
     def ended(self, turn: Turn, event: Completed | AgentFailed) -> Piece:
         """A review of this node's is over; what it was about."""
         review = self.running.pop(event.invocation)
         if review.aborted:
             return review.piece
-        self._tried.add(review.piece)
+        before = self._tried.get(review.piece, _Tried(0, 0, ""))
+        times, fault = before.times + 1, "it gave no answer"
+        if isinstance(event, AgentFailed):
+            fault = f"{event.reason.value}: {event.detail}"[:DETAIL_LENGTH_MAX]
+            times = TRIES_MAX if event.reason is Failure.BUDGET else times
+        self._tried[review.piece] = _Tried(times, turn.now, fault)
         match review.piece:
-            case AnswersToJudge():
-                self._judged(turn, review, event)
-            case VersionsToMerge() as piece:
-                self._merged(turn, piece, review.is_last, event)
+            case AnswersToJudge(unit) if isinstance(event, Completed):
+                found = self._ledger.slot(*unit)
+                groups = _groups_of(event.text)
+                if found is not None and len(groups) == len(found[1].slots):
+                    self._wishes.judge(turn.now, unit[:2], self.node, groups)
+            case VersionsToMerge() as piece if isinstance(event, Completed) and event.files:
+                self._wish_merge(turn, piece, event.files[0].content, "", by_agent=True)
             case ResultToReview(unit, attempt):
                 if isinstance(event, Completed):
                     self._wishes.review(turn.now, unit, attempt, self.node, "")
                 elif event.reason is Failure.VERIFY:
                     fault = (event.detail or "the check said no")[:DETAIL_LENGTH_MAX]
                     self._wishes.review(turn.now, unit, attempt, self.node, fault)
+            case _:
+                pass  # in vain
         return review.piece
-
-    def _judged(self, turn: Turn, review: Review, event: Completed | AgentFailed) -> None:
-        """What the model said; if nobody's model said anything, the answers are compared as they
-        stand, and no judge is named."""
-        job, name, _ = review.piece.unit
-        found = self._ledger.slot(job, name, 0)
-        if found is None:
-            return
-        task = found[1]
-        groups = _groups_of(event.text) if isinstance(event, Completed) else ()
-        judge = self.node
-        if len(groups) != len(task.slots):
-            if not review.is_last:
-                return
-            alike = [_likeness_of(slot.answer) for slot in task.slots]
-            groups, judge = tuple(alike.index(each) for each in alike), NOBODY
-        self._wishes.judge(turn.now, (job, name), judge, groups)
-
-    def _merged(
-        self, turn: Turn, piece: VersionsToMerge, is_last: bool, event: Completed | AgentFailed
-    ) -> None:
-        """What the model made; if nobody's model made anything of it, there is no such file."""
-        if isinstance(event, Completed) and len(event.files) == 1:
-            self._wish_merge(turn, piece, event.files[0].content, "", by_agent=True)
-        elif isinstance(event, AgentFailed) and (is_last or event.reason is Failure.BUDGET):
-            fault = f"no model merged it, {event.reason.value}: {event.detail}"[:DETAIL_LENGTH_MAX]
-            self._wish_merge(turn, piece, b"", fault, by_agent=True)
 
     def _wish_merge(
         self, turn: Turn, piece: VersionsToMerge, content: bytes, fault: str, by_agent: bool = False
@@ -227,8 +247,8 @@ def _assignment(job: JobState, piece: Piece) -> Assignment:
     )
 
 
-def _likeness_of(answer: Answer | None) -> str:
-    return likeness_of(Compare.NORMALISED, answer.files, answer.text) if answer else ""
+def _likeness_of(answer: Answer) -> str:
+    return likeness_of(Compare.NORMALISED, answer.files, answer.text)
 
 
 def _groups_of(text: str) -> tuple[int, ...]:

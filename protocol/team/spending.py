@@ -21,17 +21,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol import codec
+from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.events import CallAsked
 from protocol.identity import NodeId
-from protocol.jobs import NOTHING, Amount
-from protocol.ledger import JobState
+from protocol.jobs import MODEL_KINDS, NOTHING, Amount, Task
+from protocol.ledger import JobState, Ledger
 from protocol.store import Store, word_of
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
 ACCOUNT_PREFIX = "spent/"
+AMOUNT_MAX = 10**16  # tokens or millionths of a dollar; above it a peer's account is nonsense
+GIFTS_MAX = 4_096  # of one account
+STRANGE_JOBS_MAX = 64  # that are not in the ledger (yet), of which accounts are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,15 @@ class Account:
 
     def given_to(self, node: NodeId) -> Amount:
         return dict(self.gifts).get(node, NOTHING)
+
+
+def _is_sound(account: Account) -> bool:
+    """Whether its figures can be those of any budget."""
+    amounts = [account.spent, account.reserved, account.wants]
+    amounts += [amount for _, amount in account.gifts]
+    return len(account.gifts) <= GIFTS_MAX and all(
+        0 <= figure <= AMOUNT_MAX for each in amounts for figure in (each.tokens, each.microusd)
+    )
 
 
 def account_key(job: str, node: NodeId) -> str:
@@ -81,9 +94,20 @@ class _Own:
 class Spending:
     """The accounts of one node, and what it knows of the others'."""
 
-    def __init__(self, node: NodeId, config: TeamConfig, store: Store, wishes: Wishes) -> None:
+    def __init__(
+        self,
+        node: NodeId,
+        config: TeamConfig,
+        ledger: Ledger,
+        store: Store,
+        wishes: Wishes,
+        alarm: Alarm,
+    ) -> None:
         self.node = node
         self.config = config
+        self._ledger = ledger
+        self._alarm = alarm
+        self._hopeless_since: dict[str, Nanoseconds] = {}
         self._store = store
         self._wishes = wishes
         self._own: dict[str, _Own] = {}
@@ -98,11 +122,15 @@ class Spending:
             return False
         job, node = parts[1], NodeId(parts[2])
         found = word_of(node, self._store.read(key), Account)
-        if found is None:
+        if found is None or not _is_sound(found[0]):
+            self._others.get(job, {}).pop(node, None)
             return False
         account, _ = found
         if node != self.node:
             self._others.setdefault(job, {})[node] = account
+            strange = [name for name in self._others if name not in self._ledger.jobs]
+            for name in strange[:-STRANGE_JOBS_MAX]:
+                del self._others[name]
         else:
             self._written(job, account)
         return True
@@ -120,6 +148,16 @@ class Spending:
     def rights(self, job: JobState) -> Amount:
         """What this node may still reserve."""
         return self._rights_of(job, self.node, self._account(job.job.id))
+
+    def patience(self, view: View, job: JobState, task: Task) -> Nanoseconds | None:
+        """For how long to leave a task to those who can pay for it; None: until more is known. Who
+        is cut off, or just comes back, takes a holder that works on its last rights for lost."""
+        is_bought = job.job.budget.is_metered and task.agent in MODEL_KINDS
+        if not is_bought or job.limited(self.rights(job)).at_least(NOTHING) != NOTHING:
+            return 0
+        if view.leader not in view.alive:
+            return None
+        return self.config.renew_ns if job.is_bank_empty() else 0
 
     def _account(self, job: str) -> Account:
         own = self._own.get(job, _Own())
@@ -148,6 +186,7 @@ class Spending:
         """Keep no account of a finished job."""
         self._others.pop(job, None)
         self._own.pop(job, None)
+        self._hopeless_since.pop(job, None)
 
     # -- reserving -----------------------------------------------------------------------------
 
@@ -167,8 +206,8 @@ class Spending:
                 return None
         tokens_out = asked.affordable(free)
         if tokens_out < asked.tokens_out_min:
-            hopeless = job.is_bank_empty() and self._is_hopeless(view, job, asked)
-            return job.job.budget.used_up() if hopeless else None
+            is_over = self._stays_hopeless(turn.now, view, job, asked)
+            return job.job.budget.used_up() if is_over else None
         own = self._own.setdefault(job.job.id, _Own())
         amount = asked.cost(tokens_out)
         own.reserved, own.is_news = own.reserved.plus(amount), True
@@ -183,9 +222,23 @@ class Spending:
         """A call is over."""
         own = self._own.get(job)
         if own is not None:
-            own.reserved = own.reserved.minus(reserved)
+            own.reserved = own.reserved.minus(reserved).at_least(NOTHING)
             own.spent = own.spent.plus(used)
             own.is_news = True
+
+    def _stays_hopeless(
+        self, now: Nanoseconds, view: View, job: JobState, asked: CallAsked
+    ) -> bool:
+        """Whether it has been hopeless for a while, and not only as a node sees it that is cut off
+        or just comes back."""
+        in_sight = view.leader in view.alive and job.is_bank_empty()
+        if not in_sight or not self._is_hopeless(view, job, asked):
+            self._hopeless_since.pop(job.job.id, None)
+            return False
+        over_at = self._hopeless_since.setdefault(job.job.id, now) + self.config.renew_ns
+        if now < over_at:
+            self._alarm.ask(over_at)
+        return now >= over_at
 
     def _is_hopeless(self, view: View, job: JobState, asked: CallAsked) -> bool:
         """Whether all who are there have too little together, and no call of theirs could leave
@@ -205,8 +258,9 @@ class Spending:
         """Let the others know what calls that wait here lack, give them what is not needed here,
         and write the account down if there is news."""
         self._want(job, waiting)
-        if not waiting:
-            self._give(view, job)
+        rights = self.rights(job)
+        if not any(asked.affordable(rights) >= asked.tokens_out_min for asked in waiting):
+            self._give(view, job, only_before=self.node if waiting else "")
         own = self._own.get(job.job.id)
         if own is not None and own.is_news:
             own.is_news = False
@@ -224,17 +278,21 @@ class Spending:
             lacks = lacks.minus(self.rights(job)).at_least(NOTHING) if waiting else NOTHING
         wants = NOTHING
         if lacks != NOTHING:
-            wants = self._inflow(job, self.node).plus(lacks)
+            wants = job.limited(self._inflow(job, self.node).plus(lacks))
             own = own or self._own.setdefault(job.job.id, _Own())
         if own is not None and own.wants != wants:
             own.wants, own.is_news = wants, True
 
-    def _give(self, view: View, job: JobState) -> None:
+    def _give(self, view: View, job: JobState, only_before: NodeId | str) -> None:
+        """Who lacks nothing gives to everybody. Who waits itself for more than it has gives to
+        those before it in a fixed order: what many have that is enough for none comes together."""
         for node, account in sorted(self._others.get(job.job.id, {}).items()):
             if account.wants == NOTHING or node not in view.alive:
                 continue
+            if only_before and node >= only_before:
+                break
             lacks = account.wants.minus(self._inflow(job, node)).at_least(NOTHING)
-            gift = lacks.at_most(self.rights(job).at_least(NOTHING))
+            gift = job.limited(lacks.at_most(self.rights(job).at_least(NOTHING)))
             if gift != NOTHING:
                 own = self._own.setdefault(job.job.id, _Own())
                 own.gifts[node] = own.gifts.get(node, NOTHING).plus(gift)
