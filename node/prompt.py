@@ -29,8 +29,9 @@ ANCHOR_LINES_MAX = 8  # lines that a model is told to repeat when it goes on
 
 WRITE_HEADING = "# Files to write"
 JUDGED_SIZE_MAX = 16 * 1024  # characters of an answer that a judge or a critic is shown
+_MARKS = r"[^\w\n]{0,16}"  # without the bounds, a judge's long run of them costs its square
 _GROUP = re.compile(  # "2: B", and what models make of it
-    r"^\W*(?:answer\s*)?(\d{1,3})\W*[:.)=-]\W*(?:group\s*)?([a-z])\b",
+    rf"^{_MARKS}(?:answer{_MARKS})?(\d{{1,3}}){_MARKS}[:.)=-]{_MARKS}(?:group{_MARKS})?([a-z])\b",
     re.MULTILINE | re.IGNORECASE,
 )
 ANSWERS_HEADING = "# The answers"

@@ -37,6 +37,12 @@ def test_every_common_way_to_name_a_file_is_understood() -> None:
         assert files_of(text, "add.py", "sub.py") == {"add.py": BODY, "sub.py": "y\n"}, opening
 
 
+def test_a_first_line_too_long_to_be_a_name_is_content() -> None:
+    line = f"# add.py{' ' * 400}"
+    assert files_of(f"```python\n{line}\n{BODY}```") == {"add.py": f"{line}\n{BODY}"}
+    assert files_of(f"```python\n# add.py{' ' * 100_000}x\n{BODY}```\n")["add.py"].endswith(BODY)
+
+
 def test_one_unnamed_block_is_the_one_wanted_file() -> None:
     assert files_of(f"```python\n{BODY}```") == {"add.py": BODY}
 

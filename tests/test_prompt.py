@@ -167,6 +167,10 @@ def test_files_that_are_judged_are_shown_whole() -> None:
         ("1: B\n2: A\n3: A\n1: A", (0, 1, 1)),
         ("1: A\n2: B", ()),
         ("They all agree.", ()),
+        ("1: A\n2:\nB\n3: A", ()),  # each line for itself
+        (f"1: A\n2:{'-' * 40}B\n3: A", ()),
+        ("\n" * 100_000, ()),  # at once: a regular expression can take hours over such
+        ("1" + "-" * 100_000, ()),
         ("", ()),
     ],
 )

@@ -19,6 +19,7 @@ from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 ANSWER_SIZE_MAX = 4 * RESULT_SIZE_MAX  # characters of an answer that are read at all
 REFUSED_MAX = 20  # paths that nobody asked for, listed in the faults
 _NESTING_MAX = 20
+_FIRST_LINE_SIZE_MAX = 400  # characters: matching takes the square of them
 
 _CONSOLE_LANGUAGES = ("bash", "sh", "shell", "console", "text", "output", "diff")
 
@@ -260,7 +261,7 @@ class AnswerReader:
         return bare if not mentioned and _looks_like_path(bare) else ""
 
     def _path_in_first_line(self, line: str) -> str:
-        named = _FIRST_LINE.match(line)
+        named = _FIRST_LINE.match(line) if len(line) <= _FIRST_LINE_SIZE_MAX else None
         path = _plain(named["path"]) if named else ""
         return path if path in self._wanted else ""
 
