@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from agent_setup import Watched, assigned, quick, text_file
 from command_line import quorate
 from test_run_process import marked, wait_gone
 
-from node.agents import footprint, process
+from node.agents import footprint, process, strays
 from node.agents.footprint import outgrown
 from node.agents.process import Ended, run_process
 from protocol.events import AgentFailed, Completed, Failure
@@ -343,6 +344,45 @@ def test_process_1_of_a_container_ends_only_what_bears_a_mark(tmp_path: Path) ->
         "after all 0 2 0",
         "(0, 0) is left to reap",
     ]
+
+
+HELPED = """
+import asyncio, os, sys
+from pathlib import Path
+from node.agents.process import run_process
+from node.agents.strays import strays
+
+assert strays.inherit()
+ended = asyncio.run(run_process("echo done", Path(sys.argv[1]), {"PATH": os.environ["PATH"]}))
+print(ended.output, os.waitpid(-1, os.WNOHANG))
+"""
+
+
+@ON_LINUX
+def test_children_from_before_a_node_outlive_its_programs(tmp_path: Path, long: str) -> None:
+    line = f'sleep {long} & exec "$0" -c "$1" "$2"'
+    command = ["/bin/sh", "-c", line, sys.executable, HELPED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as node:
+        try:
+            assert node.stdout is not None
+            assert node.stdout.readline() == b"b'done\\n' (0, 0)\n"
+            assert len(marked(long)) >= 1
+        finally:
+            os.killpg(node.pid, signal.SIGKILL)
+
+
+@ON_LINUX
+def test_a_stray_that_another_thread_has_reaped_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between looking and killing, `_reap_orphans` of another program may be first."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    monkeypatch.setattr(strays, "_children", lambda: iter([gone.pid]))
+    monkeypatch.setattr(strays, "_has_ended", lambda _: True)
+    heirs = strays.Strays()
+    heirs._inherits = True
+    heirs.end(0, "mark")
 
 
 KILLED = """

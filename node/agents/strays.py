@@ -2,7 +2,8 @@
 
 Invariant: where this process inherits orphans, none is left of a program that has ended if it
 bears that program's mark, and none at all once no program runs. (As process 1 of a container it
-inherits from others, too, as from `docker exec`: there the mark alone counts.)
+inherits from others, too, as from `docker exec`, and so does who had children before: there the
+mark alone counts.)
 
 Linux gives who loses its parent to the nearest ancestor that asked for such (prctl(2),
 PR_SET_CHILD_SUBREAPER), whatever its session. So what a program leaves behind becomes our child,
@@ -32,8 +33,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Strays:
-    """What this process inherits. `inherit` is for processes that have no children but the programs
-    that are started here: whatever else they had would be killed as well."""
+    """What this process inherits. `inherit` is for processes that start no other
+    children than the programs that are started here: those would be killed as well."""
 
     def __init__(self) -> None:
         # Between a start and its note, and between looking and killing.
@@ -52,6 +53,8 @@ class Strays:
         )
         try:  # a /proc of another namespace has other numbers
             self._inherits = asked == 0 and os.readlink("/proc/self") == str(os.getpid())
+            # A shell's helper from before it became us (`helper & exec quorate node`) is one, too.
+            self._inherits_from_others |= self._inherits and any(_children())
         except OSError:
             self._inherits = False
         return self._inherits
@@ -121,10 +124,11 @@ def _bears(pid: int, mark: str) -> bool:
 
 
 def _is_killed(pid: int) -> bool:
-    """False for what has become another user: out of reach."""
+    """False for what has become another user, out of reach, and for what another program's thread
+    has reaped since we looked."""
     try:
         os.kill(pid, signal.SIGKILL)
-    except PermissionError:
+    except (PermissionError, ProcessLookupError):
         return False
     return True
 
