@@ -28,11 +28,11 @@ import uvloop
 
 from node import settings as node_settings
 from node.agents.invocation import Invocations
-from node.agents.process import hide_from_programs
 from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
 from node.agents.strays import strays
 from node.doors.client import ClientDoor
+from node.hiding import hide_from_programs
 from node.journal import Journal
 from node.journal_file import FILE as JOURNAL_FILE
 from node.journal_file import JournalError, JournalMissing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,27 @@ def test_a_file_in_the_working_folder_is_no_module_of_ours(
         assert len(cluster.running()) == 1
     finally:
         cluster.stop()
+
+
+def test_the_simulated_model_is_given_no_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Mapping[str, str]] = []
+
+    def note(_: object, output: Path, environment: Mapping[str, str], *rest: object) -> None:
+        given.append(environment)
+        raise StartFailed("noted")
+
+    monkeypatch.setattr("node.lab.cluster.spawn", note)
+    monkeypatch.setenv("OPENAI_API_KEY", "hush")
+    monkeypatch.setenv("PYTHONPATH", "somewhere")
+    cluster = Cluster.create(tmp_path / "team", 1)
+    with pytest.raises(StartFailed, match="noted"):
+        cluster.start(FAST)
+    (environment,) = given
+    assert environment["PYTHONPATH"] == "somewhere"
+    assert environment["PATH"]
+    assert not {"hush", cluster.token} & set(environment.values())
 
 
 def test_only_the_owner_reads_secret_token_and_data(pair: Cluster) -> None:

@@ -220,7 +220,7 @@ def test_process_1_of_a_container_reaps_what_it_inherits(tmp_path: Path) -> None
 
 HIDDEN = """
 import ctypes, os, subprocess
-from node.agents.process import hide_from_programs
+from node.hiding import hide_from_programs
 
 if os.getuid() == 0:  # nothing can be hidden from root
     os.setgroups([])
@@ -243,3 +243,33 @@ assert b"Permission denied" in after.stderr, after
 def test_a_hidden_process_shows_its_environment_to_nobody() -> None:
     environment = {**os.environ, "QUORATE_SECRET": "hush"}
     subprocess.run([sys.executable, "-c", HIDDEN], env=environment, check=True, timeout=20)
+
+
+EXPOSED = """
+import ctypes, sys
+from node.cli import main
+
+def look(*_, **__):
+    print("exposed" if ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) else "hidden")  # PR_GET_DUMPABLE
+    raise SystemExit(0)
+
+import node.cli.question, node.lab.run_job, node.model.__main__
+node.cli.question.ask_team_of_its_own = node.lab.run_job.run_job = look
+node.model.__main__._serve = look
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+node.model.__main__.main() if sys.argv[1:] == [] else main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/PID/environ")
+@pytest.mark.parametrize("arguments", [(), ("run",), ("ask", "Why?", "--run", "true")], ids=str)
+def test_what_stands_beside_a_node_is_hidden_before_programs_run(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The model's process, and those that start a team and may hold the key that it works with."""
+    command = [sys.executable, "-c", EXPOSED, *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(
+        command, capture_output=True, timeout=20, cwd=tmp_path, env=environment, text=True
+    )
+    assert ended.stdout.endswith("hidden\n"), ended

@@ -17,14 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import ctypes
 import logging
 import os
 import resource
 import secrets
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -47,7 +45,6 @@ DRAIN_TIMEOUT_S = 1.0  # a process that left the group may hold a pipe open: the
 DEATH_TIMEOUT_S = 10.0  # from SIGKILL to the end; longer only if the kernel cannot or may not
 _READ_SIZE = 64 * 1024
 _BLOCK_SIZE = 512  # bytes, the unit of `ulimit -f`
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 # What a program learns of this process's environment. No list of names that look like a secret can
 # be complete, so this is a list of names that are none.
@@ -144,29 +141,15 @@ async def run_process(
         return await _attend(program, output, error, output_size_max, growing)
 
 
-def environment_for_programs(named: Collection[str] = ()) -> dict[str, str]:
+def environment_for_programs(
+    named: Collection[str] = (), environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
     """What programs get of our environment: what is listed above, and the variables in `named`."""
     return {
         name: value
-        for name, value in os.environ.items()
+        for name, value in environment.items()
         if name in PASSED_VARIABLES or name.startswith(PASSED_PREFIX) or name in named
     }
-
-
-def hide_from_programs() -> bool:
-    """Close this process's memory and first environment (/proc/PID/mem, /proc/PID/environ) to
-    other processes of the same user; whether that worked. Linux only.
-
-    An environment stays readable there as it was at exec, whatever is deleted later. The price:
-    no core dumps, and only root can attach a debugger or profiler. What it cannot do: programs
-    still run as our user, so they can read whatever files that user can (the node's key, its
-    journal) and our command line; and nothing is hidden from programs that run as root.
-    """
-    if sys.platform != "linux":
-        return False
-    nothing = ctypes.c_ulong(0)
-    prctl = ctypes.CDLL(None).prctl
-    return bool(prctl(_PR_SET_DUMPABLE, nothing, nothing, nothing, nothing) == 0)
 
 
 def _start(

@@ -33,8 +33,8 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Strays:
-    """What this process inherits. `inherit` is for processes that start no other
-    children than the programs that are started here: those would be killed as well."""
+    """What this process inherits. `inherit` is for processes that start no children but the
+    programs that are started here: whatever else they started would be killed as well."""
 
     def __init__(self) -> None:
         # Between a start and its note, and between looking and killing.

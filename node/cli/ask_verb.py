@@ -20,6 +20,7 @@ from node.cli.console import (
     execute,
     print_json,
 )
+from node.hiding import hide_from_programs
 
 
 def ask(
@@ -66,6 +67,7 @@ def ask(
     from node.lab.cluster import STATE_FILE, Cluster, ModelOptions, check_size
 
     check_size(nodes)
+    hide_from_programs()
     job = question_job(question, Manner(answers, critique, judge, agent, program))
     running = bool(node) or (
         (folder / STATE_FILE).exists() and bool(Cluster.load(folder).running())

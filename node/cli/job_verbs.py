@@ -22,6 +22,7 @@ from node.cli.console import (
     execute,
     print_json,
 )
+from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def run(
         folder=keep,
     )
     check_output_folder(output)
+    hide_from_programs()
     with RunDisplay(quiet=as_json) as display:
         outcome = execute(run_job(prepared, options, display.show))
     if as_json:

@@ -16,10 +16,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from node.agents.process import environment_for_programs
 from node.lab.door import Door, Doors
 from node.lab.processes import ProcessId, spawn, stop_all
 from node.links.listening import CannotListen, endpoint_of, listen_on
@@ -222,7 +223,9 @@ class Cluster:
         output.write_bytes(b"")
         with bound:
             self.model.url = f"http://{endpoint_of(bound)}/v1"
-            child = spawn(command, output, environment, (bound.fileno(),), attached)
+            child = spawn(
+                command, output, _without_secrets(environment), (bound.fileno(),), attached
+            )
         self.children.append(child)
         process = ProcessId.of(child.pid)
         self.model.pid, self.model.started = process.pid, process.started
@@ -314,6 +317,12 @@ def check_size(size: int) -> None:
     """Raise ClusterError for a number of nodes that no local team has."""
     if not 1 <= size <= NODES_MAX:
         raise ClusterError(f"a local team has 1 to {NODES_MAX} nodes, not {size}")
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the simulated model gets: what programs get, and how Python finds its modules."""
+    named = [name for name in environment if name.startswith("PYTHON")]
+    return environment_for_programs(named, environment)
 
 
 def _write_private(path: Path, text: str) -> None:

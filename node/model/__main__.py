@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 
+from node.hiding import hide_from_programs
 from node.model.knobs import MODELS, RATES, ModelKnobs
 from node.model.server import start_model
 from node.parent import watch_parent
@@ -19,6 +20,7 @@ def main() -> int:
     """Read the arguments and serve; 2 if they cannot be served."""
     parser = _parser()
     arguments = parser.parse_args()
+    hide_from_programs()  # whoever starts it by hand may have a key in the environment
     chosen = vars(arguments)
     host, port = chosen.pop("host"), chosen.pop("port")
     with_parent, inherited = chosen.pop("stop_with_parent"), chosen.pop("listen_fd")
