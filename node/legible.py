@@ -1,4 +1,4 @@
-"""Text from elsewhere, made such that it can be encoded.
+"""Text from elsewhere, made such that it can be encoded, and shown on a terminal.
 
 Invariant: what comes out holds no surrogate code point. A model's JSON may bring one ("\\ud83d", a
 character cut in half), Python reads it without complaint, and the first `str.encode` after that
@@ -8,6 +8,13 @@ raises, far from where the text came in.
 from __future__ import annotations
 
 import codecs
+import re
+
+# What moves the cursor, sets the clipboard or turns the direction around (Unicode's bidirectional
+# controls: Boucher and Anderson 2021, *Trojan Source*). Line ends and tabs are none.
+_UNPRINTABLE = re.compile(
+    "\r(?!\n)|[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Legible:
@@ -34,3 +41,8 @@ def legible(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def printable(text: str) -> str:
+    """The text with U+FFFD in the place of each character that a terminal would obey."""
+    return _UNPRINTABLE.sub("\ufffd", text)

@@ -11,18 +11,20 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from command_line import QUORATE, quorate
 from rich.console import Console
 
+from node.cli import app
 from node.cli.agreement_verbs import lines_of
 from node.cli.progress import print_outcome, table_of
 from node.lab.cluster import Cluster
 from node.lab.outcome import Outcome, Planned
 from node.lab.output import check_output_folder
 from node.lab.watch import Progress, TaskProgress
+from node.legible import printable
 
 if TYPE_CHECKING:
     from node.lab.run_job import Run
@@ -430,3 +432,63 @@ def test_the_table_of_a_run_shows_names_as_they_are() -> None:
     screen = io.StringIO()
     Console(file=screen, width=200).print(table_of(run))
     assert screen.getvalue().count(ODD) == 2, "as task and as node"
+
+
+# -- what others say -------------------------------------------------------------------------------
+
+STEER = "\x1b]52;c;cHduZWQ=\x07\x9b2J\u202e"  # sets the clipboard, wipes, writes backwards
+
+
+class Told:
+    """Doors of a team that has a job, in which everybody says what steers a terminal."""
+
+    async def get(self, path: str) -> Any:
+        said = {"name": STEER, "task": STEER, "index": 1, "saw": [], "content": STEER}
+        task = {"id": STEER, "status": "open", "accepted": None, "holders": [STEER]}
+        task |= {"failures": [{"reason": STEER}], "late": [], "abandoned": STEER}
+        return {
+            "/v1/jobs/j": {
+                "id": "j",
+                "finished": False,
+                "outcome": "",
+                "siblings": [],
+                "merges": [],
+                "tasks": [task],
+            },
+            "/v1/jobs/j/notes": [{"name": STEER, "about": STEER, "text": STEER}],
+            "/v1/jobs/j/versions/f": {
+                "path": "f",
+                "base": "",
+                "merges": [],
+                "partials": [],
+                "contents": {},
+                "accepted": [said],
+            },
+        }[path]
+
+
+@pytest.mark.parametrize(
+    "verb", [["note", "--job", "j"], ["diff", "f", "--job", "j"], ["tasks", "j"]]
+)
+def test_a_terminal_obeys_no_word_of_others(
+    verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("note_verb", "diff_verb", "job_verbs"):
+        monkeypatch.setattr(f"node.cli.{module}.doors_of", lambda *_: Told())
+    app(verb, standalone_mode=False)
+    said = capsys.readouterr().out
+    assert "\ufffd]52;c;cHduZWQ=\ufffd\ufffd2J\ufffd" in said
+    assert not set(STEER) & set(said) - set("]52;c;cHduZWQ=2J")
+
+
+def test_the_outcome_of_a_run_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcome(replace(odd_outcome(), checks={STEER: STEER}))
+    said = capsys.readouterr().out
+    assert "  \ufffd]52;c;cHduZWQ=" in said
+    assert not set(STEER) & set(said) - set("]52;c;cHduZWQ=2J")
+
+
+def test_what_no_terminal_obeys_is_printed_as_it_is() -> None:
+    plain = "tab\tline\r\nnext \u2028 \U0001f469\u200d\U0001f680 \u05d0\n"
+    assert printable(plain) == plain
+    assert printable("over\rwritten \ud83d") == "over\ufffdwritten \ufffd"

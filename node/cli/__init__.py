@@ -30,6 +30,7 @@ from node.cli import (
     team_verbs,
     why_verb,
 )
+from node.cli.console import say
 from node.cli.panels import PanelledCommand
 from protocol.errors import QuorateError
 
@@ -92,7 +93,7 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(code)
     except QuorateError as fault:
-        print(f"error: {fault}", file=sys.stderr)
+        say(f"error: {fault}", file=sys.stderr)
         sys.exit(exit_code_of(fault))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)

@@ -20,6 +20,7 @@ from node.cli.console import (
     negative,
     plural,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def status(
         print_json(found)
     else:
         for line in lines_of(found):
-            print(line)
+            say(line)
     raise typer.Exit(1 if found["why_no_leader"] else 0)
 
 
@@ -129,10 +130,10 @@ def transfer(
     if as_json:
         print_json(answer)
     elif "leader_name" in answer:
-        print(f"{answer['leader_name']} leads")
+        say(f"{answer['leader_name']} leads")
     else:
         for reason in answer["why_no_leader"]:
-            print(f"no leader: {reason}", file=sys.stderr)
+            say(f"no leader: {reason}", file=sys.stderr)
     raise typer.Exit(0 if "leader_name" in answer else 1)
 
 
@@ -173,8 +174,8 @@ def rescue(
     name = found["cluster"]
     if not as_json:
         for line in lines_of(found):
-            print(line)
-        print(f"a rescue gives up whatever only others than {found['name']} have in their logs")
+            say(line)
+        say(f"a rescue gives up whatever only others than {found['name']} have in their logs")
     if not (yes or cluster):
         if not sys.stdin.isatty():
             raise typer.BadParameter(f"confirm it with --yes, or with --confirm {name}")
@@ -185,9 +186,9 @@ def rescue(
     if as_json:
         print_json({**answer, "leads": not after["why_no_leader"]})
     else:
-        print(answer["meaning"])
+        say(answer["meaning"])
         for line in lines_of(after):
-            print(line)
+            say(line)
     raise typer.Exit(1 if after["why_no_leader"] else 0)
 
 

@@ -19,6 +19,7 @@ from node.cli.console import (
     doors_of,
     execute,
     print_json,
+    say,
 )
 from node.hiding import hide_from_programs
 
@@ -82,7 +83,7 @@ def ask(
         print_json(account)
     else:
         if account["answer"] is not None:
-            print(account["answer"], flush=True)
+            say(account["answer"])
         for line in lines_of(account):
-            print(line, file=sys.stderr)
+            say(line, file=sys.stderr)
     raise typer.Exit(0 if account["answer"] is not None else 1)

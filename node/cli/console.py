@@ -9,10 +9,11 @@ import os
 import sys
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
 
 import typer
 
+from node.legible import printable
 from node.model.knobs import SPEED_MAX
 
 if TYPE_CHECKING:
@@ -98,13 +99,18 @@ def negative(*kinds: str) -> Iterator[None]:
     except DoorError as fault:
         if fault.kind not in kinds:
             raise
-        print(fault, file=sys.stderr)
+        say(fault, file=sys.stderr)
         raise typer.Exit(1) from None
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end."""
     return asyncio.run(work)
+
+
+def say(text: object, *, file: TextIO | None = None) -> None:
+    """Print what others have said, or may have: a terminal shall not obey it."""
+    print(printable(str(text)), file=file, flush=True)
 
 
 def print_json(value: object) -> None:

@@ -17,6 +17,7 @@ from node.cli.console import (
     doors_of,
     execute,
     print_json,
+    say,
 )
 from node.cli.job_verbs import view_of
 
@@ -38,7 +39,7 @@ def diff(
         print_json(versions)
         return
     for line in story(versions):
-        print(line)
+        say(line)
 
 
 def story(view: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from node.cli.console import (
     execute,
     negative,
     print_json,
+    say,
 )
 
 
@@ -43,11 +44,11 @@ def entry(
     path = f"/v1/entries/{quote(key, safe='/')}"
     if delete:
         execute(doors.first(lambda door: door.delete(path)))
-        print_json({"key": key}) if as_json else print(f"deleted {key}")
+        print_json({"key": key}) if as_json else say(f"deleted {key}")
     elif value is not None:
         content = value.encode("utf-8", "surrogateescape")
         execute(doors.first(lambda door: door.put(path, content)))
-        print_json({"key": key}) if as_json else print(f"written {key}")
+        print_json({"key": key}) if as_json else say(f"written {key}")
     else:
         with negative("NotFound"):
             found: dict[str, Any] = execute(doors.get(path))
@@ -58,9 +59,9 @@ def _show(found: dict[str, Any]) -> None:
     merged = found["value"]
     if isinstance(merged, list) and len(found["versions"]) == len(merged) > 1:
         for version in found["versions"]:
-            print(f"{version['author']:<10}{version.get('value', '')}")
+            say(f"{version['author']:<10}{version.get('value', '')}")
     elif isinstance(merged, list):
         for item in merged:
-            print(item)
+            say(item)
     else:
-        print(merged)
+        say(merged)

@@ -16,6 +16,7 @@ from node.cli.console import (
     execute,
     negative,
     print_json,
+    say,
 )
 
 Name = Annotated[str, typer.Argument(help="What it is about: 1 to 64 characters.")]
@@ -34,7 +35,7 @@ def announce(
     if as_json:
         print_json(answer)
     else:
-        print(f"announced {name}")
+        say(f"announced {name}")
 
 
 def query(
@@ -54,9 +55,9 @@ def query(
         print_json(found)
     else:
         for who, said in sorted(found["answers"].items()):
-            print(f"{who:<10}{said}".rstrip())
+            say(f"{who:<10}{said}".rstrip())
         for who in sorted(found["silent"]):
-            print(f"{who:<10}(no answer)")
+            say(f"{who:<10}(no answer)")
     raise typer.Exit(1 if found["silent"] else 0)
 
 
@@ -71,7 +72,7 @@ def join(
     if as_json:
         print_json(answer)
     else:
-        print(f"calling {', '.join(seeds)}")
+        say(f"calling {', '.join(seeds)}")
 
 
 def tag(
@@ -86,7 +87,7 @@ def tag(
     if as_json:
         print_json(answer)
     else:
-        print(" ".join(f"{key}={value}" for key, value in answer["tags"].items()) or "no tags")
+        say(" ".join(f"{key}={value}" for key, value in answer["tags"].items()) or "no tags")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -108,7 +109,7 @@ def forget(
     if as_json:
         print_json(answer)
     else:
-        print(f"forgotten {name}")
+        say(f"forgotten {name}")
 
 
 def _post(folder: Path, node: str, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from node.cli.console import (
     doors_of,
     execute,
     print_json,
+    say,
 )
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
@@ -180,7 +181,7 @@ def submit(
     if as_json:
         print_json(view or {"job": job_id})
     else:
-        print(job_id if view is None else _job_line(view))
+        say(job_id if view is None else _job_line(view))
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
 
@@ -202,7 +203,7 @@ def tasks(
     if as_json:
         print_json(view)
         return
-    print(_job_line(view))
+    say(_job_line(view))
     for task in view["tasks"]:
         who = task["accepted"]["name"] if task["accepted"] else ",".join(task["holders"])
         extras = []
@@ -212,13 +213,13 @@ def tasks(
             extras.append(f"late: {', '.join(late['name'] for late in task['late'])}")
         if task["abandoned"]:
             extras.append(task["abandoned"])
-        print(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())
+        say(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())
     for sibling in view["siblings"]:
         names = ", ".join(version["name"] for version in sibling["versions"])
-        print(f"  siblings of {sibling['path']}: {names}")
+        say(f"  siblings of {sibling['path']}: {names}")
     for merge in view["merges"]:
         became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
-        print(f"  {merge['path']} of {', '.join(merge['tasks'])}: {became}")
+        say(f"  {merge['path']} of {', '.join(merge['tasks'])}: {became}")
 
 
 def view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:
@@ -296,5 +297,5 @@ def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) ->
         mark = ""
         if accepted and version["node"] == accepted["node"]:
             mark = ", accepted"
-        print(f"--- {path} by {version['name']} (token {version['token']}{mark})")
+        say(f"--- {path} by {version['name']} (token {version['token']}{mark})")
         print(version["content"], end="" if version["content"].endswith("\n") else "\n")

@@ -16,6 +16,7 @@ from node.cli.console import (
     execute,
     negative,
     print_json,
+    say,
 )
 from node.cli.job_verbs import view_of
 
@@ -52,7 +53,7 @@ def note(
         where = route("jobs", job_id, "notes")
         with negative("NotPossible"):
             answer = execute(doors.first(lambda door: door.post(where, body)))
-        print_json(answer) if as_json else print(f"noted for {job_id}")
+        print_json(answer) if as_json else say(f"noted for {job_id}")
         return
     notes = execute(doors.get(route("jobs", job_id, "notes")))
     if as_json:
@@ -60,4 +61,4 @@ def note(
         return
     for each in notes:
         about = f" about {each['about']}" if each["about"] else ""
-        print(f"{each['name']}{about}: {each['text']}")
+        say(f"{each['name']}{about}: {each['text']}")

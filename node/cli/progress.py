@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from node.legible import printable
 from node.prompt import shorten
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def print_outcome(outcome: Outcome) -> None:
     """The result, for people."""
     console = Console(highlight=False, soft_wrap=True)
     for line in _lines_of(outcome):
+        line.plain = printable(line.plain)
         console.print(line)
     if not outcome.agreed:
         print("the nodes do not agree: this is a bug, please keep the folder", file=sys.stderr)

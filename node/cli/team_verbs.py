@@ -20,6 +20,7 @@ from node.cli.console import (
     execute,
     plural,
     print_json,
+    say,
 )
 
 NODES = 5
@@ -112,7 +113,7 @@ def ps(
         print_json(rows)
         return
     for row in rows:
-        print(_row_line(row))
+        say(_row_line(row))
     if not any(row.get("state") in ("running", "alive") for row in rows):
         raise typer.Exit(1)
 
@@ -156,7 +157,7 @@ def logs(
     # By time only, which comes first in a line: the lines of one node stay in their order.
     found.sort(key=lambda row: row[0].partition("," if as_json else " ")[0])
     for line, who in found[-lines:]:
-        print(line if as_json else f"{who:<4} {line}")
+        say(line if as_json else f"{who:<4} {line}")
 
 
 def node(context: typer.Context) -> None:

@@ -18,6 +18,7 @@ from node.cli.console import (
     doors_of,
     execute,
     print_json,
+    say,
 )
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def why(
         print_json(asdict(story))
     else:
         for line in lines_of(story):
-            print(line)
+            say(line)
 
 
 def lines_of(story: Story) -> Iterator[str]:
