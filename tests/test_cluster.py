@@ -11,8 +11,9 @@ import pytest
 from command_line import quorate
 from ledger_hand import job, task
 
+from node.cli import exit_code_of
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, StartFailed
-from node.lab.door import Door, DoorError, Doors
+from node.lab.door import Door, DoorError, Doors, route
 from node.lab.run_job import Run, RunOptions
 from node.lab.schedule import Fault
 from node.lab.watch import Progress, ask_now_and_then
@@ -166,6 +167,22 @@ def test_down_says_when_nothing_ran(pair: Cluster) -> None:
     done = quorate("down", "--dir", "team", folder=pair.folder.parent)
     assert done.returncode == 0
     assert "no node of team was running" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("../status", r"'\.\./status' holds '\.' or '\.\.': nothing is called so"),
+        (".", "holds"),
+        ("a/./b", "holds"),
+        ("\udcff", r"'\\udcff' is not UTF-8 text: nothing is called so"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_on_a_door_is_refused(name: str, fault: str) -> None:
+    with pytest.raises(DoorError, match=fault) as refused:
+        route("jobs", name)
+    assert exit_code_of(refused.value) == 2
+    assert route("jobs", "a..b/.c?d") == "/v1/jobs/a..b/.c%3Fd"
 
 
 def test_a_port_that_is_taken_is_named(pair: Cluster) -> None:

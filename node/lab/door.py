@@ -44,7 +44,17 @@ class DoorError(QuorateError):
 
 
 def route(*parts: str) -> str:
-    """A path on a door, from parts that may hold anything; a slash in one separates."""
+    """A path on a door, from parts that may hold anything; a slash in one separates. DoorError for
+    what nothing can be called, because it is no text or leads to elsewhere on the door."""
+    for part in parts:
+        try:
+            part.encode()
+        except UnicodeEncodeError:
+            raise DoorError(
+                "BadRequest", f"{part!a} is not UTF-8 text: nothing is called so"
+            ) from None
+        if not {".", ".."}.isdisjoint(part.split("/")):
+            raise DoorError("BadRequest", f"{part!a} holds '.' or '..': nothing is called so")
     return "/v1/" + "/".join(quote(part) for part in parts)
 
 
