@@ -22,7 +22,9 @@ from node.cli.job_verbs import view_of
 
 
 def note(
-    text: Annotated[str, typer.Argument(help="What to tell; what is known, if left out.")] = "",
+    text: Annotated[
+        str | None, typer.Argument(help="What to tell; what is known, if left out.")
+    ] = None,
     job: Annotated[str, typer.Option(help="A job's id; the latest if left out.")] = "",
     task: Annotated[str, typer.Option(help="For this task and all that build on it.")] = "",
     path: Annotated[str, typer.Option(help="For tasks that write or see this file.")] = "",
@@ -34,22 +36,22 @@ def note(
     as_json: JsonOption = False,
 ) -> None:
     """Tell the agents of a running job something that they may need, or list what was told."""
-    from node.jobfile.forms import seconds_of
     from node.lab.door import route
 
     if task and path:
         raise typer.BadParameter("a note is about a task or a path, not both")
+    if text is None and (task or path or lasts):
+        raise typer.BadParameter("--task, --path and --lasts are of a note: say its text, too")
+    if text is not None and not text.strip():
+        raise typer.BadParameter("the note is empty: say something, or leave it out to list all")
+    body: dict[str, object] = {"text": text}
+    if task or path:
+        body |= {"scope": "task" if task else "path", "about": task or path}
+    if lasts:
+        body["lifetime_s"] = _lifetime_s(lasts)
     doors = doors_of(folder, node)
     job_id = view_of(doors, job)["id"]
-    if text:
-        body: dict[str, object] = {"text": text}
-        if task or path:
-            body |= {"scope": "task" if task else "path", "about": task or path}
-        if lasts:
-            try:
-                body["lifetime_s"] = seconds_of(lasts)
-            except ValueError as fault:
-                raise typer.BadParameter(str(fault)) from None
+    if text is not None:
         where = route("jobs", job_id, "notes")
         with negative("NotPossible"):
             answer = execute(doors.first(lambda door: door.post(where, body)))
@@ -62,3 +64,16 @@ def note(
     for each in notes:
         about = f" about {each['about']}" if each["about"] else ""
         say(f"{each['name']}{about}: {each['text']}")
+
+
+def _lifetime_s(lasts: str) -> float:
+    """In seconds. None at all would be for ever, as a door reads it."""
+    from node.jobfile.forms import seconds_of
+
+    try:
+        lifetime_s = seconds_of(lasts)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault)) from None
+    if lifetime_s <= 0:
+        raise typer.BadParameter(f"--lasts {lasts} is no time: leave it out, or say how long")
+    return lifetime_s
