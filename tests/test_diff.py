@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from node.cli.diff_verb import story
 
 
@@ -13,7 +15,7 @@ def version(task: str, content: str, *saw: str) -> dict[str, Any]:
 
 def view(**more: object) -> dict[str, Any]:
     plain = {"path": "f", "base": "one\ntwo\n", "accepted": [], "merges": [], "partials": []}
-    return {**plain, "contents": {}, **more}
+    return {**plain, "contents": {}, "sizes": {}, **more}
 
 
 def merge(content: str, fault: str = "", by_agent: bool = False) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def test_each_version_is_shown_against_what_it_was_built_on() -> None:
         version("c", "ONE\nTWO\n3\n", "a", "b"),
     ]
     whole = {"f": "ONE\nTWO\n3\n"}
-    lines = list(story(view(accepted=accepted, merges=[merge("ONE\nTWO\n")], contents=whole)))
+    merges, sizes = [merge("ONE\nTWO\n")], {"f": 10}
+    lines = list(story(view(accepted=accepted, merges=merges, contents=whole, sizes=sizes)))
     assert lines[0] == "a by n-a, accepted at 3, built on what the job brought"
     assert "    -one" in lines
     at = lines.index("c by n-c, accepted at 3, built on a and b")
@@ -46,14 +49,28 @@ def test_what_was_not_merged_says_why_and_where_it_is() -> None:
 
 def test_unfinished_versions_tell_who_has_seen_them() -> None:
     parts = [
-        {"task": "a", "name": name, "seen_by": [name, "n3"], "content": content}
+        {"task": "a", "name": name, "seen_by": [name, "n3"], "size": 4, "content": content}
         for name, content in (("n1", "one\n"), ("n2", "two\n"))
     ]
     lines = list(story(view(partials=parts)))
     assert lines[:3] == [
         "2 unfinished versions were written without knowledge of each other:",
-        "  a by n1, seen by n1, n3",
-        "  a by n2, seen by n2, n3",
+        "  a by n1, 4 bytes, seen by n1, n3",
+        "  a by n2, 4 bytes, seen by n2, n3",
     ]
     assert lines[-2:] == ["    -one", "    +two"]
-    assert list(story(view(partials=parts[:1]))) == []
+    assert list(story(view(partials=parts[:1]))) == [
+        "1 unfinished version was written:",
+        "  a by n1, 4 bytes, seen by n1, n3",
+    ]
+
+
+@pytest.mark.parametrize("content", ["\ufffdPNG", "\0\n"])
+def test_what_is_no_text_is_called_binary_and_has_its_own_size(content: str) -> None:
+    """The door shows three bytes of U+FFFD for each that is no UTF-8."""
+    now = {"contents": {"f": content}, "sizes": {"f": 4}}
+    assert list(story(view(accepted=[version("a", content)], **now))) == [
+        "a by n-a, accepted at 3, built on what the job brought",
+        "    f of a is binary, or was: no lines to compare",
+        "f is now 4 bytes",
+    ]

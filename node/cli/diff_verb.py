@@ -21,6 +21,8 @@ from node.cli.console import (
 )
 from node.cli.job_verbs import view_of
 
+REPLACED = "\ufffd"  # what a door shows for bytes that are no UTF-8
+
 
 def diff(
     path: Annotated[str, typer.Argument(help="The file, as a task of the job writes it.")],
@@ -58,20 +60,27 @@ def story(view: dict[str, Any]) -> Iterator[str]:
             yield f"{_all(merge['tasks'])} were not merged: {merge['fault']}"
         else:
             yield f"{_all(merge['tasks'])} merged by {merge['name']} {how}, at {merge['index']}"
-    partials = view["partials"]
-    if len(partials) > 1:
+    yield from _unfinished(path, view["partials"])
+    contents = view["contents"]
+    if path in contents:
+        yield f"{path} is now {view['sizes'][path]} bytes"
+    elif contents:
+        yield f"{path} stands as {_all(sorted(contents))}"
+
+
+def _unfinished(path: str, partials: list[dict[str, Any]]) -> Iterator[str]:
+    if len(partials) == 1:
+        yield "1 unfinished version was written:"
+    elif partials:
         yield f"{len(partials)} unfinished versions were written without knowledge of each other:"
-        for part in partials:
-            yield f"  {part['task']} by {part['name']}, seen by {', '.join(part['seen_by'])}"
+    for part in partials:
+        seen = f"seen by {', '.join(part['seen_by'])}"
+        yield f"  {part['task']} by {part['name']}, {part['size']} bytes, {seen}"
+    if partials:
         first, *others = partials
         for other in others:
             names = (first["name"], other["name"])
             yield from _changes(path, first["content"], other["content"], *reversed(names))
-    contents = view["contents"]
-    if path in contents:
-        yield f"{path} is now {len(contents[path].encode())} bytes"
-    elif contents:
-        yield f"{path} stands as {_all(sorted(contents))}"
 
 
 def _merged(view: dict[str, Any], tasks: list[str]) -> str | None:
@@ -88,6 +97,9 @@ def _all(names: list[str]) -> str:
 
 def _changes(path: str, before: str, after: str, to: str, since: str = "before") -> Iterator[str]:
     """A unified diff, indented."""
+    if any(mark in text for text in (before, after) for mark in ("\0", REPLACED)):
+        yield f"    {path} of {to} is binary, or was: no lines to compare"
+        return
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{path} {since}", f"{path} of {to}", lineterm=""
     )

@@ -84,7 +84,8 @@ def merges_view(peer: Peer, job: JobState) -> list[dict[str, Any]]:
 def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
     """Every version of a file. `base` is what the job brought; of an accepted one `saw` names the
     tasks on whose versions it builds; a partial one was `seen_by` the nodes that are known to have
-    it; `contents` is what the file is now, under other names if versions are not merged."""
+    it; `contents` is what the file is now, under other names if versions are not merged, and
+    `sizes` are those of the same in bytes."""
     base = next((file.content for file in job.job.files if file.path == path), b"")
     accepted = [
         {
@@ -105,13 +106,15 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
         if merge["path"] == path
     ]
     names = {path, *(f"{path}.{task}" for task in job.tasks)}
+    files = [file for file in job.files() if file.path in names]
     return {
         "path": path,
         "base": _text(base),
         "accepted": accepted,
         "merges": merges,
         "partials": parts_view(peer, job.job.id, path),
-        "contents": {f.path: _text(f.content) for f in job.files() if f.path in names},
+        "contents": {file.path: _text(file.content) for file in files},
+        "sizes": {file.path: len(file.content) for file in files},
     }
 
 
