@@ -487,6 +487,27 @@ def test_a_terminal_obeys_no_word_of_others(
     assert not set(STEER) & set(said) - set("]52;c;cHduZWQ=2J")
 
 
+@pytest.mark.parametrize(
+    ("finished", "words"),
+    [(True, "has succeeded, so there is nothing to resume"), (False, "still runs")],
+)
+def test_who_resumes_what_has_not_failed_is_told_that_nothing_was_submitted(
+    finished: bool, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Resumed:
+        async def get(self, path: str) -> Any:
+            assert path == "/v1/jobs"
+            state = {"finished": finished, "succeeded": finished}
+            return [{"id": "earlier", "name": "mathutils_p05", **state}]
+
+    monkeypatch.setattr("node.cli.job_verbs.doors_of", lambda *_: Resumed())
+    app(["submit", "mathutils_p05", "--resume"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.out == "earlier\n"
+    assert f"note: earlier {words}" in said.err
+    assert "leave out --resume" in said.err
+
+
 def test_the_outcome_of_a_run_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_outcome(replace(odd_outcome(), checks={STEER: STEER}))
     said = capsys.readouterr().out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ledger_hand import job, task
 from node.cli import exit_code_of
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, StartFailed
 from node.lab.door import Door, DoorError, Doors, route
-from node.lab.run_job import Run, RunOptions
+from node.lab.run_job import Run, RunFailed, RunOptions
 from node.lab.schedule import Fault
 from node.lab.watch import Progress, ask_now_and_then
 
@@ -209,6 +210,23 @@ async def test_who_breaks_off_a_start_knows_what_there_is_to_stop(tmp_path: Path
     finally:
         cluster.stop()
     assert cluster.running() == []
+
+
+async def test_a_run_that_takes_too_long_names_what_has_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    async def endless(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    for step in ("start", "_await_leader", "_prepare"):
+        monkeypatch.setattr(Run, step, nothing)
+    monkeypatch.setattr(Doors, "submit", endless)
+    cluster = Cluster.create(tmp_path / "team", 1)
+    run = Run(job(task("a")), RunOptions(nodes=1, timeout_s=0.0), replace(cluster, nodes=[]))
+    with pytest.raises(RunFailed, match="limit of a run: a team of 'quorate up' has none"):
+        await run.execute(lambda: None)
 
 
 async def test_a_fault_that_is_under_way_ends_with_the_run(tmp_path: Path) -> None:

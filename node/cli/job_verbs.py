@@ -174,6 +174,7 @@ def submit(
     earlier = _latest_of(doors, prepared.name) if resume else None
     if earlier and not (earlier["finished"] and not earlier["succeeded"]):
         job_id = str(earlier["id"])
+        say(_instead_of_submitting(earlier), file=sys.stderr)
     else:
         resumed = replace(prepared, resumes=earlier["id"] if earlier else "")
         job_id = execute(doors.submit(resumed))
@@ -184,6 +185,18 @@ def submit(
         say(job_id if view is None else _job_line(view))
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
+
+
+def _instead_of_submitting(earlier: dict[str, Any]) -> str:
+    """Why an edited job file changes nothing."""
+    if earlier["finished"]:
+        became = "has succeeded, so there is nothing to resume"
+    else:
+        became = "still runs, and this follows it"
+    return (
+        f"note: {earlier['id']} {became}; nothing was submitted (to do what the file says now, "
+        "leave out --resume)"
+    )
 
 
 def _latest_of(doors: Doors, name: str) -> dict[str, Any] | None:

@@ -94,7 +94,10 @@ class Run:
                 await self.watch(look)
                 views = await self._await_agreement()
         except TimeoutError:
-            raise RunFailed(f"not finished after {self.options.timeout_s:.0f} s") from None
+            raise RunFailed(
+                f"not finished after {self.options.timeout_s:.0f} s, the limit of a run: a team of "
+                "'quorate up' has none for a job of 'quorate submit'"
+            ) from None
         finally:
             for observer in observers:
                 observer.cancel()
