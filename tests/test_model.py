@@ -234,6 +234,7 @@ async def test_what_the_book_does_not_hold_is_an_error_that_names_the_way_out(
         (asking(stream_options={}), 400, "stream_options"),
         (asking(n=2), 400, "n"),
         (b" " * (REQUEST_SIZE_MAX + 1), 413, None),
+        (b"[" * 100_000, 400, None),
     ],
 )
 async def test_a_bad_request_is_refused_in_openais_form(
@@ -259,10 +260,19 @@ async def test_requests_above_the_rate_get_429(http: aiohttp.ClientSession, serv
     assert statuses == [200, 429]
 
 
+async def test_a_server_that_keeps_no_calls_tells_of_none(
+    http: aiohttp.ClientSession, serve: Serve
+) -> None:
+    model = await serve()
+    await post(http, model, asking())
+    async with http.get(f"{model.url}/calls") as answer:
+        assert answer.status == 404
+
+
 async def test_the_server_tells_when_it_was_called_and_what_it_said(
     http: aiohttp.ClientSession, serve: Serve
 ) -> None:
-    model = await serve(requests_per_second=0.001)
+    model = await serve(requests_per_second=0.001, keep_calls=True)
     for _ in range(3):
         await post(http, model, asking())
     await post(http, model, b"{")

@@ -69,7 +69,9 @@ async def measure(load: Load, is_told: bool) -> tuple[Pace, bool]:
     options = RunOptions(
         nodes=load.nodes,
         model=ModelOptions(
-            speed=load.speed, seed=load.seed, extra=("--requests-per-second", str(load.rate))
+            speed=load.speed,
+            seed=load.seed,
+            extra=("--keep-calls", "--requests-per-second", str(load.rate)),
         ),
         timeout_s=RUN_TIMEOUT_S,
         environment={RATE_VARIABLE: str(load.rate) if is_told else ""},

@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=plain.seed)
     parser.add_argument("--speed", type=float, default=plain.speed, help="divides latencies")
     parser.add_argument("--requests-per-second", type=float, default=0.0, help="0: no limit")
+    parser.add_argument(
+        "--keep-calls", action="store_true", help="and tell of them at /v1/calls, without a token"
+    )
     for name in RATES:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=float, default=0.0, help="share of requests, 0..1"

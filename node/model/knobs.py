@@ -33,6 +33,7 @@ class ModelKnobs:
     overflow: float = 0.0  # refused because the prompt is too long
     empty: float = 0.0  # answered with nothing
     requests_per_second: float = 0.0  # above it 429; 0 means no limit
+    keep_calls: bool = False  # a record of them at GET /v1/calls, for measurements
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:
@@ -52,5 +53,5 @@ class ModelKnobs:
 RATES = tuple(
     field.name
     for field in fields(ModelKnobs)
-    if field.name not in ("model", "seed", "speed", "requests_per_second")
+    if field.name not in ("model", "seed", "speed", "requests_per_second", "keep_calls")
 )

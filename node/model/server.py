@@ -99,7 +99,8 @@ async def start_model(
     server = _Server(knobs, book or _packaged_book())
     application = web.Application(client_max_size=REQUEST_SIZE_MAX)
     application.router.add_get("/v1/models", server.list_models)
-    application.router.add_get("/v1/calls", server.list_calls)
+    if knobs.keep_calls:
+        application.router.add_get("/v1/calls", server.list_calls)
     application.router.add_post("/v1/chat/completions", server.complete)
     # A client that goes away cancels its request: an aborted agent must cost nothing more.
     runner = web.AppRunner(
@@ -162,7 +163,7 @@ class _Server:
         self._attempts: OrderedDict[str, int] = OrderedDict()
         self._started = int(time.time())
         self._begun = time.monotonic()
-        self._calls: deque[_Call] = deque(maxlen=CALLS_MAX)
+        self._calls: deque[_Call] = deque(maxlen=CALLS_MAX if knobs.keep_calls else 0)
         self._models = (SERVED_MODEL, *(f"simulated-{name}" for name in MODELS))
 
     # -- the doors -------------------------------------------------------------------------------

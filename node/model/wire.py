@@ -61,7 +61,7 @@ def read_body(body: bytes) -> ChatRequest:
     """Check and read the body of a chat completions request."""
     try:
         asked = json.loads(body)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:  # the latter: nested too deep
         raise BadRequest(f"The body is not JSON: {fault}") from None
     if not isinstance(asked, dict):
         raise BadRequest("The body is not a JSON object")
