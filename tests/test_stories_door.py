@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,29 @@ async def test_what_is_not_there_is_answered_with_what_is_most_like_it(
     status, answer = await ask(node[0], "GET", path, **ALLOWED)
     assert (status, answer["error"]) == (404, "NotFound")
     assert words in str(answer["detail"])
+
+
+async def test_what_is_most_like_it_is_sought_beside_the_loop(
+    node: tuple[str, Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def nearest(*_: object) -> str:
+        threads.append(threading.current_thread())
+        return ""
+
+    monkeypatch.setattr(stories, "nearest", nearest)
+    paths = ("/v1/tasks/god", "/v1/jobs/job/tasks/godo/story", "/v1/jobs/jop/tasks/good/story")
+    for path in paths:
+        assert (await ask(node[0], "GET", path, **ALLOWED))[0] == 404
+    assert len(threads) == len(paths)
+    assert threading.current_thread() not in threads
+
+
+def test_only_so_many_ids_are_compared() -> None:
+    far = [str(number) for number in range(stories.COMPARED_MAX - 1)]
+    assert stories.nearest("god", [*far, "good"]) == "; there is good"
+    assert stories.nearest("god", [*far, "x", "good"]) == "; there is 0, 1, 2"
 
 
 async def test_only_so_many_stories_are_told_at_a_time(

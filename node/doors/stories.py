@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -34,10 +35,11 @@ from protocol.jobs import ClaimMode, shown
 from protocol.ledger import JobState, TaskState, Unit
 from protocol.peer import Peer
 
-READS_MAX = 4  # of this node's record, at a time
+READS_MAX = 4  # of this node's record, or searches for an id, at a time
 CHAIN_MAX = 200  # tasks that are waited for, the nearest ones
 NOTES_MAX = 200  # FAIL notes, the newest ones
 NEAREST_MAX = 3
+COMPARED_MAX = 2_000  # ids, the first ones
 
 
 class StoriesDoor:
@@ -60,7 +62,7 @@ class StoriesDoor:
         found = [state.job.id for state in jobs if task in state.tasks]
         if not found:
             known = {each: None for state in reversed(jobs) for each in state.tasks}
-            raise not_found(f"no job has a task {shown(task)}{nearest(task, list(known))}")
+            raise not_found(f"no job has a task {shown(task)}{await self._like(task, list(known))}")
         return web.json_response({"jobs": found})
 
     async def _story(self, request: web.Request) -> web.StreamResponse:
@@ -68,25 +70,38 @@ class StoriesDoor:
         job = self.peer.ledger.jobs.get(job_id)
         if job is None:
             ids = list(reversed(self.peer.ledger.jobs))
-            raise not_found(f"this node knows no job {shown(job_id)}{nearest(job_id, ids)}")
+            like = await self._like(job_id, ids)
+            raise not_found(f"this node knows no job {shown(job_id)}{like}")
         if task_id not in job.tasks:
-            like = nearest(task_id, list(job.tasks))
+            like = await self._like(task_id, list(job.tasks))
             raise not_found(f"job {job_id} has no task {shown(task_id)}{like}")
-        if self._reads >= READS_MAX:
-            raise Busy(f"{READS_MAX} stories are being told already; try again")
         telemetry = self.runtime.telemetry
-        self._reads += 1
-        try:
+        async with self._reading():
             found = await asyncio.to_thread(recollect, telemetry.data_dir, job_id, task_id)
-        finally:
-            self._reads -= 1
         view = story_view(self.peer, job, job.tasks[task_id], found, time.monotonic_ns())
         return web.json_response({**view, "lines_lost": telemetry.lost})
+
+    async def _like(self, word: str, known: list[str]) -> str:
+        """`nearest`, beside the loop: comparing takes 15 us for each id, and more if it is long."""
+        async with self._reading():
+            return await asyncio.to_thread(nearest, word, known)
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """One of the threads that may be at work for this door."""
+        if self._reads >= READS_MAX:
+            raise Busy(f"{READS_MAX} stories are being told already; try again")
+        self._reads += 1
+        try:
+            yield
+        finally:
+            self._reads -= 1
 
 
 def nearest(word: str, known: list[str]) -> str:
     """ "; there is ..." with the ids that are most like it; or with some, if none is."""
-    like = get_close_matches(word, known, NEAREST_MAX, cutoff=0.5) or known[:NEAREST_MAX]
+    compared = known[:COMPARED_MAX]
+    like = get_close_matches(word, compared, NEAREST_MAX, cutoff=0.5) or known[:NEAREST_MAX]
     return f"; there is {', '.join(like)}" if like else ""
 
 
