@@ -10,9 +10,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_cli import odd_outcome
+
+from node.cli.progress import print_outcome
+from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,6 +52,20 @@ def test_what_a_block_prints_is_shown_below_it() -> None:
     assert set(SHOWN) <= set(BLOCKS)
     printed = [printed.splitlines()[0] for printed in SHOWN.values()]
     assert printed == ["6 is", "tests 12"]
+
+
+def test_the_first_run_is_shown_as_a_run_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    print_outcome(replace(odd_outcome(), simulated=True))
+    said = capsys.readouterr().out
+    (printed,) = re.findall(r"^tokens: .*races.*$", said, flags=re.MULTILINE)
+    shown, *_ = re.findall(r"^tokens: .*$", README, flags=re.MULTILINE)
+    assert re.sub(r"\d+", "N", shown) == re.sub(r"\d+", "N", printed)
+
+
+def test_the_limits_of_a_result_are_named_as_they_are() -> None:
+    whole, each = RESULT_SIZE_MAX // 1024**2, FILE_SIZE_MAX // 1024
+    words = f"results of a task above {whole} MiB, or with a file above {each} KiB"
+    assert words in " ".join(README.split())
 
 
 @pytest.fixture
