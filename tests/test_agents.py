@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from node.agents.python_agent import PythonAgent
 from node.agents.scratch import ROOT_PREFIX, ROOT_RECORD, scratch_folder, scratch_root
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
+from node.lab.run_job import check_output
 from node.lists import load
 from protocol.effects import Assignment
 from protocol.errors import InvalidJob
@@ -104,6 +106,9 @@ async def test_what_a_program_says_it_found_out_is_told_to_the_team(node: Watche
     question = assigned("command", program="echo 'FACT: an answer'", writes=())
     await node.run(question, 2)
     assert node.events[-1] == Completed(2, (), "FACT: an answer", Usage(calls=1))
+    printed = assigned("command", program="echo 'FACT: a line of the file'")
+    assert isinstance(await node.run(printed, 4), Completed)
+    assert not any(event.invocation == 4 for event in node.events if isinstance(event, FoundOut))
     many = "echo x > add.py; for n in 1 2 3 4 5 6 7; do echo FACT: $n; done"
     await node.run(assigned("command", program=many), 3)
     assert sum(event.invocation == 3 and isinstance(event, FoundOut) for event in node.events) == 5
@@ -314,6 +319,16 @@ async def test_checks_get_no_secrets_whatever_the_settings_name(tmp_path: Path) 
         (("JAVA_HOME", "OPENAI_API_KEY"), "JAVA_HOME=value of JAVA_HOME"),
     ):
         assert await Verifier(tmp_path, variables=variables).check(assignment, ()) == seen
+
+
+async def test_the_last_check_of_a_run_gets_what_the_nodes_checks_get(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUORATE_PROGRAM_ENV", "MY_SETTING")
+    monkeypatch.setenv("MY_SETTING", "on")
+    checked = replace(assigned("any").task, verify='test "$MY_SETTING" = on')
+    job = Job("job", "job", (checked,))
+    assert await check_output(job, [text_file("add.py", ADD)], tmp_path) == {"add": ""}
 
 
 # -- python --------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -284,26 +285,56 @@ async def test_waiting_for_a_team_that_is_gone_ends(monkeypatch: pytest.MonkeyPa
         await Doors([closed_address()], TOKEN).await_end("job")
 
 
-async def test_who_answers_but_is_no_node_is_named(address: str) -> None:
-    async def greet(request: web.Request) -> web.StreamResponse:
-        return web.Response(text="<html>hello</html>", content_type="text/html")
-
+@asynccontextmanager
+async def stranger_with(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> AsyncIterator[Doors]:
+    """What answers everything in the same way."""
     application = web.Application()
-    application.router.add_route("*", "/{path:.*}", greet)
+    application.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(application)
     await runner.setup()
     listening = listen_on("127.0.0.1", 0)
     await web.SockSite(runner, listening).start()
-    stranger = Doors([endpoint_of(listening)], TOKEN)
     try:
+        yield Doors([endpoint_of(listening)], TOKEN)
+    finally:
+        await runner.cleanup()
+
+
+async def test_who_answers_but_is_no_node_is_named(address: str) -> None:
+    async def greet(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>hello</html>", content_type="text/html")
+
+    async with stranger_with(greet) as stranger:
         with pytest.raises(DoorError, match="not as a node does"):
             await stranger.get("/v1/status")
         with pytest.raises(DoorError, match="not as a node does"):
             await stranger.submit(simple())
-    finally:
-        await runner.cleanup()
 
 
 async def test_an_address_that_is_none_is_named() -> None:
     with pytest.raises(DoorError, match="is no host:port"):
         await Doors(["http://x:y"], TOKEN).get("/v1/status")
+
+
+async def test_who_waits_for_a_job_asks_for_all_of_it_once() -> None:
+    asked: list[str] = []
+
+    async def tell(request: web.Request) -> web.StreamResponse:
+        asked.append(request.path_qs)
+        return web.json_response({"finished": len(asked) > 2, "whole": not request.query_string})
+
+    async with stranger_with(tell) as stranger:
+        assert (await stranger.await_end("job", look_s=0.0))["whole"]
+    assert asked == ["/v1/jobs/job?brief"] * 3 + ["/v1/jobs/job"]
+
+
+async def test_a_job_is_told_briefly_as_among_all(address: str) -> None:
+    async with Door(address, TOKEN) as door:
+        await door.submit(simple())
+        brief = await door.get(route("jobs", "job") + "?brief")
+        assert brief["id"] == "job"
+        assert "tasks" in await door.get(route("jobs", "job"))
+        (row,) = await door.get("/v1/jobs")
+    assert row.keys() == brief.keys()

@@ -146,6 +146,24 @@ def test_lines_that_come_again_are_not_taken_for_the_repeated_ones() -> None:
     assert joined(kept, "Z.\ny = 1\nx = 1\n```\n") == f"{kept}```\n"
 
 
+@pytest.mark.parametrize("repeated", range(1, 8))
+def test_a_model_may_repeat_fewer_lines_than_it_is_told_to_or_more(repeated: int) -> None:
+    lines = ["```python path=a.py", "def f():", "    return 1", "def g():", "    if x:"]
+    lines += ["        y()", "    return 1"]
+    kept = "".join(f"{line}\n" for line in lines)
+    assert len(anchor_of(kept)) == 2
+    again = "".join(f"{line}\n" for line in lines[-repeated:])
+    rest = "def h():\n    return 1\n```\n"
+    assert joined(kept, again + rest) == kept + rest
+    assert joined(kept, again + rest, [1] * len(again)) == kept + rest
+
+
+def test_a_line_of_another_indent_is_not_taken_for_a_repeated_one() -> None:
+    kept = "```js path=a.py\na {\n    b {\n        }\n    }\n"
+    assert len(anchor_of(kept)) > 1
+    assert joined(kept, "}\n```\n") == f"{kept}}}\n```\n"
+
+
 def test_the_repeated_lines_are_looked_for_near_the_beginning_only() -> None:
     lead = "Z.\n" * (LEAD_MAX + 1)
     assert joined(KEPT, f"{lead}x = 1\n```\n") == f"{KEPT}{lead}x = 1\n```\n"

@@ -74,3 +74,20 @@ def test_what_is_no_text_is_called_binary_and_has_its_own_size(content: str) -> 
         "    f of a is binary, or was: no lines to compare",
         "f is now 4 bytes",
     ]
+
+
+def test_what_a_node_has_left_out_is_called_so() -> None:
+    accepted = [version("a", "x"), version("b", "y", "a"), version("c", "z", "a", "b")]
+    accepted[1]["content"] = None
+    merges = [{**merge(""), "content": None}]
+    now = {"contents": {"f": None}, "sizes": {"f": 9}}
+    lines = list(story(view(accepted=accepted, merges=merges, **now)))
+    left_out = "    left out: the versions are too large together"
+    assert lines[-6:] == [
+        "b by n-b, accepted at 3, built on a",
+        left_out,
+        "c by n-c, accepted at 3, built on a and b",
+        left_out,  # what the two became
+        "a and b merged by n3 without an agent, at 9",
+        "f is now 9 bytes",
+    ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from ledger_hand import ADA, BOB, Book
 from small_world import SmallWorld
 
+from node.doors.versions import versions_view
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, Purpose
 from protocol.errors import InvalidJob
@@ -295,6 +297,23 @@ def result(world: SmallWorld) -> dict[str, bytes]:
     peer = world.hosts[0].peer
     assert peer is not None
     return {file.path: file.content for file in peer.ledger.jobs["job"].files()}
+
+
+def test_the_story_of_a_file_has_a_limited_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = SmallWorld(1, Editors())
+    world.do(shared_job(ClaimMode.LEASE))
+    peer = world.hosts[0].peer
+    assert peer is not None
+    job = peer.ledger.jobs["job"]
+    whole = json.dumps(versions_view(peer, job, "shared"))
+    assert "null" not in whole
+    monkeypatch.setattr("node.doors.versions.CONTENTS_SIZE_MAX", 3 * len(LINES))
+    view = versions_view(peer, job, "shared")
+    assert view["base"] == LINES.decode()
+    assert view["contents"]["shared"] is not None
+    assert [row["size"] for row in view["accepted"]] == [len(LINES)] * 4
+    assert [row["content"] is None for row in view["accepted"]] == [False, True, True, True]
+    assert len(json.dumps(view)) < len(whole)
 
 
 @pytest.mark.parametrize("claims", ALL_MODES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import threading
@@ -117,6 +118,22 @@ async def test_what_a_model_says_it_found_out_is_told_to_the_team(foreign: Forei
     bench.progress = Progress(lambda files: None, tell=told.append)
     assert await bench.run() == ADD
     assert told == ["add() takes floats too"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "```python path=add.py\ny\nFACT: x\n```\n",
+        json.dumps({"files": [{"path": "add.py", "content": "y\nFACT: x\n"}]}).replace("\\n", "\n"),
+    ],
+)
+async def test_a_line_of_a_file_is_nothing_that_was_found_out(foreign: Foreign, said: str) -> None:
+    told: list[str] = []
+    server = foreign(whole(said))
+    bench = Bench(Path(), server.url, stream=False)
+    bench.progress = Progress(lambda files: None, tell=told.append)
+    assert await bench.run() == "y\nFACT: x\n"
+    assert told == []
 
 
 async def test_unusable_answer_gets_one_repair(foreign: Foreign) -> None:
@@ -247,19 +264,23 @@ async def test_an_endpoint_that_breaks_off_is_asked_as_often_as_the_settings_say
 
 
 @pytest.mark.parametrize(
-    "play",
+    ("play", "written"),
     [
-        broken(*FENCED[:30]),
-        streamed(*FENCED[:30], finish_reason=None, usage=False),
-        streamed(*FENCED[:30], finish_reason="error", usage=False),
-        plain(200, b"<html>a proxy's page</html>"),
+        (broken(*FENCED[:30]), 30),
+        (streamed(*FENCED[:30], finish_reason=None, usage=False), 30),
+        (streamed(*FENCED[:30], finish_reason="error", usage=False), 30),
+        (plain(200, b"<html>a proxy's page</html>"), 0),
     ],
 )
-async def test_a_stream_that_breaks_off_is_asked_for_again(foreign: Foreign, play: Play) -> None:
+async def test_a_stream_that_breaks_off_is_asked_for_again_and_paid_for(
+    foreign: Foreign, play: Play, written: int
+) -> None:
     server = foreign(play, streamed(*FENCED))
     bench = Bench(Path(), server.url)
     assert await bench.run() == ADD
-    assert bench.progress.usage == Usage(calls=2, tokens_in=40, tokens_out=12)
+    read = sum(len(each["content"]) for each in server.said(0)) if written else 0
+    lost = Usage(calls=1, tokens_in=read // 4, tokens_out=written // 4)
+    assert bench.progress.usage == lost.plus(Usage(calls=1, tokens_in=40, tokens_out=12))
     assert len(bench.waits) == 1
 
 
@@ -317,7 +338,8 @@ async def test_a_foreign_answer_is_checked_like_any_other(
     server = foreign(broken("```"), refused(429, "busy", Retry_After="0"), streamed(*FENCED))
     verify = "{python} -c 'from add import add; assert add(2, 3) == 5'"
     end = await nodes(base_url=server.url).run(assigned("openai", verify=verify))
-    expected = Usage(calls=3, tokens_in=40, tokens_out=12)
+    lost = sum(len(each["content"]) for each in server.said(0)) // 4  # by what broke off
+    expected = Usage(calls=3, tokens_in=lost + 40, tokens_out=12)
     assert end == Completed(1, (text_file("add.py", ADD),), "", expected)
 
 
@@ -417,16 +439,24 @@ async def test_half_a_character_in_an_error_is_replaced(
     assert "no \ufffd model" in end.detail
 
 
-@pytest.mark.parametrize("tokens", [-1, 12.5, "many", 2**70, None])
-async def test_a_token_count_that_is_none_counts_as_nothing(
-    foreign: Foreign, tokens: object
-) -> None:
-    usage = {"prompt_tokens": tokens, "completion_tokens": 7, "total_tokens": 7}
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {},
+        *(
+            {"prompt_tokens": tokens, "completion_tokens": 7}
+            for tokens in (-1, 12.5, "many", 2**70)
+        ),
+        {"prompt_tokens": 7, "completion_tokens": None},
+    ],
+)
+async def test_a_token_count_that_is_none_is_estimated(foreign: Foreign, usage: object) -> None:
     choice = {"message": {"role": "assistant", "content": FENCED}, "finish_reason": "stop"}
     server = foreign(plain(200, {"choices": [{"index": 0, **choice}], "usage": usage}))
     bench = Bench(Path(), server.url, stream=False)
     assert await bench.run() == ADD
-    assert bench.progress.usage == Usage(calls=1, tokens_in=0, tokens_out=7)
+    read = sum(len(each["content"]) for each in server.said(0))
+    assert bench.progress.usage == Usage(1, tokens_in=read // 4, tokens_out=len(FENCED) // 4)
 
 
 # -- waiting -------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ import pytest
 from agent_setup import assigned, text_file
 
 from node.agents.overflow import ANSWER_ROOM, Overflow, read_overflow
-from node.agents.shrinking import HEAD_MIN, shrink
+from node.agents.shrinking import HEAD_MIN, JUDGED_MIN, shrink
 from node.prompt import build_prompt, judge_prompt
-from protocol.effects import Proposal, Purpose
+from protocol.effects import Answered, Proposal, Purpose
 from protocol.events import Failure
 from protocol.jobs import File
 
@@ -158,6 +158,28 @@ def test_a_file_that_is_cut_stays_a_text() -> None:
     wide = replace(FULL, notes=(), partial=(), inputs=(text_file("w.txt", "ü😀" * 3_000),))
     cut = shrink(wide, 4_000)
     assert cut.inputs[0].content.decode().startswith("ü😀ü😀")
+
+
+def test_earlier_answers_and_drafts_lose_their_middle_after_the_files() -> None:
+    own = "Which is it?"
+    answered = (Answered(own, "left " + "a" * 3_000 + " right"), Answered("Else?", "no"))
+    critic = replace(FULL, task=replace(FULL.task, writes=(), prompt=own), answered=answered)
+    assert shrink(critic, 3_000).answered == answered
+    rest = size_of(replace(critic, notes=(), partial=()))
+    shorter = shrink(critic, size_of(critic) - rest + 5_000)
+    assert size_of(shorter) <= rest - 5_000 + 200
+    draft, no = shorter.answered
+    assert draft.question == own
+    assert draft.text.startswith("left a")
+    assert draft.text.endswith("a right")
+    assert no == answered[1]
+    assert len(shrink(critic, 10**9).drafts[0]) < JUDGED_MIN + 100
+
+
+def test_a_version_to_be_merged_is_never_cut() -> None:
+    versions = tuple(Proposal((text_file("add.py", "a = 1\n" * 500),), why) for why in ("x", "y"))
+    merge = replace(FULL, purpose=Purpose.MERGE, proposals=versions)
+    assert shrink(merge, 10**9).proposals == versions
 
 
 def test_answers_that_are_judged_lose_their_middle() -> None:

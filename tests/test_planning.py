@@ -102,6 +102,38 @@ def test_attempts_that_fail_are_repeated() -> None:
     assert found.failing == pytest.approx(1 - (1 - (2 / 3) ** 5) ** 16, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    ("quorum", "attempts_max", "success", "failing"),
+    [
+        (Quorum(1, 1), 2, 0.3, 0.7**2),
+        (Quorum(3, 1), 1, 0.5, 0.5**3),
+        (Quorum(3, 2), 2, 0.3, 0.7**7 + 7 * 0.3 * 0.7**6),
+        (Quorum(3, 3), 1, 0.5, 0.5),
+        (Quorum(3, 2, Compare.JUDGE), 1, 0.5, 0.5),
+        (Quorum(16, 9), 100, 1.0, 0.0),
+    ],
+)
+def test_a_task_fails_when_all_its_slots_attempts_did_before_enough_passed(
+    quorum: Quorum, attempts_max: int, success: float, failing: float
+) -> None:
+    voted = replace(task("a", quorum=quorum), attempts_max=attempts_max)
+    assert planned(job(voted), (1,), success=success).failing == pytest.approx(failing, abs=1e-4)
+
+
+def test_the_share_of_failing_tasks_is_the_team_s_rule_played_through() -> None:
+    random, quorum, runs = Random(7), Quorum(3, 2), 4_000
+    failed = 0
+    for _ in range(runs):
+        passed = failures = 0
+        while passed < quorum.agree and failures < 2 * quorum.of:
+            is_good = random.random() < 0.3
+            passed, failures = passed + is_good, failures + (not is_good)
+        failed += passed < quorum.agree
+    voted = replace(task("a", quorum=quorum), attempts_max=2)
+    expected = planned(job(voted), (1,), success=0.3).failing
+    assert failed / runs == pytest.approx(expected, abs=0.03)
+
+
 def test_a_quorum_keeps_as_many_agents_busy_and_stops_those_it_does_not_need() -> None:
     lengths = iter([5.0, 1.0, 2.0] * DRAWS * 2)
     found = job(task("a", quorum=Quorum(3, 2)))

@@ -331,6 +331,16 @@ async def test_an_answer_without_a_count_is_estimated(foreign: Foreign) -> None:
     assert bench.progress.usage.tokens_in == asked // 4
 
 
+async def test_a_thought_that_nobody_counts_is_charged_for(foreign: Foreign) -> None:
+    said = f"<think>{'x' * 1_000}</think>hi"
+    server = foreign(streamed(said[:5], said[5:], usage=False))
+    bench = Bench(Path(), server.url)
+    settled = metered(bench, 4_096)
+    assert await bench.run(assigned("openai", writes=())) == "hi"
+    assert bench.progress.usage.tokens_out == len(said) // 4
+    assert settled[0] > len(said), "what was read, and each byte that was written"
+
+
 # -- JSON by a schema ----------------------------------------------------------------------------
 
 AS_JSON = json.dumps({"files": [{"path": "add.py", "content": ADD}]})

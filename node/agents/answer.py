@@ -38,7 +38,8 @@ _FIRST_LINE = re.compile(
 class Answer:
     """What was found. `missing` are the wanted paths without a usable file, `faults` say why;
     `refused` are paths in the answer that nobody asked for; `truncated` names the block that was
-    still open at the end; of a `guessed` file nothing in the answer says which one it is."""
+    still open at the end; of a `guessed` file nothing in the answer says which one it is; `said` is
+    what stands outside of all blocks."""
 
     files: tuple[File, ...]
     missing: tuple[str, ...]
@@ -46,6 +47,7 @@ class Answer:
     refused: tuple[str, ...]
     truncated: str
     guessed: bool = False
+    said: str = ""
 
 
 @dataclass(slots=True)
@@ -69,7 +71,8 @@ class AnswerReader:
         self._rest: list[str] = []  # pieces of the unfinished last line
         self._block: _Block | None = None
         self._count = 0  # of whole lines so far
-        self._previous = ""  # the last line outside a block that was not blank
+        self._outside: list[str] = []  # lines
+        self._previous = ""  # the last of them that was not blank
         self._files: dict[str, File] = {}
         self._unnamed: list[str] = []
         self._refused: dict[str, None] = {}
@@ -135,7 +138,8 @@ class AnswerReader:
         refused = tuple(self._refused)
         if missing and refused:
             faults.append(f"nobody asked for {', '.join(refused)}")
-        return Answer(files, missing, tuple(faults), refused, truncated, guessed)
+        said = "\n".join(self._outside)
+        return Answer(files, missing, tuple(faults), refused, truncated, guessed, said)
 
     # -- lines ---------------------------------------------------------------------------------
 
@@ -149,6 +153,7 @@ class AnswerReader:
     def _take_outside(self, line: str) -> None:
         fence = _FENCE.match(line)
         if fence is None or not _opens(fence):
+            self._outside.append(line)
             self._previous = line if line.strip() else self._previous
             return
         self._open(fence)

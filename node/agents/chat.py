@@ -106,6 +106,7 @@ class ChatEndpoint:
                 room = fault.room
                 continue
             except Retryable as fault:
+                count.close_if_heard()
                 restart()
                 self._tell(fault, progress.meter)
                 failed = fault

@@ -121,7 +121,8 @@ def assemble(
             raise AgentError(
                 Failure.OUTPUT, f"{missing[0]} would be over the limit of {FILE_SIZE_MAX} bytes"
             )
-        return AgentResult((File(missing[0], output),), _talk_of(output, len(output)))
+        talk = _talk_of(output, len(output))
+        return AgentResult((File(missing[0], output),), talk, is_file=True)
     if missing:
         raise AgentError(Failure.OUTPUT, f"the program did not write {', '.join(missing)}")
     return AgentResult(files, _talk_of(output, sum(len(file.content) for file in files)))

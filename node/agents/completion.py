@@ -215,7 +215,7 @@ class _Telling:
                 Failure.OUTPUT,
                 f"the answer is over {ANSWER_SIZE_MAX} characters: ask for less at once",
             )
-        self._count.overhear(piece.thought + piece.refusal)
+        self._count.count(piece.thought + piece.refusal)
         self._add(self._legible.feed(piece.text))
         if piece.refusal:
             self._refusal.append(piece.refusal)
@@ -232,8 +232,8 @@ class _Telling:
         return Reply("".join(self._text), self._finish_reason, refusal, tuple(self._tools))
 
     def _add(self, text: str) -> None:
-        heard = self._thoughts.feed(text)
-        self._hear(heard)
+        self._count.count(text)  # before a thought in it is left out
+        self._hear(self._thoughts.feed(text))
 
     def _hear(self, text: str) -> None:
         if text:

@@ -3,8 +3,8 @@ asked to go on: two texts that become one.
 
 Invariant: when the model begins with the lines that it is told to repeat, not a byte is lost or
 doubled, wherever the answer was cut and however what follows comes in pieces. A model that does
-otherwise is understood where it can be: it goes on without repeating, opens the block anew, or
-begins the file again.
+otherwise is understood where it can be: it goes on without repeating, repeats fewer lines or more,
+opens the block anew, or begins the file again.
 
 What is kept of the first text are its whole lines up to the last one that is not blank; the rest is
 written anew. The lines to be repeated (`anchor_of`) occur only once, so that they can be found.
@@ -54,8 +54,9 @@ class Seam:
         """The answer up to here, once enough of the continuation is there."""
         self._is_joined = True
         at = self._anchor_in(lines)
-        if at is not None:
-            return self._kept + _after(self._head, at + len(self._anchor))
+        repeated = self._repeated(lines) if at is None else at + len(self._anchor)
+        if repeated:
+            return self._kept + _after(self._head, repeated)
         first = lines[:LEAD_MAX]
         opening = next((number for number, line in enumerate(first) if line.strip()), None)
         block = self._reader.open_block
@@ -81,6 +82,14 @@ class Seam:
             if not self._is_lead(plain[at]):
                 return None
         return None
+
+    def _repeated(self, lines: list[str]) -> int:
+        """How many lines at the beginning are the last ones that were kept: others than the model
+        was told to repeat. Their indents count, lest the next of many closing braces be one."""
+        ends = [line.rstrip() for line in self._kept.split("\n")[:-1]]
+        plain = [line.rstrip() for line in lines[: LEAD_MAX + len(self._anchor)]]
+        sizes = range(min(len(ends), len(plain)), 0, -1)
+        return next((size for size in sizes if plain[:size] == ends[-size:]), 0)
 
     def _is_lead(self, line: str) -> bool:
         """Whether a model may put this before the lines that it repeats."""

@@ -15,8 +15,8 @@ TOKEN_LENGTH = 4  # characters of a token, about, where nobody has counted
 
 
 class Count:
-    """The count of one request. `hear` gets the text of the answer as it comes, `spend` what was
-    used."""
+    """The count of one request. `hear` gets the text of the answer as it comes, `count` all that
+    the model writes, `spend` what was used."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class Count:
         return self._written if self.tokens_in is not None else self._heard
 
     def hear(self, text: str) -> None:
-        """A piece of the answer."""
+        """A piece of the answer, which is counted already."""
         if text:
-            self._heard += len(text.encode())
             self._hear(text)
 
-    def overhear(self, text: str) -> None:
-        """What the model wrote beside its answer: thoughts, a refusal. It is paid for as well."""
+    def count(self, text: str) -> None:
+        """What the model wrote, of whatever kind: answer, thought, refusal. All of it is paid
+        for."""
         self._heard += len(text.encode(errors="replace"))
 
     def spend(self, tokens_in: int, tokens_out: int) -> None:

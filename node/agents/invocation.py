@@ -36,6 +36,7 @@ class _Invocation:
     number: int
     assignment: Assignment
     progress: Progress
+    meter: Meter
     abort_reason: str | None = None
     work: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -79,7 +80,7 @@ class Invocations:
             meter,
             lambda fact: self._deliver(FoundOut(invocation, legible(fact))),
         )
-        run = _Invocation(invocation, assignment, progress)
+        run = _Invocation(invocation, assignment, progress, meter)
         if self._closed:
             self._fail(run, Failure.ABORTED, "the node is stopping")
         elif len(self._running) >= self._bound:
@@ -141,6 +142,7 @@ class Invocations:
         async with self._turns:
             try:
                 async with asyncio.timeout(task.timeout_s) as limit:
+                    run.meter.deadline = limit
                     async with scratch_folder(self._scratch) as workspace:
                         agent = self._agents.of(task.agent)
                         result = await agent.run(run.assignment, workspace, run.progress)
@@ -152,7 +154,7 @@ class Invocations:
                 ) from None
             if run.assignment.purpose is Purpose.JUDGE:
                 return result
-            if task.writes:  # else the text is the answer itself
+            if task.writes and not result.is_file:  # else the text is what was asked for
                 run.progress.find_out(result.text)
             _check_files(task.writes, result.files)
             run.progress.finish(result.files)

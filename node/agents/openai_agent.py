@@ -116,7 +116,7 @@ class OpenAIAgent:
                 if answer.refused:
                     log.info("! files that nobody asked for: %s", ", ".join(answer.refused))
                 if wanted:
-                    progress.find_out(text)
+                    progress.find_out(answer.said)  # not what only stands in a file
                     return AgentResult(tuple(made[path] for path in wanted))
                 text = text.strip()
                 if is_marked(assignment) and not has_conclusion(text) and can_repair:

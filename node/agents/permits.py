@@ -2,20 +2,24 @@
 endpoint allows to the whole team, and reserves what the call may use out of the job's budget.
 
 Invariant: a call that was granted is settled once, whatever becomes of it; what it used is at most
-what was granted unless the endpoint disregards the limit that it was given.
+what was granted unless the endpoint disregards the limit that it was given. Waiting for leave is
+not the agent's time: its deadline stands still meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from node.agents import AgentError
 from protocol.clocks import SECOND
 from protocol.effects import CallDenied, CallGranted
 from protocol.events import CallAsked, CallSettled, Event, Failure, RateLimited
-from protocol.jobs import Amount
+from protocol.jobs import NOTHING, TIMEOUT_MAX_S, Amount
+
+LEAVE_MAX_S = TIMEOUT_MAX_S  # a wait for leave is over then, as any task is
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ class Permits:
         try:
             self._deliver(asked)
             tokens_out = await granted
+        except asyncio.CancelledError:
+            # It may have been granted meanwhile, but nothing was sent. The agent's end comes later.
+            self._deliver(CallSettled(*number, NOTHING))
+            raise
         finally:
             del self._waiting[number]
         return Permit(lambda used: self._deliver(CallSettled(*number, used)), asked, tokens_out)
@@ -101,10 +109,12 @@ class Endpoint:
 
 
 class Meter:
-    """The calls of one invocation, numbered. `counts`: its job has a budget."""
+    """The calls of one invocation, numbered, one at a time. `counts`: its job has a budget;
+    `deadline` is when the invocation must be done."""
 
     def __init__(self, permits: Permits, invocation: int, counts: bool) -> None:
         self.counts = counts
+        self.deadline: asyncio.Timeout | None = None
         self._permits = permits
         self._invocation = invocation
         self._call = 0
@@ -119,20 +129,37 @@ class Meter:
     ) -> Permit:
         """The permit for a call that sends `tokens_in` tokens at most."""
         self._call += 1
-        return await self._permits.ask(
-            CallAsked(
-                self._invocation,
-                self._call,
-                tokens_in,
-                tokens_out_min,
-                tokens_out_max,
-                prices.read,
-                prices.written,
-                endpoint.name,
-                endpoint.rate,
-            )
+        asked = CallAsked(
+            self._invocation,
+            self._call,
+            tokens_in,
+            tokens_out_min,
+            tokens_out_max,
+            prices.read,
+            prices.written,
+            endpoint.name,
+            endpoint.rate,
         )
+        async with _standing_still(self.deadline):
+            return await self._permits.ask(asked)
 
     def refused(self, endpoint: Endpoint, retry_after_s: float) -> None:
         """The endpoint has had too many calls (429)."""
         self._permits.refused(endpoint, retry_after_s)
+
+
+@contextlib.asynccontextmanager
+async def _standing_still(deadline: asyncio.Timeout | None) -> AsyncIterator[None]:
+    """Put a deadline out by the time that this takes, which is LEAVE_MAX_S at most."""
+    ends_at = None if deadline is None else deadline.when()
+    if deadline is None or ends_at is None:
+        yield
+        return
+    now = asyncio.get_running_loop().time
+    began_at = now()
+    deadline.reschedule(began_at + LEAVE_MAX_S)
+    try:
+        yield
+    finally:
+        if not deadline.expired():
+            deadline.reschedule(ends_at + now() - began_at)

@@ -1,7 +1,7 @@
 """What an endpoint answers, read from the shapes that servers of other makes give to it.
 
 Invariant: nothing is trusted to have the type that OpenAI's reference gives it (the client checks
-none); what is no text is none, and what is no count is 0.
+none); what is no text is none, and what is no count has not been counted.
 
 Source: the API reference at platform.openai.com (the chat completion object, the chunk object), and
 what others put beside it: `reasoning_content` (DeepSeek, vLLM), contents in parts (Mistral).
@@ -41,7 +41,7 @@ class Reply:
 @dataclass(frozen=True, slots=True)
 class Piece:
     """What one chunk of a stream says, or a whole completion. `thought` is no part of the answer;
-    `used` is (tokens read, tokens written)."""
+    `used` is (tokens read, tokens written), None where the endpoint does not say."""
 
     text: str = ""
     thought: str = ""
@@ -108,14 +108,12 @@ def _tool_of(message: object) -> str:
 
 
 def _used_of(usage: object) -> tuple[int, int] | None:
-    if usage is None:
-        return None
-    return (
-        _tokens_of(_field(usage, "prompt_tokens")),
-        _tokens_of(_field(usage, "completion_tokens")),
-    )
+    """None unless both figures are there: half a count would let the other half go for nothing."""
+    read = _tokens_of(_field(usage, "prompt_tokens"))
+    written = _tokens_of(_field(usage, "completion_tokens"))
+    return None if read is None or written is None else (read, written)
 
 
-def _tokens_of(count: object) -> int:
-    """The endpoint's figure if it is a number that can be meant, else 0."""
-    return count if type(count) is int and 0 <= count <= TOKENS_MAX else 0
+def _tokens_of(count: object) -> int | None:
+    """The endpoint's figure if it is a number that can be meant."""
+    return count if type(count) is int and 0 <= count <= TOKENS_MAX else None

@@ -1,21 +1,31 @@
 """A prompt that is too long for the model, made shorter.
 
 Invariant: what is left out is what can best be done without: first the notes on earlier attempts,
-then what those left, then the ends of the files that exist already, where the prompt says so, or
-the middle of the answers that a judge compares. The task's own words are never cut.
+then what those left, then the ends of the files that exist already, where the prompt says so, then
+the middle of earlier answers, also of drafts; or the middle of the answers that a judge compares.
+The task's own words are never cut, nor are versions to be merged: what is missing in one would be
+missing in the file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from node.prompt import shorten, show_files, show_notes, show_proposal, shown_of
+from node.prompt import (
+    JUDGED_SIZE_MAX,
+    shorten,
+    show_files,
+    show_notes,
+    show_proposal,
+    shown_of,
+)
 from protocol.effects import Assignment, Proposal, Purpose
 from protocol.jobs import File
 
 SHRINKINGS_MAX = 2
 HEAD_MIN = 200  # characters of a file that are left of it
-JUDGED_MIN = 200  # characters of an answer that is judged
+JUDGED_MIN = 200  # characters of an answer that are left of it
 
 
 def shrink(assignment: Assignment, excess: int) -> Assignment:
@@ -31,7 +41,10 @@ def shrink(assignment: Assignment, excess: int) -> Assignment:
             shrunk, size = leave_out(shrunk)
             excess -= size
     if excess > 0:
-        shrunk = _with_heads(shrunk, excess)
+        whole, shrunk = shrunk, _with_heads(shrunk, excess)
+        excess -= len(show_files(whole.inputs)) - len(show_files(shrunk.inputs))
+    if excess > HEAD_MIN:  # else it is only the words that say what is left out
+        shrunk = _with_short_answers(shrunk, excess)
     return shrunk
 
 
@@ -62,11 +75,22 @@ def _head(file: File, text: str, share: float) -> File:
     return File(file.path, (head + note).encode())
 
 
+def _with_short_answers(assignment: Assignment, excess: int) -> Assignment:
+    texts = [shorten(each.text, JUDGED_SIZE_MAX) for each in assignment.answered]
+    shorter = zip(assignment.answered, _without_middles(texts, excess), strict=True)
+    return replace(assignment, answered=tuple(replace(each, text=text) for each, text in shorter))
+
+
 def _shrink_proposals(assignment: Assignment, excess: int) -> Assignment:
     texts = [show_proposal(proposal) for proposal in assignment.proposals]
-    share = _share(sum(map(len, texts)), excess)
-    shorter = [shorten(text, max(JUDGED_MIN, int(len(text) * share))) for text in texts]
+    shorter = _without_middles(texts, excess)
     return replace(assignment, proposals=tuple(Proposal((), text) for text in shorter))
+
+
+def _without_middles(texts: Sequence[str], excess: int) -> list[str]:
+    """Cut all to the same share."""
+    share = _share(sum(map(len, texts)), excess)
+    return [shorten(text, max(JUDGED_MIN, int(len(text) * share))) for text in texts]
 
 
 def _share(size: int, excess: int) -> float:

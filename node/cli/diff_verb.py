@@ -22,6 +22,7 @@ from node.cli.console import (
 from node.cli.job_verbs import view_of
 
 REPLACED = "\ufffd"  # what a door shows for bytes that are no UTF-8
+_LEFT_OUT = "left out: the versions are too large together"
 
 
 def diff(
@@ -52,7 +53,7 @@ def story(view: dict[str, Any]) -> Iterator[str]:
         saw = version["saw"]
         built = f"built on {_all(saw)}" if saw else "built on what the job brought"
         yield f"{version['task']} by {version['name']}, accepted at {version['index']}, {built}"
-        before = _merged(view, saw) or (known[saw[0]] if saw else view["base"])
+        before = _merged(view, saw, known[saw[0]] if saw else view["base"])
         yield from _changes(path, before, version["content"], version["task"])
     for merge in view["merges"]:
         how = "with a model's help" if merge["by_agent"] else "without an agent"
@@ -83,20 +84,23 @@ def _unfinished(path: str, partials: list[dict[str, Any]]) -> Iterator[str]:
             yield from _changes(path, first["content"], other["content"], *reversed(names))
 
 
-def _merged(view: dict[str, Any], tasks: list[str]) -> str | None:
-    """What the versions of these tasks became."""
-    for merge in view["merges"]:
-        if merge["tasks"] == tasks:
-            return str(merge["content"])
-    return None
+def _merged(view: dict[str, Any], tasks: list[str], otherwise: str | None) -> str | None:
+    """What the versions of these tasks became, if they were merged; None if it was left out."""
+    contents = (each["content"] for each in view["merges"] if each["tasks"] == tasks)
+    return next(contents, otherwise)
 
 
 def _all(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _changes(path: str, before: str, after: str, to: str, since: str = "before") -> Iterator[str]:
-    """A unified diff, indented."""
+def _changes(
+    path: str, before: str | None, after: str | None, to: str, since: str = "before"
+) -> Iterator[str]:
+    """A unified diff, indented; None is a text that the node has left out."""
+    if before is None or after is None:
+        yield f"    {_LEFT_OUT}"
+        return
     if any(mark in text for text in (before, after) for mark in ("\0", REPLACED)):
         yield f"    {path} of {to} is binary, or was: no lines to compare"
         return

@@ -6,7 +6,8 @@
     GET  /v1/members                   everybody it knows
     GET  /v1/jobs                      all jobs, briefly
     POST /v1/jobs                      submit: a job as YAML, JSON, or packed by the codec
-    GET  /v1/jobs/JOB                  one job with its tasks, late results and siblings
+    GET  /v1/jobs/JOB                  one job with its tasks, late results and siblings; ?brief: as
+                                       among all jobs
     GET  /v1/jobs/JOB/files            manifest of the accepted files: path -> SHA-256
     GET  /v1/jobs/JOB/files/PATH       one accepted file
     GET  /v1/jobs/JOB/partials/PATH    all current versions of a partial result
@@ -59,7 +60,7 @@ from node.doors.notes import NotesDoor
 from node.doors.registers import RegistersDoor
 from node.doors.stories import StoriesDoor
 from node.doors.versions import parts_view, versions_view
-from node.doors.views import bounds_view, job_view, members_view, status_view
+from node.doors.views import bounds_view, job_row, job_view, members_view, status_view
 from node.links.transport import LinkFaults, Transport
 from node.runtime import Runtime
 from node.telemetry import Telemetry
@@ -250,24 +251,13 @@ class ClientDoor:
         return web.json_response(rows)
 
     async def _jobs(self, request: web.Request) -> web.StreamResponse:
-        rows = [
-            {
-                "id": state.job.id,
-                "name": state.job.name,
-                "claims": state.job.claims.value,
-                "tasks": len(state.tasks),
-                "files": sum(len(task.writes) for task in state.job.tasks),
-                "accepted": sum(task.accepted is not None for task in state.tasks.values()),
-                "finished": state.is_finished,
-                "succeeded": state.succeeded,
-                "outcome": state.outcome,
-            }
-            for state in self.peer.ledger.jobs.values()
-        ]
+        rows = [job_row(state) for state in self.peer.ledger.jobs.values()]
         return web.json_response(rows)
 
     async def _job(self, request: web.Request) -> web.StreamResponse:
         state = self._find(request)
+        if "brief" in request.query:
+            return web.json_response(job_row(state))
         view = job_view(self.peer, state)
         view["bounds"] = bounds_view(state, 1 + len(self.peer.membership.alive()))
         return web.json_response(view)

@@ -141,7 +141,7 @@ def story_view(
         "parts": [
             {"path": path, **part}
             for path in task.writes
-            for part in parts_view(peer, job_id, path, contents=False)
+            for part in parts_view(peer, job_id, path, None)
             if part["task"] == task.id
         ],
         "facts": list(found.records),

@@ -3,11 +3,15 @@
 There are two kinds. What tasks have handed in and the log has accepted is replaced by a task that
 has seen it and merged with what has not. What agents have finished meanwhile goes by gossip, and
 concurrent versions of that are kept beside each other.
+
+Invariant: the contents in a story of versions are CONTENTS_SIZE_MAX bytes at most, however many
+tasks have written the file; of what finds no room there is the size.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 from protocol import claims, codec
@@ -19,6 +23,8 @@ from protocol.ledger import JobState
 from protocol.peer import Peer
 from protocol.store import Version
 
+CONTENTS_SIZE_MAX = 2 * 1024 * 1024  # bytes, all of them are made JSON at once
+
 
 def siblings_view(peer: Peer, job: str) -> list[dict[str, Any]]:
     """Files of which versions were written without knowledge of each other."""
@@ -27,12 +33,19 @@ def siblings_view(peer: Peer, job: str) -> list[dict[str, Any]]:
         versions = peer.store.read(key)
         if len(versions) > 1:
             path = key.removeprefix(f"part/{job}/")
-            found.append({"path": path, "versions": parts_view(peer, job, path, contents=False)})
+            found.append({"path": path, "versions": parts_view(peer, job, path, None)})
     return found
 
 
-def parts_view(peer: Peer, job: str, path: str, *, contents: bool = True) -> list[dict[str, Any]]:
-    """Every current version of a partial result, with who wrote it and when by their clock."""
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")
+
+
+def parts_view(
+    peer: Peer, job: str, path: str, text: Callable[[bytes], str | None] | None = _text
+) -> list[dict[str, Any]]:
+    """Every current version of a partial result, with who wrote it and when by their clock; with
+    the `text` of its content, if any is wanted."""
     rows = []
     for version in peer.store.read(claims.part_key(job, path)):
         try:
@@ -50,11 +63,11 @@ def parts_view(peer: Peer, job: str, path: str, *, contents: bool = True) -> lis
                 "slot": part.slot,
                 "token": part.token,
                 "size": len(part.content),
-                "sha256": hashlib.sha256(part.content).hexdigest(),
             }
         )
-        if contents:
-            rows[-1]["content"] = _text(part.content)
+        if text is not None:
+            rows[-1]["sha256"] = hashlib.sha256(part.content).hexdigest()
+            rows[-1]["content"] = text(part.content)
     return rows
 
 
@@ -85,8 +98,13 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
     """Every version of a file. `base` is what the job brought; of an accepted one `saw` names the
     tasks on whose versions it builds; a partial one was `seen_by` the nodes that are known to have
     it; `contents` is what the file is now, under other names if versions are not merged, and
-    `sizes` are those of the same in bytes."""
+    `sizes` are those of the same in bytes. A text is None where all would be too much."""
+    room = _Room()
     base = next((file.content for file in job.job.files if file.path == path), b"")
+    shown = room.text(base)
+    names = {path, *(f"{path}.{task}" for task in job.tasks)}
+    files = [file for file in job.files() if file.path in names]
+    contents = {file.path: room.text(file.content) for file in files}
     accepted = [
         {
             "task": name,
@@ -95,28 +113,37 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
             "token": state.accepted.token,
             "index": state.accepted.index,
             "saw": job.edits.seen_by(path, name),
-            "content": _text(content),
+            "size": len(content),
+            "content": room.text(content),
         }
         for name in job.order
         if (state := job.tasks[name]).accepted and (content := job.version(path, name)) is not None
     ]
     merges = [
-        {**merge, "content": _text(job.merges[path, tuple(merge["tasks"])].content)}
+        {**merge, "content": room.text(job.merges[path, tuple(merge["tasks"])].content)}
         for merge in merges_view(peer, job)
         if merge["path"] == path
     ]
-    names = {path, *(f"{path}.{task}" for task in job.tasks)}
-    files = [file for file in job.files() if file.path in names]
     return {
         "path": path,
-        "base": _text(base),
+        "base": shown,
         "accepted": accepted,
         "merges": merges,
-        "partials": parts_view(peer, job.job.id, path),
-        "contents": {file.path: _text(file.content) for file in files},
+        "partials": parts_view(peer, job.job.id, path, room.text),
+        "contents": contents,
         "sizes": {file.path: len(file.content) for file in files},
     }
 
 
-def _text(content: bytes) -> str:
-    return content.decode("utf-8", "replace")
+class _Room:
+    """What is left for contents."""
+
+    def __init__(self) -> None:
+        self._left = CONTENTS_SIZE_MAX
+
+    def text(self, content: bytes) -> str | None:
+        """The content as text, None if there is no room for it."""
+        if len(content) > self._left:
+            return None
+        self._left -= len(content)
+        return _text(content)

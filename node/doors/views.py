@@ -150,6 +150,21 @@ def _said(record: MemberRecord) -> dict[str, Any]:
     }
 
 
+def job_row(job: JobState) -> dict[str, Any]:
+    """How far a job is."""
+    return {
+        "id": job.job.id,
+        "name": job.job.name,
+        "claims": job.job.claims.value,
+        "tasks": len(job.tasks),
+        "files": sum(len(task.writes) for task in job.job.tasks),
+        "accepted": sum(task.accepted is not None for task in job.tasks.values()),
+        "finished": job.is_finished,
+        "succeeded": job.succeeded,
+        "outcome": job.outcome,
+    }
+
+
 def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
     """A job with all its tasks."""
     usage = job.usage()

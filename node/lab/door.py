@@ -257,7 +257,11 @@ class Doors:
         heard_at = time.monotonic()
         while True:
             try:
-                view: dict[str, Any] = await self.get(route("jobs", job_id))
+                # All of a job is much to tell, and to be told once.
+                path = route("jobs", job_id)
+                view: dict[str, Any] = await self.get(f"{path}?brief")
+                if view["finished"]:
+                    view = await self.get(path)
             except DoorError as fault:
                 if fault.kind not in ("NotFound", "Unreachable"):
                     raise
@@ -269,7 +273,7 @@ class Doors:
                     ) from None
             else:
                 heard_at = time.monotonic()
-                if view["finished"]:
+                if view["finished"]:  # by another door perhaps, which may know less
                     return view
             await asyncio.sleep(look_s)
 

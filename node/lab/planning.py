@@ -4,12 +4,13 @@ A plan is the list schedule (Graham 1969) of drawn lengths, many times over: med
 90 %. There is no coordination in it beyond what `expecting` counts for an attempt, no races and no
 faults; an attempt fails as often as is said and is then repeated.
 
-Invariant: same job, same expectation, same seed: same plan; the work is bounded by STEPS_MAX
-however large the job is.
+Invariant: same job, same expectation, same seed: same plan; the work is bounded, by STEPS_MAX or,
+for a job that is larger still, by the DRAWS_MIN draws without which there is no interval.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ AGENTS_MAX = 64  # as many as a local team may have
 SIZES = (1, 2, 3, 4, 5, 8, 16, 32)
 DRAWS = 400
 DRAWS_MIN = 5  # of a job of very many tasks, where chance evens out
-STEPS_MAX = 1_000_000  # slots scheduled for one plan, over all draws and sizes: a few seconds
+STEPS_MAX = 1_000_000  # slots scheduled beyond DRAWS_MIN, over all draws and sizes: a few seconds
 GAIN_MIN = 1.3  # how much faster than one agent a team must be; below, coordination and luck eat it
 NEARLY = 0.9  # of the best speed-up is good enough: the rest would cost many more agents
 ABLE = 0.45  # above it more agents made results worse rather than better (arXiv 2512.08296)
@@ -100,7 +101,7 @@ def plan(
     sensible = sensible_size(forecasts)
     passing = 1.0
     for task in job.tasks:
-        passing *= 1.0 - (1.0 - share) ** (task.attempts_max * task.quorum.of)
+        passing *= 1.0 - _abandoned(task, share)
     return Plan(
         job=job.name,
         needs=job.needs,
@@ -211,6 +212,21 @@ def _drawn(task: Task, expectation: Expectation, success: float, random: Random)
 def _attempts(task: Task, success: float) -> float:
     """How many attempts it takes on average, when the last one ends it either way."""
     return float((1.0 - (1.0 - success) ** task.attempts_max) / success)
+
+
+def _abandoned(task: Task, success: float) -> float:
+    """How likely it is that a task ends without a result: by the team's rule, when as many attempts
+    have failed as its slots have together, in whichever slots, before enough have passed (negative
+    binomial). A slot that has its answer is not attempted any more, but that closes none of the
+    others. Answers that pass are taken to agree."""
+    quorum = task.quorum
+    needs_all = quorum.compare is Compare.JUDGE and quorum.agree > 1  # a judge sees all at once
+    needed = quorum.of if needs_all else quorum.agree
+    trials = needed + task.attempts_max * quorum.of - 1
+    return math.fsum(
+        math.comb(trials, passed) * success**passed * (1.0 - success) ** (trials - passed)
+        for passed in range(needed)
+    )
 
 
 # -- what follows from it --------------------------------------------------------------------------

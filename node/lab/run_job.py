@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
 from node.lab.door import Doors, route
@@ -340,7 +342,9 @@ def _tokens(usage: dict[str, Any]) -> int:
 async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, str]:
     """Run every task's check once more, on all accepted files together: task -> what was wrong,
     empty if it passed."""
-    verifier = Verifier(scratch)
+    # As on the nodes: a check that passed there must find here what it found there.
+    variables = AgentSettings.from_environment(os.environ, scratch).program_variables
+    verifier = Verifier(scratch, variables=variables)
 
     async def one(number: int) -> tuple[str, str]:
         task = job.tasks[number]
