@@ -1,6 +1,7 @@
 """The answer in a text that may argue for it first, and when two such answers are alike.
 
-Invariant: both are pure functions of the text, so that every node counts the same votes. Reasoning
+Invariant: both are pure functions of the text, whatever the version of Python, so that every node
+counts the same votes. Reasoning
 does not count, only what it comes to: that is what self-consistency takes its majority of (Wang et
 al. 2023, section 2). Models dress such a line in many ways; a text without one is its own answer.
 """
@@ -14,6 +15,7 @@ _MARK = re.compile(
     r"(?P<closed_after>[*_]{0,3})",
     re.IGNORECASE | re.MULTILINE,
 )
+_STEADY = re.compile(r"[\0-\u1c7f\u1e00-\u1eff]+")  # whose small letters are known for good
 _QUOTES = ("**", "*", "`", '"', "'")
 
 
@@ -37,8 +39,15 @@ def has_conclusion(text: str) -> bool:
 def folded_conclusion(text: str) -> str:
     """Equal for texts whose answers differ in case, white space, quotation marks around the whole,
     or a full stop at the end only."""
-    words = " ".join(conclusion_of(text).split()).lower().removesuffix(".")
+    words = lowered(" ".join(conclusion_of(text).split())).removesuffix(".")
     for quote in _QUOTES:
         if len(words) > 2 * len(quote) and words.startswith(quote) and words.endswith(quote):
             words = words[len(quote) : -len(quote)]
     return words.removesuffix(".")
+
+
+def lowered(text: str) -> str:
+    """In lower case, as far as all versions of Python agree on it: later ones know more letters of
+    rare scripts. What a sigma becomes hangs on what stands around it."""
+    sigmas_lowered = text.replace("\N{GREEK CAPITAL LETTER SIGMA}", "\N{GREEK SMALL LETTER SIGMA}")
+    return _STEADY.sub(lambda run: run[0].lower(), sigmas_lowered)

@@ -3,20 +3,24 @@
 Invariant: a `Job` that passed `validate` can be run: ids are unique, every dependency exists,
 there is no cycle, all its files can lie in one folder on any file system and none leaves it, its
 text is Unicode, and every bound below holds.
+
+Every node applies the log with the Unicode tables of its own Python, and they differ: what a table
+has to be asked about is checked once, where the job comes in, and never in the ledger.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 from pathlib import PurePosixPath
 
 from protocol import graph
-from protocol.conclusion import folded_conclusion
+from protocol.conclusion import folded_conclusion, lowered
 from protocol.errors import InvalidJob
 
 TASKS_MAX = 10_000
@@ -43,6 +47,12 @@ SHOWN_LENGTH_MAX = 80  # of somebody's text in a message
 RESERVED_PATH = "manifest.json"  # what the output folder calls its list of files
 AGENT_KINDS = ("simulated", "openai", "command", "python")
 MODEL_KINDS = ("simulated", "openai")
+# Controls, spaces but the plain one, marks without a width or that turn the text round, halves of
+# characters, and what nobody has given a meaning.
+_UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\xa0\xad\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000"
+    r"\ud800-\uf8ff\ufeff\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e0fff\U000f0000-\U0010ffff]"
+)
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")
 
 
@@ -251,7 +261,7 @@ def digest_of(files: Iterable[File], text: str = "") -> str:
     """The SHA-256 (hex) by which two results are compared: of the manifest, or of the text with
     white space folded when there are no files."""
     lines = [f"{path} {checksum}" for path, checksum in manifest(files).items()]
-    whole = "\n".join(lines) if lines else " ".join(text.split()).lower()
+    whole = "\n".join(lines) if lines else lowered(" ".join(text.split()))
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
@@ -292,7 +302,7 @@ def check_path(path: str) -> None:
         fault = "leaves the output folder"
     elif str(pure) != path or path == ".":
         fault = "is not in its plain form"
-    elif not path.isprintable():
+    elif _UNSEEN.search(path):
         fault = "holds a control character or an invisible one"
     elif any(len(part.encode()) > NAME_SIZE_MAX for part in pure.parts):
         fault = f"has a name of over {NAME_SIZE_MAX} bytes"
@@ -302,6 +312,12 @@ def check_path(path: str) -> None:
 
 def validate(job: Job) -> None:
     """Raise InvalidJob with one line for the first thing that makes `job` impossible to run."""
+    validate_in_log(job)
+    _check_names(job, _folded)
+
+
+def validate_in_log(job: Job) -> None:
+    """The same as far as every node must find the same, whatever its version of Python."""
     _check_id(job.id, "job id")
     if job.resumes:
         _check_id(job.resumes, "the id of the job to resume")
@@ -329,7 +345,7 @@ def validate(job: Job) -> None:
         raise InvalidJob(f"tasks need each other in a cycle: {_chain(cycle)}; remove one need")
     _check_fixtures(job)
     _check_size(job)
-    _check_tree(job)
+    _check_names(job, lowered)
 
 
 def warnings_of(job: Job) -> list[str]:
@@ -408,11 +424,6 @@ def _check_writes(task: Task) -> None:
         if path in seen:
             raise InvalidJob(f"task {task.id!r} writes {path!r} twice: name it once")
         seen.add(path)
-        if _folded(path).split("/")[0] == RESERVED_PATH:
-            raise InvalidJob(
-                f"task {task.id!r} writes {path!r}, but {RESERVED_PATH!r} is the manifest's name "
-                "in the output folder: rename it"
-            )
 
 
 def _check_limits(task: Task) -> None:
@@ -527,27 +538,35 @@ def _check_size(job: Job) -> None:
         )
 
 
-def _check_tree(job: Job) -> None:
-    """All files can lie in one folder: no name is a file here and a folder there, and none differs
-    from another only in what some file systems fold (case, the form of accents)."""
+def _check_names(job: Job, folded: Callable[[str], str]) -> None:
+    """All files can lie in one folder: no name is a file here and a folder there, none is the
+    manifest's, and none differs from another only in what some file systems fold (case, the form of
+    accents), as far as `folded` knows it."""
+    for task in job.tasks:
+        for path in task.writes:
+            if folded(path).split("/")[0] == RESERVED_PATH:
+                raise InvalidJob(
+                    f"task {task.id!r} writes {path!r}, but {RESERVED_PATH!r} is the manifest's "
+                    "name in the output folder: rename it"
+                )
     origin: dict[str, tuple[str, str]] = {}
     for path, owner in _paths_of(job):
-        other, other_owner = origin.setdefault(_folded(path), (path, owner))
+        other, other_owner = origin.setdefault(folded(path), (path, owner))
         if other != path:
             raise InvalidJob(
                 f"{owner} {path!r} and {other_owner} {other!r}: some machines take these names "
                 "for one file; rename one"
             )
-    for folded, (path, owner) in origin.items():
-        at = folded.find("/")
+    for name, (path, owner) in origin.items():
+        at = name.find("/")
         while at >= 0:
-            if folded[:at] in origin:
-                other, other_owner = origin[folded[:at]]
+            if name[:at] in origin:
+                other, other_owner = origin[name[:at]]
                 raise InvalidJob(
                     f"{owner} {path!r} and {other_owner} {other!r}: one name cannot be both a file "
                     "and a folder; rename one"
                 )
-            at = folded.find("/", at + 1)
+            at = name.find("/", at + 1)
 
 
 def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
@@ -563,4 +582,5 @@ def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def _folded(path: str) -> str:
+    """Equal for names that some file system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

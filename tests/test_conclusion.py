@@ -41,6 +41,9 @@ def test_the_answer_is_what_follows_the_last_mark(text: str, conclusion: str) ->
         ("Answer: No", "no.", True),
         ("Answer:  two\twords", "Two words", True),
         ("Answer: 3", "Answer: 4", False),
+        ("Answer: ÀĐẠ", "Answer: àđạ", True),
+        ("Answer: ΟΔΟΣ", "Answer: οδοσ", True),
+        ("Answer: \U00010400", "Answer: \U00010428", False),  # of the last scripts to come
         ("Answer: *args", "Answer: args", False),
         ("Answer: -3", "Answer: 3", False),
         ("Answer: 1.5", "Answer: 15", False),

@@ -30,6 +30,7 @@ from protocol.jobs import (
     digest_of,
     manifest,
     validate,
+    validate_in_log,
     warnings_of,
 )
 from protocol.ledger import SubmitJob, encode_command
@@ -167,6 +168,41 @@ def test_plain_relative_paths_pass(path: str) -> None:
 def test_other_paths_do_not(path: str) -> None:
     with pytest.raises(InvalidJob, match="use a plain relative path"):
         check_path(path)
+
+
+@pytest.mark.parametrize("path", ["\U0001fae8", "\u0378", "a/\u1c89.txt", "\u0301"])
+def test_a_path_does_not_pass_here_and_fail_there(path: str) -> None:
+    """Found in a review: a letter that only later versions of Python know was an invisible one to
+    the earlier ones, and so they had another ledger. The second is unknown to all of them yet."""
+    check_path(path)
+
+
+@pytest.mark.parametrize("code", [0x200B, 0x200F, 0x2066, 0xFEFF, 0xA0, 0xE000, 0xE0041])
+def test_a_path_holds_nothing_that_cannot_be_seen(code: int) -> None:
+    with pytest.raises(InvalidJob, match="a control character or an invisible one"):
+        check_path(chr(code))
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        writing("caf\u00e9", "cafe\u0301"),
+        writing("d/Straße", "D/STRASSE"),
+        writing("manife\u017ft.json"),
+    ],
+)
+def test_names_that_some_file_systems_fold_are_refused_where_the_job_comes_in(job: Job) -> None:
+    """What folds is in tables that differ from one version of Python to another: the ledger does
+    not ask them."""
+    validate_in_log(job)
+    with pytest.raises(InvalidJob):
+        validate(job)
+
+
+@pytest.mark.parametrize("job", [writing("a", "A"), writing("X", "x/y"), writing("Manifest.JSON")])
+def test_plain_case_counts_for_the_ledger_too(job: Job) -> None:
+    with pytest.raises(InvalidJob):
+        validate_in_log(job)
 
 
 def test_a_path_that_the_store_can_key_is_the_longest_that_passes() -> None:

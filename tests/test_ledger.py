@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 from ledger_hand import ADA, BOB, CAT, Book, job, task
+from team_hand import Desk, commands, replies
 
 from protocol.facts import RequestRefused
 from protocol.facts.work import (
@@ -320,6 +321,19 @@ def test_an_invalid_job_in_the_log_is_refused_everywhere() -> None:
     assert isinstance(refused, JobRefused)
     assert "cycle" in refused.reason
     assert book.ledger.jobs == {}
+
+
+def test_what_python_s_version_decides_does_not_decide_in_the_ledger() -> None:
+    """Found in a review: one node refused the job, and another began it."""
+    book = Book()
+    new = replace(task("a"), writes=("\U0001fae8", "\u0378"))  # known since Unicode 15; to nobody
+    folding = replace(task("b"), writes=("Straße", "STRASSE"))
+    book.submit(job(new, folding))
+    assert list(book.ledger.jobs) == ["job"]
+    desk = Desk()
+    (reply,) = replies(desk.submit(job(folding)))
+    assert reply.error == "InvalidJob", "it decides at the door"
+    assert not commands(desk.submit(job(folding)))
 
 
 def test_the_number_of_jobs_is_bounded() -> None:

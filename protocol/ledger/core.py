@@ -39,7 +39,7 @@ from protocol.jobs import (
     ClaimMode,
     VerifyBy,
     digest_of,
-    validate,
+    validate_in_log,
 )
 from protocol.ledger.commands import (
     TOKENLESS,
@@ -136,7 +136,7 @@ class Ledger:
         if job.id in self.jobs:
             return []  # a repeated submission
         try:
-            validate(job)
+            validate_in_log(job)
         except InvalidJob as fault:
             return [JobRefused(job.id, str(fault))]
         if len(self.jobs) >= JOBS_MAX:
