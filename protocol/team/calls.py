@@ -43,10 +43,10 @@ class Calls:
         self._pacing = pacing
         self._calls: dict[_Number, _Call] = {}
 
-    def ask(self, now: Nanoseconds, job: str, event: CallAsked) -> None:
+    def ask(self, turn: Turn, job: str, event: CallAsked) -> None:
         """An agent wants to call its model: it hears when it may."""
         self._calls[event.invocation, event.call] = _Call(event, job)
-        self._pacing.waits(now, event.endpoint, event.rate)
+        self._pacing.waits(turn, event.endpoint, event.rate)
 
     def settle(self, event: CallSettled) -> None:
         """The call is over, and this is what it used."""
@@ -62,8 +62,11 @@ class Calls:
     def _end(self, number: _Number, used: Amount | None) -> None:
         call = self._calls.pop(number)
         if not call.begun:
-            self._pacing.leaves(call.asked.endpoint)
             used = NOTHING
+            if call.reservation is None:
+                self._pacing.leaves(call.asked.endpoint)
+            else:
+                self._pacing.spares(call.asked.endpoint)
         if call.reservation is not None:
             amount = call.reservation.amount
             self._spending.close(call.job, amount, amount if used is None else used)
@@ -92,6 +95,7 @@ class Calls:
     def _admit(self, turn: Turn, view: View, job: JobState, number: _Number, call: _Call) -> None:
         """Its endpoint can take it now."""
         if not job.job.budget.is_metered:
+            self._pass(call, turn.now)
             self._begin(turn, number, call, 0)
             return
         found = self._spending.reserve(turn, view, job, call.asked)
@@ -99,11 +103,16 @@ class Calls:
             self._deny(turn, number, found)
         elif found is not None:
             call.reservation = found
+            self._pass(call, turn.now)
+
+    def _pass(self, call: _Call, now: Nanoseconds) -> None:
+        """It is the endpoint's next call, though its reservation may have to become durable: or
+        all that wait for that would begin at once."""
+        self._pacing.leaves(call.asked.endpoint)
+        self._pacing.begins(call.asked.endpoint, now)
 
     def _begin(self, turn: Turn, number: _Number, call: _Call, tokens_out: int) -> None:
         call.begun = True
-        self._pacing.leaves(call.asked.endpoint)
-        self._pacing.begins(call.asked.endpoint, turn.now)
         turn.answer_durable(CallGranted(*number, tokens_out))
 
     def _deny(self, turn: Turn, number: _Number, reason: str) -> None:

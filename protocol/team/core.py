@@ -227,7 +227,7 @@ class Team:
         """An agent wants to call its model."""
         job = self._job_of(event.invocation)
         if job:
-            self._calls.ask(turn.now, job, event)
+            self._calls.ask(turn, job, event)
             self.dirty = True
         else:
             turn.perform(CallDenied(event.invocation, event.call, "the attempt is over"))
@@ -239,7 +239,7 @@ class Team:
 
     def rate_limited(self, turn: Turn, event: RateLimited) -> None:
         """An endpoint wants fewer calls."""
-        self.pacing.refused(event, turn.now)
+        self.pacing.refused(turn, event)
         turn.report(EndpointRefused(event.endpoint, event.retry_after_ns // MILLISECOND))
         self.dirty = True
 
@@ -369,7 +369,7 @@ class Team:
             (key.startswith("note/") and self.notes.learn(key))
             or (key.startswith(ACCOUNT_PREFIX) and self._goes_on(key) and self.spending.learn(key))
             or (key.startswith(LORE_PREFIX) and self._goes_on(key) and self.lore.learn(key))
-            or (key.startswith(PACE_PREFIX) and self.pacing.learn(key, now))
+            or (key.startswith(PACE_PREFIX) and self.pacing.learn(turn, key))
         ):
             self.dirty = True
 

@@ -10,11 +10,15 @@ Invariant: while all nodes know each other's demand, the team begins no more cal
 the limit, and a node's bucket holds one call at most, so that there is no burst. Who has not asked
 of late listens for a moment first, and what was refused counts as demand until it is asked again:
 else all who begin together would each take the whole limit for theirs.
+
+A node tells what it has met with itself and never what it has heard: two that repeat each other's
+lessons keep them alive for ever. Of all lessons the lowest counts, and each is as old as its
+author's clock says, so that what the store has kept is not news to who comes later.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from protocol import codec
@@ -30,6 +34,8 @@ MARGIN = 0.97  # of the limit: clocks and news are never quite right
 WINDOW: Nanoseconds = 2 * SECOND  # in which calls count as demand
 LISTEN: Nanoseconds = 50 * MILLISECOND  # enough for a word of everybody in one site
 TELL_EVERY: Nanoseconds = SECOND // 2  # at most so often, but for the first word and a refusal
+REPEAT_AFTER: Nanoseconds = 2 * WINDOW  # while there is demand, though it has not changed
+FRESH: Nanoseconds = 5 * WINDOW  # how long a word about demand counts: two repetitions may be late
 DECREASE = 0.8  # of what was asked in the second before a refusal
 INCREASE = 0.05  # of that, each second without another
 FORGET_AFTER: Nanoseconds = 60 * SECOND  # without a refusal there is no limit any more
@@ -41,14 +47,30 @@ MILLI = 1_000
 @dataclass(frozen=True, slots=True)
 class Pace:
     """The value of `rate/ENDPOINT/NODE`: how many calls wait there or have begun of late; the limit
-    that somebody configured, and the one that a refusal taught it, in calls per 1,000 s (0: none);
-    and for how many milliseconds more nobody shall ask."""
+    that somebody configured, and the one that a refusal taught that node, in calls per 1,000 s (0:
+    none); when that was, and until when nobody shall ask, in milliseconds of its wall clock."""
 
     node: NodeId
     demand: int
     configured: int
     learnt: int
-    blocked_ms: int
+    learnt_at: int
+    blocked_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """What a refusal taught, and when, by this node's clock. `rate`: as in `Pace`, 0 for none."""
+
+    rate: int = 0
+    at: Nanoseconds = 0
+
+    def holds(self, now: Nanoseconds) -> bool:
+        return self.rate > 0 and now < self.at + FORGET_AFTER
+
+    def limit(self, now: Nanoseconds) -> float:
+        """Calls a second."""
+        return self.rate / MILLI * (1.0 + INCREASE * (now - self.at) / SECOND)
 
 
 @dataclass(slots=True)
@@ -56,11 +78,12 @@ class _Heard:
     pace: Pace
     sequence: int
     at: Nanoseconds
+    lesson: _Lesson
 
 
 @dataclass(slots=True)
 class _Endpoint:
-    """What this node knows of one endpoint."""
+    """What this node knows of one endpoint. `own` is what it tells of its refusals."""
 
     configured: int = 0
     waiting: int = 0
@@ -69,11 +92,13 @@ class _Endpoint:
     has_listened: bool = True
     level: float = 1.0  # of the bucket
     filled_at: Nanoseconds = 0
-    learnt: int = 0
-    learnt_at: Nanoseconds = 0
-    blocked_until: Nanoseconds = 0
+    lesson: _Lesson = _Lesson()
+    learnt_at: int = 0  # that lesson, by the wall clock
+    told_blocked_until: int = 0
+    blocked_until: Nanoseconds = 0  # whoever said so
     told: Pace | None = None
     told_at: Nanoseconds = 0
+    is_urgent: bool = False  # to tell
     heard: dict[NodeId, _Heard] = field(default_factory=dict)
 
 
@@ -85,40 +110,68 @@ class Pacing:
         self._store = store
         self._random = random
         self._alarm = alarm
-        self._endpoints: dict[str, _Endpoint] = {}
+        self._endpoints: dict[str, _Endpoint] = {}  # that were asked here
+        self._asked_earlier: dict[str, None] = {}  # in an earlier life
 
-    def learn(self, key: str, now: Nanoseconds) -> bool:
-        """Take note of another node's demand; whether it is news."""
+    def learn(self, turn: Turn | None, key: str) -> bool:
+        """Take note of another node's word on an endpoint that is asked here; whether it is news.
+        There is no turn at the start: what the store has brought back is read when it is needed."""
         parts = key.split("/")
-        if len(parts) != 3 or parts[2] == self.node:
+        if len(parts) != 3:
             return False
-        found = word_of(NodeId(parts[2]), self._store.read(key), Pace)
+        endpoint = self._endpoints.get(parts[1])
+        if parts[2] == self.node:
+            if turn is None and endpoint is None:
+                self._asked_earlier[parts[1]] = None
+            return False
+        return turn is not None and endpoint is not None and self._hear(turn, endpoint, key)
+
+    def _open(self, turn: Turn, name: str) -> _Endpoint:
+        """The endpoint; at first with what was said of it before it was asked here."""
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:
+            endpoint = self._endpoints[name] = _Endpoint()
+            for key in self._store.scan(f"{PACE_PREFIX}{name}/"):
+                self._hear(turn, endpoint, key)
+        return endpoint
+
+    def _hear(self, turn: Turn, endpoint: _Endpoint, key: str) -> bool:
+        author = NodeId(key.rpartition("/")[2])
+        found = word_of(author, self._store.read(key), Pace)
         if found is None:
-            return False
-        pace, sequence = found
-        endpoint = self._endpoints.setdefault(parts[1], _Endpoint())
-        before = endpoint.heard.get(pace.node)
+            return endpoint.heard.pop(author, None) is not None
+        said, sequence = found
+        before = endpoint.heard.get(author)
         if before is not None and before.sequence == sequence:
             return False
-        endpoint.heard[pace.node] = _Heard(pace, sequence, now)
-        if pace.blocked_ms:
-            until = now + min(RETRY_MAX, pace.blocked_ms * MILLISECOND)
-            self._block(endpoint, until, now)
-        if pace.learnt and (before is None or before.pace.learnt != pace.learnt):
-            endpoint.learnt, endpoint.learnt_at = pace.learnt, now
+        pace = replace(said, demand=min(said.demand, RECENT_MAX))
+        age = turn.wall - pace.learnt_at * MILLISECOND
+        lesson = _Lesson(pace.learnt, turn.now - min(max(0, age), FORGET_AFTER))
+        if before is not None and before.pace.learnt_at == pace.learnt_at:
+            lesson = before.lesson  # told again, and no younger for that
+        if before is None or before.pace.blocked_until != pace.blocked_until:
+            left = min(RETRY_MAX, pace.blocked_until * MILLISECOND - turn.wall)
+            self._block(endpoint, turn.now + left, turn.now)
+        if author == self.node:  # in an earlier life
+            endpoint.lesson, endpoint.learnt_at = lesson, pace.learnt_at
+            endpoint.told_blocked_until, endpoint.told = pace.blocked_until, said
+        else:
+            endpoint.heard[author] = _Heard(pace, sequence, turn.now, lesson)
         return True
 
-    def refused(self, event: RateLimited, now: Nanoseconds) -> None:
+    def refused(self, turn: Turn, event: RateLimited) -> None:
         """The endpoint said 429: everybody slows down."""
-        endpoint = self._endpoints.setdefault(event.endpoint, _Endpoint())
+        now, endpoint = turn.now, self._open(turn, event.endpoint)
         rate = sum(now - SECOND < at <= now for at in endpoint.recent)
-        others = sum(heard.pace.demand for heard in self._fresh(endpoint, now))
+        others = sum(word.pace.demand for word in self._fresh(endpoint, now))
         team = max(1.0, rate + others * SECOND / WINDOW)
-        endpoint.learnt, endpoint.learnt_at = max(1, int(team * DECREASE * MILLI)), now
-        until = now + min(RETRY_MAX, event.retry_after_ns)
-        self._block(endpoint, until, now)
-        endpoint.recent.append(until)
-        endpoint.told_at = 0  # tell it at once
+        endpoint.lesson = _Lesson(max(1, int(team * DECREASE * MILLI)), now)
+        endpoint.learnt_at = turn.wall // MILLISECOND
+        wait = min(RETRY_MAX, event.retry_after_ns)
+        endpoint.told_blocked_until = (turn.wall + wait) // MILLISECOND if wait else 0
+        self._block(endpoint, now + wait, now)
+        endpoint.recent.append(now + wait)
+        endpoint.is_urgent = True
 
     def _block(self, endpoint: _Endpoint, until: Nanoseconds, now: Nanoseconds) -> None:
         """Nobody asks until then, and then not everybody at once."""
@@ -129,12 +182,12 @@ class Pacing:
 
     # -- calls ---------------------------------------------------------------------------------
 
-    def waits(self, now: Nanoseconds, name: str, configured: int) -> None:
+    def waits(self, turn: Turn, name: str, configured: int) -> None:
         """One more call waits for the endpoint."""
-        endpoint = self._endpoints.setdefault(name, _Endpoint())
+        endpoint = self._open(turn, name)
         endpoint.configured = configured
-        if not self._demand(endpoint, now):
-            endpoint.listens_until, endpoint.has_listened = now + LISTEN, False
+        if not self._demand(endpoint, turn.now):
+            endpoint.listens_until, endpoint.has_listened = turn.now + LISTEN, False
         endpoint.waiting += 1
 
     def leaves(self, name: str) -> None:
@@ -147,7 +200,7 @@ class Pacing:
         if now < endpoint.blocked_until:
             self._alarm.ask(endpoint.blocked_until)
             return False
-        limit = self._limit(endpoint, now)
+        limit = self._limit(endpoint, view, now)
         if limit is None:
             return True
         part = self._share(endpoint, view, now)
@@ -173,58 +226,73 @@ class Pacing:
         endpoint.level = max(0.0, endpoint.level - 1.0)
         endpoint.filled_at = max(endpoint.filled_at, now)
 
+    def spares(self, name: str) -> None:
+        """One that was to begin did not after all: another may."""
+        endpoint = self._endpoints[name]
+        endpoint.level = min(1.0, endpoint.level + 1.0)
+
     def _fill(self, endpoint: _Endpoint, now: Nanoseconds, share: float) -> None:
         passed = max(0, now - endpoint.filled_at) / SECOND
         endpoint.level = min(1.0, endpoint.level + passed * share)
         endpoint.filled_at = max(endpoint.filled_at, now)
 
-    def _limit(self, endpoint: _Endpoint, now: Nanoseconds) -> float | None:
+    def _limit(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float | None:
         """Calls a second of the whole team; None if nobody knows of a limit."""
-        configured = [endpoint.configured] + [h.pace.configured for h in endpoint.heard.values()]
-        limits = [each / MILLI for each in configured if each]
-        if endpoint.learnt and now < endpoint.learnt_at + FORGET_AFTER:
-            grown = 1.0 + INCREASE * (now - endpoint.learnt_at) / SECOND
-            limits.append(endpoint.learnt / MILLI * grown)
+        words = endpoint.heard.values()
+        configured = [word.pace.configured for word in words if word.pace.node in view.alive]
+        limits = [each / MILLI for each in (endpoint.configured, *configured) if each]
+        lessons = (endpoint.lesson, *(word.lesson for word in words))
+        limits += [lesson.limit(now) for lesson in lessons if lesson.holds(now)]
         return min(limits, default=None)
 
     def _share(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float:
         """This node's part of the limit, by what waits and has begun of late here and elsewhere."""
         own = max(1, self._demand(endpoint, now))
-        others = sum(
-            heard.pace.demand
-            for heard in self._fresh(endpoint, now)
-            if heard.pace.node in view.alive
-        )
+        fresh = self._fresh(endpoint, now)
+        others = sum(word.pace.demand for word in fresh if word.pace.node in view.alive)
         return own / (own + others)
 
     def _fresh(self, endpoint: _Endpoint, now: Nanoseconds) -> list[_Heard]:
-        return [heard for heard in endpoint.heard.values() if now < heard.at + 5 * WINDOW]
+        return [word for word in endpoint.heard.values() if now < word.at + FRESH]
 
     def _demand(self, endpoint: _Endpoint, now: Nanoseconds) -> int:
         endpoint.recent = [at for at in endpoint.recent if at > now - WINDOW]
-        return endpoint.waiting + len(endpoint.recent)
+        return min(endpoint.waiting + len(endpoint.recent), RECENT_MAX)
 
     # -- telling -------------------------------------------------------------------------------
 
     def tell(self, turn: Turn) -> None:
-        """Let the others know how much is asked here, if that has changed, and of refusals."""
+        """Let the others know how much is asked here, if that has changed or they might forget it,
+        and of refusals. What an earlier life has said and is no more so is taken back."""
+        for name in self._asked_earlier:
+            self._open(turn, name)
+        self._asked_earlier.clear()
         for name, endpoint in self._endpoints.items():
-            blocked = max(0, endpoint.blocked_until - turn.now) // MILLISECOND
-            demand = self._demand(endpoint, turn.now)
-            learnt = endpoint.learnt if turn.now < endpoint.learnt_at + FORGET_AFTER else 0
-            pace = Pace(self.node, demand, endpoint.configured, learnt, 0)
-            told = endpoint.told
-            if told is not None and pace == told:
-                continue
-            first = told is None or (told.demand == 0) != (demand == 0)
-            due = endpoint.told_at + TELL_EVERY
-            if not first and turn.now < due and endpoint.told_at:
-                self._alarm.ask(due)
-                continue
-            if told is None and demand == 0 and not learnt:
-                continue
-            endpoint.told, endpoint.told_at = pace, turn.now
-            if demand:
+            pace = self._pace(endpoint, turn.now)
+            if pace.demand:
                 self._alarm.ask(turn.now + WINDOW)  # by then it may be less
-            said = Pace(self.node, demand, endpoint.configured, learnt, blocked)
-            turn.write(f"{PACE_PREFIX}{name}/{self.node}", codec.pack_value(said))
+            due = self._due(endpoint, pace, turn.now)
+            if due is not None and turn.now < due:
+                self._alarm.ask(due)
+            elif due is not None:
+                endpoint.told, endpoint.told_at, endpoint.is_urgent = pace, turn.now, False
+                turn.write(f"{PACE_PREFIX}{name}/{self.node}", codec.pack_value(pace))
+
+    def _pace(self, endpoint: _Endpoint, now: Nanoseconds) -> Pace:
+        return Pace(
+            self.node,
+            self._demand(endpoint, now),
+            endpoint.configured,
+            endpoint.lesson.rate,
+            endpoint.learnt_at,
+            endpoint.told_blocked_until,
+        )
+
+    def _due(self, endpoint: _Endpoint, pace: Pace, now: Nanoseconds) -> Nanoseconds | None:
+        """When that is to be told; None if it need not be."""
+        told = endpoint.told
+        if endpoint.is_urgent or bool(told and told.demand) != bool(pace.demand):
+            return now
+        if told is None or (pace == told and not pace.demand):
+            return None
+        return endpoint.told_at + (REPEAT_AFTER if pace == told else TELL_EVERY)
