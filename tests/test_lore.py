@@ -11,10 +11,17 @@ from team_hand import SELF, Desk, commands, finished, invoked, replies
 from protocol import codec
 from protocol.clocks import SECOND
 from protocol.events import FoundOut, Noted
-from protocol.identity import NodeId
-from protocol.jobs import File
-from protocol.ledger import JobState
+from protocol.identity import Identity, NodeId
+from protocol.jobs import PATH_LENGTH_MAX, File
+from protocol.ledger import JobState, SubmitJob, encode_command
+from protocol.store import Store
 from protocol.team.lore import NOTES_MAX, SHOWN_MAX, TEXT_LENGTH_MAX, FactNote, Lore, Scope
+
+OTHER = Identity(b"o" * 32)
+
+
+def said(text: str, number: int = 1, written_at: int = 0, about: str = "") -> FactNote:
+    return FactNote(OTHER.node, number, Scope.JOB, about, text, written_at)
 
 
 class Board(Desk):
@@ -22,6 +29,7 @@ class Board(Desk):
 
     def __init__(self) -> None:
         super().__init__()
+        self.other = Store(OTHER, "team", 10_000)
         tasks = (task("a"), task("b", "a"), task("c"))
         (command,) = commands(self.submit(replace(job(*tasks), files=(File("data", b""),))))
         self.commit(command)
@@ -44,9 +52,18 @@ class Board(Desk):
     def told(self, name: str) -> tuple[str, ...]:
         return self.lore.told(self.state, self.state.tasks[name].task, self.now)
 
-    def hear(self, note: FactNote, place: int = 1) -> None:
-        """A note of somebody else's comes by gossip, under that node's key."""
-        self.lore._notes.setdefault("job", {})[f"fact/job/{note.node}/{place}"] = note
+    def hear(self, note: FactNote, job: str = "job", place: int = 1) -> str:
+        """A note of somebody else's comes by gossip, under that node's key, which is returned."""
+        key = f"fact/{job}/{note.node}/{place}"
+        self.put(key, codec.pack_value(note))
+        return key
+
+    def put(self, key: str, value: bytes | None) -> None:
+        encoded, _ = self.other.write([(key, value)], 0)
+        self.store.merge(encoded)
+        turn = self.turn()
+        self.team._learn_key(turn, key, self.now)
+        self.settle(turn)
 
 
 def test_a_note_about_the_job_reaches_all_its_agents() -> None:
@@ -127,11 +144,51 @@ def test_an_author_has_so_many_notes_and_a_newer_one_takes_the_oldest_one_s_plac
     assert len(list(board.store.scan("fact/"))) == NOTES_MAX
 
 
+def test_no_author_has_more_notes_than_places() -> None:
+    """Found in a review: 20,000 notes of one author were kept."""
+    board = Board()
+    board.note("mine")
+    for place in (0, NOTES_MAX, 10**6):
+        board.hear(said("spam"), place=place)
+    board.hear(said("spam", about="y" * (PATH_LENGTH_MAX + 1)))
+    assert board.told("a") == ("mine",)
+    board.hear(said("in its place", NOTES_MAX + 2), place=2)
+    assert {note.text for note in board.lore.all("job")} == {"mine", "in its place"}
+
+
+def test_a_note_from_the_future_is_not_the_first_for_ever() -> None:
+    board = Board()
+    board.note("now")
+    board.hear(said("in a year", written_at=10**12))
+    board.hear(said("a clock that is a little ahead", 2, 30_000), place=2)
+    assert board.told("a") == ("in a year", "now", "a clock that is a little ahead")
+
+
+def test_what_is_deleted_is_forgotten() -> None:
+    board = Board()
+    board.note("mine")
+    key = board.hear(said("theirs"))
+    assert board.told("a") == ("theirs", "mine")
+    board.put(key, None)
+    assert board.told("a") == ("mine",)
+
+
+def test_notes_of_a_job_that_is_not_known_yet_wait_in_the_store() -> None:
+    """Found in a review: whatever job a peer named, its notes were kept."""
+    board = Board()
+    for number in range(100):
+        board.hear(said("early"), job=f"job{number}")
+    assert set(board.lore._notes) <= {"job"}
+    board.commit(encode_command(SubmitJob(job(task("a"), name="job7"), ())))
+    state = board.ledger.jobs["job7"]
+    assert board.lore.told(state, state.tasks["a"].task, board.now) == ("early",)
+
+
 def test_what_is_said_twice_is_written_once() -> None:
     board = Board()
     board.note("again")
     board.note("again")
-    board.hear(FactNote(BOB, 1, Scope.JOB, "", "again", 5))
+    board.hear(FactNote(OTHER.node, 1, Scope.JOB, "", "again", 5))
     assert len(board.lore.all("job")) == 2
     assert board.told("a") == ("again",)
 
@@ -141,6 +198,7 @@ def test_what_is_said_twice_is_written_once() -> None:
     [
         (" ", "job", "", "a note has 1 to 1000 characters"),
         ("x" * 1_001, "job", "", "a note has 1 to 1000 characters"),
+        ("x", "job", "y" * 201, "what a note is about has a name of at most 200 characters"),
         ("x", "task", "z", "job 'job' has no task 'z'"),
         ("x", "path", "z", "job 'job' has no file 'z'"),
         ("x", "world", "", "a note is about a job, a task or a path, not 'world'"),
@@ -168,6 +226,7 @@ def test_notes_survive_a_restart() -> None:
 
 def test_a_note_under_another_node_s_name_counts_for_nothing() -> None:
     board = Board()
+    assert board.told("a") == ()
     forged = codec.pack_value(FactNote(BOB, 1, Scope.JOB, "", "a lie", 0))
     board.store.write([(f"fact/job/{BOB}/1", forged)], 0)
     assert not board.lore.learn(f"fact/job/{BOB}/1")

@@ -375,7 +375,6 @@ def test_who_takes_its_word_back_has_said_nothing() -> None:
     bucket.waits(0)
     bucket.hear(0, demand=100)
     key = f"rate/model/{OTHER.node}"
-    bucket.other.merge(bucket.store.write([("x", b"")], 0)[0])
     bucket.put(key, None, 0)
     assert bucket.machine.learn(at(0), key)
     bucket.begins(0)

@@ -5,7 +5,8 @@ for whoever writes or sees that file. Only what concerns a task reaches its agen
 much as fits; what has expired reaches nobody.
 
 Invariant: a note is its author's own, and an author has at most `NOTES_MAX` for a job: a newer one
-takes the oldest one's place.
+takes the oldest one's place. Only notes of jobs that go on here are kept in memory: those of a job
+that is not known yet, or that there never was, lie in the store.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from protocol import codec, graph
-from protocol.clocks import MILLISECOND, Nanoseconds
+from protocol.clocks import DRIFT_MAX, MILLISECOND, Nanoseconds
 from protocol.identity import NodeId
-from protocol.jobs import Task
+from protocol.jobs import PATH_LENGTH_MAX, Task
 from protocol.ledger import JobState
 from protocol.store import Store, word_of
 from protocol.turn import Turn
@@ -58,7 +59,7 @@ class Lore:
     def __init__(self, node: NodeId, store: Store) -> None:
         self.node = node
         self._store = store
-        self._notes: dict[str, dict[str, FactNote]] = {}  # by job and key
+        self._notes: dict[str, dict[str, FactNote]] = {}  # of jobs that go on, by job and key
 
     def write(
         self,
@@ -74,31 +75,53 @@ class Lore:
             return fault
         now = turn.wall // MILLISECOND
         expires_at = now + lifetime // MILLISECOND if lifetime else 0
-        known = [note for note in self.all(job.job.id) if note.node == self.node]
+        known = [note for note in self._open(job).values() if note.node == self.node]
         if any((note.scope, note.about, note.text) == (scope, about, text) for note in known):
             return ""
         number = 1 + max((note.number for note in known), default=0)
         note = FactNote(self.node, number, scope, about, text, now, expires_at)
         key = f"{LORE_PREFIX}{job.job.id}/{self.node}/{number % NOTES_MAX}"
         turn.write(key, codec.pack_value(note))
-        self._notes.setdefault(job.job.id, {})[key] = note
+        self._open(job)[key] = note
         return ""
 
     def learn(self, key: str) -> bool:
         """Take note of what the store has under a key of a note; whether it counts."""
         parts = key.split("/")
-        if len(parts) != 4:
+        notes = self._notes.get(parts[1]) if len(parts) == 4 else None
+        if notes is None:
             return False
-        found = word_of(NodeId(parts[2]), self._store.read(key), FactNote)
-        if found is None or len(found[0].text) > TEXT_LENGTH_MAX:
-            return False
-        self._notes.setdefault(parts[1], {})[key] = found[0]
+        note = self._read(key)
+        if note is None:
+            return notes.pop(key, None) is not None
+        notes[key] = note
         return True
+
+    def _open(self, job: JobState) -> dict[str, FactNote]:
+        """The notes for a job that goes on, from now on in memory."""
+        notes = self._notes.get(job.job.id)
+        if notes is None:
+            notes = self._notes[job.job.id] = self._stored(job.job.id)
+        return notes
+
+    def _stored(self, job: str) -> dict[str, FactNote]:
+        keys = self._store.scan(f"{LORE_PREFIX}{job}/")
+        return {key: note for key in keys if (note := self._read(key))}
+
+    def _read(self, key: str) -> FactNote | None:
+        """The note under a key; None if there is none, or it is too long or not in its place."""
+        _, _, author, place, *more = key.split("/")
+        found = word_of(NodeId(author), self._store.read(key), FactNote)
+        if found is None or more:
+            return None
+        note, _ = found
+        is_short = len(note.text) <= TEXT_LENGTH_MAX and len(note.about) <= PATH_LENGTH_MAX
+        return note if is_short and place == str(note.number % NOTES_MAX) else None
 
     def all(self, job: str) -> Sequence[FactNote]:
         """All notes for a job, oldest first."""
-        notes = self._notes.get(job, {}).values()
-        return sorted(notes, key=lambda note: (note.written_at, note.node, note.number))
+        notes = self._notes[job] if job in self._notes else self._stored(job)
+        return sorted(notes.values(), key=lambda note: (note.written_at, note.node, note.number))
 
     def told(self, job: JobState, task: Task, wall: Nanoseconds) -> tuple[str, ...]:
         """What an agent that works on the task is told, oldest first."""
@@ -107,7 +130,11 @@ class Lore:
         paths.update(file.path for file in job.job.files)
         left = SHOWN_MAX
         told: dict[str, None] = {}
-        for note in reversed(self.all(job.job.id)):
+        self._open(job)
+        latest = (wall + DRIFT_MAX) // MILLISECOND
+        # What says that it comes from the future is not the newest for ever, but the oldest.
+        notes = sorted(self.all(job.job.id), key=lambda note: note.written_at <= latest)
+        for note in reversed(notes):
             is_over = note.expires_at and note.expires_at * MILLISECOND <= wall
             concerns = (
                 note.scope is Scope.JOB
@@ -123,13 +150,15 @@ class Lore:
         return tuple(reversed(told))
 
     def forget(self, job: str) -> None:
-        """Keep no note of a finished job."""
+        """Keep no note of a finished job in memory."""
         self._notes.pop(job, None)
 
 
 def _fault_of(job: JobState, text: str, scope: Scope, about: str) -> str:
     if not text.strip() or len(text) > TEXT_LENGTH_MAX:
         return f"a note has 1 to {TEXT_LENGTH_MAX} characters"
+    if len(about) > PATH_LENGTH_MAX:
+        return f"what a note is about has a name of at most {PATH_LENGTH_MAX} characters"
     if scope is Scope.TASK and about not in job.tasks:
         return f"job {job.job.id!r} has no task {about!r}"
     if scope is Scope.PATH and about not in set(_paths_of(job)):
