@@ -132,8 +132,8 @@ class JobChecks:
                 raise InvariantBroken("acknowledged_kept", f"n{host.number} has no {job.id}")
 
     def see_spent(self, host: Host, job: str, usage: Usage) -> None:
-        """A call begins: with all before it, it must be within the budget, whatever was cut off,
-        crashed, or rescued in between."""
+        """A call begins: with all before it, it must be within the budget, whatever was cut off or
+        crashed in between. A rescued log grants anew: the count begins again with it."""
         assert host.peer is not None
         used = self._used.get(job, 0) + usage.tokens_in + usage.tokens_out
         self._used[job] = used

@@ -131,8 +131,8 @@ def honest_text(task: str) -> str:
 
 
 class SimulatedAgents(AgentModel):
-    """Agents that answer differently each time, unless the task is answered by quorum. `calm` ends
-    all trouble with those that start later. `tokens` counts what was used, job by job."""
+    """Agents that answer differently each time, unless the task is answered by quorum. Those that
+    start once `is_calm` is set do not hang and are not slow."""
 
     def __init__(self, random: Random, options: WorkloadOptions, lies: bool = False) -> None:
         self.random = random
