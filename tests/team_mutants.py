@@ -137,7 +137,7 @@ def forget_calls(self: Spending, job: str, account: Account) -> None:
 
 
 @instead_of("GivesTooMuch", "nobody gives what it has not", (Spending, "_give"))
-def give_too_much(self: Spending, view: View, job: JobState) -> None:
+def give_too_much(self: Spending, view: View, job: JobState, only_before: str) -> None:
     for node, account in self.accounts(job.job.id).items():
         lacks = account.wants.minus(self._inflow(job, node)).at_least(NOTHING)
         if node != self.node and account.wants != NOTHING and lacks != NOTHING:

@@ -19,7 +19,7 @@ from protocol.sim.scenario import Verdict, simulate
 from protocol.sim.settled import settled_world
 from protocol.sim.workload import random_job
 
-SEEDS = 40  # fixed ones, and as many that another commit draws anew
+SEEDS = 24  # fixed ones, and as many that another commit draws anew
 CHUNKS = 6
 FAILED_ONCE = [
     171919628,  # the only address that a newcomer was given was that of a node gone for good
