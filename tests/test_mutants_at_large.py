@@ -129,9 +129,8 @@ def test_a_checker_names_what_went_wrong(loose: Loose, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("plans", AIMS)
 def test_nothing_goes_wrong_under_these_plans_if_no_rule_is_missing(plans: str) -> None:
-    for seed in (1, 2):
-        outcome = run(plans, seed)
-        assert outcome.verdict is Verdict.HELD, outcome.summary()
+    outcome = run(plans, 1)
+    assert outcome.verdict is Verdict.HELD, outcome.summary()
 
 
 def test_one_mutant_is_at_large_in_one_way() -> None:
