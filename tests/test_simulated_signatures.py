@@ -59,7 +59,7 @@ def test_a_share_of_the_seeds_draws_real_ones() -> None:
     assert 60 < sum(drawn) < 140
 
 
-@pytest.mark.parametrize("seed", [4, 7])
+@pytest.mark.parametrize("seed", [7, 9])
 def test_a_run_takes_the_same_course_with_either_kind(seed: int) -> None:
     real, simulated = (
         simulate(seed, plan=replace(draw(seed), real_signatures=kind)) for kind in (True, False)

@@ -23,8 +23,8 @@ BAD = replace(GOOD, seed=2, verdict=Verdict.INVARIANT_BROKEN, checker="fencing",
 
 def test_a_swarm_comes_to_the_same_as_its_seeds_one_by_one() -> None:
     told: list[int] = []
-    swarm = run_swarm(3, 3, jobs=2, told=lambda _, row: told.append(row.seed))
-    assert sorted(told) == [3, 4, 5]
+    swarm = run_swarm(8, 3, jobs=2, told=lambda _, row: told.append(row.seed))
+    assert sorted(told) == [8, 9, 10]
     alone = [simulate(seed) for seed in told]
     assert swarm.steps == sum(outcome.steps for outcome in alone)
     assert swarm.events == sum(outcome.events for outcome in alone)
@@ -64,18 +64,18 @@ def test_an_interrupt_ends_a_swarm_with_what_is_known() -> None:
         if swarm.seeds == 3:
             raise KeyboardInterrupt
 
-    swarm = run_swarm(0, 1_000, jobs=1, told=interrupt)
+    swarm = run_swarm(28, 1_000, jobs=1, told=interrupt)
     assert swarm.is_cut_short
     assert swarm.seeds == 3
     assert swarm.lines()[-1] == "cut short"
 
 
 def test_the_verb_runs_a_swarm(tmp_path: Path) -> None:
-    words = ("sim", "--swarm", "3", "--jobs", "2", "--from", "11", "--json")
+    words = ("sim", "--swarm", "3", "--jobs", "2", "--from", "8", "--json")
     done = quorate(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert (found["first"], found["seeds"], found["verdicts"]) == (11, 3, {"held": 3})
+    assert (found["first"], found["seeds"], found["verdicts"]) == (8, 3, {"held": 3})
 
 
 def test_the_verb_repeats_a_reduced_plan(tmp_path: Path) -> None:
