@@ -115,6 +115,8 @@ class Errands:
         if errand.is_granted:
             used = Amount(errand.used.tokens_in + errand.used.tokens_out)
             self._host.take(CallSettled(number, errand.call, used))
+            if self._host.peer is None:
+                return  # it has crashed in that step, and its agents with it
         match errand.end:
             case Completed(files=files, text=text, usage=usage):
                 self._host.take(Completed(number, files, text, usage))
