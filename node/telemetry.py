@@ -77,14 +77,14 @@ class Telemetry:
             self._alarms.seed_unreachable(fact)
         wall_s = time.time()
         record = fact_as_json(fact, self.node, self.name, wall_s, happened_s)
-        self._files.write(LOG, f"{_clock(wall_s)} {fact}")
+        self._files.write(LOG, f"{clock_of(wall_s)} {fact}")
         self._files.write(RECORD, json.dumps(record))
         for subscriber in self._subscribers:
             subscriber.offer(record)
 
     def say(self, line: str) -> None:
         """A line for the log that is no fact: starting, stopping, an error of the host."""
-        self._files.write(LOG, f"{_clock(time.time())} {line}")
+        self._files.write(LOG, f"{clock_of(time.time())} {line}")
 
     @contextmanager
     def subscribe(self) -> Iterator[asyncio.Queue[dict[str, object]]]:
@@ -143,6 +143,7 @@ class _Alarms:
             )
 
 
-def _clock(wall_s: float) -> str:
+def clock_of(wall_s: float) -> str:
+    """The time of day in this place, in milliseconds."""
     milliseconds = int(wall_s * 1000) % 1000
     return time.strftime("%H:%M:%S", time.localtime(wall_s)) + f".{milliseconds:03d}"

@@ -1,9 +1,11 @@
 """The answer in a text that may argue for it first, and when two such answers are alike.
 
 Invariant: both are pure functions of the text, whatever the version of Python, so that every node
-counts the same votes. Reasoning
-does not count, only what it comes to: that is what self-consistency takes its majority of (Wang et
-al. 2023, section 2). Models dress such a line in many ways; a text without one is its own answer.
+counts the same votes.
+
+Reasoning does not count, only what it comes to: that is what self-consistency takes its majority of
+(Wang et al. 2023, section 2). Models dress such a line in many ways; a text without one is its own
+answer.
 """
 
 from __future__ import annotations

@@ -81,8 +81,10 @@ def lines_of(story: Story) -> Iterator[str]:
 
 
 def _lines(line: Line) -> Iterator[str]:
+    from node.telemetry import clock_of
+
     beside = CONCURRENT if line.is_concurrent else ""
-    yield f"  {_clock(line.at_s)} {beside:<2} {line.who:<7} {line.mark} {line.text}"
+    yield f"  {clock_of(line.at_s)} {beside:<2} {line.who:<7} {line.mark} {line.text}"
     for said in line.said:
         yield f"{'':<28}| {said}".rstrip()
 
@@ -90,7 +92,3 @@ def _lines(line: Line) -> Iterator[str]:
 def _day(story: Story) -> str:
     times = [line.at_s for part in story.parts for line in part.lines]
     return time.strftime(", %Y-%m-%d", time.localtime(min(times))) if times else ""
-
-
-def _clock(at_s: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at_s)) + f".{int(at_s * 1000) % 1000:03d}"

@@ -74,15 +74,12 @@ class Edits:
     def contents(self, path: str, task: str | None = None) -> dict[str, bytes]:
         """The path as the task sees it, or (None) as it is at the end; other names for siblings
         that are not merged; nothing if nobody has written it yet."""
-        siblings = self._siblings(path, self._all if task is None else self._seen[task])
-        versions = self.versions((path, siblings))
-        if len(set(versions)) == 1:
-            return {path: versions[0]}
-        merge = self.merges.get((path, siblings))
-        if merge is not None and not merge.fault:
-            return {path: merge.content}
-        named = zip(siblings, versions, strict=True)
-        return {name_of_version(path, other): content for other, content in named}
+        siblings = (path, self._siblings(path, self._all if task is None else self._seen[task]))
+        content = self._as_one(siblings)
+        if content is not None:
+            return {path: content}
+        names = (name_of_version(path, other) for other in siblings[1])
+        return dict(zip(names, self.versions(siblings), strict=True))
 
     def versions(self, siblings: Siblings) -> list[bytes]:
         """What each of the tasks has made of the path."""
@@ -100,13 +97,10 @@ class Edits:
     def among(self, path: str, tasks: int) -> bytes | Siblings:
         """The path as somebody sees it who has seen these tasks; siblings if it is not one file."""
         siblings = (path, self._siblings(path, tasks))
-        versions = self.versions(siblings)
-        if not versions:
+        if not siblings[1]:
             return self._fixtures.get(path, b"")
-        if len(set(versions)) == 1:
-            return versions[0]
-        merge = self.merges.get(siblings)
-        return merge.content if merge is not None and not merge.fault else siblings
+        content = self._as_one(siblings)
+        return siblings if content is None else content
 
     def seen(self, task: str) -> int:
         """The set of what the task has seen."""
@@ -135,8 +129,14 @@ class Edits:
             if (among & writers).bit_count() < 2:
                 continue
             siblings = (path, self._siblings(path, among))
-            merge = self.merges.get(siblings)
-            is_one = (merge and not merge.fault) or len(set(self.versions(siblings))) < 2
-            if not is_one:
+            if siblings[1] and self._as_one(siblings) is None:
                 found.append(siblings)
         return found
+
+    def _as_one(self, siblings: Siblings) -> bytes | None:
+        """The content that all of them are, or were merged into; None if there is no such thing."""
+        versions = self.versions(siblings)
+        if len(set(versions)) == 1:
+            return versions[0]
+        merge = self.merges.get(siblings)
+        return merge.content if merge is not None and not merge.fault else None

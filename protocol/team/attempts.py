@@ -23,9 +23,9 @@ from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File
 from protocol.ledger import JobState, Ledger, Slot, Unit
-from protocol.team.assigning import assignment_of
 from protocol.team.lore import Lore
 from protocol.team.notes import Notes
+from protocol.team.orders import assignment_of
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
 from protocol.team.view import View

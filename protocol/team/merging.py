@@ -14,7 +14,7 @@ from protocol import three_way
 from protocol.effects import Assignment, Proposal, Purpose
 from protocol.jobs import MODEL_KINDS, TEXT_SIZE_MAX, File, Quorum, VerifyBy
 from protocol.ledger import JobState, Siblings
-from protocol.team.assigning import assignment_of
+from protocol.team.orders import assignment_of
 
 
 def merged_alone(job: JobState, siblings: Siblings) -> bytes | None:

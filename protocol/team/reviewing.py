@@ -25,9 +25,9 @@ from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Compare, VerifyBy, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, MergeFile, Siblings, TaskState, Unit
-from protocol.team.assigning import assignment_of
 from protocol.team.merging import merge_assignment, merged_alone, why_nobody_can
 from protocol.team.notes import DETAIL_LENGTH_MAX
+from protocol.team.orders import assignment_of
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
