@@ -113,12 +113,14 @@ def score(unit: Unit, node: NodeId) -> bytes:
 
 @dataclass(slots=True)
 class Held:
-    """A claim: since when this node knows of it, and when it last heard of it being renewed."""
+    """A claim: since when this node knows of it, when it last heard of it being renewed, and
+    whether the log has a result of it."""
 
     claim: Claim
     sequence: int
     heard_at: Nanoseconds
     since: Nanoseconds
+    is_answered: bool = False
 
 
 class ClaimBook:
@@ -165,10 +167,17 @@ class ClaimBook:
             return Held(claim, sequence, now, now)
         if known.sequence == sequence:
             return known
-        if known.claim.phase is Phase.WORKING and claim.phase is Phase.DONE:
+        return Held(claim, sequence, now, known.since, known.is_answered)
+
+    def answered(self, unit: Unit, node: NodeId, token: int, now: Nanoseconds) -> None:
+        """The log has a result for the unit: so long that attempt has taken."""
+        held = self._held.get(unit)
+        if held is None or held.is_answered:
+            return
+        if (held.claim.node, held.claim.token) == (node, token):
+            held.is_answered = True
             took = self._durations.setdefault(unit[0], deque(maxlen=DURATIONS_MAX))
-            took.append(now - known.since)
-        return Held(claim, sequence, now, known.since)
+            took.append(now - held.since)
 
     def get(self, unit: Unit) -> Held | None:
         return self._held.get(unit)

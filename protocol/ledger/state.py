@@ -66,6 +66,10 @@ class Slot:
     racers: list[NodeId] = field(default_factory=list)
     candidates: list[Answer] = field(default_factory=list)  # that wait for another node's word
 
+    def proposes(self, node: NodeId, token: int) -> bool:
+        """Whether a result of this attempt waits for another node's word."""
+        return any((each.node, each.token) == (node, token) for each in self.candidates)
+
     def has(self, node: NodeId, token: int) -> bool:
         """Whether the node works on it under this token, as holder or racer."""
         return token == self.token and (node == self.holder or node in self.racers)

@@ -250,11 +250,11 @@ class Attempts:
     # -- ending --------------------------------------------------------------------------------
 
     def hand_in(self, turn: Turn, invocation: int) -> None:
-        """The attempt has a result, which is on its way into the log."""
+        """The attempt has a result, which is on its way into the log. Mostly it is there before its
+        claim has to be renewed, and then nobody else needs to hear of it."""
         attempt = self.running.pop(invocation)
-        self._say(turn, attempt, Phase.DONE)
         self.handed_in[attempt.unit] = HandedIn(
-            attempt.unit, attempt.token, turn.now, attempt.races
+            attempt.unit, attempt.token, attempt.renewed_at, attempt.races
         )
 
     def give_up(self, turn: Turn, invocation: int) -> None:

@@ -251,6 +251,8 @@ class Choice:
         held = self._book.get(unit)
         if held is None or held.claim.phase is not Phase.WORKING:
             return None
+        if slot.proposes(held.claim.node, held.claim.token):
+            return None
         if held.claim.node == self.node:
             return self.node if unit in scene.own else None
         return held.claim.node if self._racing.is_living(scene.now, scene.view, held) else None

@@ -344,12 +344,19 @@ class Team:
             case LeaderElected():
                 self.wishes.hasten(turn.now)
                 self.dirty = True
-            case TaskFenced() | TaskAccepted() | TaskAbandoned():
+            case TaskAccepted():
+                accepted = self.ledger.jobs[fact.job].tasks[fact.task].accepted
+                slot = accepted.slot if accepted else 0
+                self._learn_answer((fact.job, fact.task, slot), fact.node, fact.token, turn.now)
+            case AnswerGiven() | ResultProposed():
+                unit = (fact.job, fact.task, fact.slot)
+                self._learn_answer(unit, fact.node, fact.token, turn.now)
+            case TaskFenced() | TaskAbandoned():
                 self.wishes.moved(turn.now)
                 self.dirty = True
             case TaskClaimed() | TaskCloned():
                 self.dirty = True
-            case AnswerGiven() | ResultProposed() | ResultReviewed() | AnswersJudged():
+            case ResultReviewed() | AnswersJudged():
                 self.wishes.moved(turn.now)
                 self.dirty = True
             case BudgetGranted() | FileMerged():
@@ -359,6 +366,12 @@ class Team:
                 self.dirty = True
             case _:
                 pass
+
+    def _learn_answer(self, unit: Unit, node: NodeId, token: int, now: Nanoseconds) -> None:
+        """The log has an attempt's result."""
+        self.book.answered(unit, node, token, now)
+        self.wishes.moved(now)
+        self.dirty = True
 
     def _learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> None:
         if unit := claims.unit_of(key):

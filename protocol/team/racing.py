@@ -80,6 +80,8 @@ class Racing:
         held = self._book.get(unit)
         if held is None or held.claim.phase is not Phase.WORKING:
             return None
+        if slot.proposes(held.claim.node, held.claim.token):
+            return None
         by_log = job.job.claims is not ClaimMode.LEASE
         if by_log and not (held.claim.node == slot.holder and held.claim.token == slot.token):
             return None
