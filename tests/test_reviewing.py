@@ -14,6 +14,7 @@ from protocol.errors import InvalidJob
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.facts import Fact
 from protocol.facts.work import (
+    AnswerGiven,
     AnswersJudged,
     ResultLate,
     ResultProposed,
@@ -212,6 +213,28 @@ def test_without_any_judge_answers_are_compared_as_they_stand() -> None:
     world.do(job(Task("a", "?", quorum=JUDGED)))
     (judged,) = {fact for _, _, fact in world.diary.of(AnswersJudged)}
     assert (judged.judge, judged.groups) == (NOBODY, (0, 1, 1))
+
+
+@pytest.mark.parametrize("failing", [3, 100])
+def test_a_judge_that_fails_is_followed_at_once_and_only_so_often(failing: int) -> None:
+    """The next node hears of it, and need not wait as it would for one that hangs."""
+    asked: list[Assignment] = []
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return SECOND, Completed(0, (), "yes" if assignment.slot else "no", NO_USAGE)
+        asked.append(assignment)
+        if len(asked) <= failing:
+            return SECOND // 10, AgentFailed(0, Failure.BACKEND, "no model", (), NO_USAGE)
+        return SECOND // 10, Completed(0, (), "0 1 1", NO_USAGE)
+
+    world = SmallWorld(7, script)
+    world.do(job(Task("a", "?", quorum=JUDGED, attempts_max=4)))
+    ((at, judged),) = {(at, fact) for at, node, fact in world.diary.of(AnswersJudged) if not node}
+    last_answer = max(at for at, _, _ in world.diary.of(AnswerGiven))
+    assert len(asked) == 4
+    assert (judged.judge == NOBODY) == (failing == 100)
+    assert at - last_answer < 2 * SECOND
 
 
 # -- in the ledger, by hand ------------------------------------------------------------------------

@@ -212,30 +212,25 @@ class JobState:
             self.tasks[need].accepted is not None for need in state.task.needs
         )
 
+    def _held_up(self) -> Iterator[tuple[TaskState, Siblings]]:
+        """Tasks that could start but for a file, and the versions of which it is to be merged."""
+        for state in self.tasks.values():
+            if self._has_what_it_needs(state):
+                for siblings in self.edits.lacking(state.task.id):
+                    yield state, siblings
+
     def stuck(self) -> list[tuple[TaskState, Siblings]]:
         """Tasks that could start, but for versions of a file that could not be merged."""
         if not any(merge.fault for merge in self.merges.values()):
             return []
-        waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
-        return [
-            (state, siblings)
-            for state in waiting
-            for siblings in self.edits.lacking(state.task.id)
-            if siblings in self.merges
-        ]
+        return [held for held in self._held_up() if held[1] in self.merges]
 
     def merges_due(self) -> Sequence[Siblings]:
         """What has to be merged so that a task can start, or the job can end."""
         if not self.edits.shared:
             return ()
         if self._due is None:
-            waiting = [state for state in self.tasks.values() if self._has_what_it_needs(state)]
-            due = [
-                siblings
-                for state in waiting
-                for siblings in self.edits.lacking(state.task.id)
-                if siblings not in self.merges
-            ]
+            due = [siblings for _, siblings in self._held_up() if siblings not in self.merges]
             if not due and self.is_exhausted():
                 due = self.edits.lacking_at_end()
             self._due = list(dict.fromkeys(due))

@@ -72,7 +72,7 @@ from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.leading import Leading
 from protocol.team.lore import LORE_PREFIX, TEXT_LENGTH_MAX, Lore, Scope
-from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, Notes
+from protocol.team.notes import DETAIL_LENGTH_MAX, Notes
 from protocol.team.pacing import PACE_PREFIX, Pacing
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
@@ -116,7 +116,9 @@ class Team:
             self._alarm,
             numbers,
         )
-        self._reviewing = Reviewing(node, config, ledger, self.wishes, self._alarm, numbers)
+        self._reviewing = Reviewing(
+            node, config, ledger, self.notes, self.wishes, self._alarm, numbers
+        )
         self.spending = Spending(node, config, ledger, store, self.wishes, self._alarm)
         self.pacing = Pacing(node, store, random, self._alarm)
         self._calls = Calls(self.spending, self.pacing)
@@ -304,12 +306,9 @@ class Team:
         self._let_go(turn, attempt, event.reason, detail)
 
     def _review_ended(self, turn: Turn, event: Completed | AgentFailed) -> None:
-        piece = self._reviewing.ended(turn, event)
+        usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
+        self._reviewing.ended(turn, event, usage)
         self.dirty = True
-        if event.usage != NO_USAGE and not _fault_of_packing(event.usage):  # a model was asked
-            job, task, slot = piece.unit
-            note = FailNote(self.node, slot, 0, JUDGED, "", event.usage)
-            self.notes.write(turn, job, task, note)
 
     def _let_go(self, turn: Turn, attempt: Attempt, reason: Failure, detail: str) -> None:
         """After a failed attempt: out of attempts, or free for the next holder."""

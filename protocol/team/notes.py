@@ -18,7 +18,14 @@ from protocol.store import Store, word_of
 from protocol.turn import Turn
 
 DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wrong
-JUDGED = "judged"  # the reason of a note that only tells what a model used that judged or merged
+# The reasons of notes about a model that was asked to judge answers or to merge versions: it did,
+# and the note only tells what it used; or it failed. The last is followed by the file's path.
+JUDGED, UNJUDGED, UNMERGED = "judged", "unjudged", "unmerged"
+
+
+def is_of_review(reason: str) -> bool:
+    """Whether a note tells of a judge or a merge, and not of an attempt at its task."""
+    return reason.split(" ", 1)[0] in (JUDGED, UNJUDGED, UNMERGED)
 
 
 class Notes:
@@ -34,7 +41,13 @@ class Notes:
     def of(self, job: str, task: str) -> Sequence[FailNote]:
         """What is known of failed attempts at a task. To be stopped is no failure."""
         notes = self._notes.get((job, task), {}).values()
-        return [note for note in notes if note.reason not in (Failure.ABORTED.value, JUDGED)]
+        stopped = Failure.ABORTED.value
+        return [n for n in notes if n.reason != stopped and not is_of_review(n.reason)]
+
+    def of_review(self, job: str, task: str, reason: str) -> Sequence[FailNote]:
+        """Of the models that judged or merged, those that failed: reason as in `is_of_review`."""
+        notes = self._notes.get((job, task), {}).values()
+        return [note for note in notes if note.reason == reason]
 
     def write(self, turn: Turn, job: str, task: str, note: FailNote) -> None:
         """Leave a note of this node's."""

@@ -2,39 +2,42 @@
 a model say which answers agree, or merges what tasks made of one file side by side.
 
 The work is small, so it is not claimed: the nodes stand in an order for each piece, the first does
-it at once, the second a while later if nothing has come of it, and so on, round after round, ever
-more seldom. Whoever has found a result of the same task wrong before comes last: a reviewer that
-lies would hold a task up for ever. A model that failed in two rounds, while a leader was in sight,
-is given up: then answers are compared as they stand, and versions stay unmerged.
+it at once, the second a while later if nothing has come of it, and so on. Whoever has tried in vain
+comes last and waits ever longer, as does whoever has found a result of the same task wrong before:
+a reviewer that lies would hold a task up for ever. Where a model failed, its node says so to all,
+so that the next one need not wait. When as many have failed as the task may have attempts, and a
+leader is in sight, models are given up: then answers are compared as they stand, and versions stay
+unmerged.
 
 Invariant: nobody reviews what its own agent made; at most `reviews_max` reviews run on a node.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeAlias
 
 from protocol import claims
+from protocol.claims import FailNote
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke, Proposal, Purpose
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import Compare, VerifyBy, likeness_of
+from protocol.jobs import NO_USAGE, Compare, Usage, VerifyBy, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, MergeFile, Siblings, TaskState, Unit
 from protocol.team.merging import merge_assignment, merged_alone, why_nobody_can
-from protocol.team.notes import DETAIL_LENGTH_MAX
+from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, UNJUDGED, UNMERGED, Notes
 from protocol.team.orders import assignment_of
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
 GROUPS_MAX = 64
-TRIES_MAX = 2  # of a node's model; of checks there is no such limit
-DOUBLINGS_MAX = 4  # of the time between rounds
+DOUBLINGS_MAX = 4  # of the time between two tries of one node
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,10 @@ class Review:
 
 @dataclass(slots=True)
 class _Tried:
-    """How often this node has tried a piece in vain, when last, and what went wrong."""
+    """How often each node has tried a piece in vain, as far as is known here; when this was last
+    heard of, and what went wrong."""
 
-    times: int
+    times: Counter[NodeId]
     at: Nanoseconds
     fault: str
 
@@ -88,6 +92,7 @@ class Reviewing:
         node: NodeId,
         config: TeamConfig,
         ledger: Ledger,
+        notes: Notes,
         wishes: Wishes,
         alarm: Alarm,
         numbers: count[int],
@@ -96,26 +101,31 @@ class Reviewing:
         self.config = config
         self.running: dict[int, Review] = {}
         self._ledger = ledger
+        self._notes = notes
         self._wishes = wishes
         self._alarm = alarm
         self._numbers = numbers
         self._since: dict[Piece, Nanoseconds] = {}  # of what waits
         self._tried: dict[Piece, _Tried] = {}
+        self._denied: set[Piece] = set()  # for which this node has no right to a call
 
     def review(self, turn: Turn, view: View, jobs: Sequence[JobState]) -> None:
         """Begin what is this node's turn to do, and stop what is settled."""
         due = {piece: job for job in jobs for piece in _pieces_of(job)}
         self._since = {piece: self._since.get(piece, turn.now) for piece in due}
         self._tried = {piece: tried for piece, tried in self._tried.items() if piece in due}
+        self._denied.intersection_update(due)
         for invocation, review in self.running.items():
             if review.piece not in due and not review.aborted:
                 review.aborted = True
                 turn.perform(Abort(invocation, "it is settled"))
         at_work = {review.piece for review in self.running.values()}
         for piece, job in due.items():
-            tried = self._tried.get(piece)
-            is_tired = tried and tried.times >= TRIES_MAX and view.leader in view.alive
-            if piece in at_work or (tried and is_tired and self._give_up(turn, job, piece, tried)):
+            if piece in at_work or self._is_said(piece):
+                continue
+            self._hear(turn, piece)
+            if self._is_vain(job, piece) and view.leader in view.alive:
+                self._give_up(turn, job, piece)
                 continue
             order = self._order(view, job.tasks[piece.unit[1]], piece)
             if self.node not in order or len(self.running) >= self.config.reviews_max:
@@ -126,13 +136,33 @@ class Reviewing:
             else:
                 self._begin(turn, job, piece)
 
-    def _due_at(self, piece: Piece, order: list[NodeId]) -> Nanoseconds:
-        """When it is this node's turn: by its place at first, and a round after each try."""
+    def _hear(self, turn: Turn, piece: Piece) -> None:
+        """Take note of the models that have failed since this was last asked."""
+        reason = _reason_of(piece)
+        if not reason:
+            return  # of a check only the own tries are known
+        notes = self._notes.of_review(*piece.unit[:2], reason)
         tried = self._tried.get(piece)
-        if tried is None:
-            return self._since[piece] + order.index(self.node) * self._patience(piece)
-        round_ns = len(order) * self._patience(piece)
-        return tried.at + (round_ns << min(tried.times - 1, DOUBLINGS_MAX))
+        if len(notes) > (tried.times.total() if tried else 0):
+            times = Counter(note.node for note in notes)
+            self._tried[piece] = _Tried(times, turn.now, notes[-1].detail)
+
+    def _is_vain(self, job: JobState, piece: Piece) -> bool:
+        """Whether it is no use to ask a model once more."""
+        if isinstance(piece, ResultToReview):
+            return False
+        tried = self._tried.get(piece)
+        attempts_max = job.tasks[piece.unit[1]].task.attempts_max
+        return piece in self._denied or (tried is not None and tried.times.total() >= attempts_max)
+
+    def _due_at(self, piece: Piece, order: list[NodeId]) -> Nanoseconds:
+        """When it is this node's turn: by its place, and later if it has tried before."""
+        tried = self._tried.get(piece)
+        since = tried.at if tried else self._since[piece]
+        at = since + order.index(self.node) * self._patience(piece)
+        if own := tried.times[self.node] if tried else 0:
+            at += self.config.review_patience_ns << min(own - 1, DOUBLINGS_MAX)
+        return at
 
     def _order(self, view: View, task: TaskState, piece: Piece) -> list[NodeId]:
         """Who may do it, in the order of their turns."""
@@ -140,7 +170,11 @@ class Reviewing:
         if isinstance(piece, ResultToReview):
             nodes.discard(piece.attempt[1])
         denied = {answer.reviewer for answer in task.refuted()}
-        return sorted(nodes, key=lambda node: (node in denied, claims.score(piece.unit, node)))
+        tried = self._tried.get(piece)
+        times = tried.times if tried else Counter[NodeId]()
+        return sorted(
+            nodes, key=lambda node: (times[node], node in denied, claims.score(piece.unit, node))
+        )
 
     def _patience(self, piece: Piece) -> Nanoseconds:
         """After which the next node does it as well."""
@@ -149,8 +183,6 @@ class Reviewing:
 
     def _begin(self, turn: Turn, job: JobState, piece: Piece) -> None:
         if isinstance(piece, VersionsToMerge):
-            if self._wishes.has("merge", (job.job.id, *piece.siblings)):
-                return
             content, fault = merged_alone(job, piece.siblings), ""
             if content is None:
                 fault = why_nobody_can(job, piece.siblings)
@@ -161,49 +193,77 @@ class Reviewing:
         self.running[invocation] = Review(piece)
         turn.perform(Invoke(invocation, _assignment(job, piece)))
 
-    def _give_up(self, turn: Turn, job: JobState, piece: Piece, tried: _Tried) -> bool:
-        """Settle what no model could; whether that can be done without one."""
+    def _give_up(self, turn: Turn, job: JobState, piece: Piece) -> None:
+        """Settle without a model what no model could."""
         match piece:
             case AnswersToJudge(unit):
                 alike = [_likeness_of(answer) for answer in job.tasks[unit[1]].answers]
                 groups = tuple(alike.index(each) for each in alike)
                 self._wishes.judge(turn.now, unit[:2], NOBODY, groups)
             case VersionsToMerge():
-                self._wish_merge(
-                    turn, piece, b"", f"no model merged it, {tried.fault}", by_agent=True
-                )
+                tried = self._tried.get(piece)
+                fault = f"no model merged it, {tried.fault if tried else 'none was asked'}"
+                self._wish_merge(turn, piece, b"", fault, by_agent=True)
             case ResultToReview():
-                return False
-        return True
+                pass  # checks are run until there is a verdict
 
-    def ended(self, turn: Turn, event: Completed | AgentFailed) -> Piece:
-        """A review of this node's is over; what it was about."""
+    def ended(self, turn: Turn, event: Completed | AgentFailed, usage: Usage) -> None:
+        """A review of this node's is over."""
         review = self.running.pop(event.invocation)
-        if review.aborted:
-            return review.piece
-        before = self._tried.get(review.piece, _Tried(0, 0, ""))
-        times, fault = before.times + 1, "it gave no answer"
-        if isinstance(event, AgentFailed):
-            fault = f"{event.reason.value}: {event.detail}"[:DETAIL_LENGTH_MAX]
-            times = TRIES_MAX if event.reason is Failure.BUDGET else times
-        self._tried[review.piece] = _Tried(times, turn.now, fault)
-        match review.piece:
+        piece = review.piece
+        vain = not review.aborted and not self._settle(turn, piece, event)
+        reason = _reason_of(piece)
+        if vain:
+            fault = "it gave no answer"
+            if isinstance(event, AgentFailed):
+                fault = f"{event.reason.value}: {event.detail}"[:DETAIL_LENGTH_MAX]
+                if event.reason is Failure.BUDGET:
+                    self._denied.add(piece)
+            if reason:
+                self._say(turn, piece, reason, fault, usage)
+            before = self._tried.get(piece)
+            times = Counter(before.times if before else ())
+            times[self.node] += 1
+            self._tried[piece] = _Tried(times, turn.now, fault)
+        elif reason and usage != NO_USAGE:
+            self._say(turn, piece, JUDGED, "", usage)
+
+    def _settle(self, turn: Turn, piece: Piece, event: Completed | AgentFailed) -> bool:
+        """Tell the log what has come of it; whether anything has."""
+        match piece:
             case AnswersToJudge(unit) if isinstance(event, Completed):
                 found = self._ledger.slot(*unit)
                 groups = _groups_of(event.text)
-                if found is not None and len(groups) == len(found[1].slots):
-                    self._wishes.judge(turn.now, unit[:2], self.node, groups)
-            case VersionsToMerge() as piece if isinstance(event, Completed) and event.files:
+                if found is None or len(groups) != len(found[1].slots):
+                    return False
+                self._wishes.judge(turn.now, unit[:2], self.node, groups)
+            case VersionsToMerge() if isinstance(event, Completed) and event.files:
                 self._wish_merge(turn, piece, event.files[0].content, "", by_agent=True)
+            case ResultToReview(unit, attempt) if isinstance(event, Completed):
+                self._wishes.review(turn.now, unit, attempt, self.node, "")
             case ResultToReview(unit, attempt):
-                if isinstance(event, Completed):
-                    self._wishes.review(turn.now, unit, attempt, self.node, "")
-                elif event.reason is Failure.VERIFY:
-                    fault = (event.detail or "the check said no")[:DETAIL_LENGTH_MAX]
-                    self._wishes.review(turn.now, unit, attempt, self.node, fault)
+                assert isinstance(event, AgentFailed)
+                if event.reason is not Failure.VERIFY:
+                    return False
+                fault = (event.detail or "the check said no")[:DETAIL_LENGTH_MAX]
+                self._wishes.review(turn.now, unit, attempt, self.node, fault)
             case _:
-                pass  # in vain
-        return review.piece
+                return False
+        return True
+
+    def _is_said(self, piece: Piece) -> bool:
+        """Whether this node's word on it is on its way into the log."""
+        match piece:
+            case AnswersToJudge(unit):
+                return self._wishes.has("judge", unit[:2])
+            case VersionsToMerge(unit, siblings):
+                return self._wishes.has("merge", (unit[0], *siblings))
+            case ResultToReview(unit, (_, node, _)):
+                return self._wishes.has("review", (unit, node))
+
+    def _say(self, turn: Turn, piece: Piece, reason: str, detail: str, usage: Usage) -> None:
+        job, task, slot = piece.unit
+        self._notes.write(turn, job, task, FailNote(self.node, slot, 0, reason, detail, usage))
 
     def _wish_merge(
         self, turn: Turn, piece: VersionsToMerge, content: bytes, fault: str, by_agent: bool = False
@@ -226,6 +286,17 @@ def _pieces_of(job: JobState) -> Iterator[Piece]:
                     yield ResultToReview((job.job.id, name, number), answer.attempt)
     for siblings in job.merges_due():
         yield VersionsToMerge((job.job.id, siblings[1][-1], 0), siblings)
+
+
+def _reason_of(piece: Piece) -> str:
+    """What a note says of a model that failed at it; empty if no model is asked."""
+    match piece:
+        case AnswersToJudge():
+            return UNJUDGED
+        case VersionsToMerge():
+            return f"{UNMERGED} {piece.siblings[0]}"
+        case ResultToReview():
+            return ""
 
 
 def _assignment(job: JobState, piece: Piece) -> Assignment:

@@ -36,7 +36,7 @@ from protocol.facts.work import (
     TaskStarted,
 )
 from protocol.identity import NodeId
-from protocol.team.notes import JUDGED
+from protocol.team.notes import is_of_review
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,7 @@ class _Told:
             node = NodeId(note["node"])
             is_stop = note["reason"] == Failure.ABORTED.value
             kind = AttemptAborted if is_stop else AttemptFailed
-            if node not in absent or note["reason"] == JUDGED or view is None:
+            if node not in absent or is_of_review(note["reason"]) or view is None:
                 continue
             attempt = (view["job"], view["task"]["id"], note["slot"], note["token"])
             why = (note["detail"],) if is_stop else (note["reason"], note["detail"])
