@@ -5,7 +5,7 @@ Invariant: a task is accepted at most once; its fence and token never go down.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
