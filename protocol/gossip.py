@@ -308,8 +308,8 @@ class Gossip:
     def reconcile(
         self, turn: Turn, sender: NodeId, message: Holdings, others: Sequence[NodeId]
     ) -> None:
-        """Drop what counts no more where the sender is. `others` are all that are there and might
-        know better, should it be late itself."""
+        """Drop what counts no more where the sender is. `others` are all that might
+        know better, should it be late itself: also those that are not there just now."""
         if not self.returning.awaits(sender):
             return
         dropped = [each for holding in message.holdings for each in self.store.reconcile(holding)]

@@ -351,7 +351,7 @@ class Peer:
             case HoldingsAsked() | Forked():
                 self.gossip.receive(turn, sender, message)
             case Holdings():
-                self.gossip.reconcile(turn, sender, message, self.membership.alive())
+                self.gossip.reconcile(turn, sender, message, self._awaited(turn.now))
             case Summary():
                 self.gossip.receive(turn, sender, message)
                 self._say(turn, self.consensus.compare(turn, sender, message), sender)

@@ -6,8 +6,9 @@ It may still show what one of them deleted, and has to hear what counts.
     its answer                         drop what counts there no more: late no longer
 
 Whoever is late itself says so in its answer, and that ends nothing: both may show the same deleted
-value. If all the others that are there are, as when two that had forgotten each other meet, then
-what is left is the best there is.
+value. If all the others are, as when two that had forgotten each other meet, then what is left is
+the best there is. Those that are away for a while count among the others: who has just started has
+met few, and one of the rest may know.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Returning:
         return self.is_late and node == self._asked
 
     def answered(self, by_late: bool, others: Sequence[NodeId], now: Nanoseconds) -> bool:
-        """The last of an answer came; whether that ends it. `others` are all that are there."""
+        """The last of an answer came; whether that ends it. `others` are all that may know."""
         by, self._asked = self._asked, NOBODY
         if by_late:
             self._late_too[by] = now

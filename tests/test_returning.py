@@ -205,3 +205,25 @@ def test_two_that_are_late_wait_for_who_has_just_joined() -> None:
     assert late.gossip.returning.asks(third.node, world.now + SECOND)
     late.step(Received(third.node, Holdings((), more=False, late=True)), world.now + SECOND)
     assert not late.gossip.returning.is_late, "all that are there are late too"
+
+
+def test_one_that_is_away_may_know_what_those_that_are_late_do_not() -> None:
+    """Seed 20416: two that had just started ended it with each other, and the third came a moment
+    later."""
+    world = settled_world(3, seed=1)
+    first, second, _ = world.hosts
+    world.network.cut([2], [0, 1])
+    second.crash("a test")
+    second.start_again()
+    for host in (first, second):
+        assert host.peer is not None
+        host.peer.gossip.returning.skipped(world.now)
+    world.run(world.now + 20 * SECOND)
+    assert [is_late(host) for host in world.hosts] == [True, True, False]
+    world.network.heal()
+    assert world.run(world.now + 60 * SECOND, lambda: not any(map(is_late, world.hosts)))
+
+
+def is_late(host: Host) -> bool:
+    assert host.peer is not None
+    return host.peer.gossip.returning.is_late
