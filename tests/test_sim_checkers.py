@@ -80,6 +80,21 @@ def test_a_leader_without_a_committed_entry_is_found() -> None:
         checkers.see(0, host, RoleChanged("leader", 50))
 
 
+def test_who_wins_an_earlier_term_late_need_not_have_what_a_later_one_committed() -> None:
+    """Seed 20240: its votes were long on their way, and a leader of a later term has committed an
+    entry meanwhile that is older than either."""
+    small = SmallWorld(3)
+    checkers, host = Checkers(), small.hosts[1]
+    assert small.hosts[0].peer is not None
+    assert host.peer is not None
+    small.hosts[0].peer.raft.term = 60
+    checkers.see(0, small.hosts[0], EntryCommitted(1, 1, "x"))
+    host.peer.raft.log.truncate(1)
+    checkers.see(0, host, RoleChanged("leader", 50))
+    with pytest.raises(InvariantBroken, match="leader_completeness"):
+        checkers.see(0, host, RoleChanged("leader", 61))
+
+
 def test_a_promise_that_no_disk_keeps_is_found() -> None:
     small = SmallWorld(3)
     checkers, host = Checkers(), small.hosts[1]

@@ -37,6 +37,7 @@ class AgreementChecks:
         self._leaders: dict[int, NodeId] = {}
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
         self._committed: dict[int, tuple[int, str]] = {}
+        self._committed_in: dict[int, int] = {}  # the term in which that was seen first
         self._leading: dict[NodeId, int] = {}
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
@@ -89,7 +90,9 @@ class AgreementChecks:
         assert host.peer is not None
         log = host.peer.raft.log
         for index, (term, _) in self._committed.items():
-            if term < fact.term and index >= log.first_index and log.term_at(index) != term:
+            # Who won an earlier term than that in which it was committed may do so late.
+            is_bound = self._committed_in[index] < fact.term
+            if is_bound and index >= log.first_index and log.term_at(index) != term:
                 raise InvariantBroken(
                     "leader_completeness",
                     f"{node} leads term {fact.term} without the entry {index} of term {term}",
@@ -103,6 +106,8 @@ class AgreementChecks:
     def _see_commit(self, host: Host, fact: EntryCommitted) -> None:
         entry = (fact.term, fact.checksum)
         if fact.index not in self._committed:
+            assert host.peer is not None
+            self._committed_in[fact.index] = max(fact.term, host.peer.raft.term)
             self._check_durable("durable_commit", host, fact.index, fact.term)
         known = self._committed.setdefault(fact.index, entry)
         if known != entry:
