@@ -114,6 +114,7 @@ class RaftConfig:
     relay_after_ns: Nanoseconds = 250 * MILLISECOND  # well above any answer in good order
     reach_window_ns: Nanoseconds = 6 * SECOND  # every member has probed every other by then
     commit_notice_ns: Nanoseconds = 0  # at most so often goes a message that only tells a commit
+    gather_ns: Nanoseconds = 20 * MILLISECOND  # at most so often go entries of the team's
     spread_interval_ns: Nanoseconds = 10 * MILLISECOND  # at most so often to those who learn
     council_size: int = 5  # voters; two may fail
     settle_ns: Nanoseconds = 2 * SECOND  # wait this long for expected members before choosing
@@ -145,6 +146,8 @@ class TeamConfig:
     patience_ns: Nanoseconds = (
         60 * MILLISECOND
     )  # how long a claim is left to the node it suits best
+    tell_ns: Nanoseconds = 150 * MILLISECOND  # a claim that nobody disputes is told so much later
+    leave_ns: Nanoseconds = 250 * MILLISECOND  # so long others leave it, who were not told
     propose_retry_ns: Nanoseconds = (
         500 * MILLISECOND
     )  # a proposal without visible effect is repeated
@@ -223,6 +226,7 @@ def wan() -> Config:
             lease_ns=30 * SECOND,
             renew_ns=8 * SECOND,
             patience_ns=500 * MILLISECOND,
+            leave_ns=SECOND,
             propose_retry_ns=2 * SECOND,
         ),
     )

@@ -10,6 +10,7 @@ log is not looked at. Which of two logs gives way is said in `protocol.raft.anot
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from random import Random
 
@@ -34,6 +35,7 @@ from protocol.facts.agreement import (
     StateReplaced,
 )
 from protocol.facts.membership import MemberFailed, MemberLeft, MemberSuspected
+from protocol.gathering import Gathering
 from protocol.identity import NodeId
 from protocol.messages.agreement import (
     SETTLED_FROM,
@@ -99,7 +101,7 @@ class Consensus:
         self.transfers = Transfers(node, self.raft, config.clerk.timeout_ns)
         self.council = Council(config.raft, expected, now)
         self.spreading = Spreading(self.raft, config.raft, random)
-        self._uncommitted: set[bytes] = set()  # commands that this leader has in its log already
+        self.gathering = Gathering(self.raft, config.raft)
         self._logs: dict[NodeId, bytes] = {}  # which log the others follow, as far as known
         self.summaries: dict[NodeId, tuple[Nanoseconds, Summary]] = {}  # the latest, and its time
         self._met: set[tuple[NodeId, bytes]] = set()  # of other logs, and reported
@@ -114,6 +116,7 @@ class Consensus:
             self.readmission.deadline(),
             self.transfers.deadline(),
             self.spreading.due_at,
+            self.gathering.due_at,
             self.raft.following.lesson_due_at(),
         ):
             if due is not None and (earliest is None or due < earliest):
@@ -130,6 +133,7 @@ class Consensus:
         due = self.clerk.deadline()
         if due is not None and due <= turn.now:
             self.clerk.tick(turn)
+        self.gathering.flush(turn)
         self.readmission.tick(turn)
         self.transfers.tick(turn)
         due = self.raft.following.lesson_due_at()
@@ -240,7 +244,7 @@ class Consensus:
                 self.raft.elections.lose_leader(turn, fact.node)
                 self._forget(fact.node)
             case RoleChanged():
-                self._uncommitted.clear()
+                self.gathering.forget()
             case LeaderElected():
                 self.clerk.leader_changed(turn, fact.leader)
             case BatchOutOfOrder():
@@ -277,7 +281,7 @@ class Consensus:
     def _apply_entry(self, turn: Turn, entry: LogEntry) -> None:
         """Apply an entry, and take a snapshot if it is time for one. That follows from the log
         alone, so that all nodes take the same ones, and parts of one may come from several."""
-        self._uncommitted.discard(entry.data)
+        self.gathering.committed(entry)
         state, config = self.replicated, self.config
         facts = state.apply(entry)
         if facts:
@@ -335,14 +339,11 @@ class Consensus:
         if kind in (EntryKind.NOOP, EntryKind.VOTERS):
             raise RemoteProtocolError(f"nobody proposes a {kind.name}")
         if self.raft.leadership is not None:
-            if kind is not EntryKind.BATCH and data in self._uncommitted:
-                return
-            try:
-                self.raft.propose(turn, data, kind)
-            except Busy:
-                return
             if kind is not EntryKind.BATCH:
-                self._uncommitted.add(data)
+                self.gathering.add(turn, kind, data)
+                return
+            with suppress(Busy):
+                self.raft.propose(turn, data, kind)
             return
         target = self.raft.leader
         if not target:  # any living voter knows better
@@ -408,7 +409,7 @@ class Consensus:
         give_up_log(self.raft, turn)
         self.replicated.restart()
         self._epoch = 0
-        self._uncommitted.clear()
+        self.gathering.forget()
         turn.report(StateReplaced(0))
         self.clerk.log_changed(turn)
         self.readmission.log_changed()

@@ -215,11 +215,9 @@ def confirm_once(
     _reply(self, turn, sender, message, success, index if message.entries or not success else 0)
 
 
-@instead_of(
-    "TakesAnyTail", "a leader that commits nothing takes little", (Leadership, "tail_is_full")
-)
-def never_full(self: Leadership, size: int) -> bool:
-    return False
+@instead_of("TakesAnyTail", "a leader that commits nothing takes little", (Leadership, "room_for"))
+def room_for_all(self: Leadership, sizes: Sequence[int]) -> int:
+    return len(sizes)
 
 
 @instead_of("WaitsForItsDisk", "a leader whose disk hangs gives way", (Writes, "is_stalled"))

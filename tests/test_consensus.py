@@ -88,6 +88,8 @@ class Hand:
         hops: int = 2,
         alive: tuple[NodeId, ...] = (),
     ) -> Turn:
+        """Long enough after the one before not to be gathered with it."""
+        self.now += self.consensus.config.gather_ns
         turn = self.turn()
         self.consensus.propose(turn, kind, data, hops, alive)
         return turn

@@ -249,9 +249,22 @@ class Raft:
             raise RemoteProtocolError(f"a command of {len(data)} bytes fits no Append")
         if leadership.transferee:
             raise Busy(f"leadership is being handed over to {leadership.transferee}")
-        if leadership.tail_is_full(len(data)):
+        if not leadership.room_for([len(data)]):
             raise Busy("too much is not committed yet; try again")
         return self.append_own(turn, kind, data)
+
+    def propose_all(
+        self, turn: Turn, commands: Sequence[tuple[EntryKind, bytes]]
+    ) -> Sequence[tuple[EntryKind, bytes]]:
+        """Append as many of the commands, each small enough for an Append, as there is room for,
+        and send them together: those that were appended. NotLeader or Busy: none was."""
+        leadership = self._lead()
+        if leadership.transferee:
+            raise Busy(f"leadership is being handed over to {leadership.transferee}")
+        taken = commands[: leadership.room_for([len(data) for _, data in commands])]
+        if taken:
+            self._append_own(turn, taken)
+        return taken
 
     def change(
         self, turn: Turn, changes: Sequence[Change], transition: Transition = Transition.AUTO
@@ -392,11 +405,17 @@ class Raft:
 
     def append_own(self, turn: Turn, kind: EntryKind, data: bytes) -> int:
         """Append an entry as leader and send it: its index."""
+        self._append_own(turn, [(kind, data)])
+        return self.log.last_index
+
+    def _append_own(self, turn: Turn, commands: Sequence[tuple[EntryKind, bytes]]) -> None:
         assert self.leadership is not None
-        entry = LogEntry(self.log.last_index + 1, self.term, kind, data)
-        self.append(turn, (entry,))
-        self.leadership.appended(turn, entry)
-        return entry.index
+        entries = [
+            LogEntry(index, self.term, kind, data)
+            for index, (kind, data) in enumerate(commands, self.log.last_index + 1)
+        ]
+        self.append(turn, entries)
+        self.leadership.appended(turn, entries)
 
     def truncate(self, turn: Turn, index: int) -> None:
         """Drop entries from `index` on, since they are in conflict with the leader's."""

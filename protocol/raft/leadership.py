@@ -12,6 +12,7 @@ its sender followed this leader after it was sent.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from protocol import codec
@@ -101,28 +102,34 @@ class Leadership:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    def appended(self, turn: Turn, entry: LogEntry) -> None:
-        """An own entry is in the log: send it."""
-        self._uncommitted_size += len(entry.data) + ENTRY_OVERHEAD
-        if entry.kind is EntryKind.VOTERS:
-            self._meet(turn.now, entry.index)
+    def appended(self, turn: Turn, entries: Sequence[LogEntry]) -> None:
+        """Own entries are in the log: send them."""
+        self._uncommitted_size += sum(len(entry.data) + ENTRY_OVERHEAD for entry in entries)
+        changes_voters = any(entry.kind is EntryKind.VOTERS for entry in entries)
+        if changes_voters:
+            self._meet(turn.now, entries[0].index)
         self.broadcast(turn)
         self.advance_commit(turn)
-        if entry.kind is EntryKind.VOTERS and self.raft.leadership is self:
+        if changes_voters and self.raft.leadership is self:
             self.reads.confirm(turn)  # fewer may have to answer now
 
-    def tail_is_full(self, size: int) -> bool:
-        """Whether the uncommitted tail has no room for a command of this size (one that is alone
+    def room_for(self, sizes: Sequence[int]) -> int:
+        """How many of commands of these sizes the uncommitted tail has room for (one that is alone
         always goes)."""
         config, log = self.raft.config, self.raft.log
         uncommitted = log.last_index - self.raft.commit
         if uncommitted == 0:
             self._uncommitted_size = 0
-            return False
-        return (
-            uncommitted >= config.uncommitted_max
-            or self._uncommitted_size + size > config.uncommitted_size_max
-        )
+        size, count = self._uncommitted_size, 0
+        for each in sizes:
+            size += each
+            if uncommitted and (
+                uncommitted >= config.uncommitted_max or size > config.uncommitted_size_max
+            ):
+                break
+            uncommitted += 1
+            count += 1
+        return count
 
     def broadcast(self, turn: Turn, heartbeat: bool = False, commit: bool = False) -> None:
         """Send everybody what they lack. A heartbeat goes in any case; so does news of the commit

@@ -38,6 +38,8 @@ class Knobs:
     collect_interval_ns: int = 0
     forget_after_ns: int = 0
     horizon_ns: int = 0
+    tell_ns: int = 0
+    gather_ns: int = 0
 
     def __str__(self) -> str:
         turned = [
@@ -48,12 +50,12 @@ class Knobs:
         return " ".join(turned)
 
 
-def draw_knobs(random: Random) -> Knobs:
+def draw_knobs(random: Random, moments: Random) -> Knobs:
     """Mostly as people run it; in some seeds one or several limits are tiny, and a snapshot is
-    taken at each entry."""
+    taken at each entry. `moments` is for what may wait for company."""
 
-    def rarely(*values: int) -> int:
-        return random.choice(values) if random.random() < 0.2 else 0
+    def rarely(*values: int, of: Random = random) -> int:
+        return of.choice(values) if of.random() < 0.2 else 0
 
     hectic = random.random() < 0.35  # elections that often collide
     return Knobs(
@@ -80,6 +82,8 @@ def draw_knobs(random: Random) -> Knobs:
         collect_interval_ns=random.choice((0, 200, 1_000)) * MILLISECOND,
         forget_after_ns=rarely(1, 5) * SECOND,
         horizon_ns=rarely(1, 5) * SECOND,
+        tell_ns=rarely(1, 1_000, 5_000, of=moments) * MILLISECOND,
+        gather_ns=rarely(1, 200, of=moments) * MILLISECOND,
     )
 
 

@@ -112,7 +112,7 @@ def draw(seed: int) -> Plan:
     random = Random(f"{seed}/plan")
     nodes = random.choice((1, 2, 3, 3, 4, 5, 5, 5, 7, 8))
     end = FAULTS_FROM + random.choice((8, 15, 30)) * SECOND
-    knobs = draw_knobs(random)
+    knobs = draw_knobs(random, Random(f"{seed}/moments"))
     plan = Plan(
         seed=seed,
         nodes=nodes,
