@@ -111,6 +111,12 @@ def score(unit: Unit, node: NodeId) -> bytes:
     return hashlib.sha256(f"{unit[0]}/{unit[1]}/{unit[2]}/{node}".encode()).digest()[:8]
 
 
+@lru_cache(maxsize=65_536)
+def suited_best(unit: Unit, nodes: frozenset[NodeId]) -> NodeId:
+    """The node that a unit suits best (rendezvous hashing; Thaler and Ravishankar 1998)."""
+    return max(nodes, key=lambda node: score(unit, node))
+
+
 @dataclass(slots=True)
 class Held:
     """A claim: since when this node knows of it, when it last heard of it being renewed, and
@@ -172,12 +178,14 @@ class ClaimBook:
     def answered(self, unit: Unit, node: NodeId, token: int, now: Nanoseconds) -> None:
         """The log has a result for the unit: so long that attempt has taken."""
         held = self._held.get(unit)
-        if held is None or held.is_answered:
-            return
-        if (held.claim.node, held.claim.token) == (node, token):
+        if held is not None:
+            is_this = (held.claim.node, held.claim.token) == (node, token)
+            if held.is_answered or not is_this:
+                return
             held.is_answered = True
-            took = self._durations.setdefault(unit[0], deque(maxlen=DURATIONS_MAX))
-            took.append(now - held.since)
+        # What was done before anybody was told of the claim is as good as nothing.
+        took = self._durations.setdefault(unit[0], deque(maxlen=DURATIONS_MAX))
+        took.append(now - held.since if held else 0)
 
     def get(self, unit: Unit) -> Held | None:
         return self._held.get(unit)
@@ -193,6 +201,11 @@ class ClaimBook:
         if len(took) < DURATIONS_MIN:
             return None
         return took[min(len(took) - 1, len(took) * percentile // 100)]
+
+    def is_quick(self, job: str, enough: Nanoseconds) -> bool:
+        """Whether half of the attempts took less; False while too few are known."""
+        took = self._durations.get(job, ())
+        return len(took) >= DURATIONS_MIN and 2 * sum(each < enough for each in took) > len(took)
 
     def forget(self, job: str) -> None:
         """Drop the claims of a finished job."""

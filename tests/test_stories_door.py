@@ -26,7 +26,7 @@ from protocol.facts.work import (
 from protocol.jobs import File, Job, Task
 
 TASKS = (
-    Task("good", "", agent="command", program="echo fine", writes=("good.txt",)),
+    Task("good", "", agent="command", program="sleep 0.4; echo fine", writes=("good.txt",)),
     Task(
         "bad",
         "",
@@ -78,7 +78,7 @@ async def test_the_story_of_a_task_has_its_facts_and_no_others(
     (part,) = view["parts"]
     assert (part["path"], part["slot"], part["token"], part["size"]) == ("good.txt", 0, 1, 5)
     (claim,) = view["claims"]
-    assert (claim["node"], claim["token"], claim["phase"]) == (runtime.peer.node, 1, "done")
+    assert (claim["node"], claim["token"], claim["phase"]) == (runtime.peer.node, 1, "working")
 
 
 async def test_what_a_check_said_is_told_after_the_job_as_well(node: tuple[str, Runtime]) -> None:

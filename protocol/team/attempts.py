@@ -1,8 +1,9 @@
 """The agents of this node that are under way, and the results that wait for their acceptance.
 
 Invariant: at most `slots` agents run; each works under one token, says so in the store while it
-does, and is stopped as soon as its result could not count any more. A result that was handed in is
-stood for until it is accepted, so that a minority does not do the work again.
+does (where nobody else wants the task, only if it takes longer than a moment), and is stopped as
+soon as its result could not count any more. A result that was handed in is stood for until it is
+accepted, so that a minority does not do the work again.
 
 An attempt that races another's takes the holder's place when that is lost, and follows it to a new
 token: nothing was handed in under the old one.
@@ -36,12 +37,14 @@ from protocol.turn import Turn
 @dataclass(slots=True)
 class Attempt:
     """A running agent. `lapsed`: this node slept past its own lease, so the task may have been
-    taken over; the agent, probably done by now, may finish, and its result is evidence."""
+    taken over; the agent, probably done by now, may finish, and its result is evidence. Others are
+    told of the claim at once, or a moment later."""
 
     unit: Unit
     token: int
     renewed_at: Nanoseconds
     races: bool = False
+    is_told: bool = True
     lapsed: bool = False
     lapsed_at: Nanoseconds = 0
     aborted: bool = False
@@ -56,6 +59,7 @@ class HandedIn:
     token: int
     renewed_at: Nanoseconds
     races: bool
+    is_told: bool
 
 
 class Attempts:
@@ -79,6 +83,7 @@ class Attempts:
         self.config = config
         self.running: dict[int, Attempt] = {}
         self.handed_in: dict[Unit, HandedIn] = {}
+        self._tokens: dict[Unit, int] = {}
         self._ledger = ledger
         self._book = book
         self._racing = racing
@@ -115,21 +120,34 @@ class Attempts:
             turn.perform(Abort(invocation, "a task that nobody works on comes first"))
 
     def forget(self, job: str) -> None:
-        """Stand for no result of a finished job."""
-        for unit in [unit for unit in self.handed_in if unit[0] == job]:
-            del self.handed_in[unit]
+        """Stand for no result of a finished job, and forget what was begun of it."""
+        for units in (self.handed_in, self._tokens):
+            for unit in [unit for unit in units if unit[0] == job]:
+                del units[unit]
+
+    def last_token(self, unit: Unit) -> int:
+        """Under which this node last began it, whether it has told of that or not; 0 if never."""
+        return self._tokens.get(unit, 0)
 
     # -- beginning -----------------------------------------------------------------------------
 
-    def start(self, turn: Turn, unit: Unit, token: int, races: bool = False) -> None:
-        """Start an agent on a unit that this node has under this token, or races."""
+    def start(
+        self, turn: Turn, unit: Unit, token: int, races: bool = False, quietly: bool = False
+    ) -> None:
+        """Start an agent on a unit that this node has under this token, or races. If `quietly`, the
+        claim is told only if the work takes longer than `tell_ns`."""
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
         assert len(self.running) < self.config.slots
         invocation = next(self._numbers)
-        attempt = self.running[invocation] = Attempt(unit, token, turn.now, races)
-        self._say(turn, attempt, Phase.WORKING)
+        attempt = Attempt(unit, token, turn.now, races, is_told=not quietly)
+        self.running[invocation] = attempt
+        self._tokens[unit] = token
+        if attempt.is_told:
+            self._say(turn, attempt, Phase.WORKING)
+        else:
+            self._alarm.ask(turn.now + self.config.tell_ns)
         turn.report(TaskStarted(*unit, token, races))
         turn.perform(Invoke(invocation, self._assignment(turn, unit, token)))
 
@@ -229,10 +247,7 @@ class Attempts:
         for attempt in self.running.values():
             if attempt.aborted or attempt.lapsed:
                 continue
-            if turn.now - attempt.renewed_at >= self.config.renew_ns:
-                attempt.renewed_at = turn.now
-                self._say(turn, attempt, Phase.WORKING)
-            self._alarm.ask(attempt.renewed_at + self.config.renew_ns)
+            self._renew(turn, attempt, Phase.WORKING)
         for unit, result in list(self.handed_in.items()):
             found = self._ledger.slot(*unit)
             if found is None or not found[1].takes(unit[2], result.token):
@@ -242,10 +257,15 @@ class Attempts:
                 del self.handed_in[unit]
                 self._say(turn, result, Phase.RELEASED)
                 continue
-            if turn.now - result.renewed_at >= self.config.renew_ns:
-                result.renewed_at = turn.now
-                self._say(turn, result, Phase.DONE)
-            self._alarm.ask(result.renewed_at + self.config.renew_ns)
+            self._renew(turn, result, Phase.DONE)
+
+    def _renew(self, turn: Turn, work: Attempt | HandedIn, phase: Phase) -> None:
+        patience = self.config.renew_ns if work.is_told else self.config.tell_ns
+        if turn.now - work.renewed_at >= patience:
+            work.renewed_at, work.is_told = turn.now, True
+            self._say(turn, work, phase)
+            patience = self.config.renew_ns
+        self._alarm.ask(work.renewed_at + patience)
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -254,7 +274,7 @@ class Attempts:
         claim has to be renewed, and then nobody else needs to hear of it."""
         attempt = self.running.pop(invocation)
         self.handed_in[attempt.unit] = HandedIn(
-            attempt.unit, attempt.token, attempt.renewed_at, attempt.races
+            attempt.unit, attempt.token, attempt.renewed_at, attempt.races, attempt.is_told
         )
 
     def give_up(self, turn: Turn, invocation: int) -> None:

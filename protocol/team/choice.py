@@ -3,7 +3,8 @@
 The ready units stand in an order (longest chain first), and so do the idle nodes (by a hash); the
 first node takes the first unit, the second the second. Every node computes both orders by itself.
 Where there is plenty of equally urgent work, each takes what suits it best of all nodes (rendezvous
-hashing), and need not even know who is idle.
+hashing): nobody need know who is idle, nor be told of the claim at once. Hence what suits a node
+best is left to it for a while after there was plenty: it may be at work on it already.
 A node further from its turn waits a moment longer, in case the one before it does not know, or is
 no more: that moment is all the coordination there is. Who finds no unit for itself races one that
 takes long, in the same way; and who races counts as idle, for a race is dropped for a task.
@@ -11,9 +12,9 @@ takes long, in the same way; and who races counts as idle, for a race is dropped
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 
 from protocol import claims
 from protocol.claims import ClaimBook, Phase
@@ -46,6 +47,15 @@ class _Scene:
         return self.view.alive - {answer.node for answer in task.refuted()}
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What to take. `undisputed`: nobody else wants it for now, so that there is no hurry to tell
+    of the claim."""
+
+    unit: Unit
+    undisputed: bool = False
+
+
 class Choice:
     """The choices of one node."""
 
@@ -68,49 +78,69 @@ class Choice:
         self._alarm = alarm
         self._ready_since: dict[Unit, Nanoseconds] = {}
         self._overdue_since: dict[Unit, Nanoseconds] = {}
+        self._plenty_at: dict[str, Nanoseconds] = {}  # when a job last had plenty of work
 
     def forget(self, job: str) -> None:
         """Drop what is known of a finished job."""
         for since in (self._ready_since, self._overdue_since):
             for unit in [unit for unit in since if unit[0] == job]:
                 del since[unit]
+        self._plenty_at.pop(job, None)
 
     def choose(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
-    ) -> Unit | None:
+    ) -> Chosen | None:
         """The unit to take now, if any. `own` is what this node is at already."""
         scene = _Scene(now, view, job, own, job.ready_units())
-        share = self._own_share(scene)
-        if share is not None:
-            return share
-        takeable = self._takeable(scene)
-        idle, racing = self._idle(scene) if takeable else ([], [])
+        nodes = len(view.alive)
+        takeable = self._takeable(scene, SHARE_WINDOW * nodes)
+        shared = self._shared(scene, takeable)
+        if len(shared) >= nodes:
+            self._plenty_at[job.job.id] = now
+            share = next((unit for unit in shared if self._suits_best(scene, unit)), None)
+            if share is not None:
+                self._trim(self._ready_since, scene, ())
+                return Chosen(share, undisputed=True)
+        takeable = takeable[:nodes]
+        if not takeable:
+            self._trim(self._ready_since, scene, takeable)
+            return None
+        idle, racing = self._idle(scene)
         order = [*idle, *racing]
         rank = self._rank(order)
-        return self._in_turn(scene, takeable, rank, len(order), self._ready_since)
+        left = self._left(scene, takeable, order)
+        unit = self._in_turn(scene, takeable, rank, len(order), self._ready_since, left)
+        return Chosen(unit) if unit is not None else None
 
-    def _own_share(self, scene: _Scene) -> Unit | None:
-        """The first unit that suits this node best, where there are as many as nodes that are
-        equally urgent: then nobody has to know who is idle, and no two take the same."""
-        nodes = sorted(scene.view.alive)
-        level = None
-        equal: list[Unit] = []
-        for task, slot, unit in scene.ready:
-            if len(equal) >= SHARE_WINDOW * len(nodes):
-                break
-            if level is not None and scene.job.levels[task.task.id] < level:
-                break
-            if self._is_takeable(scene, task, slot, unit) and self._delay(scene, unit) == 0:
-                level = scene.job.levels[task.task.id]
-                equal.append(unit)
-        if len(equal) < len(nodes):
-            return None
-        suiting = (
-            unit
-            for unit in equal
-            if max(nodes, key=lambda node: claims.score(unit, node)) == self.node
-        )
-        return next(suiting, None)
+    def _shared(self, scene: _Scene, takeable: Sequence[Unit]) -> Sequence[Unit]:
+        """Units for which there is money, and of which it is all the same which is done first: with
+        as long a chain behind them as the first has; any, if a task takes no longer than to agree
+        on it would."""
+        shared = [unit for unit in takeable if self._delay(scene, unit) == 0]
+        if shared and not self._book.is_quick(scene.job.job.id, self.config.tell_ns):
+            levels = scene.job.levels
+            first = levels[takeable[0][1]]
+            shared = list(takewhile(lambda unit: levels[unit[1]] == first, shared))
+        return shared
+
+    def _suits_best(self, scene: _Scene, unit: Unit) -> bool:
+        return claims.suited_best(unit, scene.view.alive) == self.node
+
+    def _left(
+        self, scene: _Scene, units: Sequence[Unit], idle: Collection[NodeId]
+    ) -> Mapping[Unit, Nanoseconds]:
+        """For how long units are left to the nodes that they suit best, which may be at work on
+        them already: who seems idle may have taken its share while there was plenty."""
+        plenty_at = self._plenty_at.get(scene.job.job.id)
+        if plenty_at is None:
+            return {}
+        left: dict[Unit, Nanoseconds] = {}
+        for unit in units:
+            since = self._ready_since.get(unit, scene.now)
+            best = claims.suited_best(unit, scene.view.alive)
+            if since - plenty_at < self.config.leave_ns and best != self.node and best in idle:
+                left[unit] = self.config.leave_ns
+        return left
 
     def choose_race(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
@@ -125,11 +155,11 @@ class Choice:
         idle, _ = self._idle(scene) if overdue else ([], [])
         rank = self._rank(idle)
         if overdue:
-            rank -= len(self._takeable(scene))
+            rank -= len(self._takeable(scene, len(view.alive)))
         if rank < 0:
             return None  # there is a task for this node, in a moment
         # A moment later than a task would be: who is idle is not clear while tasks are taken.
-        wait = self.config.patience_ns // 4
+        wait = dict.fromkeys(overdue, self.config.patience_ns // 4)
         return self._in_turn(scene, overdue, rank, len(idle), self._overdue_since, wait)
 
     def _in_turn(
@@ -139,22 +169,28 @@ class Choice:
         rank: int,
         nodes: int,
         since: dict[Unit, Nanoseconds],
-        wait: Nanoseconds = 0,
+        left: Mapping[Unit, Nanoseconds],
     ) -> Unit | None:
-        """The first of the units whose turn for the node of this rank has come."""
-        for unit in [unit for unit in since if unit[0] == scene.job.job.id]:
-            if unit not in units:
-                del since[unit]
+        """The first of the units whose turn for the node of this rank has come; some are `left` to
+        others for so long."""
+        self._trim(since, scene, units)
         for place, unit in enumerate(units):
             turn = (rank - place) % nodes
             delay = self._delay(scene, unit)
             if delay is None:
                 continue
-            at = since.setdefault(unit, scene.now) + wait + delay + self.config.patience_ns * turn
+            at = since.setdefault(unit, scene.now) + delay + left.get(unit, 0)
+            at += self.config.patience_ns * turn
             if scene.now >= at:
                 return unit
             self._alarm.ask(at)
         return None
+
+    def _trim(self, since: dict[Unit, Nanoseconds], scene: _Scene, units: Collection[Unit]) -> None:
+        """Forget since when there were units which are no more."""
+        for unit in [unit for unit in since if unit[0] == scene.job.job.id]:
+            if unit not in units:
+                del since[unit]
 
     def _delay(self, scene: _Scene, unit: Unit) -> Nanoseconds | None:
         """For how long it is left to those who have rights to spend; None: for now."""
@@ -181,12 +217,12 @@ class Choice:
         idle = [node for node in order if node not in racing]
         return idle, [node for node in order if node in racing]
 
-    def _takeable(self, scene: _Scene) -> list[Unit]:
-        """The first of them: one for each node, and by then it is this one's turn."""
+    def _takeable(self, scene: _Scene, at_most: int) -> list[Unit]:
+        """The first of them: of one for each node, the last is this one's turn at the latest."""
         found = (
             unit for task, slot, unit in scene.ready if self._is_takeable(scene, task, slot, unit)
         )
-        return list(islice(found, len(scene.view.alive)))
+        return list(islice(found, at_most))
 
     def _is_takeable(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
         if slot.answer or unit in scene.own:
@@ -220,9 +256,11 @@ class Choice:
         ]
         if not others or len(scene.able(task)) < len(task.slots):
             return False
-        return any(self._is_mine(task, other) for other in others)
+        return any(self._is_mine(scene, task, other) for other in others)
 
-    def _is_mine(self, task: TaskState, unit: Unit) -> bool:
+    def _is_mine(self, scene: _Scene, task: TaskState, unit: Unit) -> bool:
+        if unit in scene.own:
+            return True
         answer = task.slots[unit[2]].answer
         held = self._book.get(unit)
         return (answer is not None and answer.node == self.node) or (

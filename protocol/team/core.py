@@ -163,7 +163,9 @@ class Team:
         if found[0].job.claims is not ClaimMode.LEASE:
             return found[2].holder
         held = self.book.get(unit)
-        return held.claim.node if held and held.claim.phase is not Phase.RELEASED else NOBODY
+        if held is None:
+            return self.node if unit in self.attempts.units() else NOBODY
+        return held.claim.node if held.claim.phase is not Phase.RELEASED else NOBODY
 
     def racers_of(self, unit: Unit) -> Sequence[NodeId]:
         """Who races the unit's holder, as far as is known here."""

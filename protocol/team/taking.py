@@ -55,9 +55,10 @@ class Taking:
     def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
         """Claim in the store and start at once."""
         while self._attempts.has_room(len(self._attempts.held())):
-            unit = self._choice.choose(turn.now, view, job, self._attempts.units())
-            if unit is None:
+            chosen = self._choice.choose(turn.now, view, job, self._attempts.units())
+            if chosen is None:
                 break
+            unit = chosen.unit
             if not self._attempts.has_free_slot():
                 self._attempts.make_room(turn)
                 return
@@ -65,19 +66,21 @@ class Taking:
             found = self._ledger.slot(*unit)
             fence = found[2].fence if found else 0
             token = max(held.claim.token + 1 if held else 1, fence)
+            token = max(token, self._attempts.last_token(unit) + 1)
             if held and held.claim.phase is not Phase.RELEASED:
                 if held.claim.node != self.node:
                     turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
                 # The old holder may still be at work somewhere.
                 self._wishes.fence(turn.now, unit, token)
-            self._attempts.start(turn, unit, token)
+            quietly = chosen.undisputed and held is None
+            self._attempts.start(turn, unit, token, quietly=quietly)
         while self._attempts.has_free_slot():
-            unit = self._choice.choose_race(turn.now, view, job, self._attempts.units())
-            if unit is None:
+            raced = self._choice.choose_race(turn.now, view, job, self._attempts.units())
+            if raced is None:
                 return
-            held = self._book.get(unit)
+            held = self._book.get(raced)
             assert held is not None, "what is raced has a holder"
-            self._attempts.start(turn, unit, held.claim.token, races=True)
+            self._attempts.start(turn, raced, held.claim.token, races=True)
 
     def _claim_by_log(
         self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
@@ -91,11 +94,11 @@ class Taking:
             if claim.node == self.node:
                 taken.add((claim.job, claim.task, claim.slot))
         while self._attempts.has_room(len(taken)):
-            unit = self._choice.choose(turn.now, view, job, own | taken)
-            if unit is None:
+            chosen = self._choice.choose(turn.now, view, job, own | taken)
+            if chosen is None:
                 break
-            self._wishes.claim(turn.now, unit, self.node)
-            taken.add(unit)
+            self._wishes.claim(turn.now, chosen.unit, self.node)
+            taken.add(chosen.unit)
         if self._attempts.has_room(len(taken | own)):
             unit = self._choice.choose_race(turn.now, view, job, own | taken)
             if unit is not None:
