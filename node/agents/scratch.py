@@ -102,11 +102,16 @@ async def scratch_folder(root: Path, files: Iterable[File] = ()) -> AsyncIterato
     # Named here and not by the thread, so that a cancellation at any point knows what to remove.
     outer = _fresh_name(root)
     folder = outer / INNER
+    contents = tuple(files)
     try:
-        await in_thread(_make, folder, tuple(files))
+        if contents:
+            await in_thread(_make, folder, contents)
+        else:  # as quick as to wake up a thread is
+            _make(folder, ())
         yield folder
     finally:
-        await in_thread(_remove, outer)
+        if not _is_removed_empty(folder):
+            await in_thread(_remove, outer)
 
 
 def lay_out(folder: Path, files: Iterable[File]) -> None:
@@ -194,6 +199,16 @@ def _make(folder: Path, files: tuple[File, ...]) -> None:
     folder.parent.mkdir(mode=0o700)
     folder.mkdir(mode=0o700)
     lay_out(folder, files)
+
+
+def _is_removed_empty(folder: Path) -> bool:
+    """Remove the folder and the one around it if there is nothing in either."""
+    try:
+        os.rmdir(folder)
+        os.rmdir(folder.parent)
+    except OSError:
+        return False
+    return True
 
 
 def _remove(folder: Path) -> None:

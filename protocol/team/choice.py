@@ -96,7 +96,8 @@ class Choice:
         takeable = self._takeable(scene, SHARE_WINDOW * nodes)
         shared = self._shared(scene, takeable)
         if len(shared) >= nodes:
-            self._plenty_at[job.job.id] = now
+            if job.job.claims is ClaimMode.LEASE:  # in the log, claims are told of at once
+                self._plenty_at[job.job.id] = now
             share = next((unit for unit in shared if self._suits_best(scene, unit)), None)
             if share is not None:
                 self._trim(self._ready_since, scene, ())
@@ -119,7 +120,7 @@ class Choice:
         shared = [unit for unit in takeable if self._delay(scene, unit) == 0]
         if shared and not self._book.is_quick(scene.job.job.id, self.config.tell_ns):
             levels = scene.job.levels
-            first = levels[takeable[0][1]]
+            first = levels[shared[0][1]]
             shared = list(takewhile(lambda unit: levels[unit[1]] == first, shared))
         return shared
 
