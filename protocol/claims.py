@@ -71,20 +71,23 @@ class FailNote:
     usage: Usage = NO_USAGE
 
 
+CLAIM_PREFIX, RACE_PREFIX, PART_PREFIX, NOTE_PREFIX = "claim/", "race/", "part/", "note/"
+
+
 def claim_key(unit: Unit) -> str:
-    return f"claim/{unit[0]}/{unit[1]}/{unit[2]}"
+    return f"{CLAIM_PREFIX}{unit[0]}/{unit[1]}/{unit[2]}"
 
 
 def race_key(unit: Unit, node: NodeId) -> str:
-    return f"race/{unit[0]}/{unit[1]}/{unit[2]}/{node}"
+    return f"{RACE_PREFIX}{unit[0]}/{unit[1]}/{unit[2]}/{node}"
 
 
 def part_key(job: str, path: str) -> str:
-    return f"part/{job}/{path}"
+    return f"{PART_PREFIX}{job}/{path}"
 
 
 def note_key(job: str, task: str, node: NodeId, number: int) -> str:
-    return f"note/{job}/{task}/{node}/{number}"
+    return f"{NOTE_PREFIX}{job}/{task}/{node}/{number}"
 
 
 def unit_of(key: str) -> Unit | None:

@@ -13,6 +13,7 @@ from protocol.facts import RequestRefused
 from protocol.facts.work import (
     AnswerGiven,
     JobFinished,
+    JobForgotten,
     JobRefused,
     JobSubmitted,
     ResultLate,
@@ -22,7 +23,7 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY
-from protocol.jobs import RESULT_SIZE_MAX, ClaimMode, File, Job, Quorum, Task, Usage
+from protocol.jobs import NO_USAGE, RESULT_SIZE_MAX, ClaimMode, File, Job, Quorum, Task, Usage
 from protocol.ledger import (
     JOBS_MAX,
     LATE_MAX,
@@ -33,7 +34,9 @@ from protocol.ledger import (
     FenceTask,
     Ledger,
     SubmitJob,
+    retention,
 )
+from protocol.ledger_image import image_of, jobs_of
 from protocol.messages.agreement import EntryKind, LogEntry
 
 ALL_MODES = list(ClaimMode)
@@ -336,12 +339,55 @@ def test_what_python_s_version_decides_does_not_decide_in_the_ledger() -> None:
     assert not commands(desk.submit(job(folding)))
 
 
-def test_the_number_of_jobs_is_bounded() -> None:
+def test_the_number_of_jobs_that_go_on_is_bounded() -> None:
     book = Book()
     for number in range(JOBS_MAX):
         book.submit(job(task("a"), name=f"job-{number}"))
     (refused,) = book.submit(job(task("a"), name="one-more"))
     assert isinstance(refused, JobRefused)
+
+
+def end(book: Book, name: str, text: str = "") -> None:
+    """Take a job on, and end it."""
+    book.submit(job(task("a"), name=name))
+    book.say(AcceptResult(name, "a", 0, ADA, 1, (File("a", b""),), text, NO_USAGE))
+    assert book.ledger.jobs[name].is_finished
+
+
+def test_a_new_job_takes_the_place_of_what_ended_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "JOBS_MAX", 3)
+    book = Book()
+    book.submit(job(task("a"), name="goes-on"))
+    end(book, "first")
+    end(book, "second")
+    facts = book.submit(job(task("a"), name="new"))
+    assert [fact.job for fact in facts if isinstance(fact, JobForgotten)] == ["first"]
+    assert list(book.ledger.jobs) == ["goes-on", "second", "new"]
+    assert book.say(AcceptResult("first", "a", 0, BOB, 2, (), "late", NO_USAGE)) == []
+    assert jobs_of(image_of(book.ledger)) == list(book.ledger.jobs.values())
+
+
+def test_what_is_large_goes_before_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "SIZE_MAX", 250)
+    book = Book()
+    for name in ("first", "second", "third"):
+        end(book, name, text="x" * 100)
+    assert list(book.ledger.jobs) == ["first", "second", "third"], "only a new one asks for room"
+    end(book, "fourth")
+    assert list(book.ledger.jobs) == ["second", "third", "fourth"]
+
+
+def test_what_is_gone_on_with_is_carried_over_before_it_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retention, "JOBS_MAX", 1)
+    book = Book()
+    end(book, "first")
+    facts = book.submit(replace(job(task("a"), name="again"), resumes="first"))
+    assert [type(fact) for fact in facts] == [
+        *(JobSubmitted, TaskAccepted, JobFinished, JobForgotten)
+    ]
+    assert book.ledger.jobs["again"].succeeded
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\x91\x92\x09\x90", b"\xc1"])

@@ -263,6 +263,15 @@ class TaskAbandoned(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class JobForgotten(Fact):
+    """A job that ended long ago made room for another: the log has no more of it."""
+
+    mark = "*"
+    job: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobFinished(Fact):
     """Every task is accepted, abandoned or out of reach. `succeeded` means all accepted."""
 

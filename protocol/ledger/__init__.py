@@ -15,8 +15,9 @@ from protocol.ledger.commands import (
     decode_command,
     encode_command,
 )
-from protocol.ledger.core import JOBS_MAX, LATE_MAX, TOKEN_MAX, Ledger
+from protocol.ledger.core import LATE_MAX, TOKEN_MAX, Ledger
 from protocol.ledger.edits import Edits, Merge, Siblings
+from protocol.ledger.retention import JOBS_MAX
 from protocol.ledger.state import (
     ANSWER_LENGTH_MAX,
     Answer,

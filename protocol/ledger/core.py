@@ -20,6 +20,7 @@ from protocol.facts.work import (
     BudgetGranted,
     FileMerged,
     JobFinished,
+    JobForgotten,
     JobRefused,
     JobSubmitted,
     ResultLate,
@@ -56,13 +57,13 @@ from protocol.ledger.commands import (
     decode_command,
 )
 from protocol.ledger.edits import Merge
+from protocol.ledger.retention import JOBS_MAX, to_forget
 from protocol.ledger.state import Answer, Grant, JobState, Slot, TaskState, fault_of_result
 from protocol.messages.agreement import EntryKind, LogEntry
 
 TOKEN_MAX = 2**62  # above it nobody could count on
 CANDIDATES_MAX = 8  # results of one slot that wait for another node's word
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
-JOBS_MAX = 1_000
 REASON_LENGTH_MAX = 1_000  # characters
 
 
@@ -139,8 +140,8 @@ class Ledger:
             validate_in_log(job)
         except InvalidJob as fault:
             return [JobRefused(job.id, str(fault))]
-        if len(self.jobs) >= JOBS_MAX:
-            return [JobRefused(job.id, f"this team keeps {JOBS_MAX} jobs already")]
+        if len(self.active()) >= JOBS_MAX:
+            return [JobRefused(job.id, f"{JOBS_MAX} jobs go on here already; try again later")]
         tasks = {
             task.id: TaskState(task, [Slot() for _ in range(task.quorum.of)]) for task in job.tasks
         }
@@ -158,7 +159,11 @@ class Ledger:
             for task_id, slot, node in command.assignment:
                 facts += self._grant(job.id, task_id, slot, node, 1)
         facts += self._carry_over(state, index)
-        return [*facts, *self._finish(state, index)]
+        facts += self._finish(state, index)
+        for name in to_forget(self.jobs, job.id):
+            del self.jobs[name]
+            facts.append(JobForgotten(name, index))
+        return facts
 
     def _carry_over(self, state: JobState, index: int) -> list[Fact]:
         """What an earlier job has for the same tasks and files is accepted here as well."""

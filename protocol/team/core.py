@@ -45,6 +45,7 @@ from protocol.facts.work import (
     EndpointRefused,
     FileMerged,
     JobFinished,
+    JobForgotten,
     JobRefused,
     JobSubmitted,
     ResultProposed,
@@ -70,6 +71,7 @@ from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
+from protocol.team.clearing import Clearing
 from protocol.team.leading import Leading
 from protocol.team.lore import LORE_PREFIX, TEXT_LENGTH_MAX, Lore, Scope
 from protocol.team.notes import DETAIL_LENGTH_MAX, Notes
@@ -127,6 +129,7 @@ class Team:
         )
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
+        self._clearing = Clearing(node, store)
         self._finished: set[str] = set()
 
     def __repr__(self) -> str:
@@ -339,6 +342,10 @@ class Team:
                 self.dirty = True
             case JobRefused():
                 self.wishes.submitted(turn, fact.job, fact.reason)
+            case JobForgotten():
+                self._clearing.forgotten(fact.job)
+                self.notes.drop(fact.job)
+                self.dirty = True
             case JobFinished():
                 self._finished.add(fact.job)
                 self.dirty = True
@@ -380,7 +387,7 @@ class Team:
         elif race := claims.race_of(key):
             self._learn_claim(turn, *race, key, now)
         elif (
-            (key.startswith("note/") and self.notes.learn(key))
+            (key.startswith(claims.NOTE_PREFIX) and self.notes.learn(key))
             or (key.startswith(ACCOUNT_PREFIX) and self._goes_on(key) and self.spending.learn(key))
             or (key.startswith(LORE_PREFIX) and self._goes_on(key) and self.lore.learn(key))
             or (key.startswith(PACE_PREFIX) and self.pacing.learn(turn, key))
@@ -432,6 +439,7 @@ class Team:
         self._calls.decide(turn, view, jobs)
         if view.leader == self.node:
             self._leading.lead(turn, view, jobs, self.notes.usage)
+        self._clearing.clear(turn, view)
         if self.wishes.pursue(turn) or turn.writes:
             self.dirty = True
 

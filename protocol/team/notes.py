@@ -85,3 +85,8 @@ class Notes:
         """Drop why attempts at a finished job failed; what they cost is still asked for."""
         for noted in [noted for noted in self._notes if noted[0] == job]:
             del self._notes[noted]
+
+    def drop(self, job: str) -> None:
+        """Nothing is asked of the job any more."""
+        self.forget(job)
+        self._costs.pop(job, None)
