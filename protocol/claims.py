@@ -1,8 +1,8 @@
 """Claims: what nodes say in the store about who works on what, and who should take what next.
 
-Invariant: from equal stores and ledgers every node derives the same holder of every slot and the
-same first choice for every idle node, so that claims seldom collide and collisions resolve
-themselves without another message.
+Invariant: from equal stores and ledgers every node derives the same holder of every slot, and all
+agree whom a unit suits best and in which order idle nodes choose, so that claims seldom collide and
+collisions resolve themselves without another message.
 
 A claim is a value of the key `claim/JOB/TASK/SLOT`, and who races its holder says so under
 `race/JOB/TASK/SLOT/NODE`, with the holder's token. Of concurrent claims (siblings) the higher
@@ -20,7 +20,7 @@ from enum import Enum
 from functools import lru_cache
 
 from protocol import codec
-from protocol.clocks import Nanoseconds
+from protocol.clocks import MILLISECOND, Nanoseconds
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, Usage
@@ -28,6 +28,7 @@ from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version, word_of
 
 DURATIONS_MIN = 3  # attempts that have ended, before anything is said of what is usual
+CATCH_UP_NS = 250 * MILLISECOND  # who learns a job and its results within that was away
 DURATIONS_MAX = 256  # the last ones that are kept, job by job
 
 
@@ -116,8 +117,11 @@ def score(unit: Unit, node: NodeId) -> bytes:
 
 @lru_cache(maxsize=65_536)
 def suited_best(unit: Unit, nodes: frozenset[NodeId]) -> NodeId:
-    """The node that a unit suits best (rendezvous hashing; Thaler and Ravishankar 1998)."""
-    return max(nodes, key=lambda node: score(unit, node))
+    """The node that a unit suits best (rendezvous hashing; Thaler and Ravishankar 1998). The slots
+    of a task suit different nodes, for these shall answer independently."""
+    job, task, slot = unit
+    order = sorted(nodes, key=lambda node: score((job, task, 0), node), reverse=True)
+    return order[slot % len(order)]
 
 
 @dataclass(slots=True)
@@ -139,6 +143,7 @@ class ClaimBook:
         self._held: dict[Unit, Held] = {}
         self._races: dict[Unit, dict[NodeId, Held]] = {}
         self._durations: dict[str, deque[Nanoseconds]] = {}
+        self._heard_since: dict[str, Nanoseconds] = {}
 
     def learn(self, unit: Unit, versions: Sequence[Version], now: Nanoseconds) -> Held | None:
         """Take note of the values of a unit's key; the winner now, None if none is legible."""
@@ -150,7 +155,7 @@ class ClaimBook:
                 continue  # a peer's mistake: its claim does not count
             if claim.node != version.author or claim.token > TOKEN_MAX:
                 continue  # nobody claims for another, or beyond what can be counted
-            if best is None or _rank(unit, claim) > _rank(unit, best[0]):
+            if best is None or rank(unit, claim) > rank(unit, best[0]):
                 best = (claim, version.sequence)
         if best is None:
             return None
@@ -179,16 +184,24 @@ class ClaimBook:
         return Held(claim, sequence, now, known.since, known.is_answered)
 
     def answered(self, unit: Unit, node: NodeId, token: int, now: Nanoseconds) -> None:
-        """The log has a result for the unit: so long that attempt has taken."""
+        """The log has a result for the unit: so long that attempt has taken. What was done before
+        its claim was told is as good as nothing; what comes at once with the news of its job tells
+        nothing, for then this node catches up with the log."""
+        job = unit[0]
+        if now - self._heard_since.setdefault(job, now) < CATCH_UP_NS:
+            return
         held = self._held.get(unit)
         if held is not None:
             is_this = (held.claim.node, held.claim.token) == (node, token)
             if held.is_answered or not is_this:
                 return
             held.is_answered = True
-        # What was done before anybody was told of the claim is as good as nothing.
-        took = self._durations.setdefault(unit[0], deque(maxlen=DURATIONS_MAX))
+        took = self._durations.setdefault(job, deque(maxlen=DURATIONS_MAX))
         took.append(now - held.since if held else 0)
+
+    def hear_of(self, job: str, now: Nanoseconds) -> None:
+        """There is this job."""
+        self._heard_since.setdefault(job, now)
 
     def get(self, unit: Unit) -> Held | None:
         return self._held.get(unit)
@@ -206,9 +219,10 @@ class ClaimBook:
         return took[min(len(took) - 1, len(took) * percentile // 100)]
 
     def is_quick(self, job: str, enough: Nanoseconds) -> bool:
-        """Whether half of the attempts took less; False while too few are known."""
-        took = self._durations.get(job, ())
-        return len(took) >= DURATIONS_MIN and 2 * sum(each < enough for each in took) > len(took)
+        """Whether nearly all attempts have taken less, from their claims to the log, as heard of
+        here; False while too few are known."""
+        took = self.duration(job, 90)
+        return took is not None and took < enough
 
     def forget(self, job: str) -> None:
         """Drop the claims of a finished job."""
@@ -217,10 +231,11 @@ class ClaimBook:
         for unit in [unit for unit in self._races if unit[0] == job]:
             del self._races[unit]
         self._durations.pop(job, None)
+        self._heard_since.pop(job, None)
 
 
-def _rank(unit: Unit, claim: Claim) -> tuple[int, bool, bytes]:
-    """Of equal tokens, whoever is still at it goes before whoever gave up."""
+def rank(unit: Unit, claim: Claim) -> tuple[int, bool, bytes]:
+    """The highest wins. Of equal tokens, whoever is still at it goes before whoever gave up."""
     return (claim.token, claim.phase is not Phase.RELEASED, score(unit, claim.node))
 
 

@@ -143,11 +143,10 @@ class TeamConfig:
     slots: int = 1  # agents that one node runs at a time
     lease_ns: Nanoseconds = 10 * SECOND  # a holder not heard of for this long loses the task
     renew_ns: Nanoseconds = 3 * SECOND  # three renewals may be lost
-    patience_ns: Nanoseconds = (
-        60 * MILLISECOND
-    )  # how long a claim is left to the node it suits best
-    tell_ns: Nanoseconds = 150 * MILLISECOND  # a claim that nobody disputes is told so much later
-    leave_ns: Nanoseconds = 250 * MILLISECOND  # so long others leave it, who were not told
+    patience_ns: Nanoseconds = 60 * MILLISECOND  # a unit is left so long to whose turn it is
+    tell_ns: Nanoseconds = 150 * MILLISECOND  # a claim that nobody disputes waits so long for its
+    # result to make it needless; well below `lease_ns`
+    leave_ns: Nanoseconds = 250 * MILLISECOND  # so long a quick one is left to who may be at it
     propose_retry_ns: Nanoseconds = (
         500 * MILLISECOND
     )  # a proposal without visible effect is repeated

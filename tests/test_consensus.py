@@ -137,6 +137,31 @@ def test_a_leader_appends_what_is_proposed_and_a_repetition_once() -> None:
     assert hand.consensus.raft.log.last_index == last + 3, "its effect is the ledger's matter"
 
 
+def test_what_is_gathered_goes_when_it_is_due_and_is_lost_with_the_leadership() -> None:
+    hand = Hand()
+    hand.found()
+    hand.propose(b"x")
+    last = hand.consensus.raft.log.last_index
+    hand.now -= hand.consensus.config.gather_ns
+    hand.propose(b"y")
+    assert hand.consensus.raft.log.last_index == last
+    due = hand.consensus.gathering.due_at
+    assert due is not None
+    assert (hand.consensus.deadline() or due + 1) <= due
+    hand.now = due
+    turn = hand.turn()
+    hand.consensus.tick(turn)
+    assert hand.consensus.raft.log.last_index == last + 1
+    hand.now -= hand.consensus.config.gather_ns
+    hand.propose(b"z")
+    assert hand.consensus.gathering.due_at is not None
+    turn = hand.turn()
+    hand.consensus.raft.resign(turn, "a test")
+    for fact in turn.facts:
+        hand.consensus.carry(turn, fact)
+    assert hand.consensus.gathering.due_at is None
+
+
 def test_a_follower_passes_proposals_on_to_the_leader() -> None:
     hand = Hand(ADA, voters(ADA, BOB, CAT))
     hand.consensus.raft.leader = BOB

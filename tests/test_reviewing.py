@@ -38,6 +38,7 @@ from protocol.jobs import (
 )
 from protocol.ledger import AcceptResult, JudgeAnswers, ReviewResult
 from protocol.ledger_image import image_of, jobs_of
+from protocol.team.reviewing import VersionsToMerge, _reason_of
 
 ALL_MODES = list(ClaimMode)
 JUDGED = Quorum(3, 2, Compare.JUDGE)
@@ -235,6 +236,29 @@ def test_a_judge_that_fails_is_followed_at_once_and_only_so_often(failing: int) 
     assert len(asked) == 4
     assert (judged.judge == NOBODY) == (failing == 100)
     assert at - last_answer < 2 * SECOND
+
+
+def test_models_are_not_asked_for_ever_where_nobody_leads() -> None:
+    asked: list[Assignment] = []
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return SECOND, Completed(0, (), "yes" if assignment.slot else "no", NO_USAGE)
+        asked.append(assignment)
+        return SECOND // 10, AgentFailed(0, Failure.BACKEND, "no model", (), NO_USAGE)
+
+    world = SmallWorld(3, script)
+    world.submit(job(Task("a", "?", quorum=JUDGED, attempts_max=4)))
+    assert world.run(60 * SECOND, lambda: bool(asked))
+    for host in world.hosts[1:]:
+        host.crash()
+    world.run(600 * SECOND)
+    assert 1 <= len(asked) <= 4 + 2, "what the dead ones said of theirs may not have come"
+
+
+def test_two_merges_of_one_file_are_two_pieces() -> None:
+    pieces = [VersionsToMerge(("job", "c", 0), ("f", tasks)) for tasks in (("a", "c"), ("b", "c"))]
+    assert len({_reason_of(piece) for piece in pieces}) == 2
 
 
 # -- in the ledger, by hand ------------------------------------------------------------------------

@@ -293,41 +293,6 @@ def test_who_falls_idle_at_once_does_not_claim_the_same_while_there_is_plenty() 
     assert len(told) <= 8, "what is done in no time need not be told of"
 
 
-def test_a_claim_that_nobody_disputes_is_told_when_the_work_takes_longer() -> None:
-    desk = Desk()
-    desk.begin(task("a"))
-    before = desk.store.last_of(SELF.node)
-    desk.wait(CONFIG.tell_ns - 1)
-    assert desk.store.last_of(SELF.node) == before
-    assert desk.team.holder_of(("job", "a", 0)) == SELF.node
-    desk.wait(1)
-    assert desk.store.last_of(SELF.node) == before + 1
-    desk.wait(CONFIG.renew_ns - 1)
-    assert desk.store.last_of(SELF.node) == before + 1
-    desk.wait(1)
-    assert desk.store.last_of(SELF.node) == before + 2, "it is renewed like any other"
-
-
-def test_a_result_that_the_log_is_slow_to_take_is_told_of_as_well() -> None:
-    """Else the others would begin it anew, for instance in a minority."""
-    desk = Desk()
-    first = desk.begin(task("a"))
-    turn = desk.turn()
-    desk.team.completed(turn, finished(first.invocation))
-    desk.settle(turn)
-    before = desk.store.last_of(SELF.node)
-    desk.wait(CONFIG.tell_ns)
-    assert desk.store.last_of(SELF.node) == before + 1
-
-
-def test_what_suits_another_best_is_left_to_it_after_there_was_plenty() -> None:
-    """It may be at work on it, and not have told."""
-    world = SmallWorld(3, lambda assignment: done(assignment, SECOND // 10), seed=3)
-    world.do(job(*(task(f"t{number}") for number in range(30))))
-    lost = world.diary.of(ClaimLost)
-    assert len(lost) <= 1, lost
-
-
 def test_colliding_claims_end_with_one_holder() -> None:
     """Without patience all five nodes take the one task at once."""
     small = SmallWorld(5, config=EAGER)

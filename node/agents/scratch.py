@@ -106,7 +106,7 @@ async def scratch_folder(root: Path, files: Iterable[File] = ()) -> AsyncIterato
     try:
         if contents:
             await in_thread(_make, folder, contents)
-        else:  # as quick as to wake up a thread is
+        else:  # no slower than waking a thread
             _make(folder, ())
         yield folder
     finally:

@@ -244,24 +244,22 @@ class Raft:
     def propose(self, turn: Turn, data: bytes, kind: EntryKind = EntryKind.COMMAND) -> int:
         """Append a command: its index, which is its own only while the term lasts. NotLeader or
         Busy: it was not appended."""
-        leadership = self._lead()
-        if len(data) > ENTRY_SIZE_MAX:
-            raise RemoteProtocolError(f"a command of {len(data)} bytes fits no Append")
-        if leadership.transferee:
-            raise Busy(f"leadership is being handed over to {leadership.transferee}")
-        if not leadership.room_for([len(data)]):
+        if not self.propose_all(turn, [(kind, data)]):
             raise Busy("too much is not committed yet; try again")
-        return self.append_own(turn, kind, data)
+        return self.log.last_index
 
     def propose_all(
         self, turn: Turn, commands: Sequence[tuple[EntryKind, bytes]]
     ) -> Sequence[tuple[EntryKind, bytes]]:
-        """Append as many of the commands, each small enough for an Append, as there is room for,
-        and send them together: those that were appended. NotLeader or Busy: none was."""
+        """Append as many of the commands as there is room for, and send them together: those that
+        were appended. NotLeader or Busy: none was."""
         leadership = self._lead()
+        sizes = [len(data) for _, data in commands]
+        if max(sizes, default=0) > ENTRY_SIZE_MAX:
+            raise RemoteProtocolError(f"a command of {max(sizes)} bytes fits no Append")
         if leadership.transferee:
             raise Busy(f"leadership is being handed over to {leadership.transferee}")
-        taken = commands[: leadership.room_for([len(data) for _, data in commands])]
+        taken = commands[: leadership.room_for(sizes)]
         if taken:
             self._append_own(turn, taken)
         return taken

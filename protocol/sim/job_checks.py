@@ -58,7 +58,10 @@ class JobChecks:
         if accepted != fact:
             raise InvariantBroken("single_acceptance", f"{accepted} and {fact}")
         assert host.peer is not None
-        state = host.peer.ledger.jobs[fact.job].tasks[fact.task]
+        job = host.peer.ledger.jobs.get(fact.job)
+        if job is None:
+            return
+        state = job.tasks[fact.task]
         # A fence that lies earlier in the log holds. Of a task with several slots the fact does
         # not say which one it accepted, hence only the others are looked at.
         for fence in self._fences.get((fact.job, fact.task), ()) if len(state.slots) == 1 else ():
@@ -80,7 +83,8 @@ class JobChecks:
         """A result that is in the log already does not come to it late. Of a task with several
         slots the fact does not say which one it was for."""
         assert host.peer is not None
-        if len(host.peer.ledger.jobs[fact.job].tasks[fact.task].slots) > 1:
+        job = host.peer.ledger.jobs.get(fact.job)
+        if job is None or len(job.tasks[fact.task].slots) > 1:
             return
         accepted = self._accepted.get((fact.job, fact.task))
         is_accepted = accepted is not None and (accepted.node, accepted.token, accepted.digest) == (
@@ -110,7 +114,9 @@ class JobChecks:
         if finished != fact:
             raise InvariantBroken("one_outcome", f"{finished} and {fact}")
         assert host.peer is not None
-        _check_edits(host.peer.ledger.jobs[fact.job])
+        job = host.peer.ledger.jobs.get(fact.job)
+        if job is not None:  # and not forgotten again, where a log is caught up with
+            _check_edits(job)
 
     def check_answer(self, hosts: Sequence[Host], job: Job, answer: str | None) -> None:
         """What a client was told of its submission is so: success means that this very job is in

@@ -135,7 +135,7 @@ class Attempts:
         self, turn: Turn, unit: Unit, token: int, races: bool = False, quietly: bool = False
     ) -> None:
         """Start an agent on a unit that this node has under this token, or races. If `quietly`, the
-        claim is told only if the work takes longer than `tell_ns`."""
+        claim is told only if the work takes longer than `tell_ns`, or work becomes scarce."""
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
@@ -203,6 +203,9 @@ class Attempts:
             # A claim of a lower token is this node's own, while the newer one waits to be written.
             is_ours = held and (held.claim.node, held.claim.token) == (self.node, attempt.token)
             if held and held.claim.token >= attempt.token and not is_ours:
+                if not attempt.is_told and self._goes_before(attempt, held.claim):
+                    self._tell(turn, attempt, Phase.WORKING)
+                    return ""
                 turn.report(ClaimLost(*attempt.unit, held.claim.node))
                 return f"{held.claim.node} holds the task"
             return ""
@@ -259,11 +262,28 @@ class Attempts:
                 continue
             self._renew(turn, result, Phase.DONE)
 
+    def tell(self, turn: Turn, job: str) -> None:
+        """Tell of what was begun quietly: somebody may look for work now."""
+        for attempt in self.running.values():
+            if attempt.unit[0] == job and not attempt.is_told and not attempt.aborted:
+                self._tell(turn, attempt, Phase.WORKING)
+        for result in self.handed_in.values():
+            if result.unit[0] == job and not result.is_told:
+                self._tell(turn, result, Phase.DONE)
+
+    def _goes_before(self, attempt: Attempt, other: Claim) -> bool:
+        """Whether this node's claim, once it is told, wins against another's."""
+        own = Claim(self.node, attempt.token, Phase.WORKING)
+        return claims.rank(attempt.unit, own) > claims.rank(attempt.unit, other)
+
+    def _tell(self, turn: Turn, work: Attempt | HandedIn, phase: Phase) -> None:
+        work.renewed_at, work.is_told = turn.now, True
+        self._say(turn, work, phase)
+
     def _renew(self, turn: Turn, work: Attempt | HandedIn, phase: Phase) -> None:
         patience = self.config.renew_ns if work.is_told else self.config.tell_ns
         if turn.now - work.renewed_at >= patience:
-            work.renewed_at, work.is_told = turn.now, True
-            self._say(turn, work, phase)
+            self._tell(turn, work, phase)
             patience = self.config.renew_ns
         self._alarm.ask(work.renewed_at + patience)
 

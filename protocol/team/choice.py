@@ -4,7 +4,8 @@ The ready units stand in an order (longest chain first), and so do the idle node
 first node takes the first unit, the second the second. Every node computes both orders by itself.
 Where there is plenty of equally urgent work, each takes what suits it best of all nodes (rendezvous
 hashing): nobody need know who is idle, nor be told of the claim at once. Hence what suits a node
-best is left to it for a while after there was plenty: it may be at work on it already.
+best is left to it for a moment after there was plenty: it may be at work on it already. Where tasks
+are over in no time, all of them are as good as equally urgent.
 A node further from its turn waits a moment longer, in case the one before it does not know, or is
 no more: that moment is all the coordination there is. Who finds no unit for itself races one that
 takes long, in the same way; and who races counts as idle, for a race is dropped for a task.
@@ -87,22 +88,28 @@ class Choice:
                 del since[unit]
         self._plenty_at.pop(job, None)
 
+    def is_scarce(self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]) -> bool:
+        """Whether somebody may want a unit that another has taken and not told of. While there is
+        plenty nobody does, and where tasks are over in no time it is not worth a word."""
+        scene = _Scene(now, view, job, own, job.ready_units())
+        is_plenty = self._is_plenty(scene, self._shared(scene, self._first_units(scene)))
+        return not is_plenty and not self._is_quick(job)
+
     def choose(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
     ) -> Chosen | None:
         """The unit to take now, if any. `own` is what this node is at already."""
         scene = _Scene(now, view, job, own, job.ready_units())
-        nodes = len(view.alive)
-        takeable = self._takeable(scene, SHARE_WINDOW * nodes)
+        takeable = self._first_units(scene)
         shared = self._shared(scene, takeable)
-        if len(shared) >= nodes:
-            if job.job.claims is ClaimMode.LEASE:  # in the log, claims are told of at once
-                self._plenty_at[job.job.id] = now
-            share = next((unit for unit in shared if self._suits_best(scene, unit)), None)
-            if share is not None:
+        is_plenty = self._is_plenty(scene, shared)
+        takeable = takeable[: len(view.alive)]
+        if is_plenty or self._was_plenty(scene, now):
+            share = shared if is_plenty else takeable
+            suiting = next((unit for unit in share if self._suits_best(scene, unit)), None)
+            if suiting is not None:
                 self._trim(self._ready_since, scene, ())
-                return Chosen(share, undisputed=True)
-        takeable = takeable[:nodes]
+                return Chosen(suiting, undisputed=is_plenty or self._is_quick(job))
         if not takeable:
             self._trim(self._ready_since, scene, takeable)
             return None
@@ -113,12 +120,32 @@ class Choice:
         unit = self._in_turn(scene, takeable, rank, len(order), self._ready_since, left)
         return Chosen(unit) if unit is not None else None
 
+    def _is_quick(self, job: JobState) -> bool:
+        return self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
+
+    def _leave(self, job: JobState) -> Nanoseconds:
+        """For how long after there was plenty a unit is left to the node that it suits best."""
+        return self.config.leave_ns if self._is_quick(job) else self.config.patience_ns
+
+    def _was_plenty(self, scene: _Scene, since: Nanoseconds) -> bool:
+        plenty_at = self._plenty_at.get(scene.job.job.id)
+        return plenty_at is not None and since - plenty_at < self._leave(scene.job)
+
+    def _first_units(self, scene: _Scene) -> list[Unit]:
+        return self._takeable(scene, SHARE_WINDOW * len(scene.view.alive))
+
+    def _is_plenty(self, scene: _Scene, shared: Sequence[Unit]) -> bool:
+        is_plenty = len(shared) >= len(scene.view.alive)
+        if is_plenty and scene.job.job.claims is ClaimMode.LEASE:  # the log tells of all claims
+            self._plenty_at[scene.job.job.id] = scene.now
+        return is_plenty
+
     def _shared(self, scene: _Scene, takeable: Sequence[Unit]) -> Sequence[Unit]:
         """Units for which there is money, and of which it is all the same which is done first: with
         as long a chain behind them as the first has; any, if a task takes no longer than to agree
         on it would."""
         shared = [unit for unit in takeable if self._delay(scene, unit) == 0]
-        if shared and not self._book.is_quick(scene.job.job.id, self.config.tell_ns):
+        if shared and not self._is_quick(scene.job):
             levels = scene.job.levels
             first = levels[shared[0][1]]
             shared = list(takewhile(lambda unit: levels[unit[1]] == first, shared))
@@ -130,17 +157,14 @@ class Choice:
     def _left(
         self, scene: _Scene, units: Sequence[Unit], idle: Collection[NodeId]
     ) -> Mapping[Unit, Nanoseconds]:
-        """For how long units are left to the nodes that they suit best, which may be at work on
-        them already: who seems idle may have taken its share while there was plenty."""
-        plenty_at = self._plenty_at.get(scene.job.job.id)
-        if plenty_at is None:
-            return {}
+        """For how long units are left to the nodes that they suit best. Who seems idle may have
+        taken its share while there was plenty."""
         left: dict[Unit, Nanoseconds] = {}
         for unit in units:
-            since = self._ready_since.get(unit, scene.now)
             best = claims.suited_best(unit, scene.view.alive)
-            if since - plenty_at < self.config.leave_ns and best != self.node and best in idle:
-                left[unit] = self.config.leave_ns
+            may_be_at_it = best != self.node and (best in idle or self.config.slots > 1)
+            if may_be_at_it and self._was_plenty(scene, self._ready_since.get(unit, scene.now)):
+                left[unit] = self._leave(scene.job)
         return left
 
     def choose_race(
@@ -273,8 +297,8 @@ class Choice:
     def _is_held(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
         """Whether a living lease protects the unit, the holder's or that of who takes its place."""
         held = self._book.get(unit)
-        if held is None:
-            return False
+        if held is None:  # or it was not told of, and its result waits for somebody's word
+            return any(answer.node in scene.view.alive for answer in slot.candidates)
         is_wrong = task.is_refuted(unit[2], held.claim.node, held.claim.token)
         if held.claim.phase is not Phase.RELEASED and not is_wrong:
             if held.claim.node == self.node:

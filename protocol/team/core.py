@@ -338,6 +338,7 @@ class Team:
                 for key in fact.keys:
                     self._learn_key(turn, key, turn.now)
             case JobSubmitted():
+                self.book.hear_of(fact.job, turn.now)
                 self.wishes.submitted(turn, fact.job)
                 self.dirty = True
             case JobRefused():
@@ -352,32 +353,33 @@ class Team:
             case LeaderElected():
                 self.wishes.hasten(turn.now)
                 self.dirty = True
-            case TaskAccepted():
-                accepted = self.ledger.jobs[fact.job].tasks[fact.task].accepted
-                slot = accepted.slot if accepted else 0
-                self._learn_answer((fact.job, fact.task, slot), fact.node, fact.token, turn.now)
-            case AnswerGiven() | ResultProposed():
-                unit = (fact.job, fact.task, fact.slot)
-                self._learn_answer(unit, fact.node, fact.token, turn.now)
+            case TaskAccepted() | AnswerGiven():
+                self._learn_answers(fact, turn.now)
+            case ResultProposed():
+                self._learn_moved(turn.now)
             case TaskFenced() | TaskAbandoned():
-                self.wishes.moved(turn.now)
-                self.dirty = True
+                self._learn_moved(turn.now)
             case TaskClaimed() | TaskCloned():
                 self.dirty = True
-            case ResultReviewed() | AnswersJudged():
-                self.wishes.moved(turn.now)
-                self.dirty = True
-            case BudgetGranted() | FileMerged():
-                self.wishes.moved(turn.now)
-                self.dirty = True
+            case ResultReviewed() | AnswersJudged() | BudgetGranted() | FileMerged():
+                self._learn_moved(turn.now)
             case MemberJoined() | MemberFailed() | MemberLeft():
                 self.dirty = True
             case _:
                 pass
 
-    def _learn_answer(self, unit: Unit, node: NodeId, token: int, now: Nanoseconds) -> None:
-        """The log has an attempt's result."""
-        self.book.answered(unit, node, token, now)
+    def _learn_answers(self, fact: TaskAccepted | AnswerGiven, now: Nanoseconds) -> None:
+        """The log has results of attempts. Those of an earlier index were learnt already, or come
+        from another job; and where a log is caught up with, the job may be gone again."""
+        job = self.ledger.jobs.get(fact.job)
+        for answer in job.tasks[fact.task].answers if job else ():
+            if answer.index == fact.index:
+                unit = (fact.job, fact.task, answer.slot)
+                self.book.answered(unit, answer.node, answer.token, now)
+        self._learn_moved(now)
+
+    def _learn_moved(self, now: Nanoseconds) -> None:
+        """The log went on."""
         self.wishes.moved(now)
         self.dirty = True
 

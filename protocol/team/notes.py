@@ -19,7 +19,7 @@ from protocol.turn import Turn
 
 DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wrong
 # The reasons of notes about a model that was asked to judge answers or to merge versions: it did,
-# and the note only tells what it used; or it failed. The last is followed by the file's path.
+# and the note only tells what it used; or it failed. The last is followed by what was to be merged.
 JUDGED, UNJUDGED, UNMERGED = "judged", "unjudged", "unmerged"
 
 

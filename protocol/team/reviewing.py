@@ -124,8 +124,9 @@ class Reviewing:
             if piece in at_work or self._is_said(piece):
                 continue
             self._hear(turn, piece)
-            if self._is_vain(job, piece) and view.leader in view.alive:
-                self._give_up(turn, job, piece)
+            if self._is_vain(job, piece):
+                if view.leader in view.alive:
+                    self._give_up(turn, job, piece)
                 continue
             order = self._order(view, job.tasks[piece.unit[1]], piece)
             if self.node not in order or len(self.running) >= self.config.reviews_max:
@@ -258,8 +259,8 @@ class Reviewing:
                 return self._wishes.has("judge", unit[:2])
             case VersionsToMerge(unit, siblings):
                 return self._wishes.has("merge", (unit[0], *siblings))
-            case ResultToReview(unit, (_, node, _)):
-                return self._wishes.has("review", (unit, node))
+            case ResultToReview(unit, attempt):
+                return self._wishes.has("review", (unit, attempt))
 
     def _say(self, turn: Turn, piece: Piece, reason: str, detail: str, usage: Usage) -> None:
         job, task, slot = piece.unit
@@ -294,7 +295,8 @@ def _reason_of(piece: Piece) -> str:
         case AnswersToJudge():
             return UNJUDGED
         case VersionsToMerge():
-            return f"{UNMERGED} {piece.siblings[0]}"
+            path, tasks = piece.siblings
+            return f"{UNMERGED} {path} of {' '.join(tasks)}"
         case ResultToReview():
             return ""
 

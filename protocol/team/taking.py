@@ -67,6 +67,8 @@ class Taking:
             fence = found[2].fence if found else 0
             token = max(held.claim.token + 1 if held else 1, fence)
             token = max(token, self._attempts.last_token(unit) + 1)
+            while found and found[1].knows((unit[2], self.node, token)):
+                token += 1  # from an earlier life, whose claim nobody was told of
             if held and held.claim.phase is not Phase.RELEASED:
                 if held.claim.node != self.node:
                     turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
@@ -74,6 +76,8 @@ class Taking:
                 self._wishes.fence(turn.now, unit, token)
             quietly = chosen.undisputed and held is None
             self._attempts.start(turn, unit, token, quietly=quietly)
+        if self._choice.is_scarce(turn.now, view, job, self._attempts.units()):
+            self._attempts.tell(turn, job.job.id)
         while self._attempts.has_free_slot():
             raced = self._choice.choose_race(turn.now, view, job, self._attempts.units())
             if raced is None:

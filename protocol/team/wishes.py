@@ -150,7 +150,7 @@ class Wishes:
         """That this node's word on somebody's result counts."""
         _, node, token = attempt
         command = ReviewResult(*unit, node, token, reviewer, fault)
-        self._want(now, ("review", (unit, node), token), command)
+        self._want(now, ("review", (unit, attempt), 0), command)
 
     def judge(
         self, now: Nanoseconds, task: tuple[str, str], judge: NodeId, groups: tuple[int, ...]
@@ -231,7 +231,10 @@ class Wishes:
         wish = self._drop(("submit", job, 0))
         if wish is None:
             return
-        if not refusal and self.ledger.jobs[job].job != _job_of(wish.command):
+        state = self.ledger.jobs.get(
+            job
+        )  # none: it was done and forgotten while this node was away
+        if not refusal and state is not None and state.job != _job_of(wish.command):
             refusal = _other_job(job)  # somebody else was faster
         for request in wish.requests:
             turn.perform(Reply(request, "InvalidJob" if refusal else "", refusal or job))
