@@ -17,7 +17,8 @@ from node.model.faults import draw_faults
 from node.model.knobs import RATES, ModelKnobs
 from node.model.latency import key_of
 from protocol.errors import QuorateError
-from protocol.jobs import ClaimMode, validate
+from protocol.job_rules import validate
+from protocol.jobs import ClaimMode
 
 LEASE, RAFT = ClaimMode.LEASE, ClaimMode.RAFT
 

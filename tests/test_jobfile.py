@@ -21,7 +21,8 @@ from properties import bounded
 from node import jobfile
 from node.jobfile import document
 from protocol.errors import InvalidJob
-from protocol.jobs import FIXTURES_MAX, ID_LENGTH_MAX, ClaimMode, Quorum, validate
+from protocol.job_rules import validate
+from protocol.jobs import FIXTURES_MAX, ID_LENGTH_MAX, ClaimMode, Quorum
 
 WHOLE = """
 job: sums

@@ -9,6 +9,7 @@ import pytest
 from protocol import codec, jobs
 from protocol.claims import part_key
 from protocol.errors import InvalidJob
+from protocol.job_rules import WARNINGS_MAX, check_path, validate, validate_in_log, warnings_of
 from protocol.jobs import (
     FIXTURES_SIZE_MAX,
     SLOTS_MAX,
@@ -16,7 +17,6 @@ from protocol.jobs import (
     TEXT_SIZE_MAX,
     TOKENS_MAX,
     WALL_MAX_S,
-    WARNINGS_MAX,
     WEIGHT_MAX,
     Budget,
     Compare,
@@ -26,12 +26,8 @@ from protocol.jobs import (
     Task,
     Usage,
     VerifyBy,
-    check_path,
     digest_of,
     manifest,
-    validate,
-    validate_in_log,
-    warnings_of,
 )
 from protocol.ledger import SubmitJob, encode_command
 from protocol.store import KEY_LENGTH_MAX

@@ -21,7 +21,8 @@ from node.lists import checks, packaged
 from node.model import book
 from protocol import graph
 from protocol.errors import InvalidJob
-from protocol.jobs import Job, Task, validate, warnings_of
+from protocol.job_rules import validate, warnings_of
+from protocol.jobs import Job, Task
 
 CHECK_TIMEOUT_S = 20.0
 CHAIN_OF_SHAPE = {"p02": 16, "p05": 10, "p09": 2}

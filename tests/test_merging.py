@@ -16,7 +16,8 @@ from protocol.errors import InvalidJob
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.facts import Fact
 from protocol.facts.work import FileMerged, JobFinished, TaskAbandoned, TaskAccepted
-from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Task, Usage, validate
+from protocol.job_rules import validate
+from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Task, Usage
 from protocol.ledger import AcceptResult, MergeFile
 from protocol.ledger_image import image_of, jobs_of
 from protocol.team.merging import merge_assignment, merged_alone

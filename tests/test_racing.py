@@ -21,7 +21,8 @@ from protocol.facts.work import (
     TaskCloned,
     TaskStarted,
 )
-from protocol.jobs import NO_USAGE, ClaimMode, Job, Quorum, Speculation, Task, Usage, validate
+from protocol.job_rules import validate
+from protocol.jobs import NO_USAGE, ClaimMode, Job, Quorum, Speculation, Task, Usage
 from protocol.ledger import AcceptResult, CloneTask, FenceTask
 from protocol.ledger_image import image_of, jobs_of
 

@@ -24,6 +24,7 @@ from protocol.facts.work import (
     TaskStarted,
 )
 from protocol.identity import NOBODY, NodeId
+from protocol.job_rules import validate
 from protocol.jobs import (
     NO_USAGE,
     ClaimMode,
@@ -34,7 +35,6 @@ from protocol.jobs import (
     Usage,
     VerifyBy,
     likeness_of,
-    validate,
 )
 from protocol.ledger import AcceptResult, JudgeAnswers, ReviewResult
 from protocol.ledger_image import image_of, jobs_of

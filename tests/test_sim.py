@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from protocol.clocks import SECOND
-from protocol.jobs import validate
+from protocol.job_rules import validate
 from protocol.sim.faults import KINDS
 from protocol.sim.network import LinkConditions
 from protocol.sim.plan import PLAIN_PARTS, draw, plan_of

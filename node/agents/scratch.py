@@ -24,7 +24,8 @@ from typing import TypeVar
 
 from node.agents import AgentError
 from protocol.events import Failure
-from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, check_path
+from protocol.job_rules import check_path
+from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
 log = logging.getLogger(__name__)
 

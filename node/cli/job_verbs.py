@@ -135,7 +135,8 @@ def prepare(
     """Read and check a job, say what should be known of it, and give it an id of its own."""
     from node import jobfile
     from node.agents.backends import check_backends, default_agent
-    from protocol.jobs import ClaimMode, warnings_of
+    from protocol.job_rules import warnings_of
+    from protocol.jobs import ClaimMode
 
     found = jobfile.read(source, agent or default_agent())
     check_backends(found)

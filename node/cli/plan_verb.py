@@ -51,7 +51,7 @@ def plan(
     from node.lab.expecting import expectation_of
     from node.lab.planning import plan as make_plan
     from node.lab.planning import sizes_of
-    from protocol.jobs import warnings_of
+    from protocol.job_rules import warnings_of
 
     sizes = sizes_of(agents)
     found = jobfile.read(job, agent or default_agent())

@@ -21,6 +21,7 @@ from node.lab.cluster import ModelOptions
 from node.lab.door import DoorError, Doors
 from node.prompt import MARK_REQUEST, shorten
 from protocol.errors import InvalidJob
+from protocol.job_rules import validate
 from protocol.jobs import (
     MODEL_KINDS,
     SLOTS_MAX,
@@ -30,7 +31,6 @@ from protocol.jobs import (
     Job,
     Quorum,
     Task,
-    validate,
 )
 
 ANSWER_TIMEOUT_S = 600.0

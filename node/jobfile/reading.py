@@ -10,15 +10,8 @@ from node import lists
 from node.jobfile import document, forms
 from node.jobfile.travelling import read_regular, travelling
 from protocol.errors import InvalidJob
-from protocol.jobs import (
-    ID_LENGTH_MAX,
-    ClaimMode,
-    Job,
-    Speculation,
-    check_speculation,
-    shown,
-    validate,
-)
+from protocol.job_rules import check_speculation, validate
+from protocol.jobs import ID_LENGTH_MAX, ClaimMode, Job, Speculation, shown
 
 _FILE_SIZE_MAX = document.TEXT_SIZE_MAX  # a character has a byte or more
 
@@ -84,7 +77,7 @@ def with_id(job: Job, job_id: str) -> Job:
 
 
 def notes_on(job: Job) -> list[str]:
-    """What a user should know before it runs, beside `protocol.jobs.warnings_of`."""
+    """What a user should know before it runs, beside `protocol.job_rules.warnings_of`."""
     real = [task.id for task in job.tasks if task.agent == "openai"]
     if job.budget.usd and not real:
         return ["budget.usd has no effect: simulated and local agents cost no money"]

@@ -15,14 +15,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from protocol.errors import InvalidJob
-from protocol.jobs import (
-    FIXTURES_MAX,
-    FIXTURES_SIZE_MAX,
-    PATH_LENGTH_MAX,
-    File,
-    check_path,
-    shown,
-)
+from protocol.job_rules import check_path
+from protocol.jobs import FIXTURES_MAX, FIXTURES_SIZE_MAX, PATH_LENGTH_MAX, File, shown
 
 
 def read_regular(path: Path, size_max: int) -> bytes:

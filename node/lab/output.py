@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from protocol.errors import QuorateError
-from protocol.jobs import RESERVED_PATH, File, check_path, manifest
+from protocol.job_rules import check_path
+from protocol.jobs import RESERVED_PATH, File, manifest
 
 MANIFEST = RESERVED_PATH
 

@@ -39,7 +39,8 @@ from node.lab.watch import Progress, TaskProgress, ask_now_and_then, follow
 from protocol import graph
 from protocol.effects import Assignment
 from protocol.errors import QuorateError
-from protocol.jobs import File, Job, warnings_of
+from protocol.job_rules import warnings_of
+from protocol.jobs import File, Job
 
 ELECTION_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 60.0  # after the job is finished: until every living node says so

@@ -39,7 +39,7 @@ def checks_for(
     """The checks of the tasks in `checked`, given what each task of the job needs and writes.
 
     The job may be anybody's: files that are not in the answer book get no test, and needs that
-    name no task are left for `protocol.jobs.validate` to report.
+    name no task are left for `protocol.job_rules.validate` to report.
     """
     files: dict[str, Path] = {}
     doubles: set[str] = set()

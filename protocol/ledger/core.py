@@ -33,15 +33,8 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import (
-    FILE_SIZE_MAX,
-    NO_USAGE,
-    NOTHING,
-    ClaimMode,
-    VerifyBy,
-    digest_of,
-    validate_in_log,
-)
+from protocol.job_rules import validate_in_log
+from protocol.jobs import FILE_SIZE_MAX, NO_USAGE, NOTHING, ClaimMode, VerifyBy, digest_of
 from protocol.ledger.commands import (
     TOKENLESS,
     AbandonTask,

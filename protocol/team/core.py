@@ -58,7 +58,8 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, shown, validate
+from protocol.job_rules import validate
+from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, shown
 from protocol.ledger import (
     AcceptResult,
     Ledger,
