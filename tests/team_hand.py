@@ -56,7 +56,7 @@ class Desk:
                     continue
                 _, merged = self.store.write(writes, self.now)
                 for key in merged.keys:
-                    self.team._learn_key(turn, key, self.now)
+                    self.team.dirty |= self.team.hearing.learn_key(turn, key, self.now)
             deadline = self.team.deadline()
             if self.team.dirty or (deadline is not None and deadline <= self.now):
                 self.team.decide(turn, self.view)

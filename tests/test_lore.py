@@ -62,7 +62,7 @@ class Board(Desk):
         encoded, _ = self.other.write([(key, value)], 0)
         self.store.merge(encoded)
         turn = self.turn()
-        self.team._learn_key(turn, key, self.now)
+        self.team.hearing.learn_key(turn, key, self.now)
         self.settle(turn)
 
 

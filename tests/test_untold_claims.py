@@ -144,7 +144,7 @@ def learn(desk: Desk, unit: tuple[str, str, int], phase: Phase, by: Identity | N
     batches, _ = Store(other, "team", 10).write([(claim_key(unit), claim)], 0)
     turn = desk.turn()
     desk.store.merge(batches)
-    desk.team._learn_key(turn, claim_key(unit), desk.now)
+    desk.team.dirty |= desk.team.hearing.learn_key(turn, claim_key(unit), desk.now)
     return desk.settle(turn)
 
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from random import Random
 
-from protocol import claims, codec
+from protocol import codec
 from protocol.assigning import Assignment, spread
-from protocol.claims import ClaimBook, FailNote, Held, Phase
+from protocol.claims import ClaimBook, FailNote, Phase
 from protocol.clocks import MILLISECOND, Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import CallDenied, Reply
@@ -33,29 +33,11 @@ from protocol.events import (
     RateLimited,
 )
 from protocol.facts import Fact
-from protocol.facts.agreement import LeaderElected
-from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
-from protocol.facts.sharing import BatchMerged
 from protocol.facts.work import (
-    AnswerGiven,
-    AnswersJudged,
     AttemptAborted,
     AttemptFailed,
-    BudgetGranted,
     EndpointRefused,
-    FileMerged,
-    JobFinished,
-    JobForgotten,
-    JobRefused,
-    JobSubmitted,
-    ResultProposed,
-    ResultReviewed,
-    TaskAbandoned,
-    TaskAccepted,
-    TaskClaimed,
-    TaskCloned,
     TaskCompleted,
-    TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.job_rules import validate
@@ -73,14 +55,15 @@ from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.clearing import Clearing
+from protocol.team.hearing import Hearing
 from protocol.team.leading import Leading
-from protocol.team.lore import LORE_PREFIX, TEXT_LENGTH_MAX, Lore, Scope
+from protocol.team.lore import TEXT_LENGTH_MAX, Lore, Scope
 from protocol.team.notes import DETAIL_LENGTH_MAX, Notes
-from protocol.team.pacing import PACE_PREFIX, Pacing
+from protocol.team.pacing import Pacing
 from protocol.team.parts import Parts
 from protocol.team.racing import Racing
 from protocol.team.reviewing import Reviewing
-from protocol.team.spending import ACCOUNT_PREFIX, Spending
+from protocol.team.spending import Spending
 from protocol.team.taking import Taking
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -131,7 +114,17 @@ class Team:
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
         self._clearing = Clearing(node, store)
-        self._finished: set[str] = set()
+        self.hearing = Hearing(
+            ledger,
+            store,
+            self.book,
+            self.notes,
+            self.lore,
+            self.wishes,
+            self.spending,
+            self.pacing,
+            self._clearing,
+        )
 
     def __repr__(self) -> str:
         running = ",".join(attempt.unit[1] for attempt in self.running.values())
@@ -147,16 +140,11 @@ class Team:
 
     def restore(self, now: Nanoseconds) -> None:
         """After a restart: learn the claims and notes that the store brought back."""
-        for key in self.store.scan():
-            self._learn_key(None, key, now)
+        self.hearing.restore(now)
 
     def relearn(self, turn: Turn) -> None:
         """The ledger was replaced by a later one: what was waited for may be in it."""
-        for job in list(self.ledger.jobs.values()):
-            self.wishes.submitted(turn, job.job.id)
-            if job.is_finished:
-                self._finished.add(job.job.id)
-        self.restore(turn.now)
+        self.hearing.relearn(turn)
         self.dirty = True
 
     def holder_of(self, unit: Unit) -> NodeId:
@@ -333,98 +321,8 @@ class Team:
             self.wishes.fence(turn.now, attempt.unit, attempt.token + 1)
 
     def learn(self, turn: Turn, fact: Fact) -> None:
-        """A fact from another machine."""
-        match fact:
-            case BatchMerged():
-                for key in fact.keys:
-                    self._learn_key(turn, key, turn.now)
-            case JobSubmitted():
-                self.book.hear_of(fact.job, turn.now)
-                self.wishes.submitted(turn, fact.job)
-                self.dirty = True
-            case JobRefused():
-                self.wishes.submitted(turn, fact.job, fact.reason)
-            case JobForgotten():
-                self._clearing.forgotten(fact.job)
-                self.notes.drop(fact.job)
-                self.dirty = True
-            case JobFinished():
-                self._finished.add(fact.job)
-                self.dirty = True
-            case LeaderElected():
-                self.wishes.hasten(turn.now)
-                self.dirty = True
-            case TaskAccepted() | AnswerGiven():
-                self._learn_answers(fact, turn.now)
-            case ResultProposed():
-                self._learn_moved(turn.now)
-            case TaskFenced() | TaskAbandoned():
-                self._learn_moved(turn.now)
-            case TaskClaimed() | TaskCloned():
-                self.dirty = True
-            case ResultReviewed() | AnswersJudged() | BudgetGranted() | FileMerged():
-                self._learn_moved(turn.now)
-            case MemberJoined() | MemberFailed() | MemberLeft():
-                self.dirty = True
-            case _:
-                pass
-
-    def _learn_answers(self, fact: TaskAccepted | AnswerGiven, now: Nanoseconds) -> None:
-        """The log has results of attempts. Those of an earlier index were learnt already, or come
-        from another job; and where a log is caught up with, the job may be gone again."""
-        job = self.ledger.jobs.get(fact.job)
-        for answer in job.tasks[fact.task].answers if job else ():
-            if answer.index == fact.index:
-                unit = (fact.job, fact.task, answer.slot)
-                self.book.answered(unit, answer.node, answer.token, now)
-        self._learn_moved(now)
-
-    def _learn_moved(self, now: Nanoseconds) -> None:
-        """The log went on."""
-        self.wishes.moved(now)
-        self.dirty = True
-
-    def _learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> None:
-        if unit := claims.unit_of(key):
-            self._learn_claim(turn, unit, NOBODY, key, now)
-        elif race := claims.race_of(key):
-            self._learn_claim(turn, *race, key, now)
-        elif (
-            (key.startswith(claims.NOTE_PREFIX) and self.notes.learn(key))
-            or (key.startswith(ACCOUNT_PREFIX) and self._goes_on(key) and self.spending.learn(key))
-            or (key.startswith(LORE_PREFIX) and self._goes_on(key) and self.lore.learn(key))
-            or (key.startswith(PACE_PREFIX) and self.pacing.learn(turn, key))
-        ):
-            self.dirty = True
-
-    def _goes_on(self, key: str) -> bool:
-        """Whether the job that a key names is not known to be finished."""
-        job = self.ledger.jobs.get(key.split("/")[1])
-        return job is None or not job.is_finished
-
-    def _learn_claim(
-        self, turn: Turn | None, unit: Unit, racer: NodeId, key: str, now: Nanoseconds
-    ) -> None:
-        """Take note of a unit's claim, or of that of somebody who races its holder."""
-        job = self.ledger.jobs.get(unit[0])
-        if job and job.is_finished:
-            return  # the last words of claims that have no meaning any more
-        versions = self.store.read(key)
-        before: Held | None
-        if racer:
-            before = self.book.races(unit).get(racer)
-            held = self.book.learn_race(unit, racer, versions, now)
-        else:
-            before = self.book.get(unit)
-            held = self.book.learn(unit, versions, now)
-        if held is None or held is before:
-            return
-        self.dirty = True
-        claim = held.claim
-        new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
-        if turn and new and job and job.job.claims is ClaimMode.LEASE:
-            said = TaskCloned if racer else TaskClaimed
-            turn.report(said(*unit, claim.node, claim.token, 0))
+        """A fact, of this machine's or another's."""
+        self.dirty |= self.hearing.hear(turn, fact)
 
     # -- the decision --------------------------------------------------------------------------
 
@@ -447,14 +345,14 @@ class Team:
             self.dirty = True
 
     def _forget_finished(self) -> None:
-        for job in self._finished:
+        for job in self.hearing.finished:
             self.book.forget(job)
             self._choice.forget(job)
             self.attempts.forget(job)
             self.notes.forget(job)
             self.lore.forget(job)
             self.spending.forget(job)
-        self._finished.clear()
+        self.hearing.finished.clear()
 
 
 def _fault_of_packing(made: AcceptResult | Usage) -> str:

@@ -1,0 +1,167 @@
+"""What a node hears that concerns the team: facts of its other machines, and what the store has.
+
+Invariant: nothing is done here. Who hears something that may change what is to be done says so, and
+then the team decides.
+"""
+
+from __future__ import annotations
+
+from protocol import claims
+from protocol.claims import ClaimBook, Held
+from protocol.clocks import Nanoseconds
+from protocol.facts import Fact
+from protocol.facts.agreement import LeaderElected
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
+from protocol.facts.sharing import BatchMerged
+from protocol.facts.work import (
+    AnswerGiven,
+    AnswersJudged,
+    BudgetGranted,
+    FileMerged,
+    JobFinished,
+    JobForgotten,
+    JobRefused,
+    JobSubmitted,
+    ResultProposed,
+    ResultReviewed,
+    TaskAbandoned,
+    TaskAccepted,
+    TaskClaimed,
+    TaskCloned,
+    TaskFenced,
+)
+from protocol.identity import NOBODY, NodeId
+from protocol.jobs import ClaimMode
+from protocol.ledger import Ledger, Unit
+from protocol.store import Store
+from protocol.team.clearing import Clearing
+from protocol.team.lore import LORE_PREFIX, Lore
+from protocol.team.notes import Notes
+from protocol.team.pacing import PACE_PREFIX, Pacing
+from protocol.team.spending import ACCOUNT_PREFIX, Spending
+from protocol.team.wishes import Wishes
+from protocol.turn import Turn
+
+
+class Hearing:
+    """Hands on to the team's machines what each of them has to know."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        book: ClaimBook,
+        notes: Notes,
+        lore: Lore,
+        wishes: Wishes,
+        spending: Spending,
+        pacing: Pacing,
+        clearing: Clearing,
+    ) -> None:
+        self.finished: set[str] = set()  # jobs that ended since the last decision
+        self._ledger = ledger
+        self._store = store
+        self._book = book
+        self._notes = notes
+        self._lore = lore
+        self._wishes = wishes
+        self._spending = spending
+        self._pacing = pacing
+        self._clearing = clearing
+
+    def restore(self, now: Nanoseconds) -> None:
+        """Learn all that the store has."""
+        for key in self._store.scan():
+            self.learn_key(None, key, now)
+
+    def relearn(self, turn: Turn) -> None:
+        """The ledger was replaced by a later one."""
+        for job in list(self._ledger.jobs.values()):
+            self._wishes.submitted(turn, job.job.id)
+            if job.is_finished:
+                self.finished.add(job.job.id)
+        self.restore(turn.now)
+
+    def hear(self, turn: Turn, fact: Fact) -> bool:
+        """Take note of a fact; whether it may change what is to be done."""
+        match fact:
+            case BatchMerged():
+                heard = [self.learn_key(turn, key, turn.now) for key in fact.keys]
+                return any(heard)
+            case JobSubmitted():
+                self._book.hear_of(fact.job, turn.now)
+                self._wishes.submitted(turn, fact.job)
+            case JobRefused():
+                self._wishes.submitted(turn, fact.job, fact.reason)
+                return False
+            case JobFinished():
+                self.finished.add(fact.job)
+            case JobForgotten():
+                self._clearing.forgotten(fact.job)
+                self._notes.drop(fact.job)
+            case LeaderElected():
+                self._wishes.hasten(turn.now)
+            case TaskAccepted() | AnswerGiven():
+                self._hear_of_answers(fact, turn.now)
+                self._wishes.moved(turn.now)
+            case ResultProposed() | ResultReviewed() | AnswersJudged() | FileMerged():
+                self._wishes.moved(turn.now)
+            case TaskFenced() | TaskAbandoned() | BudgetGranted():
+                self._wishes.moved(turn.now)
+            case TaskClaimed() | TaskCloned() | MemberJoined() | MemberFailed() | MemberLeft():
+                pass
+            case _:
+                return False
+        return True
+
+    def _hear_of_answers(self, fact: TaskAccepted | AnswerGiven, now: Nanoseconds) -> None:
+        """The log has results of attempts. Those of an earlier index were learnt already, or come
+        from another job; and where a log is caught up with, the job may be gone again."""
+        job = self._ledger.jobs.get(fact.job)
+        for answer in job.tasks[fact.task].answers if job else ():
+            if answer.index == fact.index:
+                unit = (fact.job, fact.task, answer.slot)
+                self._book.answered(unit, answer.node, answer.token, now)
+
+    def learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> bool:
+        """Take note of what the store has under a key; whether it may change what is to be done."""
+        if unit := claims.unit_of(key):
+            return self._learn_claim(turn, unit, NOBODY, key, now)
+        if race := claims.race_of(key):
+            return self._learn_claim(turn, *race, key, now)
+        if key.startswith(claims.NOTE_PREFIX):
+            return self._notes.learn(key)
+        if key.startswith(PACE_PREFIX):
+            return self._pacing.learn(turn, key)
+        if key.startswith(ACCOUNT_PREFIX):
+            return self._goes_on(key) and self._spending.learn(key)
+        return key.startswith(LORE_PREFIX) and self._goes_on(key) and self._lore.learn(key)
+
+    def _goes_on(self, key: str) -> bool:
+        """Whether the job that a key names is not known to be finished."""
+        job = self._ledger.jobs.get(key.split("/")[1])
+        return job is None or not job.is_finished
+
+    def _learn_claim(
+        self, turn: Turn | None, unit: Unit, racer: NodeId, key: str, now: Nanoseconds
+    ) -> bool:
+        """Take note of a unit's claim, or of that of somebody who races its holder."""
+        job = self._ledger.jobs.get(unit[0])
+        if job and job.is_finished:
+            return False  # the last words of claims that have no meaning any more
+        versions = self._store.read(key)
+        before: Held | None
+        if racer:
+            before = self._book.races(unit).get(racer)
+            held = self._book.learn_race(unit, racer, versions, now)
+        else:
+            before = self._book.get(unit)
+            held = self._book.learn(unit, versions, now)
+        if held is None or held is before:
+            return False
+        claim = held.claim
+        new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
+        if turn and new and job and job.job.claims is ClaimMode.LEASE:
+            said = TaskCloned if racer else TaskClaimed
+            turn.report(said(*unit, claim.node, claim.token, 0))
+        return True
