@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         (["run", "--out", "/proc/foo/deeper"], "/proc/foo/deeper cannot be written to"),
         (["run", "--out", "x" * 300], "cannot be written to (File name too long)"),
         (["run", "--fault", "earthquake"], "is no fault"),
+        (["run", "--within", "soon"], "is no duration: write for instance 90s, 10m or 1h"),
         (["run", "--kill-leader-at", "lots"], "is no percentage"),
         (["run", "--out", "full"], "is not empty"),
         (["run", "--speed", "0"], "Invalid value for '--speed'"),

@@ -91,6 +91,9 @@ def run(
         str, typer.Option(help="Whose latencies it has: gpt, claude or gemini.")
     ] = "gpt",
     wrong: WrongOption = 0.0,
+    within: Annotated[
+        str, typer.Option(metavar="2h", help="How long it may take until it is given up.")
+    ] = "30m",
     keep: Annotated[Path | None, typer.Option(help="Keep the team's folder (logs) here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,6 +120,7 @@ def run(
         output=output,
         model=ModelOptions(speed=speed, seed=seed, model=model, wrong=wrong),
         folder=keep,
+        timeout_s=_seconds(within),
     )
     check_output_folder(output)
     hide_from_programs()
@@ -127,6 +131,15 @@ def run(
     else:
         print_outcome(outcome)
     raise typer.Exit(0 if outcome.is_good else 1)
+
+
+def _seconds(within: str) -> float:
+    from node.jobfile.forms import seconds_of
+
+    try:
+        return seconds_of(within)
+    except ValueError as fault:
+        raise typer.BadParameter(str(fault), param_hint="--within") from None
 
 
 def prepare(

@@ -98,8 +98,8 @@ class Run:
                 views = await self._await_agreement()
         except TimeoutError:
             raise RunFailed(
-                f"not finished after {self.options.timeout_s:.0f} s, the limit of a run: a team of "
-                "'quorate up' has none for a job of 'quorate submit'"
+                f"not finished after {self.options.timeout_s:.0f} s: give a run longer "
+                "(--within 2h), or the job to a team that stays ('quorate up', 'quorate submit')"
             ) from None
         finally:
             for observer in observers:
