@@ -28,8 +28,7 @@ from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import SimulatedAgents, clients_of
 from protocol.sim.world import STEPS_MAX, Host, World
 
-CORE_LIVENESS_MAX: Nanoseconds = 240 * SECOND
-LIVENESS_MAX: Nanoseconds = 120 * SECOND
+LIVENESS_MAX: Nanoseconds = 240 * SECOND  # two that find each other wrong try all attempts
 RESUMED_AFTER: Nanoseconds = 3 * SECOND  # than the job that is resumed: some of it is done by then
 
 
@@ -157,13 +156,12 @@ class Run:
         self.agents.is_calm = self.liar.is_calm = True
         if self.injection.heal_core():
             self._set_out(self.injection.core)
-            if not world.run(world.now + CORE_LIVENESS_MAX, self._has_core_converged):
+            if not world.run(world.now + LIVENESS_MAX, self._has_core_converged):
                 return f"core: {self._state()}"
             self._check_end(self._core())
         self.injection.heal_all()
         self._set_out(None)
-        limit = LIVENESS_MAX if plan.rest.value != "healed" else CORE_LIVENESS_MAX
-        if not world.run(world.now + limit, self._has_converged):
+        if not world.run(world.now + LIVENESS_MAX, self._has_converged):
             return f"all: {self._state()}"
         self._check_end(self._core())
         self.checkers.check_kept(self._core(), self.clients)
