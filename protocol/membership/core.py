@@ -408,8 +408,14 @@ class Membership:
         )
 
     def _take_news(self, turn: Turn, sender: NodeId, news: News) -> None:
+        forgotten: list[Rumor] = []
         for record in news.records:
-            self._take_record(turn, record)
+            if not self._take_record(turn, record) and record.node != sender:
+                forgotten += self.verdicts.rumors_about(record.node)
+        if forgotten:
+            # Who holds a node to be there that was forgotten here tells that node, which counts on:
+            # two that forgot each other may have nobody else to hear it from.
+            turn.send(sender, MemberSync(News((), tuple(forgotten))))
         for rumor in news.rumors:
             if rumor.node == self.node:
                 self._refute(turn, rumor)
@@ -418,14 +424,15 @@ class Membership:
         for row in news.rows:
             self._rows.take(turn, row)
 
-    def _take_record(self, turn: Turn, record: MemberRecord) -> None:
+    def _take_record(self, turn: Turn, record: MemberRecord) -> bool:
+        """Take what is news; False if its owner was forgotten, and has not counted on since."""
         if len(record.public_key) == 0 or fault_of_record(record):
-            return
+            return True
         if record.node == self.node:
             self._own.outbid(record, turn.now, self.config.redial_interval_ns)
-            return
+            return True
         if not self._members.is_newer(record) or not self._is_acceptable(record):
-            return
+            return self._members.forgotten(record.node) is None
         node = record.node
         old = self._members.get(node)
         was = old.state if old else None
@@ -461,6 +468,7 @@ class Membership:
             turn.report(MemberJoined(node, record.name, endpoint))
             for other in self._members.namesakes(record):
                 turn.report(NameClaimedTwice(record.name, node, other))
+        return True
 
     def _is_acceptable(self, record: MemberRecord) -> bool:
         """There is room for it, and its owner signed it. A forged record is dropped without a word:

@@ -31,7 +31,7 @@ from protocol.membership.rows import Rows
 from protocol.membership.sides import Sides
 from protocol.membership.states import Evidence, State
 from protocol.membership.suspicion import suspicion_timeout
-from protocol.messages.membership import Rumor, Word
+from protocol.messages.membership import MemberSync, News, Rumor, Word
 from protocol.timers import Timers
 from protocol.turn import Turn
 
@@ -163,8 +163,8 @@ class Verdicts:
             case Word.ENDED:
                 member.witnesses.add(rumor.accuser)
                 self._fail(turn, rumor.node, member, rumor.accuser)
-            case Word.FORGOTTEN:
-                pass  # it came back meanwhile
+            case Word.FORGOTTEN:  # it came back meanwhile, or there is something between the two
+                turn.send(rumor.node, MemberSync(News((), (rumor,))))
 
     def _hear_of_failure(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         """Suspicion comes first, so whoever hears of a failure first of all may be hearing the

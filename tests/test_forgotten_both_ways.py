@@ -1,0 +1,36 @@
+"""Two that have forgotten each other find each other again through those who know both."""
+
+from __future__ import annotations
+
+from protocol.clocks import SECOND
+from protocol.identity import NodeId
+from protocol.membership.members import State
+from protocol.sim.host import Host
+from protocol.sim.settled import settled_world
+
+
+def forget(host: Host, node: NodeId) -> None:
+    """As after a long silence. The links end, for strangers need none."""
+    assert host.peer is not None
+    membership = host.peer.membership
+    member = membership._members.get(node)
+    assert member is not None
+    membership._members.move(member, State.FAILED, host.world.now)
+    membership._members.forget(node)
+
+
+def test_two_that_forgot_each_other_hear_of_it_from_who_knows_both() -> None:
+    """Seed 2722: the third had both records, which neither took for news, and neither of the two
+    had any reason to count on."""
+    world = settled_world(3, seed=1)
+    one, other, _ = world.hosts
+    world.network.cut([0], [1])
+    forget(one, other.identity.node)
+    forget(other, one.identity.node)
+
+    def is_whole() -> bool:
+        return all(host.peer and len(host.peer.membership.alive()) == 2 for host in world.hosts)
+
+    assert not is_whole()
+    world.at(world.now + SECOND // 2, world.network.heal)
+    assert world.run(world.now + 20 * SECOND, is_whole)
