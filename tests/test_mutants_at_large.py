@@ -35,13 +35,13 @@ class Loose:
 
 LOOSE = [
     Loose("VoteForgotten", SWARM, 2, ("durable_vote",)),
-    Loose("VotesTwice", SWARM, 5, ("one_vote_per_term",)),
+    Loose("VotesTwice", SWARM, 15, ("one_vote_per_term",)),
     Loose("VotesForAnyLog", "elections", 10, ("leader_completeness",)),
     Loose("SkipsPreVote", SWARM, 2, ("asked_before",)),
     Loose("NeverSticks", SWARM, 2, ("leader_protected",)),
     Loose("LeadsUnsure", "damage", 139, ("durable_term",)),
     Loose("CountsOldVotes", "elections", 48, ("asked_before", "election_safety")),
-    Loose("NeverStepsDown", SWARM, 9, ("majority_heard",)),
+    Loose("NeverStepsDown", SWARM, 18, ("majority_heard",)),
     Loose("WaitsForItsDisk", "hung", 1, ("disk_answers",)),
     Loose("TakesAnyTail", SWARM, 15, ("tail_bounded",)),
     Loose("CountsItselfEarly", SWARM, 1, ("durable_acknowledgement", "durable_commit")),
