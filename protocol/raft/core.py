@@ -244,9 +244,10 @@ class Raft:
     def propose(self, turn: Turn, data: bytes, kind: EntryKind = EntryKind.COMMAND) -> int:
         """Append a command: its index, which is its own only while the term lasts. NotLeader or
         Busy: it was not appended."""
+        index = self.log.last_index + 1
         if not self.propose_all(turn, [(kind, data)]):
             raise Busy("too much is not committed yet; try again")
-        return self.log.last_index
+        return index
 
     def propose_all(
         self, turn: Turn, commands: Sequence[tuple[EntryKind, bytes]]
@@ -403,10 +404,10 @@ class Raft:
 
     def append_own(self, turn: Turn, kind: EntryKind, data: bytes) -> int:
         """Append an entry as leader and send it: its index."""
-        self._append_own(turn, [(kind, data)])
-        return self.log.last_index
+        return self._append_own(turn, [(kind, data)])
 
-    def _append_own(self, turn: Turn, commands: Sequence[tuple[EntryKind, bytes]]) -> None:
+    def _append_own(self, turn: Turn, commands: Sequence[tuple[EntryKind, bytes]]) -> int:
+        """The index of the first: to send them may lead to more entries behind them."""
         assert self.leadership is not None
         entries = [
             LogEntry(index, self.term, kind, data)
@@ -414,6 +415,7 @@ class Raft:
         ]
         self.append(turn, entries)
         self.leadership.appended(turn, entries)
+        return entries[0].index
 
     def truncate(self, turn: Turn, index: int) -> None:
         """Drop entries from `index` on, since they are in conflict with the leader's."""

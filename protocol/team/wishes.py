@@ -231,9 +231,7 @@ class Wishes:
         wish = self._drop(("submit", job, 0))
         if wish is None:
             return
-        state = self.ledger.jobs.get(
-            job
-        )  # none: it was done and forgotten while this node was away
+        state = self.ledger.jobs.get(job)  # None: it was forgotten while this node was away
         if not refusal and state is not None and state.job != _job_of(wish.command):
             refusal = _other_job(job)  # somebody else was faster
         for request in wish.requests:
