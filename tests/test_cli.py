@@ -21,6 +21,7 @@ from node.cli import app
 from node.cli.agreement_verbs import lines_of
 from node.cli.progress import print_outcome, table_of
 from node.lab.cluster import Cluster
+from node.lab.door import DoorError
 from node.lab.outcome import Outcome, Planned
 from node.lab.output import check_output_folder
 from node.lab.watch import Progress, TaskProgress
@@ -328,6 +329,7 @@ def status_of(**said: object) -> dict[str, object]:
         "changing_from": [],
         "learners": [],
         "names": {"a": "n1", "b": "n2", "c": "n3", "d": "n4"},
+        "lost": [],
         "commit": 9,
         "applied": 9,
         "first_index": 1,
@@ -373,14 +375,38 @@ def test_a_leaders_status_tells_how_far_the_others_are() -> None:
         learners=["d"],
         changing_from=["a", "d"],
         transferring_to="c",
+        lost=["b"],
     )
     assert lines_of(said)[:5] == [
         "leader n1 (term 4, epoch 0)",
         "handing over to n3",
-        "voters    n1 (leads), n2 (lacks 8 of the log, gets a snapshot), n3 (silent for 1.3 s)",
+        "voters    n1 (leads), n2 (is down, lacks 8 of the log, gets a snapshot), "
+        "n3 (silent for 1.3 s)",
         "outgoing  n1 (leads), n4 (lacks 2 of the log)",
         "learners  n4 (lacks 2 of the log)",
     ]
+
+
+class HalfSilent:
+    """Doors of a team of which one node is stopped."""
+
+    addresses = ("127.0.0.1:1", "n2's:2")
+
+    async def ask_all(self, path: str) -> list[Any]:
+        assert path == "/v1/status"
+        return [DoorError("Unreachable", "n1 is silent"), status_of(why_no_leader=[], leader="a")]
+
+
+def test_a_status_names_who_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("node.cli.agreement_verbs.doors_of", lambda *_: HalfSilent())
+    names = {"127.0.0.1:1": "n1"}
+    monkeypatch.setattr("node.cli.agreement_verbs.names_of_doors", lambda *_: names)
+    app(["status"], standalone_mode=False)
+    assert capsys.readouterr().out.endswith("\nno answer from n1 within 3 s\n")
+    app(["status", "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["silent"] == ["n1"]
 
 
 # -- what a run shows ----------------------------------------------------------------------------

@@ -219,10 +219,12 @@ async def test_names_with_odd_characters_are_found(address: str) -> None:
 
 @pytest.fixture
 async def bad_door() -> AsyncIterator[tuple[str, list[str]]]:
-    """Takes a request and breaks off; the paths that were asked for."""
+    """Says that it is well, but breaks off what it is asked; the paths that were asked for."""
     asked: list[str] = []
 
     async def break_off(request: web.Request) -> web.StreamResponse:
+        if request.path == "/healthz":
+            return web.json_response({"ok": True})
         asked.append(request.path)
         await request.read()
         assert request.transport is not None
@@ -269,6 +271,28 @@ async def test_any_door_of_the_team_will_do(address: str, bad_door: tuple[str, l
     assert await doors.submit(simple()) == "job"
     assert (await doors.get(route("jobs", "job")))["id"] == "job"
     assert [answer is None for answer in await doors.gather("/v1/status")] == [True, True, False]
+
+
+async def test_a_node_that_is_stopped_keeps_nobody_waiting(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.lab.door.LOOK_TIMEOUT_S", 0.2)
+    with socket.socket() as stopped:  # its kernel takes connections, and nobody reads
+        stopped.bind(("127.0.0.1", 0))
+        stopped.listen()
+        silent = endpoint_of(stopped)
+        doors = Doors([silent, address], TOKEN)
+        assert await doors.submit(simple()) == "job"
+        assert (await doors.get(route("jobs", "job")))["id"] == "job"
+        fault, status = await doors.ask_all("/v1/status", 0.2)
+        assert status["node"]
+        assert (fault.kind, str(fault)) == (
+            "Unreachable",
+            f"the node at {silent} has not answered within 0.2 s: it may be stopped, or have too "
+            "much to do",
+        )
+        with pytest.raises(DoorError, match="has not answered within"):
+            await Doors([silent], TOKEN).submit(simple())
 
 
 async def test_what_may_have_happened_is_not_called_refused(
@@ -323,11 +347,13 @@ async def test_who_waits_for_a_job_asks_for_all_of_it_once() -> None:
 
     async def tell(request: web.Request) -> web.StreamResponse:
         asked.append(request.path_qs)
-        return web.json_response({"finished": len(asked) > 2, "whole": not request.query_string})
+        is_end = asked.count("/v1/jobs/job?brief") > 2
+        return web.json_response({"finished": is_end, "whole": not request.query_string})
 
     async with stranger_with(tell) as stranger:
         assert (await stranger.await_end("job", look_s=0.0))["whole"]
-    assert asked == ["/v1/jobs/job?brief"] * 3 + ["/v1/jobs/job"]
+    told = [path for path in asked if path != "/healthz"]
+    assert told == ["/v1/jobs/job?brief"] * 3 + ["/v1/jobs/job"]
 
 
 async def test_a_job_is_told_briefly_as_among_all(address: str) -> None:

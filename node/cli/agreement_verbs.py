@@ -17,6 +17,7 @@ from node.cli.console import (
     NodeOption,
     doors_of,
     execute,
+    names_of_doors,
     negative,
     plural,
     print_json,
@@ -36,19 +37,33 @@ def status(
     folder: DirOption = Path(DEFAULT_DIR), node: NodeOption = "", as_json: JsonOption = False
 ) -> None:
     """Who leads, who votes, how far they are; or why nobody leads (exit code 1)."""
-    found = _told_by_leader(execute(_statuses(doors_of(folder, node))))
+    from node.lab.door import LOOK_TIMEOUT_S
+
+    doors = doors_of(folder, node)
+    answers = execute(_statuses(doors))
+    found = _told_by_leader(list(answers.values()))
+    names = names_of_doors(folder)
+    silent = [names.get(each, each) for each in doors.addresses if each not in answers]
     if as_json:
-        print_json(found)
+        print_json({**found, "silent": silent})
     else:
         for line in lines_of(found):
             say(line)
+        if silent:
+            say(f"no answer from {', '.join(silent)} within {LOOK_TIMEOUT_S:g} s")
     raise typer.Exit(1 if found["why_no_leader"] else 0)
 
 
-async def _statuses(doors: Doors) -> list[Status]:
-    """What those nodes say that can be asked. DoorError if there are none."""
-    found = [status for status in await doors.gather("/v1/status") if status is not None]
-    return found or [await doors.get("/v1/status")]  # which says what is wrong
+async def _statuses(doors: Doors) -> dict[str, Status]:
+    """By address, what those nodes say that answer. DoorError if there are none."""
+    from node.lab.door import DoorError
+
+    answers = await doors.ask_all("/v1/status")
+    faults = [answer for answer in answers if isinstance(answer, DoorError)]
+    if len(faults) == len(answers):
+        raise faults[0]
+    told = zip(doors.addresses, answers, strict=True)
+    return {address: answer for address, answer in told if not isinstance(answer, DoorError)}
 
 
 def _told_by_leader(statuses: list[Status]) -> Status:
@@ -76,7 +91,7 @@ def lines_of(status: Status) -> list[str]:
         ("outgoing", status["changing_from"]),
         ("learners", status["learners"]),
     ):
-        said = [f"{names[one]}{_progress_of(status, progress.get(one), one)}" for one in nodes]
+        said = [f"{names[one]}{_state_of(status, progress.get(one), one)}" for one in nodes]
         if said:
             lines.append(f"{title:<10}{', '.join(sorted(said))}")
     lines.append(
@@ -98,11 +113,13 @@ def lines_of(status: Status) -> list[str]:
     return lines
 
 
-def _progress_of(status: Status, row: dict[str, Any] | None, node: str) -> str:
-    """What the leader knows of a follower, behind its name."""
+def _state_of(status: Status, row: dict[str, Any] | None, node: str) -> str:
+    """Whether it is there, and what the leader knows of a follower, behind its name."""
+    said = ["is down"] if node in status["lost"] else []
     if row is None:
-        return " (leads)" if node == status["leader"] and not status["why_no_leader"] else ""
-    said = []
+        if node == status["leader"] and not status["why_no_leader"]:
+            said.append("leads")
+        return f" ({', '.join(said)})" if said else ""
     if row["lacks"]:
         said.append(f"lacks {row['lacks']} of the log")
     if row["pace"] == "snapshot":
@@ -139,7 +156,7 @@ def transfer(
 
 async def _transfer(doors: Doors, name: str) -> dict[str, Any]:
     """Ask any node, which asks the leader. Without a leader, why there is none."""
-    found = _told_by_leader(await _statuses(doors))
+    found = _told_by_leader(list((await _statuses(doors)).values()))
     if found["why_no_leader"]:
         return {"why_no_leader": found["why_no_leader"]}
     answer: dict[str, Any] = await doors.first(lambda door: door.post("/v1/transfer", {"to": name}))

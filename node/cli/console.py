@@ -70,6 +70,15 @@ def _address(folder: Path, node: str) -> str:
     return next((entry.door for entry in entries if entry.name == node), node)
 
 
+def names_of_doors(folder: Path) -> dict[str, str]:
+    """The names of the nodes of the folder's team, by their doors; none if it has no team."""
+    from node.lab.cluster import STATE_FILE, Cluster
+
+    if not (folder / STATE_FILE).exists():
+        return {}
+    return {entry.door: entry.name for entry in Cluster.load(folder).nodes}
+
+
 def _token(folder: Path, node: str) -> str:
     """For a node that is named by its address: QUORATE_TOKEN, or what is in the file that
     QUORATE_TOKEN_FILE names, or the token of the folder's team if the node is of that team."""

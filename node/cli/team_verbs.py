@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from node.cli.console import (
     print_json,
     say,
 )
+
+if TYPE_CHECKING:
+    from node.lab.door import Doors
 
 NODES = 5
 READY_TIMEOUT_S = 20.0
@@ -95,9 +98,7 @@ def ps(
 
     rows: list[dict[str, Any]] = []
     if node:
-        doors = doors_of(folder, node)
-        members = execute(doors.get("/v1/members"))
-        status = execute(doors.get("/v1/status"))
+        members, status = execute(_as_seen_by(doors_of(folder, node)))
         rows = [{**row, "leads": row["node"] == status["leader"]} for row in members]
     else:
         cluster = Cluster.load(folder)
@@ -118,13 +119,22 @@ def ps(
         raise typer.Exit(1)
 
 
+async def _as_seen_by(doors: Doors) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The members and the status as one node tells them."""
+    return await doors.get("/v1/members"), await doors.get("/v1/status")
+
+
 def _row_line(row: dict[str, Any]) -> str:
+    from node.lab.door import LOOK_TIMEOUT_S
+
     parts = [f"{row['name']:<10}", f"{row['state']:<8}"]
     if "role" in row:
         working = ",".join(unit[1] for unit in row["running"]) or "idle"
         parts.append(f"{_part(row):<9} term {row['term']:<3} sees {row['alive']}  {working}")
     elif row.get("leads"):
         parts.append("leader")
+    elif row["state"] == "silent":
+        parts.append(f"(no answer within {LOOK_TIMEOUT_S:g} s)")
     return "  ".join([*parts, f"http://{row['door']}" if row.get("door") else ""]).rstrip()
 
 

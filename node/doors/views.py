@@ -8,10 +8,10 @@ from node.doors.versions import merges_view, siblings_view
 from protocol import graph
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
-from protocol.diagnosis import name_of, why_no_leader
+from protocol.diagnosis import is_majority_lost, name_of, why_no_leader
 from protocol.jobs import Compare, Usage, manifest
 from protocol.ledger import Answer, JobState, TaskState
-from protocol.membership import tags_of
+from protocol.membership import State, tags_of
 from protocol.messages.membership import MemberRecord
 from protocol.peer import Peer
 
@@ -81,6 +81,12 @@ def _agreement_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
         "changing_from": list(status.outgoing),
         "learners": list(status.learners),
         "names": {node: name_of(peer, node) for node in raft.configuration.everybody},
+        "lost": [
+            node
+            for node in raft.configuration.everybody
+            if peer.membership.state_of(node) in (State.FAILED, State.LEFT)
+        ],
+        "is_majority_lost": is_majority_lost(peer),
         "commit": status.commit,
         "applied": peer.consensus.replicated.applied,
         "first_index": status.first_index,

@@ -27,6 +27,7 @@ from protocol.jobs import File, Job
 CONNECT_TIMEOUT_S = 3.0
 CONNECTIONS_MAX = 100  # to one door
 REQUEST_TIMEOUT_S = 35.0  # above the node's own limit for an answer
+LOOK_TIMEOUT_S = 3.0  # for what a node that lives has at hand
 SUBMIT_TIMEOUT_S = 40.0  # over all doors and repetitions
 GONE_TIMEOUT_S = 30.0  # who waits for a job gives up when no node has answered for so long
 LOOK_S = 0.05
@@ -90,6 +91,17 @@ class Door:
     ) -> None:
         assert self._session is not None
         await self._session.close()
+
+    async def look(self) -> None:
+        """DoorError, Unreachable, unless the node answers within LOOK_TIMEOUT_S."""
+        try:
+            async with asyncio.timeout(LOOK_TIMEOUT_S):
+                await self.get_bytes("/healthz")
+        except TimeoutError:
+            raise DoorError("Unreachable", _no_answer(self.address, LOOK_TIMEOUT_S)) from None
+        except DoorError as fault:
+            if fault.kind == "Unreachable":
+                raise
 
     async def get(self, path: str) -> Any:
         """A JSON document."""
@@ -162,6 +174,8 @@ class Door:
             raise DoorError("Unreachable", detail) from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as fault:
             detail = f"the node at {self.address} broke off ({type(fault).__name__})"
+            if isinstance(fault, TimeoutError):
+                detail = _no_answer(self.address, REQUEST_TIMEOUT_S)
             if method == "GET":
                 raise DoorError("Unreachable", detail) from None
             raise DoorError("TimedOut", f"{detail}: it may have happened") from None
@@ -176,6 +190,7 @@ class Doors:
     def __init__(self, addresses: Sequence[str], token: str) -> None:
         self.addresses = tuple(addresses)
         self.token = token
+        self._last = ""  # who answered last: asked first
 
     def door(self, address: str) -> Door:
         return Door(address, self.token)
@@ -187,25 +202,34 @@ class Doors:
     async def get_bytes(self, path: str) -> bytes:
         return await self.first(lambda door: door.get_bytes(path))
 
-    async def first(self, ask: Callable[[Door], Awaitable[T]]) -> T:
-        """What the first of the doors says that can be reached."""
+    async def first(
+        self, ask: Callable[[Door], Awaitable[T]], passed_on: Sequence[str] = ("Unreachable",)
+    ) -> T:
+        """What the first of the doors says that can be reached; errors of the kinds that are
+        `passed_on` make it ask the next. A node may be stopped, and its kernel takes connections
+        all the same: nothing is asked of who does not answer a look. The error is the last one, but
+        TimedOut if what was asked for may have happened."""
         fault = DoorError("Unreachable", "there is no node to ask")
-        for address in self.addresses:
+        for address in sorted(self.addresses, key=lambda address: address != self._last):
             try:
                 async with self.door(address) as door:
-                    return await ask(door)
+                    await door.look()
+                    answer = await ask(door)
             except DoorError as error:
-                if error.kind != "Unreachable":
+                if error.kind not in passed_on:
                     raise
-                fault = error
+                fault = fault if fault.kind == "TimedOut" else error
+            else:
+                self._last = address
+                return answer
         raise fault
 
-    async def gather(self, path: str) -> list[Any]:
+    async def gather(self, path: str, timeout_s: float = LOOK_TIMEOUT_S) -> list[Any]:
         """The document from each door; None where there was no answer, or an error."""
-        answers = await self.ask_all(path)
+        answers = await self.ask_all(path, timeout_s)
         return [None if isinstance(answer, DoorError) else answer for answer in answers]
 
-    async def ask_all(self, path: str, timeout_s: float = REQUEST_TIMEOUT_S) -> list[Any]:
+    async def ask_all(self, path: str, timeout_s: float = LOOK_TIMEOUT_S) -> list[Any]:
         """The document from each door, or the DoorError why there is none."""
 
         async def one(address: str) -> Any:
@@ -215,10 +239,14 @@ class Doors:
             except DoorError as fault:
                 return fault
             except TimeoutError:
-                detail = f"the node at {address} has not answered within {timeout_s:g} s"
-                return DoorError("Unreachable", detail)
+                return DoorError("Unreachable", _no_answer(address, timeout_s))
 
-        return list(await asyncio.gather(*(one(address) for address in self.addresses)))
+        answers = await asyncio.gather(*(one(address) for address in self.addresses))
+        told = zip(self.addresses, answers, strict=True)
+        answered = [address for address, answer in told if not isinstance(answer, DoorError)]
+        if answered and self._last not in answered:
+            self._last = answered[0]
+        return list(answers)
 
     async def submit(self, job: Job, timeout_s: float = SUBMIT_TIMEOUT_S) -> str:
         """Submit a job at one door after another until one takes it: its id. The error is the last
@@ -227,15 +255,13 @@ class Doors:
         fault = DoorError("Unreachable", "there is no node to ask")
         indefinite: DoorError | None = None
         while self.addresses:
-            for address in self.addresses:
-                try:
-                    async with self.door(address) as door:
-                        return await door.submit(job)
-                except DoorError as error:
-                    if error.kind not in _REPEATED:
-                        raise
-                    fault = error
-                    indefinite = error if error.kind == "TimedOut" else indefinite
+            try:
+                return await self.first(lambda door: door.submit(job), _REPEATED)
+            except DoorError as error:
+                if error.kind not in _REPEATED:
+                    raise
+                fault = error
+                indefinite = error if error.kind == "TimedOut" else indefinite
             if time.monotonic() > deadline or fault.kind == "Unreachable":
                 break
             await asyncio.sleep(LOOK_S)
@@ -283,6 +309,13 @@ class Doors:
         return [
             File(path, await self.get_bytes(route("jobs", job_id, "files", path))) for path in paths
         ]
+
+
+def _no_answer(address: str, timeout_s: float) -> str:
+    return (
+        f"the node at {address} has not answered within {timeout_s:g} s: it may be stopped, or "
+        f"have too much to do"
+    )
 
 
 def _error_of(status: int, answer: bytes) -> DoorError:

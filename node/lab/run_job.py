@@ -24,7 +24,7 @@ from typing import Any
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
-from node.lab.door import Doors, route
+from node.lab.door import REQUEST_TIMEOUT_S, Doors, route
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
@@ -189,7 +189,7 @@ class Run:
             nodes = self.cluster.running()
             doors = Doors([node.door for node in nodes], self.cluster.token)
             statuses = await doors.gather("/v1/status")
-            found = await doors.gather(route("jobs", self.job.id))
+            found = await doors.gather(route("jobs", self.job.id), REQUEST_TIMEOUT_S)
             views = {node.name: view for node, view in zip(nodes, found, strict=True) if view}
             settled = all(
                 view and view["finished"] and status and not status["running"]
