@@ -51,10 +51,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The value of `part/JOB/PATH`: a file that `node` finished, verified or not."""
+    """The value of `part/JOB/TASK/SLOT/PATH`: a file of an attempt of `node`, verified or not."""
 
-    task: str
-    slot: int
     node: NodeId
     token: int
     content: bytes
@@ -83,8 +81,8 @@ def race_key(unit: Unit, node: NodeId) -> str:
     return f"{RACE_PREFIX}{unit[0]}/{unit[1]}/{unit[2]}/{node}"
 
 
-def part_key(job: str, path: str) -> str:
-    return f"{PART_PREFIX}{job}/{path}"
+def part_key(unit: Unit, path: str) -> str:
+    return f"{PART_PREFIX}{unit[0]}/{unit[1]}/{unit[2]}/{path}"
 
 
 def note_key(job: str, task: str, node: NodeId, number: int) -> str:

@@ -49,7 +49,14 @@ def test_what_was_not_merged_says_why_and_where_it_is() -> None:
 
 def test_unfinished_versions_tell_who_has_seen_them() -> None:
     parts = [
-        {"task": "a", "name": name, "seen_by": [name, "n3"], "size": 4, "content": content}
+        {
+            "task": "a",
+            "slot": 0,
+            "name": name,
+            "seen_by": [name, "n3"],
+            "size": 4,
+            "content": content,
+        }
         for name, content in (("n1", "one\n"), ("n2", "two\n"))
     ]
     lines = list(story(view(partials=parts)))

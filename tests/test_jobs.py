@@ -12,6 +12,8 @@ from protocol.errors import InvalidJob
 from protocol.job_rules import WARNINGS_MAX, check_path, validate, validate_in_log, warnings_of
 from protocol.jobs import (
     FIXTURES_SIZE_MAX,
+    ID_LENGTH_MAX,
+    PATH_LENGTH_MAX,
     SLOTS_MAX,
     TASKS_MAX,
     TEXT_SIZE_MAX,
@@ -204,8 +206,10 @@ def test_plain_case_counts_for_the_ledger_too(job: Job) -> None:
 def test_a_path_that_the_store_can_key_is_the_longest_that_passes() -> None:
     """A finished file becomes a value in the store: a path beyond its key limit would stop every
     node that finishes the task."""
-    path = "x" * KEY_LENGTH_MAX
-    assert len(part_key(GOOD.id, path)) > KEY_LENGTH_MAX
+    path = "x" * PATH_LENGTH_MAX
+    names = "j" * ID_LENGTH_MAX, "t" * ID_LENGTH_MAX
+    assert len(part_key((*names, SLOTS_MAX - 1), path)) <= KEY_LENGTH_MAX
+    path += "x"
     with pytest.raises(InvalidJob):
         validate(replace(GOOD, tasks=(replace(A, writes=(path,)),)))
 

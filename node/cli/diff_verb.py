@@ -73,7 +73,10 @@ def _unfinished(path: str, partials: list[dict[str, Any]]) -> Iterator[str]:
     if len(partials) == 1:
         yield "1 unfinished version was written:"
     elif partials:
-        yield f"{len(partials)} unfinished versions were written without knowledge of each other:"
+        # Of one slot of a task those are kept beside each other that have not seen each other.
+        are_siblings = len({(part["task"], part["slot"]) for part in partials}) == 1
+        unaware = " without knowledge of each other" if are_siblings else ""
+        yield f"{len(partials)} unfinished versions were written{unaware}:"
     for part in partials:
         seen = f"seen by {', '.join(part['seen_by'])}"
         yield f"  {part['task']} by {part['name']}, {part['size']} bytes, {seen}"

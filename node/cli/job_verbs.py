@@ -308,21 +308,24 @@ def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) ->
     from node.lab.door import DoorError, route
 
     versions = execute(doors.get(route("jobs", view["id"], "partials", path)))
-    accepted = next(
-        (task["accepted"] for task in view["tasks"] if path in task["writes"] and task["accepted"]),
-        None,
-    )
-    if not versions and accepted is None:
+    accepted = {
+        task["id"]: task["accepted"]
+        for task in view["tasks"]
+        if path in task["writes"] and task["accepted"]
+    }
+    if not versions and not accepted:
         raise DoorError("NotFound", f"nobody has written {path!r} for {view['id']}")
     if as_json:
-        print_json({"path": path, "accepted": accepted, "versions": versions})
+        first = next(iter(accepted.values()), None)
+        print_json({"path": path, "accepted": first, "versions": versions})
         return
     if not versions:  # this node has it from the log, and not yet by gossip
         content = execute(doors.get_bytes(route("jobs", view["id"], "files", path)))
         print(content.decode("utf-8", "replace"), end="")
     for version in versions:
-        mark = ""
-        if accepted and version["node"] == accepted["node"]:
-            mark = ", accepted"
+        found = accepted.get(version["task"])
+        attempt = ("node", "slot", "token")
+        is_it = found is not None and all(version[part] == found[part] for part in attempt)
+        mark = ", accepted" if is_it else ""
         say(f"--- {path} by {version['name']} (token {version['token']}{mark})")
         print(version["content"], end="" if version["content"].endswith("\n") else "\n")

@@ -273,7 +273,7 @@ class ClientDoor:
         raise not_found(f"no accepted task of this job wrote {path!r}")
 
     async def _partials(self, request: web.Request) -> web.StreamResponse:
-        job = self._find(request).job.id
+        job = self._find(request)
         return web.json_response(parts_view(self.peer, job, request.match_info["path"]))
 
     async def _versions(self, request: web.Request) -> web.StreamResponse:

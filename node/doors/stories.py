@@ -21,7 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from node.doors.answers import not_found
-from node.doors.versions import parts_view
+from node.doors.versions import task_parts_view
 from node.doors.views import task_view
 from node.recollection import Recollection, recollect
 from node.runtime import Runtime
@@ -141,8 +141,7 @@ def story_view(
         "parts": [
             {"path": path, **part}
             for path in task.writes
-            for part in parts_view(peer, job_id, path, None)
-            if part["task"] == task.id
+            for part in task_parts_view(peer, job, state, path)
         ],
         "facts": list(found.records),
         "dropped": found.dropped,

@@ -11,7 +11,7 @@ tasks have written the file; of what finds no room there is the size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from protocol import claims, codec
@@ -19,22 +19,28 @@ from protocol.claims import Partial
 from protocol.clocks import HybridClock
 from protocol.diagnosis import name_of
 from protocol.errors import RemoteProtocolError
-from protocol.ledger import JobState
+from protocol.ledger import JobState, TaskState, Unit
 from protocol.peer import Peer
 from protocol.store import Version
 
 CONTENTS_SIZE_MAX = 2 * 1024 * 1024  # bytes, all of them are made JSON at once
 
 
-def siblings_view(peer: Peer, job: str) -> list[dict[str, Any]]:
-    """Files of which versions were written without knowledge of each other."""
+def siblings_view(peer: Peer, job: JobState) -> list[dict[str, Any]]:
+    """Files of which attempts at one slot of a task have written versions without knowledge of each
+    other. What other tasks, and other slots, have made of the same path is no conflict with it."""
     found = []
-    for key in peer.store.scan(f"part/{job}/"):
-        versions = peer.store.read(key)
-        if len(versions) > 1:
-            path = key.removeprefix(f"part/{job}/")
-            found.append({"path": path, "versions": parts_view(peer, job, path, None)})
+    for task in job.tasks.values():
+        for unit in _units_of(job, task):
+            for path in task.task.writes:
+                if len(peer.store.read(claims.part_key(unit, path))) > 1:
+                    rows = list(_rows(peer, unit, path, None))
+                    found.append({"path": path, "versions": rows})
     return found
+
+
+def _units_of(job: JobState, task: TaskState) -> list[Unit]:
+    return [(job.job.id, task.task.id, number) for number in range(len(task.slots))]
 
 
 def _text(content: bytes) -> str:
@@ -42,33 +48,53 @@ def _text(content: bytes) -> str:
 
 
 def parts_view(
-    peer: Peer, job: str, path: str, text: Callable[[bytes], str | None] | None = _text
+    peer: Peer, job: JobState, path: str, text: Callable[[bytes], str | None] | None = _text
 ) -> list[dict[str, Any]]:
-    """Every current version of a partial result, with who wrote it and when by their clock; with
-    the `text` of its content, if any is wanted."""
-    rows = []
-    for version in peer.store.read(claims.part_key(job, path)):
+    """Every current version of a partial result, whatever task and slot it is of, with who wrote it
+    and when by their clock; with the `text` of its content, if any is wanted."""
+    return [
+        row
+        for task in job.tasks.values()
+        if path in task.task.writes
+        for row in task_parts_view(peer, job, task, path, text)
+    ]
+
+
+def task_parts_view(
+    peer: Peer,
+    job: JobState,
+    task: TaskState,
+    path: str,
+    text: Callable[[bytes], str | None] | None = None,
+) -> list[dict[str, Any]]:
+    """Those of one task, slot by slot."""
+    return [row for unit in _units_of(job, task) for row in _rows(peer, unit, path, text)]
+
+
+def _rows(
+    peer: Peer, unit: Unit, path: str, text: Callable[[bytes], str | None] | None
+) -> Iterator[dict[str, Any]]:
+    _, task, slot = unit
+    for version in peer.store.read(claims.part_key(unit, path)):
         try:
             part = codec.unpack_value(Partial, version.value)
         except RemoteProtocolError:
             continue  # illegible: a node of another version wrote it
-        rows.append(
-            {
-                "node": version.author,
-                "name": name_of(peer, version.author),
-                "sequence": version.sequence,
-                "seen_by": _seen_by(peer, version),
-                "wall_ms": HybridClock.milliseconds(version.stamp),
-                "task": part.task,
-                "slot": part.slot,
-                "token": part.token,
-                "size": len(part.content),
-            }
-        )
+        row = {
+            "node": version.author,
+            "name": name_of(peer, version.author),
+            "sequence": version.sequence,
+            "seen_by": _seen_by(peer, version),
+            "wall_ms": HybridClock.milliseconds(version.stamp),
+            "task": task,
+            "slot": slot,
+            "token": part.token,
+            "size": len(part.content),
+        }
         if text is not None:
-            rows[-1]["sha256"] = hashlib.sha256(part.content).hexdigest()
-            rows[-1]["content"] = text(part.content)
-    return rows
+            row["sha256"] = hashlib.sha256(part.content).hexdigest()
+            row["content"] = text(part.content)
+        yield row
 
 
 def _seen_by(peer: Peer, version: Version) -> list[str]:
@@ -129,10 +155,21 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
         "base": shown,
         "accepted": accepted,
         "merges": merges,
-        "partials": parts_view(peer, job.job.id, path, room.text),
+        "partials": _unaccepted(job, parts_view(peer, job, path, room.text)),
         "contents": contents,
         "sizes": {file.path: len(file.content) for file in files},
     }
+
+
+def _unaccepted(job: JobState, parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that are not the very files of what was accepted, which is shown already."""
+    accepted = {name: state.accepted for name, state in job.tasks.items() if state.accepted}
+    return [
+        part
+        for part in parts
+        if (found := accepted.get(part["task"])) is None
+        or (part["slot"], part["node"], part["token"]) != found.attempt
+    ]
 
 
 class _Room:

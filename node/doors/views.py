@@ -188,7 +188,7 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "budget": _budget_view(peer, job),
         "usage": _usage_view(usage),
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
-        "siblings": siblings_view(peer, job.job.id),
+        "siblings": siblings_view(peer, job),
         "merges": merges_view(peer, job),
         "tasks": [task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
     }
