@@ -156,7 +156,7 @@ class TeamConfig:
     reviews_max: int = 2  # of others' results at a time, beside the own agents
     review_patience_ns: Nanoseconds = 2 * SECOND  # then the next node reviews it as well
     model_patience_ns: Nanoseconds = 30 * SECOND  # the same where a model is asked
-    notes_max: int = 8  # FAIL notes that reach a prompt
+    notes_max: int = 5  # FAIL notes that reach a prompt: the newest ones
 
 
 @dataclass(frozen=True, slots=True)

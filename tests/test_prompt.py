@@ -22,6 +22,7 @@ from node.prompt import (
     read_request,
     show_files,
 )
+from protocol.config import TeamConfig
 from protocol.effects import Answered, Assignment, Proposal, Purpose
 from protocol.jobs import File, Quorum
 
@@ -95,6 +96,7 @@ def test_only_the_newest_notes_are_shown() -> None:
     words = build_prompt(assigned("openai", notes=notes))[1].content
     assert "failure 2" not in words
     assert f"failure {NOTES_MAX + 2}" in words
+    assert TeamConfig().notes_max == NOTES_MAX, "no note is sent that nobody is shown"
 
 
 def test_answers_to_judge_are_read_back_whatever_stands_in_them() -> None:

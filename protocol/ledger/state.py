@@ -295,7 +295,7 @@ class JobState:
         left = self.bank()
         return left.tokens <= 0 or left.microusd <= 0
 
-    def is_scarce(self) -> bool:
+    def is_short_of_budget(self) -> bool:
         """Whether to spend on nothing that need not be, as on racing."""
         budget = self.job.budget
         return budget.is_metered and not self.bank().covers(budget.whole.part(4))
