@@ -13,7 +13,6 @@ token wins, then whoever has not given up, then the higher score, a hash of slot
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,15 +20,14 @@ from functools import lru_cache
 
 from protocol import codec
 from protocol.clocks import MILLISECOND, Nanoseconds
+from protocol.durations import Durations
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, Usage
 from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version, word_of
 
-DURATIONS_MIN = 3  # attempts that have ended, before anything is said of what is usual
 CATCH_UP_NS = 250 * MILLISECOND  # who learns a job and its results within that was away
-DURATIONS_MAX = 256  # the last ones that are kept, job by job
 
 
 class Phase(Enum):
@@ -140,7 +138,7 @@ class ClaimBook:
     def __init__(self) -> None:
         self._held: dict[Unit, Held] = {}
         self._races: dict[Unit, dict[NodeId, Held]] = {}
-        self._durations: dict[str, deque[Nanoseconds]] = {}
+        self._durations: dict[str, Durations] = {}
         self._heard_since: dict[str, Nanoseconds] = {}
 
     def learn(self, unit: Unit, versions: Sequence[Version], now: Nanoseconds) -> Held | None:
@@ -181,7 +179,9 @@ class ClaimBook:
             return known
         return Held(claim, sequence, now, known.since, known.is_answered)
 
-    def answered(self, unit: Unit, node: NodeId, token: int, now: Nanoseconds) -> None:
+    def answered(
+        self, unit: Unit, node: NodeId, token: int, now: Nanoseconds, weight: float = 1.0
+    ) -> None:
         """The log has a result for the unit: so long that attempt has taken. What was done before
         its claim was told is as good as nothing; what comes at once with the news of its job tells
         nothing, for then this node catches up with the log."""
@@ -194,8 +194,8 @@ class ClaimBook:
             if held.is_answered or not is_this:
                 return
             held.is_answered = True
-        took = self._durations.setdefault(job, deque(maxlen=DURATIONS_MAX))
-        took.append(now - held.since if held else 0)
+        took = now - held.since if held else 0
+        self._durations.setdefault(job, Durations()).add(took, weight)
 
     def hear_of(self, job: str, now: Nanoseconds) -> None:
         """There is this job."""
@@ -211,10 +211,13 @@ class ClaimBook:
     def duration(self, job: str, percentile: int) -> Nanoseconds | None:
         """How long attempts at the job's tasks took that gave a result, as heard of here; None
         while too few are known."""
-        took = sorted(self._durations.get(job, ()))
-        if len(took) < DURATIONS_MIN:
-            return None
-        return took[min(len(took) - 1, len(took) * percentile // 100)]
+        known = self._durations.get(job)
+        return known.usual(percentile) if known else None
+
+    def expected(self, job: str, weight: float, percentile: int) -> Nanoseconds | None:
+        """The same for a task of this weight: what weighs more takes longer."""
+        known = self._durations.get(job)
+        return known.expected(weight, percentile) if known else None
 
     def is_quick(self, job: str, enough: Nanoseconds) -> bool:
         """Whether nearly all attempts have taken less, from their claims to the log, as heard of

@@ -123,6 +123,19 @@ def test_a_task_is_raced_once_it_takes_longer_than_is_usual(claims: ClaimMode) -
 
 
 @pytest.mark.parametrize("claims", ALL_MODES)
+def test_what_weighs_more_takes_longer_and_is_not_raced_for_that(claims: ClaimMode) -> None:
+    """Three tasks of a second each, then one of five, which weighs as much."""
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        return done(assignment, int(assignment.task.weight * SECOND))
+
+    world = SmallWorld(3, script)
+    tasks = (task("a"), task("b", "a"), task("c", "b"), task("d", "c", weight=5.0))
+    world.do(raced(*tasks, claims=claims, how=Speculation(1, 90)))
+    assert [fact.task for _, _, fact in world.diary.of(TaskStarted)] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
 def test_a_race_may_wait_for_a_time(claims: ClaimMode) -> None:
     world = SmallWorld(3, Slow("a"))
     world.do(raced(task("a"), claims=claims, how=Speculation(1, 0, after_s=4.0)))

@@ -118,10 +118,13 @@ class Hearing:
         """The log has results of attempts. Those of an earlier index were learnt already, or come
         from another job; and where a log is caught up with, the job may be gone again."""
         job = self._ledger.jobs.get(fact.job)
-        for answer in job.tasks[fact.task].answers if job else ():
+        if job is None:
+            return
+        task = job.tasks[fact.task]
+        for answer in task.answers:
             if answer.index == fact.index:
                 unit = (fact.job, fact.task, answer.slot)
-                self._book.answered(unit, answer.node, answer.token, now)
+                self._book.answered(unit, answer.node, answer.token, now, task.task.weight)
 
     def learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> bool:
         """Take note of what the store has under a key; whether it may change what is to be done."""

@@ -34,7 +34,7 @@ class Racing:
     ) -> list[tuple[TaskState, Slot, Unit]]:
         """The units to race now: on the critical path, begun, overdue, and not raced enough; first
         the one that was begun last, for it has the longest way to go."""
-        may_race = job.job.speculation.clones and not job.is_scarce()
+        may_race = job.job.speculation.clones and not job.is_short_of_budget()
         ready = job.ready_units() if may_race else []
         longest = max((job.levels[task.task.id] for task, _, _ in ready), default=0.0)
         found: list[tuple[Nanoseconds, tuple[TaskState, Slot, Unit]]] = []
@@ -42,7 +42,7 @@ class Racing:
             if job.levels[task.task.id] < longest:
                 break
             begun = self._begun(now, view, job, slot, unit)
-            if slot.answer or begun is None or not self._is_overdue(now, job, begun):
+            if slot.answer or begun is None or not self._is_overdue(now, job, task, begun):
                 continue
             if len(self.racers(now, view, unit, slot, job)) < job.job.speculation.clones:
                 found.append((begun.since, (task, slot, unit)))
@@ -87,11 +87,12 @@ class Racing:
             return None
         return held if self.is_living(now, view, held) else None
 
-    def _is_overdue(self, now: Nanoseconds, job: JobState, begun: Held) -> bool:
+    def _is_overdue(self, now: Nanoseconds, job: JobState, task: TaskState, begun: Held) -> bool:
         speculation = job.job.speculation
         after: Nanoseconds | None = 0  # percentile 0: at once
         if speculation.percentile:
-            after = self._book.duration(job.job.id, speculation.percentile)
+            weight = task.task.weight
+            after = self._book.expected(job.job.id, weight, speculation.percentile)
         if after is None:
             return False  # what is usual is not known yet
         at = begun.since + max(after, int(speculation.after_s * SECOND))
