@@ -237,7 +237,7 @@ class Assignment:
     attempts failed, `lore` what others have found out; `proposals` are the results to review, to
     judge or to merge. To merge them, `partial` is what their authors began with, and their texts
     say what each was to do. Of a job that `is_metered` no model call begins before it is
-    granted."""
+    granted, and if it `limits_money` none whose price nobody knows."""
 
     job: str
     task: Task
@@ -253,6 +253,7 @@ class Assignment:
     purpose: Purpose = Purpose.WORK
     proposals: tuple[Proposal, ...] = ()
     answered: tuple[Answered, ...] = ()
+    limits_money: bool = False
 
     @property
     def drafts(self) -> tuple[str, ...]:

@@ -143,7 +143,7 @@ class Budget:
     def used_up(self) -> str:
         """Why nothing more may be spent, for people."""
         limits = [f"{self.tokens} tokens"] if self.tokens else []
-        limits += [f"{self.usd:g} USD"] if self.usd else []
+        limits += [f"{self.usd:g} USD (estimated)"] if self.usd else []
         return f"the budget of {' and '.join(limits)} is used up"
 
 

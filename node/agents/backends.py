@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from node.agents.prices import PRICES_VARIABLE, prices_of
+from node.agents.prices import prices_of, why_no_price
 from node.agents.settings import OPENAI_URL
 from node.model import book
 from protocol.errors import InvalidJob
@@ -77,12 +77,8 @@ def _fault_of_prices(environment: Mapping[str, str]) -> str:
     """A budget of money can be kept only where prices are known."""
     model = environment.get("OPENAI_MODEL", "").strip()
     url = environment.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
-    if prices_of(model, url, environment) is not None:
-        return ""
-    return (
-        f"has a budget in USD, but nobody knows what {shown(model)} costs: set {PRICES_VARIABLE} "
-        "to dollars for a million tokens read and written, like 0.15/0.60, or limit tokens instead"
-    )
+    is_known = prices_of(model, url, environment) is not None
+    return "" if is_known else f"cannot be paid for: {why_no_price(model)}"
 
 
 def _host_of(url: str) -> str:

@@ -19,13 +19,15 @@ from node.agents.completion import Asked, Completions
 from node.agents.count import Count
 from node.agents.overflow import Overflow
 from node.agents.permits import FREE, NO_PRICES, Endpoint, Meter, Permit, Prices
-from node.agents.prices import PRICE_MAX, prices_of
+from node.agents.prices import prices_of, why_no_price
 from node.agents.rejection import Ability, Retryable, Unable
 from node.agents.reply import Reply
 from node.agents.retry import RETRY_AFTER_MAX_S, wait_s
+from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
 from node.model.latency import READ_MAX
 from node.prompt import Message
+from protocol.errors import InvalidJob
 from protocol.events import Failure
 from protocol.jobs import Usage
 
@@ -150,13 +152,21 @@ class ChatEndpoint:
             tokens_in = max(tokens_in, READ_MAX)
         most = self._settings.answer_tokens_max
         least = min(ANSWER_MIN, most)
-        return await meter.ask(self._endpoint, tokens_in, least, most, self._prices())
+        prices = NO_PRICES  # of the simulated model, and where nobody counts money
+        if meter.limits_money and not self._simulated:
+            prices = await self._prices()
+        return await meter.ask(self._endpoint, tokens_in, least, most, prices)
 
-    def _prices(self) -> Prices:
-        """What the model costs. Where nobody knows, no job that limits money was taken."""
-        if self._simulated:
-            return NO_PRICES
-        return prices_of(self._settings.model, self._url) or Prices(PRICE_MAX, PRICE_MAX)
+    async def _prices(self) -> Prices:
+        """What the model costs. The node that took the job knew it, but that need not be this one;
+        AgentError then, for another one's agent may do the task."""
+        try:
+            prices = await in_thread(prices_of, self._settings.model, self._url)
+        except InvalidJob as fault:
+            raise AgentError(Failure.BACKEND, str(fault)) from None
+        if prices is None:
+            raise AgentError(Failure.BACKEND, why_no_price(self._settings.model))
+        return prices
 
     # -- after a failure -------------------------------------------------------------------------
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NEW_LIMIT_NAME, OLD_LIMIT_NAME = "max_completion_tokens", "max_tokens"
 TOOLS_MAX = 5  # functions that a model wants called, as far as they are named
+_NEVER_TAKEN_ON = frozenset((501, 503, 529))  # and everything below 500 but a 408
 _NO_KEY = "none"  # many local servers want no key, but the client does
 
 
@@ -99,14 +100,17 @@ class Completions:
                 f"silent for {self._settings.request_timeout_s:g} s: is the model overloaded?"
             ) from None
         except openai.APIStatusError as fault:
-            if fault.status_code < 500:
+            if _is_free(fault.status_code):
                 count.refuse()
             raise judge(fault, asked.sent, self._url, self._settings.model) from None
         except openai.APIConnectionError as fault:
             cause = str(fault.__cause__ or fault) or type(fault).__name__
+            is_unreachable = isinstance(fault.__cause__, self._connect_error)
+            if is_unreachable:
+                count.refuse()
             raise Retryable(
                 f"cannot be reached ({cause}): check OPENAI_BASE_URL",
-                is_unreachable=isinstance(fault.__cause__, self._connect_error),
+                is_unreachable=is_unreachable,
             ) from None
         except openai.APIError as fault:
             raise judge_error(fault.body or fault.message) from None
@@ -239,6 +243,12 @@ class _Telling:
         if text:
             self._text.append(text)
             self._count.hear(text)
+
+
+def _is_free(status: int) -> bool:
+    """Whether an endpoint that answers so has not begun. Behind a time-out or a broken gateway a
+    model may have written all the same, and somebody pays for it."""
+    return status in _NEVER_TAKEN_ON or (status < 500 and status != 408)
 
 
 def _options(asked: Asked, stream: bool = False) -> dict[str, object]:

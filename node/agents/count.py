@@ -30,13 +30,8 @@ class Count:
         self._hear = hear
         self._spend = spend
         self._simulated = simulated
-        self._written = 0
         self.tokens_in: int | None = None  # until the endpoint tells
-
-    @property
-    def tokens_out(self) -> int:
-        """What was written: no token is shorter than a byte."""
-        return self._written if self.tokens_in is not None else self._heard
+        self.tokens_out = 0
 
     def hear(self, text: str) -> None:
         """A piece of the answer, which is counted already."""
@@ -50,7 +45,7 @@ class Count:
 
     def spend(self, tokens_in: int, tokens_out: int) -> None:
         """What the endpoint says that it was."""
-        self.tokens_in, self._written = tokens_in, tokens_out
+        self.tokens_in, self.tokens_out = tokens_in, tokens_out
         self._spend(Usage(0, tokens_in, tokens_out, simulated=self._simulated))
 
     def refuse(self) -> None:

@@ -74,7 +74,7 @@ class Invocations:
     def start(self, invocation: int, assignment: Assignment) -> None:
         """Start an agent on the assignment; its end is delivered with this number."""
         assert invocation not in self._running, f"invocation {invocation} runs already"
-        meter = Meter(self._permits, invocation, counts=assignment.is_metered)
+        meter = Meter(self._permits, invocation, assignment.is_metered, assignment.limits_money)
         progress = Progress(
             lambda files: self._deliver(Progressed(invocation, files)),
             meter,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from node.agents import AgentError
 from protocol.clocks import SECOND
@@ -47,15 +47,15 @@ class Permit:
         self._settle = settle
 
     def settle(self, tokens_in: int | None = None, tokens_out: int = 0) -> None:
-        """What the call used; without `tokens_in` nobody has told, and all that was sent counts
-        as read. A second time is nothing."""
+        """What the call used. Without `tokens_in` nobody has told, and it may be all that was
+        reserved: a bill that comes later must not exceed the budget. A second time is nothing."""
         settle, self._settle = self._settle, None
         if settle is None or self._asked is None:
             return
-        asked = self._asked
-        read = asked.tokens_in if tokens_in is None else tokens_in
-        money = read * asked.price_in + tokens_out * asked.price_out
-        settle(Amount(read + tokens_out, -(-money // 1_000_000)))
+        if tokens_in is None:
+            settle(self._asked.cost(self.tokens_out))
+        else:
+            settle(replace(self._asked, tokens_in=tokens_in).cost(tokens_out))
 
 
 FREE = Permit()
@@ -109,11 +109,14 @@ class Endpoint:
 
 
 class Meter:
-    """The calls of one invocation, numbered, one at a time. `counts`: its job has a budget;
-    `deadline` is when the invocation must be done."""
+    """The calls of one invocation, numbered, one at a time. `counts`: its job has a budget, and
+    `limits_money`: one of money; `deadline` is when the invocation must be done."""
 
-    def __init__(self, permits: Permits, invocation: int, counts: bool) -> None:
+    def __init__(
+        self, permits: Permits, invocation: int, counts: bool, limits_money: bool = False
+    ) -> None:
         self.counts = counts
+        self.limits_money = limits_money
         self.deadline: asyncio.Timeout | None = None
         self._permits = permits
         self._invocation = invocation

@@ -1,7 +1,7 @@
 """What a model's tokens cost: what the user says, else the table of `genai-prices`.
 
 Both are estimates: the bill is the provider's. Who limits money and whose model has no known price
-is told so before anything is asked.
+is told so when the job is handed in; a node that does not know the price asks nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from protocol.errors import InvalidJob
 from protocol.jobs import shown
 
 PRICES_VARIABLE = "QUORATE_PRICES"
-PRICE_MAX = 10**12  # millionths of a dollar for a million tokens: a dollar a token
+PRICE_MAX = 10**12  # millionths of a dollar for a million tokens: a dollar a token, in the table
 _PRICES = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*/\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*")
 _MILLION = 1_000_000
 
@@ -34,6 +34,15 @@ def prices_of(model: str, url: str, environment: Mapping[str, str] = os.environ)
             )
         return Prices(*(round(float(price) * _MILLION) for price in found.groups()))
     return _prices_in_table(model, url)
+
+
+def why_no_price(model: str) -> str:
+    """That money cannot be limited for this model, and what to do about it."""
+    return (
+        f"nobody knows what {shown(model)} costs, and the budget limits money: set "
+        f"{PRICES_VARIABLE} to dollars for a million tokens read and written, like 0.15/0.60, on "
+        "each node that asks it, or limit tokens instead"
+    )
 
 
 def _prices_in_table(model: str, url: str) -> Prices | None:

@@ -196,9 +196,11 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
 
 def _budget_view(peer: Peer, job: JobState) -> dict[str, Any]:
     """What the job may use, and what of it is given out, spent and reserved, as far as is known
-    here. Money is estimated."""
+    here. Money is estimated, and said to be."""
     budget = job.job.budget
     found: dict[str, Any] = {"tokens": budget.tokens, "usd": budget.usd, "wall_s": budget.wall_s}
+    if budget.usd:
+        found["usd_is"] = "estimated"
     if not budget.is_metered:
         return found
     nodes = {}

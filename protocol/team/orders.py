@@ -20,4 +20,5 @@ def assignment_of(job: JobState, unit: Unit, token: int) -> Assignment:
         fixtures=job.job.files,
         description=job.job.description,
         is_metered=job.job.budget.is_metered,
+        limits_money=job.job.budget.usd > 0.0,
     )
