@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from protocol.clocks import Nanoseconds
+from protocol.clocks import SECOND, Nanoseconds
 from protocol.identity import NodeId
 from protocol.jobs import Amount, File, Job, Usage
 from protocol.messages import Message
@@ -248,10 +248,13 @@ class CallAsked:
         return min(tokens, self.tokens_out_max)
 
 
+RETRY_MAX: Nanoseconds = 120 * SECOND  # however long an endpoint wants to be left alone
+
+
 @dataclass(frozen=True, slots=True)
 class RateLimited:
     """An endpoint refuses calls because there are too many (429), and wants to be left alone for so
-    long; 0 if it has not said."""
+    long; 0 if it has not said. The team leaves it alone for RETRY_MAX at most."""
 
     endpoint: str
     retry_after_ns: Nanoseconds

@@ -14,12 +14,12 @@ from team_hand import CONFIG, Desk, commands
 from protocol import codec
 from protocol.clocks import MILLISECOND, SECOND, Alarm, Nanoseconds
 from protocol.effects import Assignment, CallGranted
-from protocol.events import AgentFailed, CallAsked, Completed, RateLimited
+from protocol.events import RETRY_MAX, AgentFailed, CallAsked, Completed, RateLimited
 from protocol.facts.work import EndpointRefused, TaskAccepted
 from protocol.identity import Identity, NodeId
 from protocol.jobs import Budget, Usage
 from protocol.store import Store
-from protocol.team.pacing import FRESH, LISTEN, REPEAT_AFTER, RETRY_MAX, Pace, Pacing
+from protocol.team.pacing import FORGET_AFTER, FRESH, LISTEN, REPEAT_AFTER, Pace, Pacing
 from protocol.team.view import View
 from protocol.turn import Turn
 
@@ -164,7 +164,9 @@ class Bucket:
         return (now - begin) / SECOND
 
 
-SILENT = {"demand": 0, "configured": 0, "learnt": 0, "learnt_at": 0, "blocked_until": 0}
+SILENT = dict.fromkeys(
+    ("demand", "configured", "learnt", "refused_at", "blocked_for", "refused_ago"), 0
+)
 ALONE = View(frozenset({SELF.node}), frozenset({OTHER.node}), SELF.node)
 
 
@@ -228,22 +230,84 @@ def test_who_hears_of_a_refusal_waits_as_long() -> None:
     bucket = Bucket()
     bucket.waits(0, configured=0)
     assert bucket.admits(0), "nobody knows of a limit"
-    bucket.hear(0, demand=1, learnt=5_000, learnt_at=wall_ms(0), blocked_until=wall_ms(2 * SECOND))
+    bucket.hear(0, demand=1, learnt=5_000, refused_at=wall_ms(0), blocked_for=2_000)
     assert not bucket.admits(2 * SECOND - 1)
     assert 2.0 <= bucket.waits_for(0) <= 2.5
+
+
+@pytest.mark.parametrize("wrong_by", [-(10**6) * SECOND, -600 * SECOND, 600 * SECOND])
+def test_how_long_to_wait_does_not_depend_on_another_s_clock(wrong_by: Nanoseconds) -> None:
+    """It was told as a time of day: who had a clock that was fast did not wait at all, and who had
+    a slow one waited as long as it ever does."""
+    bucket = Bucket()
+    bucket.waits(0, configured=0)
+    refusal = {"learnt": 5_000, "refused_at": wall_ms(wrong_by), "blocked_for": 10_000}
+    bucket.hear(SECOND, demand=1, **refusal, refused_ago=1_000)
+    assert not bucket.admits(10 * SECOND - 1)
+    bucket.hear(5 * SECOND, demand=2, **refusal, refused_ago=4_000)  # a second on its way
+    assert 10.0 <= bucket.waits_for(0) <= 10.5
+    now = 10 * SECOND + FORGET_AFTER
+    bucket.begins(now - 1)
+    assert not bucket.admits(now - 1), "the limit counts from the end of the wait on"
+    assert bucket.admits(now)
+
+
+def test_the_longest_wait_is_the_same_for_all() -> None:
+    bucket = Bucket()
+    bucket.waits(0, configured=0)
+    bucket.machine.refused(at(0), RateLimited("model", 10**6 * SECOND))
+    (word,) = bucket.tell(0)
+    assert word.blocked_for * MILLISECOND == RETRY_MAX
+    assert not bucket.admits(RETRY_MAX - 1)
+    assert bucket.admits(RETRY_MAX + SECOND)
+    other = Bucket()
+    other.waits(0, configured=0)
+    other.hear(0, demand=1, learnt=800, refused_at=wall_ms(0), blocked_for=10**9)
+    assert not other.admits(RETRY_MAX - 1)
+    assert other.admits(RETRY_MAX + 2 * SECOND)
+
+
+def test_a_refusal_that_asks_for_less_does_not_end_the_wait_for_another() -> None:
+    bucket = Bucket()
+    bucket.waits(0, configured=0)
+    bucket.machine.refused(at(0), RateLimited("model", 20 * SECOND))
+    bucket.machine.refused(at(SECOND), RateLimited("model", SECOND))
+    (word,) = bucket.tell(SECOND)
+    assert (word.refused_at, word.blocked_for) == (wall_ms(SECOND), 19_000)
+    assert not bucket.admits(20 * SECOND - 1)
+
+
+def test_who_waited_says_so_when_that_is_over() -> None:
+    """Who comes later knows then, whatever its clock says."""
+    bucket = Bucket()
+    bucket.waits(0, configured=0)
+    bucket.machine.leaves("model")
+    bucket.machine.refused(at(0), RateLimited("model", 30 * SECOND))
+    told = [(0, word.is_over) for word in bucket.tell(0)]
+    while (now := bucket.alarm.at) is not None:
+        told += [(now, word.is_over) for word in bucket.tell(now)]
+    assert told[0] == (0, False)
+    assert next(at for at, is_over in told if is_over) == 30 * SECOND
+    late = {"learnt": 1, "refused_at": wall_ms(600 * SECOND), "blocked_for": 30_000}
+    for refused_ago, is_admitted in ((29_000, False), (30_000, True)):
+        newcomer = Bucket()
+        newcomer.hear(0, **late, refused_ago=refused_ago)
+        newcomer.waits(0, configured=10**9)
+        newcomer.admits(LISTEN)
+        assert (newcomer.waits_for(LISTEN) < 0.9) is is_admitted
 
 
 def test_a_refusal_that_is_over_stops_nobody_who_comes_later() -> None:
     """Found in a review: a newcomer waited for a minute anew, and told everybody to."""
     bucket = Bucket()
-    past = wall_ms(-30 * SECOND)
-    bucket.hear(0, learnt=1, learnt_at=wall_ms(-90 * SECOND), blocked_until=past)
+    bucket.hear(0, learnt=1, refused_at=wall_ms(-120 * SECOND), blocked_for=60_000)
     bucket.waits(0, configured=0)
     assert bucket.admits(0)
-    bucket.hear(0, blocked_until=wall_ms(10**6 * SECOND))
-    assert not bucket.admits(RETRY_MAX - 1), "a clock that is far ahead"
+    refusal = {"refused_at": wall_ms(10**6 * SECOND), "blocked_for": 10**9}
+    bucket.hear(0, **refusal)
+    assert not bucket.admits(RETRY_MAX - 1)
     assert bucket.admits(RETRY_MAX)
-    bucket.hear(RETRY_MAX, demand=1, blocked_until=wall_ms(10**6 * SECOND))
+    bucket.hear(RETRY_MAX, demand=1, **refusal)
     assert bucket.admits(RETRY_MAX), "it has been heard"
 
 
@@ -252,19 +316,19 @@ def test_a_node_tells_only_what_it_has_met_with_itself() -> None:
     bucket = Bucket()
     bucket.waits(0, configured=0)
     bucket.begins(0)
-    lesson = {"learnt": 5_000, "learnt_at": wall_ms(0), "blocked_until": wall_ms(SECOND)}
+    lesson = {"learnt": 5_000, "refused_at": wall_ms(0), "blocked_for": 1_000}
     bucket.hear(0, demand=1, **lesson)
     (word,) = bucket.tell(0)
     assert word == Pace(SELF.node, **{**SILENT, "demand": 2})
     bucket.machine.refused(at(SECOND), RateLimited("model", SECOND))
     (word,) = bucket.tell(SECOND)
-    assert (word.learnt_at, word.blocked_until) == (wall_ms(SECOND), wall_ms(2 * SECOND))
+    assert (word.refused_at, word.blocked_for) == (wall_ms(SECOND), 1_000)
     bucket.machine.leaves("model")
     told = 0
     for now in range(SECOND, 120 * SECOND, SECOND // 2):
         bucket.hear(now, **{**lesson, "demand": now // SECOND % 2})
         told += len(bucket.tell(now))
-    assert told <= 3, "that it asks no more"
+    assert told <= 3, "that it waits no more, and asks no more"
     assert bucket.admits(120 * SECOND)
     bucket.begins(120 * SECOND)
     assert bucket.admits(120 * SECOND + 1), "both are forgotten"
@@ -275,11 +339,11 @@ def test_of_all_lessons_the_lowest_counts() -> None:
     bucket.waits(0, configured=0)
     bucket.begins(0)
     bucket.machine.refused(at(0), RateLimited("model", 0))  # 800 in 1,000 s
-    bucket.hear(0, learnt=100, learnt_at=wall_ms(0))
+    bucket.hear(0, learnt=100, refused_at=wall_ms(0))
     bucket.waits_for(0)
     bucket.begins(LISTEN)
     assert bucket.waits_for(LISTEN) >= 5.0
-    bucket.hear(30 * SECOND, learnt=5_000, learnt_at=wall_ms(30 * SECOND))
+    bucket.hear(30 * SECOND, learnt=5_000, refused_at=wall_ms(30 * SECOND))
     bucket.begins(30 * SECOND)
     assert 0.4 <= bucket.waits_for(30 * SECOND) <= 1.1
 
@@ -289,7 +353,7 @@ def test_a_lesson_is_no_younger_for_being_told_again() -> None:
     bucket = Bucket()
     bucket.waits(0, configured=0)
     for now in range(0, 100 * SECOND, 10 * SECOND):
-        bucket.hear(now, demand=now // SECOND, learnt=1, learnt_at=wall_ms(10**6 * SECOND))
+        bucket.hear(now, demand=now // SECOND, learnt=1, refused_at=wall_ms(10**6 * SECOND))
     bucket.waits_for(0)
     bucket.begins(100 * SECOND)
     assert bucket.admits(100 * SECOND)
@@ -324,7 +388,7 @@ def test_nobody_makes_a_node_keep_what_it_does_not_ask_for() -> None:
     bucket = Bucket()
     bucket.waits(0)
     for number in range(100):
-        assert not bucket.hear(0, f"invented{number}", learnt=1, learnt_at=wall_ms(0))
+        assert not bucket.hear(0, f"invented{number}", learnt=1, refused_at=wall_ms(0))
     assert len(bucket.tell(0)) == 1
     assert list(bucket.machine._endpoints) == ["model"]
 
@@ -363,11 +427,14 @@ def test_what_an_earlier_life_wanted_is_taken_back() -> None:
     (before,) = bucket.tell(0)
     bucket.restart()
     (after,) = bucket.tell(SECOND)
-    assert after == replace(before, demand=0, configured=0)
-    assert bucket.tell(60 * SECOND) == []
+    assert after == replace(before, demand=0, configured=0, refused_ago=1_000)
     bucket.restart()
     bucket.waits(2 * SECOND, configured=0)
     assert not bucket.admits(30 * SECOND - 1), "it remembers that it was refused"
+    bucket.machine.leaves("model")
+    (over,) = bucket.tell(60 * SECOND)
+    assert over.is_over
+    assert bucket.tell(90 * SECOND) == []
 
 
 def test_who_takes_its_word_back_has_said_nothing() -> None:
@@ -393,7 +460,7 @@ def test_what_is_illegible_counts_for_nothing(damage: bytes) -> None:
 def test_nobody_speaks_for_another() -> None:
     bucket = Bucket()
     bucket.waits(0, configured=0)
-    forged = codec.pack_value(Pace(NodeId("somebody"), 1, 0, 1, wall_ms(0), wall_ms(SECOND)))
+    forged = codec.pack_value(Pace(NodeId("somebody"), 1, 0, 1, wall_ms(0), 1_000, 0))
     for key in ("rate/model/somebody", f"rate/model/{OTHER.node}", f"rate/model/{SELF.node}"):
         bucket.put(key, forged, 0)
         assert not bucket.machine.learn(at(0), key)

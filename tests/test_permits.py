@@ -27,8 +27,17 @@ from node.agents.chat import MESSAGE_OVERHEAD, ChatEndpoint
 from node.agents.permits import Endpoint, Meter, Permits
 from node.agents.prices import PRICES_VARIABLE
 from node.prompt import Message
+from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import CallDenied, CallGranted
-from protocol.events import AgentFailed, CallAsked, CallSettled, Completed, Event, Failure
+from protocol.events import (
+    AgentFailed,
+    CallAsked,
+    CallSettled,
+    Completed,
+    Event,
+    Failure,
+    RateLimited,
+)
 from protocol.jobs import NOTHING, Amount
 
 TIMEOUT_S = 9.0  # an agent's; twice as long is less than `Watched` waits for an end
@@ -81,6 +90,7 @@ class Accountant:
 
     def __init__(self, limits_money: bool = False) -> None:
         self.settled: list[Amount] = []
+        self.blocked_for: list[Nanoseconds] = []
         self.permits = Permits(self._hear)
         self.meter = Meter(self.permits, 1, counts=True, limits_money=limits_money)
 
@@ -90,6 +100,8 @@ class Accountant:
             asyncio.get_running_loop().call_soon(self.permits.answer, granted)
         elif isinstance(event, CallSettled):
             self.settled.append(event.used)
+        elif isinstance(event, RateLimited):
+            self.blocked_for.append(event.retry_after_ns)
 
 
 async def no_wait(delay_s: float) -> None:
@@ -191,6 +203,20 @@ async def test_a_call_that_is_broken_off_is_charged_with_all_it_might_have_used(
     may_end.set()
     await chat.close()
     assert books.settled == [RESERVED]
+
+
+async def test_who_is_asked_to_wait_too_long_fails_at_once_and_tells_the_team(
+    foreign: Foreign, tmp_path: Path
+) -> None:
+    server = foreign(refused(429, "quota", retry_after="3600"))
+    books = Accountant()
+    chat = ChatEndpoint(quick(tmp_path, base_url=server.url, model="local-llm"), sleep=no_wait)
+    progress = Progress(lambda files: None, books.meter)
+    with pytest.raises(AgentError, match="it asks to wait 3600 s, more than the 120 s"):
+        await chat.ask([Message("user", "Hello?")], print, lambda: None, progress)
+    await chat.close()
+    assert books.blocked_for == [3600 * SECOND]
+    assert books.settled == [NOTHING]
 
 
 # -- time ------------------------------------------------------------------------------------------

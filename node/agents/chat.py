@@ -22,7 +22,7 @@ from node.agents.permits import FREE, NO_PRICES, Endpoint, Meter, Permit, Prices
 from node.agents.prices import prices_of, why_no_price
 from node.agents.rejection import Ability, Retryable, Unable
 from node.agents.reply import Reply
-from node.agents.retry import RETRY_AFTER_MAX_S, wait_s
+from node.agents.retry import RETRY_MAX_S, wait_s
 from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
 from node.model.latency import READ_MAX
@@ -188,11 +188,11 @@ class ChatEndpoint:
             raise AgentError(
                 Failure.BACKEND, f"{self._url} {fault.detail}; gave up after {tries} requests"
             )
-        if fault.retry_after_s is not None and fault.retry_after_s > RETRY_AFTER_MAX_S:
+        if fault.retry_after_s is not None and fault.retry_after_s > RETRY_MAX_S:
             raise AgentError(
                 Failure.BACKEND,
                 f"{self._url} {fault.detail}; it asks to wait {fault.retry_after_s:.0f} s, "
-                f"more than the {RETRY_AFTER_MAX_S:.0f} s that are waited at most",
+                f"more than the {RETRY_MAX_S:.0f} s that are waited at most",
             )
         pause_s = wait_s(
             tries,

@@ -1,6 +1,7 @@
 """How long to wait before asking an endpoint again.
 
-Invariant: a wait is never above its bound; a server that asks for more is not waited for at all.
+Invariant: a wait is never above its bound; whoever asks a server that wants more than RETRY_MAX
+fails at once and says so, while the team leaves that server alone for RETRY_MAX.
 
 Exponential back-off with equal jitter: M. Brooker, *Exponential Backoff And Jitter* (AWS
 Architecture Blog, 2015). A Retry-After is a floor, not a guess: RFC 9110, section 10.2.3.
@@ -13,7 +14,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-RETRY_AFTER_MAX_S = 120.0
+from protocol.clocks import SECOND
+from protocol.events import RETRY_MAX
+
+RETRY_MAX_S = RETRY_MAX / SECOND
 _JITTER = 0.1  # on top of a Retry-After, so that a team does not return in step
 
 

@@ -12,8 +12,10 @@ of late listens for a moment first, and what was refused counts as demand until 
 else all who begin together would each take the whole limit for theirs.
 
 A node tells what it has met with itself and never what it has heard: two that repeat each other's
-lessons keep them alive for ever. Of all lessons the lowest counts, and each is as old as its
-author's clock says, so that what the store has kept is not news to who comes later.
+lessons keep them alive for ever. Of all lessons the lowest counts. How long to wait and how old a
+lesson is are told as durations, for the nodes' clocks differ. Only of a word that was in the store
+before this node asked there the age is estimated by the wall clock, and never below what the word
+says; its author speaks again when the wait is over.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from random import Random
 
 from protocol import codec
 from protocol.clocks import MILLISECOND, SECOND, Alarm, Nanoseconds
-from protocol.events import RateLimited
+from protocol.events import RETRY_MAX, RateLimited
 from protocol.identity import NodeId
 from protocol.store import Store, word_of
 from protocol.team.view import View
@@ -38,8 +40,7 @@ REPEAT_AFTER: Nanoseconds = 2 * WINDOW  # while there is demand, though it has n
 FRESH: Nanoseconds = 5 * WINDOW  # how long a word about demand counts: two repetitions may be late
 DECREASE = 0.8  # of what was asked in the second before a refusal
 INCREASE = 0.05  # of that, each second without another
-FORGET_AFTER: Nanoseconds = 60 * SECOND  # without a refusal there is no limit any more
-RETRY_MAX: Nanoseconds = 60 * SECOND  # however long an endpoint wants to be left alone
+FORGET_AFTER: Nanoseconds = 60 * SECOND  # asking without a refusal, there is no limit any more
 RECENT_MAX = 1_000  # calls
 MILLI = 1_000
 
@@ -48,19 +49,27 @@ MILLI = 1_000
 class Pace:
     """The value of `rate/ENDPOINT/NODE`: how many calls wait there or have begun of late; the limit
     that somebody configured, and the one that a refusal taught that node, in calls per 1,000 s (0:
-    none); when that was, and until when nobody shall ask, in milliseconds of its wall clock."""
+    none). What follows is of that refusal, in milliseconds: when it was by the node's wall clock,
+    for how long after it nobody shall ask, and how long ago it was when this was told."""
 
     node: NodeId
     demand: int
     configured: int
     learnt: int
-    learnt_at: int
-    blocked_until: int
+    refused_at: int
+    blocked_for: int
+    refused_ago: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether one might ask again."""
+        return self.refused_ago >= self.blocked_for
 
 
 @dataclass(frozen=True, slots=True)
 class _Lesson:
-    """What a refusal taught, and when, by this node's clock. `rate`: as in `Pace`, 0 for none."""
+    """What a refusal taught, and from when on one might ask again, by this node's clock. `rate`: as
+    in `Pace`, 0 for none."""
 
     rate: int = 0
     at: Nanoseconds = 0
@@ -75,7 +84,10 @@ class _Lesson:
 
 @dataclass(slots=True)
 class _Heard:
+    """Another's word. `is_live`: it came by gossip, and did not lie in the store for long."""
+
     pace: Pace
+    is_live: bool
     sequence: int
     at: Nanoseconds
     lesson: _Lesson
@@ -93,8 +105,8 @@ class _Endpoint:
     level: float = 1.0  # of the bucket
     filled_at: Nanoseconds = 0
     lesson: _Lesson = _Lesson()
-    learnt_at: int = 0  # that lesson, by the wall clock
-    told_blocked_until: int = 0
+    refused_at: int = 0  # when that was taught, by the wall clock in milliseconds
+    blocked_for: int = 0  # from then on, in milliseconds
     blocked_until: Nanoseconds = 0  # whoever said so
     told: Pace | None = None
     told_at: Nanoseconds = 0
@@ -124,7 +136,9 @@ class Pacing:
             if turn is None and endpoint is None:
                 self._asked_earlier[parts[1]] = None
             return False
-        return turn is not None and endpoint is not None and self._hear(turn, endpoint, key)
+        if turn is None or endpoint is None:
+            return False
+        return self._hear(turn, endpoint, key, is_live=True)
 
     def _open(self, turn: Turn, name: str) -> _Endpoint:
         """The endpoint; at first with what was said of it before it was asked here."""
@@ -132,10 +146,10 @@ class Pacing:
         if endpoint is None:
             endpoint = self._endpoints[name] = _Endpoint()
             for key in self._store.scan(f"{PACE_PREFIX}{name}/"):
-                self._hear(turn, endpoint, key)
+                self._hear(turn, endpoint, key, is_live=False)
         return endpoint
 
-    def _hear(self, turn: Turn, endpoint: _Endpoint, key: str) -> bool:
+    def _hear(self, turn: Turn, endpoint: _Endpoint, key: str, is_live: bool) -> bool:
         author = NodeId(key.rpartition("/")[2])
         found = word_of(author, self._store.read(key), Pace)
         if found is None:
@@ -145,18 +159,15 @@ class Pacing:
         if before is not None and before.sequence == sequence:
             return False
         pace = replace(said, demand=min(said.demand, RECENT_MAX))
-        age = turn.wall - pace.learnt_at * MILLISECOND
-        lesson = _Lesson(pace.learnt, turn.now - min(max(0, age), FORGET_AFTER))
-        if before is not None and before.pace.learnt_at == pace.learnt_at:
+        lesson = _Lesson(pace.learnt, turn.now + _left_of(pace, turn.wall, is_live))
+        if before is not None and before.is_live and before.pace.refused_at == pace.refused_at:
             lesson = before.lesson  # told again, and no younger for that
-        if before is None or before.pace.blocked_until != pace.blocked_until:
-            left = min(RETRY_MAX, pace.blocked_until * MILLISECOND - turn.wall)
-            self._block(endpoint, turn.now + left, turn.now)
+        self._block(endpoint, lesson.at, turn.now)
         if author == self.node:  # in an earlier life
-            endpoint.lesson, endpoint.learnt_at = lesson, pace.learnt_at
-            endpoint.told_blocked_until, endpoint.told = pace.blocked_until, said
+            endpoint.lesson, endpoint.told = lesson, said
+            endpoint.refused_at, endpoint.blocked_for = pace.refused_at, pace.blocked_for
         else:
-            endpoint.heard[author] = _Heard(pace, sequence, turn.now, lesson)
+            endpoint.heard[author] = _Heard(pace, is_live, sequence, turn.now, lesson)
         return True
 
     def refused(self, turn: Turn, event: RateLimited) -> None:
@@ -165,10 +176,11 @@ class Pacing:
         rate = sum(now - SECOND < at <= now for at in endpoint.recent)
         others = sum(word.pace.demand for word in self._fresh(endpoint, now))
         team = max(1.0, rate + others * SECOND / WINDOW)
-        endpoint.lesson = _Lesson(max(1, int(team * DECREASE * MILLI)), now)
-        endpoint.learnt_at = turn.wall // MILLISECOND
-        wait = min(RETRY_MAX, event.retry_after_ns)
-        endpoint.told_blocked_until = (turn.wall + wait) // MILLISECOND if wait else 0
+        # An answer that was under way may ask for less than the one before it.
+        wait = max(min(RETRY_MAX, event.retry_after_ns), endpoint.lesson.at - now)
+        endpoint.blocked_for = -(-wait // MILLISECOND)
+        endpoint.lesson = _Lesson(max(1, int(team * DECREASE * MILLI)), now + wait)
+        endpoint.refused_at = max(endpoint.refused_at + 1, turn.wall // MILLISECOND)
         self._block(endpoint, now + wait, now)
         endpoint.recent.append(now + wait)
         endpoint.is_urgent = True
@@ -269,6 +281,8 @@ class Pacing:
         self._asked_earlier.clear()
         for name, endpoint in self._endpoints.items():
             pace = self._pace(endpoint, turn.now)
+            if not pace.is_over:
+                self._alarm.ask(endpoint.lesson.at)  # who comes later need not wait then
             if pace.demand:
                 self._alarm.ask(turn.now + WINDOW)  # by then it may be less
             due = self._due(endpoint, pace, turn.now)
@@ -279,13 +293,15 @@ class Pacing:
                 turn.write(f"{PACE_PREFIX}{name}/{self.node}", codec.pack_value(pace))
 
     def _pace(self, endpoint: _Endpoint, now: Nanoseconds) -> Pace:
+        learnt = endpoint.lesson.rate
         return Pace(
             self.node,
             self._demand(endpoint, now),
             endpoint.configured,
-            endpoint.lesson.rate,
-            endpoint.learnt_at,
-            endpoint.told_blocked_until,
+            learnt,
+            endpoint.refused_at,
+            endpoint.blocked_for,
+            endpoint.blocked_for + (now - endpoint.lesson.at) // MILLISECOND if learnt else 0,
         )
 
     def _due(self, endpoint: _Endpoint, pace: Pace, now: Nanoseconds) -> Nanoseconds | None:
@@ -293,6 +309,20 @@ class Pacing:
         told = endpoint.told
         if endpoint.is_urgent or bool(told and told.demand) != bool(pace.demand):
             return now
-        if told is None or (pace == told and not pace.demand):
+        if told is None:
             return None
-        return endpoint.told_at + (REPEAT_AFTER if pace == told else TELL_EVERY)
+        is_same = told.is_over == pace.is_over and told == replace(
+            pace, refused_ago=told.refused_ago
+        )
+        if is_same and not pace.demand:
+            return None
+        return endpoint.told_at + (REPEAT_AFTER if is_same else TELL_EVERY)
+
+
+def _left_of(pace: Pace, wall: Nanoseconds, is_live: bool) -> Nanoseconds:
+    """For how long nobody shall ask, by another's word; below 0: for so long one might have. What
+    lay in the store may be older than it says."""
+    age = max(0, pace.refused_ago * MILLISECOND)
+    if not is_live:
+        age = max(age, wall - pace.refused_at * MILLISECOND)
+    return max(min(pace.blocked_for * MILLISECOND, RETRY_MAX) - age, -FORGET_AFTER)
