@@ -37,6 +37,7 @@ from protocol.facts.agreement import (
 from protocol.facts.membership import MemberFailed, MemberLeft, MemberSuspected
 from protocol.gathering import Gathering
 from protocol.identity import NodeId
+from protocol.ledger import encode_leader
 from protocol.messages.agreement import (
     SETTLED_FROM,
     EntryKind,
@@ -93,7 +94,8 @@ class Consensus:
         self.config = config.raft
         self._random = random
         self.replicated = Replicated()
-        self.raft = Raft(node, config.raft, random, restored, now, self.replicated.check)
+        opening = encode_leader(node)
+        self.raft = Raft(node, config.raft, random, restored, now, self.replicated.check, opening)
         if restored.snapshot is not None:
             self.replicated.restore(restored.snapshot)
         self.clerk = Clerk(node, nonce, config.clerk, self.replicated.registers)

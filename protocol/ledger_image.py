@@ -12,7 +12,7 @@ from protocol import codec, graph
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.ledger import Answer, Grant, JobState, Ledger, Merge, Slot, TaskState
+from protocol.ledger import Answer, Grant, JobState, Ledger, Merge, Place, Slot, TaskState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class _TaskImage:
     late: tuple[Answer, ...]
     judge: NodeId
     groups: tuple[int, ...]
+    committed: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class _JobImage:
     tasks: tuple[_TaskImage, ...]  # in the job's order
     outcome: str
     succeeded: bool
-    finished_index: int
+    finished: Place
     grants: tuple[tuple[NodeId, Grant], ...]
     merges: tuple[tuple[str, tuple[str, ...], Merge], ...]
 
@@ -78,7 +79,7 @@ def _job_image(state: JobState) -> _JobImage:
         tuple(_task_image(state.tasks[task.id]) for task in state.job.tasks),
         state.outcome,
         state.succeeded,
-        state.finished_index,
+        state.finished,
         tuple(sorted(state.grants.items())),
         tuple((*siblings, merge) for siblings, merge in sorted(state.merges.items())),
     )
@@ -98,7 +99,13 @@ def _task_image(state: TaskState) -> _TaskImage:
     )
     accepted = state.accepted.slot + 1 if state.accepted else 0
     return _TaskImage(
-        slots, accepted, state.abandoned, tuple(state.late), state.judge, state.groups
+        slots,
+        accepted,
+        state.abandoned,
+        tuple(state.late),
+        state.judge,
+        state.groups,
+        state.committed,
     )
 
 
@@ -131,7 +138,14 @@ def _job_of(image: _JobImage) -> JobState:
         if len(found.groups) not in (0, len(slots)):
             raise RemoteProtocolError(f"the image of task {task.id!r} does not fit it")
         tasks[task.id] = TaskState(
-            task, slots, accepted, found.abandoned, list(found.late), found.judge, found.groups
+            task,
+            slots,
+            accepted,
+            found.abandoned,
+            list(found.late),
+            found.judge,
+            found.groups,
+            found.committed,
         )
     return JobState(
         job,
@@ -142,7 +156,7 @@ def _job_of(image: _JobImage) -> JobState:
         tuple(graph.topological_order(job.needs)),
         image.outcome,
         image.succeeded,
-        image.finished_index,
+        image.finished,
         dict(image.grants),
         {(path, tasks): merge for path, tasks, merge in image.merges},
     )

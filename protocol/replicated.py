@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from protocol import codec, ledger_image
 from protocol.effects import Snapshot
 from protocol.facts import Fact
-from protocol.ledger import JobState, Ledger
+from protocol.identity import NOBODY, NodeId
+from protocol.ledger import JobState, Ledger, decode_leader
 from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.registers import Contents, Registers, read_image
 
@@ -20,20 +21,27 @@ from protocol.registers import Contents, Registers, read_image
 class _Image:
     ledger: bytes
     registers: bytes
+    term: int = 0
+    leader: NodeId = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
     jobs: list[JobState]
     registers: Contents
+    term: int
+    leader: NodeId
 
 
 class Replicated:
-    """See the module's text. `size_since` counts bytes applied since the last image."""
+    """See the module's text. `size_since` counts bytes applied since the last image. `leader` is
+    who began `term`, the last one that an applied entry began."""
 
     def __init__(self) -> None:
         self.ledger = Ledger()
         self.registers = Registers()
+        self.term = 0
+        self.leader = NOBODY
         self.image_size = 0
         self.entries_since = 0
         self.size_since = 0
@@ -48,7 +56,9 @@ class Replicated:
         """Apply the next committed entry: what follows from it."""
         self.entries_since += 1
         self.size_since += len(entry.data)
-        facts = self.ledger.apply(entry)
+        if entry.kind is EntryKind.NOOP:
+            self.term, self.leader = entry.term, decode_leader(entry.data)
+        facts = self.ledger.apply(entry, self.leader if entry.term == self.term else NOBODY)
         if entry.kind is EntryKind.BATCH:
             facts += self.registers.apply_batch(entry.index, entry.data)
         elif entry.kind is EntryKind.SESSION:
@@ -57,7 +67,11 @@ class Replicated:
 
     def image(self) -> bytes:
         """Everything, for a snapshot."""
-        image = codec.pack_value(_Image(ledger_image.image_of(self.ledger), self.registers.image()))
+        image = codec.pack_value(
+            _Image(
+                ledger_image.image_of(self.ledger), self.registers.image(), self.term, self.leader
+            )
+        )
         self._imaged(len(image))
         return image
 
@@ -69,6 +83,7 @@ class Replicated:
         read, self._checked = self._checked[1], None
         self.registers.take(read.registers)
         ledger_image.restore(self.ledger, read.jobs, snapshot.index)
+        self.term, self.leader = read.term, read.leader
         self._imaged(len(snapshot.state))
 
     def check(self, state: bytes) -> None:
@@ -77,12 +92,14 @@ class Replicated:
         if self._checked is None or self._checked[0] is not state:
             image = codec.unpack_value(_Image, state)
             jobs = ledger_image.jobs_of(image.ledger)
-            self._checked = state, _Read(jobs, read_image(image.registers))
+            registers = read_image(image.registers)
+            self._checked = state, _Read(jobs, registers, image.term, image.leader)
 
     def restart(self) -> None:
         """Begin with another log."""
         self.ledger.restart()
         self.registers.restart()
+        self.term, self.leader = 0, NOBODY
         self._imaged(0)
 
     def _imaged(self, size: int) -> None:

@@ -222,7 +222,7 @@ def test_without_any_judge_the_votes_are_counted() -> None:
     assert len(account["agreed"]) == 2
 
 
-def test_who_led_a_term_that_is_over_is_not_guessed() -> None:
+def test_who_led_a_term_that_is_over_is_in_the_log() -> None:
     world, account = ask(Manner(), lambda _: "Answer: 3")
     before, leader = account["committed"], world.leader()
     assert leader is not None
@@ -231,9 +231,11 @@ def test_who_led_a_term_that_is_over_is_not_guessed() -> None:
     peer = world.up[0].peer
     assert peer is not None
     later = account_of(QUESTION, job_view(peer, peer.ledger.jobs["ask"]))
-    assert later["committed"] == {**before, "leader": ""}
+    assert peer.raft.term > before["term"]
+    assert later["committed"] == before
     *_, last = lines_of(later)
-    assert last.startswith(f"-- committed as log entry {before['index']} of term {before['term']};")
+    entry = f"-- committed as log entry {before['index']} of term {before['term']}"
+    assert last.startswith(f"{entry} by leader {before['leader']};")
 
 
 def test_what_is_cut_says_so() -> None:

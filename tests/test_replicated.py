@@ -15,6 +15,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.identity import NOBODY
 from protocol.jobs import ClaimMode, File, Job, Quorum, Usage
 from protocol.ledger import (
+    NOWHERE,
     AbandonTask,
     AcceptResult,
     ClaimTask,
@@ -48,6 +49,7 @@ class RandomLog:
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
         self.index = 0
+        self.term = 1
         self.jobs: list[Job] = []
         self.sessions: list[tuple[int, int]] = []
 
@@ -65,7 +67,10 @@ class RandomLog:
         else:
             kinds = (EntryKind.NOOP, EntryKind.COMMAND, EntryKind.BATCH, EntryKind.SESSION)
             kind, data = self.random.choice(kinds), self.random.randbytes(9)
-        return LogEntry(self.index, 1, kind, data)
+        if kind is EntryKind.NOOP:
+            self.term += self.random.randint(1, 2)
+            data = self.random.choice((data, *(node.encode() for node in NODES)))
+        return LogEntry(self.index, self.term, kind, data)
 
     def _submit(self) -> SubmitJob:
         random = self.random
@@ -198,7 +203,17 @@ def test_an_image_of_a_job_that_needs_what_is_not_there_is_refused() -> None:
     odd = job(task("a", "elsewhere"), task("b"))
     with pytest.raises(RemoteProtocolError):
         ledger_image._job_of(
-            _JobImage(odd, 1, 0, (_TaskImage((), 0, "", (), NOBODY, ()),) * 2, "", False, 0, (), ())
+            _JobImage(
+                odd,
+                1,
+                0,
+                (_TaskImage((), 0, "", (), NOBODY, (), NOWHERE),) * 2,
+                "",
+                False,
+                NOWHERE,
+                (),
+                (),
+            )
         )
     assert state.image() == Replicated().image()
 

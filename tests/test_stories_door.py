@@ -73,7 +73,11 @@ async def test_the_story_of_a_task_has_its_facts_and_no_others(
     assert (view["name"], view["dropped"], view["lines_lost"]) == ("n1", 0, 0)
     accepted = view["task"]["accepted"]
     assert (accepted["name"], accepted["token"], view["task"]["status"]) == ("n1", 1, "accepted")
-    assert view["terms"][str(accepted["index"])] == runtime.peer.raft.log.last_term
+    assert view["task"]["committed"] == {
+        "index": accepted["index"],
+        "term": runtime.peer.raft.log.last_term,
+        "leader": "n1",
+    }
     assert view["waits_for"] == []
     (part,) = view["parts"]
     assert (part["path"], part["slot"], part["token"], part["size"]) == ("good.txt", 0, 1, 5)

@@ -271,7 +271,7 @@ def test_answers_of_several_nodes_are_told_one_by_one() -> None:
         "log 7 n2's model finds that of the answers agree: 1 = 3, 2",
         "log 7 the result of n1 is accepted, by leader n1 of term 2",
     ]
-    assert story.summary.endswith("; 2 of 3 answers agree, and not that of n2")
+    assert story.summary.endswith("; 2 of 3 answers agree (n1, n3), and not that of n2")
     assert story.heading == ("3 nodes answer it, 2 of them must agree",)
 
 
@@ -289,7 +289,9 @@ def test_an_abandoned_task_ends_with_the_reason() -> None:
     story = team.all_say(103.0, JobFinished("job", False, "0a", 4)).story()
     assert texts(story.parts[-1]) == ["log 4 the task is abandoned:"]
     assert story.state == "abandoned"
-    assert story.summary == "abandoned at log index 4: 1 attempts failed, the last:; no"
+    assert story.summary == (
+        "abandoned at log index 4, by leader n1 of term 2: 1 attempts failed, the last:; no"
+    )
 
 
 # -- what is missing -------------------------------------------------------------------------------
@@ -432,11 +434,15 @@ def test_what_an_earlier_job_had_done_is_told_as_such() -> None:
 
 
 def test_the_log_knows_what_the_record_has_lost() -> None:
-    accepted = {"name": "n2", "token": 3, "index": 8}
-    story = submitted().story(view_of(task={"accepted": accepted}))
-    assert story.summary == "accepted from n2 (token 3), whose result is at log index 8"
-    story = submitted().story(view_of(task={"abandoned": "no\nmore"}))
-    assert (story.state, story.summary) == ("abandoned", "abandoned: no; more")
+    accepted = {"name": "n2", "token": 3, "index": 8, "reviewer": "n3"}
+    committed = {"index": 9, "term": 4, "leader": "n1"}
+    story = submitted().story(view_of(task={"accepted": accepted, "committed": committed}))
+    assert story.summary == (
+        "accepted from n2 (token 3) at log index 9, by leader n1 of term 4; checked again by n3"
+    )
+    story = submitted().story(view_of(task={"abandoned": "no\nmore", "committed": committed}))
+    assert story.state == "abandoned"
+    assert story.summary == "abandoned at log index 9, by leader n1 of term 4: no; more"
 
 
 def test_files_alone_tell_as_far_as_they_go() -> None:

@@ -160,7 +160,7 @@ def account_of(question: str, view: dict[str, Any]) -> dict[str, Any]:
             if name.startswith(DRAFT) and each["accepted"]
         ],
         "judge": task["judge"],
-        "committed": view["committed"],
+        "committed": task["committed"] if task["committed"]["index"] else view["committed"],
         "usage": view["spent"],
     }
 

@@ -109,9 +109,9 @@ def story_view(
     peer: Peer, job: JobState, state: TaskState, found: Recollection, now: Nanoseconds
 ) -> dict[str, Any]:
     """All that this node knows of a task: `facts` are its own record's, `dropped` of which are left
-    out; `task` and `slots` are as the log and the claims are, `terms` those of the log's entries
-    that are still here, `waits_for` what has to be accepted before it, the nearest first; `claims`,
-    `notes` and `parts` are what the store has, each with its author, sequence and hybrid time."""
+    out; `task` and `slots` are as the log and the claims are, `waits_for` what has to be accepted
+    before it, the nearest first; `claims`, `notes` and `parts` are what the store has, each with
+    its author, sequence and hybrid time."""
     job_id, task = job.job.id, state.task
     return {
         "node": peer.node,
@@ -132,7 +132,6 @@ def story_view(
             "quorum": {"of": task.quorum.of, "agree": task.quorum.agree},
             "waits_for_judge": state.waits_for_judge(),
         },
-        "terms": _terms(peer, job, state),
         "needs": [_need_view(peer, job.tasks[need]) for need in task.needs],
         "slots": list(_slot_views(peer, job, state, now)),
         "waits_for": list(_chain(peer, job, state, now)),
@@ -147,17 +146,6 @@ def story_view(
         "dropped": found.dropped,
         "begins_s": found.begins_s,
     }
-
-
-def _terms(peer: Peer, job: JobState, state: TaskState) -> dict[str, int]:
-    """The terms of the entries in which the task's results lie, as far as the log is kept."""
-    indexes = {answer.index for answer in state.late}
-    for slot in state.slots:
-        indexes |= {answer.index for answer in slot.candidates}
-        indexes |= {slot.answer.index} if slot.answer else set()
-    indexes |= {state.accepted.index} if state.accepted else set()
-    terms = {index: peer.raft.log.term_at(index) for index in (job.index, *sorted(indexes))}
-    return {str(index): term for index, term in terms.items() if term}
 
 
 def _need_view(peer: Peer, need: TaskState) -> dict[str, Any]:

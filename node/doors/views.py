@@ -10,7 +10,7 @@ from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
 from protocol.diagnosis import is_majority_lost, name_of, why_no_leader
 from protocol.jobs import Compare, Usage, manifest
-from protocol.ledger import Answer, JobState, TaskState
+from protocol.ledger import Answer, JobState, Place, TaskState
 from protocol.membership import State, tags_of
 from protocol.messages.membership import MemberRecord
 from protocol.peer import Peer
@@ -183,8 +183,8 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "finished": job.is_finished,
         "succeeded": job.succeeded,
         "outcome": job.outcome,
-        "finished_index": job.finished_index,
-        "committed": _commit_view(peer, job.finished_index),
+        "finished_index": job.finished.index,
+        "committed": _place_view(peer, job.finished),
         "budget": _budget_view(peer, job),
         "usage": _usage_view(usage),
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
@@ -218,13 +218,10 @@ def _budget_view(peer: Peer, job: JobState) -> dict[str, Any]:
     return {**found, "nodes": nodes}
 
 
-def _commit_view(peer: Peer, index: int) -> dict[str, Any]:
-    """Where in the log something stands and who led the term that it was written in, as far as this
-    node's log still tells: no term of what is compacted, no leader of a term that is over."""
-    term = peer.raft.log.term_at(index) if index else None
-    status = peer.status()
-    leader = name_of(peer, status.leader) if status.leader and status.term == term else ""
-    return {"index": index, "term": term, "leader": leader}
+def _place_view(peer: Peer, place: Place) -> dict[str, Any]:
+    """Which log entry decided something, and who led its term: index 0 if none has yet."""
+    leader = name_of(peer, place.leader) if place.leader else ""
+    return {"index": place.index, "term": place.term, "leader": leader}
 
 
 def _usage_view(usage: Usage) -> dict[str, Any]:
@@ -258,6 +255,7 @@ def task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
         "holders": [name_of(peer, holder) for holder in holders if holder],
         "racers": [name_of(peer, node) for unit in units for node in peer.team.racers_of(unit)],
         "accepted": _answer_view(peer, state.accepted) if state.accepted else None,
+        "committed": _place_view(peer, state.committed),
         "agreed": [name_of(peer, answer.node) for answer in state.agreeing()],
         "dissent": [_answer_view(peer, answer) for answer in state.dissenting()],
         "judge": name_of(peer, state.judge) if state.judge else "",
@@ -304,6 +302,7 @@ def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
         "token": answer.token,
         "digest": answer.digest,
         "index": answer.index,
+        "term": answer.term,
         "text": answer.text[:TEXT_LENGTH_MAX],
         "length": len(answer.text),
         "files": manifest(answer.files),

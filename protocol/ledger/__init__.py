@@ -17,6 +17,7 @@ from protocol.ledger.commands import (
 )
 from protocol.ledger.core import LATE_MAX, TOKEN_MAX, Ledger
 from protocol.ledger.edits import Edits, Merge, Siblings
+from protocol.ledger.provenance import NOWHERE, Place, decode_leader, encode_leader
 from protocol.ledger.retention import JOBS_MAX
 from protocol.ledger.state import (
     ANSWER_LENGTH_MAX,
@@ -34,6 +35,7 @@ __all__ = [
     "ANSWER_LENGTH_MAX",
     "JOBS_MAX",
     "LATE_MAX",
+    "NOWHERE",
     "TOKEN_MAX",
     "AbandonTask",
     "AcceptResult",
@@ -50,6 +52,7 @@ __all__ = [
     "Ledger",
     "Merge",
     "MergeFile",
+    "Place",
     "ReviewResult",
     "Siblings",
     "Slot",
@@ -57,7 +60,9 @@ __all__ = [
     "TaskState",
     "Unit",
     "decode_command",
+    "decode_leader",
     "encode_command",
+    "encode_leader",
     "fault_of_result",
     "load_of",
 ]

@@ -50,6 +50,7 @@ from protocol.ledger.commands import (
     decode_command,
 )
 from protocol.ledger.edits import Merge
+from protocol.ledger.provenance import NOWHERE, Place
 from protocol.ledger.retention import JOBS_MAX, to_forget
 from protocol.ledger.state import Answer, Grant, JobState, Slot, TaskState, fault_of_result
 from protocol.messages.agreement import EntryKind, LogEntry
@@ -66,15 +67,18 @@ class Ledger:
     def __init__(self) -> None:
         self.jobs: dict[str, JobState] = {}
         self.applied = 0
+        self._here = NOWHERE  # the entry that is being applied
 
     def __repr__(self) -> str:
         done = sum(state.is_finished for state in self.jobs.values())
         return f"<Ledger applied={self.applied} jobs={len(self.jobs)} finished={done}>"
 
-    def apply(self, entry: LogEntry) -> list[Fact]:
-        """Apply the next committed entry: what follows from it, as facts."""
+    def apply(self, entry: LogEntry, leader: NodeId = NOBODY) -> list[Fact]:
+        """Apply the next committed entry, which `leader` put into the log, as far as is known: what
+        follows from it, as facts."""
         assert entry.index == self.applied + 1, "entries are applied once, in order"
         self.applied = entry.index
+        self._here = Place(entry.index, entry.term, leader)
         if entry.kind is not EntryKind.COMMAND:
             return []
         try:
@@ -175,6 +179,7 @@ class Ledger:
                 slot.answer = replace(old.answer, usage=NO_USAGE) if old.answer else None
             answer = replace(before.accepted, usage=NO_USAGE)
             task.accepted, task.judge, task.groups = answer, before.judge, before.groups
+            task.committed = self._here
             facts.append(
                 TaskAccepted(state.job.id, task_id, answer.node, answer.token, answer.digest, index)
             )
@@ -252,6 +257,7 @@ class Ledger:
             command.files,
             command.text,
             command.usage,
+            term=self._here.term,
         )
         own_claim = job.job.claims is ClaimMode.LEASE or slot.has(command.node, command.token)
         if task.knows(answer.attempt):
@@ -352,6 +358,7 @@ class Ledger:
             return self._abandon(AbandonTask(job.job.id, name, reason), index)
         first = answers[likenesses.index(likeness)]
         task.accepted = first
+        task.committed = self._here
         job.moved()
         accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
         return [accepted, *self._abandon_stuck(job, index), *self._finish(job, index)]
@@ -400,6 +407,7 @@ class Ledger:
             return []
         job, task, _ = found
         task.abandoned = command.reason[:REASON_LENGTH_MAX] or "no reason given"
+        task.committed = self._here
         job.moved()
         fact = TaskAbandoned(job.job.id, task.task.id, task.abandoned, index)
         return [fact, *self._finish(job, index)]
@@ -419,5 +427,5 @@ class Ledger:
             digest = "-" if merge.fault else hashlib.sha256(merge.content).hexdigest()
             lines.append(f"{path} of {' '.join(tasks)} {digest}")
         job.outcome = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-        job.finished_index = index
+        job.finished = self._here
         return [JobFinished(job.job.id, job.succeeded, job.outcome, index)]

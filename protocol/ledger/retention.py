@@ -22,7 +22,7 @@ def to_forget(jobs: Mapping[str, JobState], newest: str) -> list[str]:
     sizes = {name: size_of(job) for name, job in jobs.items()}
     count, size = len(jobs), sum(sizes.values())
     forgotten = []
-    for job in sorted(finished, key=lambda each: each.finished_index):
+    for job in sorted(finished, key=lambda each: each.finished.index):
         if count <= JOBS_MAX and size <= SIZE_MAX:
             break
         forgotten.append(job.job.id)

@@ -26,6 +26,7 @@ from protocol.jobs import (
     likeness_of,
 )
 from protocol.ledger.edits import Edits, Merge, Siblings
+from protocol.ledger.provenance import NOWHERE, Place
 
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
@@ -35,7 +36,8 @@ ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a te
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A result in the log, accepted or late. (slot, node, token) names the attempt. `reviewer` is
-    who checked it again, if anybody did, and `fault` what was found wrong with it."""
+    who checked it again, if anybody did, and `fault` what was found wrong with it. `index` and
+    `term` are those of the entry that brought it."""
 
     slot: int
     node: NodeId
@@ -47,6 +49,7 @@ class Answer:
     usage: Usage = NO_USAGE
     reviewer: NodeId = NOBODY
     fault: str = ""
+    term: int = 0
 
     @property
     def attempt(self) -> tuple[int, NodeId, int]:
@@ -77,6 +80,10 @@ class Slot:
 
 @dataclass(slots=True)
 class TaskState:
+    """A task as the log has it. `committed` is where it was decided: by the entry that made one
+    answer the accepted one (the last vote, another node's word, a judge's), or that ended it
+    without."""
+
     task: Task
     slots: list[Slot]
     accepted: Answer | None = None
@@ -84,6 +91,7 @@ class TaskState:
     late: list[Answer] = field(default_factory=list)
     judge: NodeId = NOBODY
     groups: tuple[int, ...] = ()  # of the answers, slot by slot, as the judge found
+    committed: Place = NOWHERE
 
     @property
     def is_open(self) -> bool:
@@ -170,7 +178,7 @@ class Grant:
 class JobState:
     """A job as the log has it. `order` is a topological order of its tasks; `grants` are the rights
     to its budget that were given out; `merges` say what became of files that several tasks wrote
-    without having seen each other."""
+    without having seen each other; `finished` is the entry that ended it."""
 
     job: Job
     index: int
@@ -180,7 +188,7 @@ class JobState:
     order: tuple[str, ...]
     outcome: str = ""
     succeeded: bool = False
-    finished_index: int = 0
+    finished: Place = NOWHERE
     grants: dict[NodeId, Grant] = field(default_factory=dict)
     merges: dict[Siblings, Merge] = field(default_factory=dict)
     edits: Edits = field(init=False, compare=False, repr=False)

@@ -12,7 +12,7 @@ from protocol.identity import NodeId
 class EntryKind(Enum):
     """What a log entry holds."""
 
-    NOOP = 0  # a new leader's first entry (thesis, section 6.4)
+    NOOP = 0  # a new leader's first entry (thesis, section 6.4), which names it
     COMMAND = 1  # for the ledger
     VOTERS = 2  # a configuration (thesis, section 4.3)
     SESSION = 3  # a client's session begins (thesis, section 6.3)

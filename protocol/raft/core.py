@@ -91,13 +91,16 @@ class Raft:
         restored: Restored,
         now: Nanoseconds,
         check_state: Callable[[bytes], None] = _take_any,
+        opening: bytes = b"",
     ) -> None:
         """`check_state` raises RemoteProtocolError for the state of a snapshot from elsewhere that
-        the state machine could not take."""
+        the state machine could not take. `opening` is what this node's first entry as leader of a
+        term says to the state machine."""
         self.node = node
         self.config = config
         self.random = random
         self.check_state = check_state
+        self.opening = opening
         self.role = Role.FOLLOWER
         self.term = restored.hard_state.term
         self.vote = restored.hard_state.vote
@@ -367,7 +370,7 @@ class Raft:
         self.set_leader(turn, self.node)
         self.leadership = Leadership(self, turn.now)
         # An entry of the own term commits all before it (thesis, 6.4; paper, 5.4.2).
-        self.append_own(turn, EntryKind.NOOP, b"")
+        self.append_own(turn, EntryKind.NOOP, self.opening)
 
     def resign(self, turn: Turn, reason: str) -> None:
         """Stop leading, and tell the others so that they need not wait to find out."""

@@ -55,14 +55,14 @@ _EVIDENCE = {
 @dataclass(slots=True)
 class Setting:
     """What the sentences need to know beside the fact. `lost` says what a node knew of the holder
-    when it gave up on it; `led` who led when an entry was first read, `terms` the terms of entries
-    where they are known; `recorded` are the nodes whose record of the task is whole."""
+    when it gave up on it; `led` who led when an entry was first read, `decided` which entry decided
+    the task, with its term and who led that, as the log says; `recorded` are the nodes whose record
+    of the task is whole."""
 
     names: dict[NodeId, str] = field(default_factory=dict)
     lost: dict[tuple[NodeId, LeaseExpired], Fact] = field(default_factory=dict)
     led: dict[int, LeaderElected] = field(default_factory=dict)
-    leaders: dict[int, NodeId] = field(default_factory=dict)  # term -> leader
-    terms: dict[int, int] = field(default_factory=dict)
+    decided: dict[int, tuple[int, str]] = field(default_factory=dict)  # index -> term, a name
     recorded: set[NodeId] = field(default_factory=set)
     by_store: bool = False  # claims are made in the store
     verify: str = ""
@@ -72,13 +72,12 @@ class Setting:
         return self.names.get(node, node[:6])
 
     def leader_of(self, index: int) -> str:
-        """ "leader n1 of term 2", who put the entry into the log, or led when it was first read;
-        empty if that is not known."""
-        term = self.terms.get(index, 0)
-        leader = self.leaders.get(term)
-        if leader is None and not term and index in self.led:
-            term, leader = self.led[index].term, self.led[index].leader
-        return f"leader {self.name(leader)} of term {term}" if leader else ""
+        """ "leader n1 of term 2", who put the entry into the log; where only files tell of it, who
+        led when it was first read; empty if that is not known."""
+        term, name = self.decided.get(index, (0, ""))
+        if not term and index in self.led:
+            term, name = self.led[index].term, self.name(self.led[index].leader)
+        return f"leader {name} of term {term}" if name else ""
 
     def named(self, text: str) -> str:
         """With the names of nodes in place of their ids."""

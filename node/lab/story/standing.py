@@ -55,19 +55,20 @@ def standing(
                 after = attempts_before(moment, moments, is_whole)
                 return "accepted", _accepted(fact, after, view, setting)
             case TaskAbandoned() as fact:
-                reason = _one_line(fact.reason)
-                return "abandoned", f"abandoned at log index {fact.index}: {reason}"
+                where = _where(fact.index, setting)
+                return "abandoned", f"abandoned {where}: {_one_line(fact.reason)}"
             case _:
                 pass
     if view is None:
         return "unknown", _by_facts(moments, setting)
     task = view["task"]
     if task["accepted"]:  # the record has lost it, or has not got it yet
-        accepted = task["accepted"]
-        where = f"from {accepted['name']} (token {accepted['token']})"
-        return "accepted", f"accepted {where}, whose result is at log index {accepted['index']}"
+        accepted, where = task["accepted"], _where(task["committed"]["index"], setting)
+        source = f"{accepted['name']} (token {accepted['token']})"
+        return "accepted", f"accepted from {source} {where}{_by_whom(view)}"
     if task["abandoned"]:
-        return "abandoned", f"abandoned: {_one_line(task['abandoned'])}"
+        where = _where(task["committed"]["index"], setting)
+        return "abandoned", f"abandoned {where}: {_one_line(task['abandoned'])}"
     return _open(view)
 
 
@@ -91,16 +92,29 @@ def _accepted(
     source = f"{setting.name(fact.node)} (token {fact.token})"
     if view is not None and fact.index == view["submitted_index"]:
         return f"accepted from the start: taken over from job {view['resumes']}, done by {source}"
-    leader = setting.leader_of(fact.index)
-    text = f"accepted from {source} at log index {fact.index}"
-    text += f", by {leader}," if leader else ""
-    text += f" {after}"
-    if view is not None and view["task"]["quorum"]["of"] > 1:
-        task = view["task"]
-        text += f"; {len(task['agreed'])} of {task['quorum']['of']} answers agree"
+    where = _where(fact.index, setting)
+    where += "," if setting.leader_of(fact.index) else ""
+    return f"accepted from {source} {where} {after}{_by_whom(view)}"
+
+
+def _where(index: int, setting: Setting) -> str:
+    """Which log entry decided it, and whose."""
+    leader = setting.leader_of(index)
+    return f"at log index {index}" + (f", by {leader}" if leader else "")
+
+
+def _by_whom(view: Mapping[str, Any] | None) -> str:
+    """Who agreed to an accepted result, and who did not; who checked it again."""
+    if view is None:
+        return ""
+    task, text = view["task"], ""
+    if task["quorum"]["of"] > 1:
+        agreed = f"{len(task['agreed'])} of {task['quorum']['of']} answers agree"
+        text += f"; {agreed} ({', '.join(task['agreed'])})"
         dissent = ", ".join(answer["name"] for answer in task["dissent"])
         text += f", and not that of {dissent}" if dissent else ""
-    return text
+    reviewer = task["accepted"]["reviewer"] if task["accepted"] else ""
+    return text + (f"; checked again by {reviewer}" if reviewer else "")
 
 
 def _by_facts(moments: Sequence[Moment], setting: Setting) -> str:

@@ -151,8 +151,10 @@ class _Told:
             self.setting.names.update(view["names"])
         for account in accounts:
             if account.view is not None:
-                terms = account.view["terms"].items()
-                self.setting.terms |= {int(index): term for index, term in terms}
+                committed = account.view["task"]["committed"]
+                if committed["index"]:
+                    decided = committed["term"], committed["leader"]
+                    self.setting.decided[committed["index"]] = decided
             self._take(account)
         self._take_notes(view)
 
@@ -169,9 +171,7 @@ class _Told:
                 case None:
                     continue
                 case LeaderElected():
-                    if fact.leader:
-                        leader = fact
-                        setting.leaders[fact.term] = fact.leader
+                    leader = fact if fact.leader else leader
                 case MemberFailed() | MemberLeft():
                     gone[fact.node] = fact
                 case MemberJoined():
