@@ -114,6 +114,35 @@ async def test_what_a_program_says_it_found_out_is_told_to_the_team(node: Watche
     assert sum(event.invocation == 3 and isinstance(event, FoundOut) for event in node.events) == 5
 
 
+@pytest.mark.parametrize("end", ["exit 1", "sleep 600"])
+async def test_what_a_program_found_out_is_told_however_it_ends(node: Watched, end: str) -> None:
+    line = f"echo 'FACT: the server is down'; echo 'FACT: the server is down'; echo > told; {end}"
+    program = assigned("command", program=line, writes=("told", "b"), timeout_s=2.0)
+    assert isinstance(await node.run(program), AgentFailed)
+    found = [event for event in node.events if isinstance(event, FoundOut)]
+    assert found == [FoundOut(1, "the server is down")]
+
+
+async def test_what_an_aborted_program_found_out_is_told(node: Watched, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    line = f"echo 'FACT: the server is down'; echo $$ > {said}; sleep 600"
+    node.invocations.start(1, assigned("command", program=line))
+    await started_pid(said)
+    node.invocations.abort(1, "the task is settled")
+    await node.wait_end()
+    assert FoundOut(1, "the server is down") in node.events
+
+
+async def test_what_a_function_prints_is_searched_for_what_it_found_out(
+    node: Watched, tmp_path: Path
+) -> None:
+    source = "def work(prompt, folder):\n    print('FACT: ids are odd')\n    raise ValueError('no')"
+    module = (File("found.py", source.encode()),)
+    end = await node.run(assigned("python", program="found:work", fixtures=module))
+    assert isinstance(end, AgentFailed)
+    assert FoundOut(1, "ids are odd") in node.events
+
+
 async def test_an_input_left_as_it_was_is_not_a_result(node: Watched) -> None:
     assignment = assigned("command", program=":", inputs=(text_file("add.py", "old\n"),))
     end = await node.run(assignment)

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 from ledger_hand import BOB, job, task
-from team_hand import SELF, Desk, commands, finished, invoked, replies
+from team_hand import CONFIG, SELF, Desk, commands, finished, invoked, replies
 
 from protocol import codec
 from protocol.clocks import SECOND
 from protocol.events import FoundOut, Noted
 from protocol.identity import Identity, NodeId
-from protocol.jobs import PATH_LENGTH_MAX, File
+from protocol.jobs import PATH_LENGTH_MAX, File, Quorum
 from protocol.ledger import JobState, SubmitJob, encode_command
 from protocol.store import Store
 from protocol.team.lore import NOTES_MAX, SHOWN_MAX, TEXT_LENGTH_MAX, FactNote, Lore, Scope
@@ -98,6 +98,25 @@ def test_what_an_agent_finds_out_concerns_who_builds_on_its_task() -> None:
     assert board.told("c") == ()
     board.team.found_out(board.turn(), FoundOut(99, "nobody said this"))
     assert len(board.lore.all("job")) == 1
+
+
+def test_what_an_agent_finds_out_is_not_told_to_those_that_answer_independently() -> None:
+    desk = Desk(replace(CONFIG, slots=2))
+    tasks = (task("a", quorum=Quorum(2, 2)), task("b", "a"))
+    (command,) = commands(desk.submit(job(*tasks)))
+    begun = invoked(desk.commit(command))
+    for each in begun:
+        turn = desk.turn()
+        found = f"the answer may be {each.assignment.slot}"
+        desk.team.found_out(turn, FoundOut(each.invocation, found))
+        desk.team.found_out(turn, FoundOut(each.invocation, "it is hard"))
+        desk.settle(turn)
+    state = desk.ledger.jobs["job"]
+    for slot in (0, 1):
+        told = desk.team.lore.told(state, state.tasks["a"].task, desk.now, slot)
+        assert told == (f"the answer may be {slot}", "it is hard")
+    told = desk.team.lore.told(state, state.tasks["b"].task, desk.now)
+    assert told == ("the answer may be 0", "the answer may be 1", "it is hard")
 
 
 def test_a_note_is_in_the_next_agent_s_assignment() -> None:

@@ -120,6 +120,18 @@ async def test_what_a_model_says_it_found_out_is_told_to_the_team(foreign: Forei
     assert told == ["add() takes floats too"]
 
 
+async def test_what_a_model_found_out_is_told_though_its_answer_is_unusable(
+    foreign: Foreign,
+) -> None:
+    told: list[str] = []
+    useless = "FACT: the spec is cut off\nI cannot go on."
+    server = foreign(whole(useless), whole(f"{useless}\nFACT: really"))
+    bench = Bench(Path(), server.url, stream=False)
+    bench.progress = Progress(lambda files: None, tell=told.append)
+    assert (await bench.run()).startswith("OUTPUT: no usable answer")
+    assert told == ["the spec is cut off", "really"]
+
+
 @pytest.mark.parametrize(
     "said",
     [

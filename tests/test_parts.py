@@ -33,10 +33,10 @@ def share(desk: Desk, begun: Invoke, content: bytes, path: str = "f") -> None:
     desk.settle(turn)
 
 
-def retry(desk: Desk, begun: Invoke) -> Invoke:
+def retry(desk: Desk, begun: Invoke, why: str = "no") -> Invoke:
     """The attempt fails, and the next one at the same slot starts."""
     turn = desk.turn()
-    desk.team.agent_failed(turn, AgentFailed(begun.invocation, Failure.AGENT, "no", (), NO_USAGE))
+    desk.team.agent_failed(turn, AgentFailed(begun.invocation, Failure.AGENT, why, (), NO_USAGE))
     (again,) = invoked(desk.settle(turn))
     return again
 
@@ -71,6 +71,15 @@ def test_a_successor_gets_all_files_of_its_slot() -> None:
     share(desk, begun, b"2", "g")
     share(desk, begun, b"3", "f")
     assert retry(desk, begun).assignment.partial == (File("f", b"3"), File("g", b"2"))
+
+
+def test_why_one_answer_failed_is_not_told_to_those_that_answer_independently() -> None:
+    desk = Desk(replace(CONFIG, slots=2))
+    begun = begin_all(desk, replace(writer("a"), quorum=Quorum(2, 2)))
+    for each in begun:
+        again = retry(desk, each, f"it said {each.assignment.slot}")
+        assert again.assignment.slot == each.assignment.slot
+        assert again.assignment.notes == (f"agent: it said {each.assignment.slot}",)
 
 
 # -- as `quorate diff` is told of them ------------------------------------------------------------

@@ -60,7 +60,7 @@ class Progress:
     ) -> None:
         self._announce = announce
         self._tell = tell
-        self._told = 0
+        self._told: set[str] = set()
         self._files: dict[str, File] = {}
         self.usage = Usage()
         self.meter = meter  # asks before each call of a model
@@ -78,12 +78,13 @@ class Progress:
             self._announce(news)
 
     def find_out(self, words: str) -> None:
-        """Tell the team what an agent says it has found out: its lines that begin with `FACT:`."""
+        """Tell the team what an agent says it has found out: its lines that begin with `FACT:`,
+        each once. What was said counts however the attempt ends."""
         for line in words.splitlines():
             fact = line.strip().removeprefix(FACT_MARK).strip()
             is_one = line.strip().startswith(FACT_MARK) and fact
-            if is_one and self._told < FACTS_MAX:
-                self._told += 1
+            if is_one and fact not in self._told and len(self._told) < FACTS_MAX:
+                self._told.add(fact)
                 self._tell(fact)
 
     def spend(self, usage: Usage) -> None:

@@ -104,6 +104,11 @@ class AnswerReader:
         of its file, if that is known."""
         return (self._block.at, self._block.path) if self._block is not None else None
 
+    @property
+    def outside(self) -> str:
+        """The whole lines so far that stand outside of all blocks."""
+        return "\n".join(self._outside)
+
     def named_by(self, line: str) -> str | None:
         """The path in a line that opens a block, None if the line opens none. A fence without any
         info does not count: inside a block it is the end."""

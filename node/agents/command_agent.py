@@ -14,6 +14,7 @@ from node.agents import AgentError, AgentResult, Progress
 from node.agents.process import (
     COMMAND_NOT_FOUND,
     Ended,
+    Said,
     environment_for_programs,
     run_process,
 )
@@ -42,17 +43,23 @@ class CommandAgent:
 
     async def run(self, assignment: Assignment, workspace: Path, progress: Progress) -> AgentResult:
         """Run the program; its exit status must be 0."""
-        ended, files, faults = await run_in_workspace(
-            assignment.task.program,
-            assignment,
-            workspace,
-            progress,
-            program_environment(assignment, self._variables),
-            program_prompt(assignment).encode(errors="replace"),
-            OUTPUT_SIZE_MAX,
-        )
-        self._check_end(ended)
-        return assemble(assignment, files, faults, ended.output)
+        said = Said()
+        try:
+            ended, files, faults = await run_in_workspace(
+                assignment.task.program,
+                assignment,
+                workspace,
+                progress,
+                program_environment(assignment, self._variables),
+                program_prompt(assignment).encode(errors="replace"),
+                OUTPUT_SIZE_MAX,
+                said,
+            )
+            self._check_end(ended)
+            return assemble(assignment, files, faults, ended.output)
+        except BaseException:  # no result and no file came of what it printed, were it aborted
+            progress.find_out(said.output.decode(errors="replace"))
+            raise
 
     async def close(self) -> None:
         """Nothing is kept between invocations."""
@@ -78,15 +85,18 @@ async def run_in_workspace(
     environment: Mapping[str, str],
     stdin: bytes,
     output_size_max: int,
+    said: Said,
 ) -> tuple[Ended, tuple[File, ...], tuple[str, ...]]:
     """(its end, files, faults): run a program among the job's files and the inputs, and see which
-    of the task's files it made or changed, and what is wrong with others. Progress gets them also
-    when we are cancelled."""
+    of the task's files it made or changed, and what is wrong with others. Progress gets them, and
+    `said` what it printed, also when we are cancelled."""
     given = {file.path: file for file in (*assignment.fixtures, *assignment.inputs)}
     await in_thread(lay_out, workspace, given.values())
     progress.spend(Usage(calls=1))
     try:
-        ended = await run_process(command, workspace, environment, stdin, output_size_max)
+        ended = await run_process(
+            command, workspace, environment, stdin, output_size_max, said=said
+        )
     finally:
         found, faults = await in_thread(collect, workspace, assignment.task.writes)
         files = tuple(file for file in found if given.get(file.path) != file)

@@ -122,6 +122,9 @@ class OpenAIAgent:
                 if is_marked(assignment) and not has_conclusion(text) and can_repair:
                     text = await self._mark(talk, text, progress)
                 return AgentResult((), text)
+            said = _said_beside(verdict, text, answer)
+            if wanted:  # else the lines are part of an answer that may yet be whole
+                progress.find_out(said)
             kept = ""
             if verdict is Verdict.CUT_OFF and can_continue:
                 can_continue = False
@@ -130,6 +133,7 @@ class OpenAIAgent:
                 can_repair = False
                 self._repair(talk, text, faults_of(reply, answer), missing)
             else:
+                progress.find_out(said)
                 raise _failure(verdict, reply, answer)
 
     async def _mark(self, talk: _Talk, text: str, progress: Progress) -> str:
@@ -188,7 +192,12 @@ class OpenAIAgent:
         progress: Progress,
     ) -> tuple[Reply, str, Answer]:
         reading = _Reading(wanted, kept, progress)
-        reply = await self._endpoint.ask(messages, reading.hear, reading.restart, progress, form)
+        hear, restart = reading.hear, reading.restart
+        try:
+            reply = await self._endpoint.ask(messages, hear, restart, progress, form)
+        except BaseException:  # the attempt ends here, were it aborted
+            progress.find_out(reading.outside)
+            raise
         return reply, *reading.end()
 
     def _repair(
@@ -219,6 +228,11 @@ class _Reading:
         """The next piece."""
         self._read(self._seam.feed(piece))
 
+    @property
+    def outside(self) -> str:
+        """The whole lines so far that are in no file."""
+        return "" if _is_json("".join(self._text)) else self._reader.outside
+
     def end(self) -> tuple[str, Answer]:
         """All of the text, and what was found in it."""
         self._read(self._seam.close())
@@ -237,7 +251,7 @@ def _go_on(talk: _Talk, said: str, faults: tuple[str, ...], missing: tuple[str, 
     """Ask for the rest of an answer; what is kept of it. JSON is no text to go on with: what is
     missing is asked for in fences."""
     before = talk.later
-    if missing and said.lstrip().startswith(("{", "[")):
+    if missing and _is_json(said):
         turns, kept = repair_prompt(said, faults, missing), ""
     else:
         kept = keep_lines(said)
@@ -245,6 +259,18 @@ def _go_on(talk: _Talk, said: str, faults: tuple[str, ...], missing: tuple[str, 
     talk.form = None
     talk.later = lambda _: before(False) + turns
     return kept
+
+
+def _said_beside(verdict: Verdict, text: str, answer: Answer) -> str:
+    """What an answer that is not good says outside of files, as far as that can be told."""
+    if _is_json(text):  # in what is left of it the lines of a file look like words of its own
+        return ""
+    return keep_lines(answer.said) if verdict is Verdict.CUT_OFF else answer.said
+
+
+def _is_json(text: str) -> bool:
+    """Whether that is what it seems to be, or to have begun with."""
+    return text.lstrip().startswith(("{", "["))
 
 
 def _once_more(said: str) -> Later:

@@ -26,7 +26,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -114,6 +114,15 @@ class Ended:
         return "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a program has printed so far: all of standard output, and the end of standard error.
+    Whoever brings this has it also when the program is cut short."""
+
+    output: bytearray = field(default_factory=bytearray)
+    error_tail: bytearray = field(default_factory=bytearray)
+
+
 async def run_process(
     command: str | Sequence[str],
     folder: Path,
@@ -121,9 +130,11 @@ async def run_process(
     stdin: bytes = b"",
     output_size_max: int = 1024 * 1024,
     folder_size_max: int = FOLDER_SIZE_MAX,
+    said: Said | None = None,
 ) -> Ended:
     """Run a shell line (a string) or a program with arguments (a sequence) in `folder`. Beyond
-    these limits (bytes), ERROR_SIZE_MAX or WRITTEN_SIZE_MAX it is killed.
+    these limits (bytes), ERROR_SIZE_MAX or WRITTEN_SIZE_MAX it is killed. What it prints goes into
+    `said` as well, piece by piece.
 
     OSError if nothing can be started there; a program that does not exist ends with status 127.
     There is no time limit here: cancel it.
@@ -138,7 +149,8 @@ async def run_process(
         output.close_writing_end()
         error.close_writing_end()
         growing = asyncio.ensure_future(outgrown(folder, folder_size_max))
-        return await _attend(program, output, error, output_size_max, growing)
+        said = said or Said()
+        return await _attend(program, output, error, output_size_max, growing, said)
 
 
 def environment_for_programs(
@@ -186,10 +198,10 @@ async def _attend(
     error: _Pipe,
     output_size_max: int,
     growing: asyncio.Future[str],
+    said: Said,
 ) -> Ended:
     """Read and wait until the program has ended; end it if it goes too far, or we are cancelled."""
-    kept = bytearray()
-    tail = bytearray()
+    kept, tail = said.output, said.error_tail
     told = 0
     excess = ""
 
@@ -215,7 +227,7 @@ async def _attend(
     ended = asyncio.wrap_future(program.ended)
     either: list[asyncio.Future[Any]] = [ended, growing]
     try:
-        said = [output.listen(keep), error.listen(keep_tail)]
+        pipes = [output.listen(keep), error.listen(keep_tail)]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             stop(growing.result())
@@ -225,7 +237,7 @@ async def _attend(
         if not ended.done():
             program.kill()
             await _wait_in_any_case(ended)
-    rest: list[asyncio.Future[Any]] = [*said, growing]
+    rest: list[asyncio.Future[Any]] = [*pipes, growing]
     await asyncio.wait(rest, timeout=DRAIN_TIMEOUT_S)
     return Ended(code, bytes(kept), bytes(tail), excess)
 

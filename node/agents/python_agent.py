@@ -13,7 +13,7 @@ from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.command_agent import assemble, program_environment, run_in_workspace
-from node.agents.process import Ended
+from node.agents.process import Ended, Said
 from node.legible import legible
 from node.prompt import program_prompt
 from protocol.effects import Assignment
@@ -42,15 +42,20 @@ class PythonAgent:
             "prompt": program_prompt(assignment),
             "workspace": str(workspace),
         }
-        ended, written, faults = await run_in_workspace(
-            (sys.executable, "-P", str(_WORKER)),
-            assignment,
-            workspace,
-            progress,
-            program_environment(assignment, self._variables),
-            json.dumps(call).encode(),
-            OUTPUT_SIZE_MAX,
-        )
+        said = Said()
+        try:
+            ended, written, faults = await run_in_workspace(
+                (sys.executable, "-P", str(_WORKER)),
+                assignment,
+                workspace,
+                progress,
+                program_environment(assignment, self._variables),
+                json.dumps(call).encode(),
+                OUTPUT_SIZE_MAX,
+                said,
+            )
+        finally:  # what a function prints goes to standard error
+            progress.find_out(said.error_tail.decode(errors="replace"))
         returned = _read_end(ended)
         if isinstance(returned, dict):
             files = _returned_files(assignment, returned, written)

@@ -155,12 +155,12 @@ class Attempts:
         found = self._ledger.slot(*unit)
         assert found is not None
         job, task, _ = found
-        notes = self._notes.of(unit[0], unit[1])
+        notes = self._notes.of_slot(unit)
         return replace(
             assignment_of(job, unit, token),
             partial=self._parts.of(unit, task),
             notes=tuple(f"{n.reason}: {n.detail}" for n in notes)[-self.config.notes_max :],
-            lore=self._lore.told(job, task.task, turn.wall),
+            lore=self._lore.told(job, task.task, turn.wall, unit[2]),
         )
 
     # -- going on ------------------------------------------------------------------------------

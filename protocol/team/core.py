@@ -205,7 +205,8 @@ class Team:
         job = self.ledger.jobs.get(attempt.unit[0]) if attempt else None
         if attempt and job and not job.is_finished:
             text = event.text.strip()[:TEXT_LENGTH_MAX]
-            self.lore.write(turn, job, text, Scope.TASK, attempt.unit[1])
+            _, task, slot = attempt.unit
+            self.lore.write(turn, job, text, Scope.TASK, task, slot=slot)
 
     def noted(self, turn: Turn, event: Noted) -> None:
         """A client has something to say to the agents of a job."""

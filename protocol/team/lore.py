@@ -2,7 +2,8 @@
 
 A note is about a whole job, about a task, for that task and all that build on it, or about a path,
 for whoever writes or sees that file. Only what concerns a task reaches its agent, newest first, as
-much as fits; what has expired reaches nobody.
+much as fits; what has expired reaches nobody. Of several independent answers to a task none is told
+what the agents of the others have found out, for that may be their answer.
 
 Invariant: a note is its author's own, and an author has at most `NOTES_MAX` for a job: a newer one
 takes the oldest one's place. Only notes of jobs that go on here are kept in memory: those of a job
@@ -18,7 +19,7 @@ from enum import Enum
 from protocol import codec, graph
 from protocol.clocks import DRIFT_MAX, MILLISECOND, Nanoseconds
 from protocol.identity import NodeId
-from protocol.jobs import PATH_LENGTH_MAX, Task
+from protocol.jobs import PATH_LENGTH_MAX, SLOTS_MAX, Task
 from protocol.ledger import JobState
 from protocol.store import Store, word_of
 from protocol.turn import Turn
@@ -28,6 +29,7 @@ TEXT_LENGTH_MAX = 1_000  # characters of a note
 NOTES_MAX = 64
 SHOWN_MAX = 6_000  # characters of all that one agent is told: some 1,500 tokens
 LIFETIME_MAX_S = 10**8  # three years
+NO_SLOT = SLOTS_MAX  # of a note that no agent has left: slots are numbered from 0
 
 
 class Scope(Enum):
@@ -42,7 +44,7 @@ class Scope(Enum):
 class FactNote:
     """The value of `fact/JOB/NODE/PLACE`. `about` is the task or the path, `number` counts the
     author's notes for the job; times are those of the author's wall clock, in milliseconds, and
-    one that expires at 0 holds as long as the job."""
+    one that expires at 0 holds as long as the job. `slot` is that of the agent whose note it is."""
 
     node: NodeId
     number: int
@@ -51,6 +53,7 @@ class FactNote:
     text: str
     written_at: int
     expires_at: int = 0
+    slot: int = NO_SLOT
 
 
 class Lore:
@@ -69,6 +72,7 @@ class Lore:
         scope: Scope,
         about: str = "",
         lifetime: Nanoseconds = 0,
+        slot: int = NO_SLOT,
     ) -> str:
         """Tell everybody; why that makes no sense, empty if it does."""
         if fault := _fault_of(job, text, scope, about):
@@ -76,10 +80,11 @@ class Lore:
         now = turn.wall // MILLISECOND
         expires_at = now + lifetime // MILLISECOND if lifetime else 0
         known = [note for note in self._open(job).values() if note.node == self.node]
-        if any((note.scope, note.about, note.text) == (scope, about, text) for note in known):
+        what = (scope, about, slot, text)
+        if any((note.scope, note.about, note.slot, note.text) == what for note in known):
             return ""
         number = 1 + max((note.number for note in known), default=0)
-        note = FactNote(self.node, number, scope, about, text, now, expires_at)
+        note = FactNote(self.node, number, scope, about, text, now, expires_at, slot)
         key = f"{LORE_PREFIX}{job.job.id}/{self.node}/{number % NOTES_MAX}"
         turn.write(key, codec.pack_value(note))
         self._open(job)[key] = note
@@ -123,8 +128,8 @@ class Lore:
         notes = self._notes[job] if job in self._notes else self._stored(job)
         return sorted(notes.values(), key=lambda note: (note.written_at, note.node, note.number))
 
-    def told(self, job: JobState, task: Task, wall: Nanoseconds) -> tuple[str, ...]:
-        """What an agent that works on the task is told, oldest first."""
+    def told(self, job: JobState, task: Task, wall: Nanoseconds, slot: int = 0) -> tuple[str, ...]:
+        """What an agent that works on this answer to the task is told, oldest first."""
         before = graph.ancestors_of(job.job.needs, task.id)
         paths = {*task.writes, *(path for name in before for path in job.tasks[name].task.writes)}
         paths.update(file.path for file in job.job.files)
@@ -135,13 +140,14 @@ class Lore:
         # What says that it comes from the future is not the newest for ever, but the oldest.
         notes = sorted(self.all(job.job.id), key=lambda note: note.written_at <= latest)
         for note in reversed(notes):
+            is_another_answer = note.about == task.id and note.slot not in (NO_SLOT, slot)
             is_over = note.expires_at and note.expires_at * MILLISECOND <= wall
             concerns = (
                 note.scope is Scope.JOB
                 or (note.scope is Scope.TASK and note.about in {task.id, *before})
                 or (note.scope is Scope.PATH and note.about in paths)
             )
-            if is_over or not concerns or note.text in told:
+            if is_over or is_another_answer or not concerns or note.text in told:
                 continue
             if len(note.text) > left:
                 break

@@ -13,7 +13,7 @@ from protocol.claims import FailNote
 from protocol.events import Failure
 from protocol.identity import NodeId
 from protocol.jobs import Usage
-from protocol.ledger import Ledger
+from protocol.ledger import Ledger, Unit
 from protocol.store import Store, word_of
 from protocol.turn import Turn
 
@@ -43,6 +43,12 @@ class Notes:
         notes = self._notes.get((job, task), {}).values()
         stopped = Failure.ABORTED.value
         return [n for n in notes if n.reason != stopped and not is_of_review(n.reason)]
+
+    def of_slot(self, unit: Unit) -> Sequence[FailNote]:
+        """The same for one slot: answers in others are independent, and why one of them was wrong
+        may well quote it."""
+        job, task, slot = unit
+        return [note for note in self.of(job, task) if note.slot == slot]
 
     def of_review(self, job: str, task: str, reason: str) -> Sequence[FailNote]:
         """Of the models that judged or merged, those that failed: reason as in `is_of_review`."""
