@@ -357,7 +357,7 @@ async def test_the_last_check_of_a_run_gets_what_the_nodes_checks_get(
     monkeypatch.setenv("MY_SETTING", "on")
     checked = replace(assigned("any").task, verify='test "$MY_SETTING" = on')
     job = Job("job", "job", (checked,))
-    assert await check_output(job, [text_file("add.py", ADD)], tmp_path) == {"add": ""}
+    assert await check_output(job, [text_file("add.py", ADD)], tmp_path, ["add"]) == {"add": ""}
 
 
 # -- python --------------------------------------------------------------------------------------

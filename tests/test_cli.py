@@ -45,6 +45,8 @@ if TYPE_CHECKING:
         (["run", "--out", "/proc/foo/deeper"], "/proc/foo/deeper cannot be written to"),
         (["run", "--out", "x" * 300], "cannot be written to (File name too long)"),
         (["run", "--fault", "earthquake"], "is no fault"),
+        (["run", "-n", "3", "--fault", "kill-followers:9@5%"], "in a team of 3 there are 2"),
+        (["run", "-n", "1", "--fault", "stop:2s@5%"], "in a team of 1 there are 0"),
         (["run", "--within", "soon"], "is no duration: write for instance 90s, 10m or 1h"),
         (["run", "--kill-leader-at", "lots"], "is no percentage"),
         (["run", "--out", "full"], "is not empty"),
@@ -455,6 +457,20 @@ def test_text_of_users_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
 def test_a_run_is_shown_beside_its_plan(capsys: pytest.CaptureFixture[str]) -> None:
     print_outcome(replace(odd_outcome(), planned=Planned(9.94, 8.8, 11.2), makespan_s=10.81))
     assert "\nplanned 9.9 s (8.8-11.2), took 10.8 s\n" in capsys.readouterr().out
+
+
+def test_a_run_that_was_given_up_says_why_and_blames_nobody(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    task = {"abandoned": "", "accepted": None}
+    tasks = [{"id": "t", "status": "working", **task}, {"id": "u", "status": "waiting", **task}]
+    print_outcome(replace(odd_outcome(), given_up="out of time after 5 s", tasks=tasks, nodes=2))
+    said = capsys.readouterr()
+    assert f"{ODD} NOT FINISHED: out of time after 5 s\n" in said.out
+    assert "  t not done: working\n  u not done: waiting\n" in said.out
+    assert "given up after 0.00 s on 2 nodes\n" in said.out
+    assert f"files: {ODD}" in said.out
+    assert said.err == ""
 
 
 def test_the_table_of_a_run_shows_names_as_they_are() -> None:

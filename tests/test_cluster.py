@@ -225,7 +225,7 @@ async def test_a_run_that_takes_too_long_names_what_has_no_limit(
     monkeypatch.setattr(Doors, "submit", endless)
     cluster = Cluster.create(tmp_path / "team", 1)
     run = Run(job(task("a")), RunOptions(nodes=1, timeout_s=0.0), replace(cluster, nodes=[]))
-    with pytest.raises(RunFailed, match="not finished after 0 s: give a run longer"):
+    with pytest.raises(RunFailed, match="out of time after 0 s: give a run longer"):
         await run.execute(lambda: None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,7 @@ from node.cli.console import (
     print_json,
     say,
 )
+from node.cli.shortcomings import shortcomings
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
 
@@ -197,6 +199,8 @@ def submit(
         print_json(view or {"job": job_id})
     else:
         say(job_id if view is None else _job_line(view))
+        for line in _why_failed(view) if view else ():
+            say(line)
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
 
@@ -245,8 +249,7 @@ def tasks(
         names = ", ".join(version["name"] for version in sibling["versions"])
         say(f"  siblings of {sibling['path']}: {names}")
     for merge in view["merges"]:
-        became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
-        say(f"  {merge['path']} of {', '.join(merge['tasks'])}: {became}")
+        say(f"  {_merge_line(merge)}")
 
 
 def view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:
@@ -263,6 +266,20 @@ def view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:
         job = jobs[-1]["id"]
     view: dict[str, Any] = execute(doors.get(route("jobs", job)))
     return view
+
+
+def _why_failed(view: dict[str, Any]) -> Iterator[str]:
+    """Which tasks have no result, and which files nobody could merge."""
+    for task, what in shortcomings(view["tasks"]):
+        yield f"  {task} {what}"
+    for merge in view["merges"]:
+        if merge["fault"]:
+            yield f"  {_merge_line(merge)}"
+
+
+def _merge_line(merge: dict[str, Any]) -> str:
+    became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
+    return f"{merge['path']} of {', '.join(merge['tasks'])}: {became}"
 
 
 def _job_line(view: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from node.cli.console import plural
+from node.cli.shortcomings import shortcomings
 from node.legible import printable
 from node.prompt import shorten
 
@@ -69,16 +71,22 @@ class RunDisplay:
 def _headline(run: Run) -> str:
     progress = run.progress
     alive = len(run.cluster.running())
-    working = sum(bool(t.holder) and not t.accepted_at for t in progress.tasks.values())
     line = (
-        f"{progress.accepted} of {len(progress.tasks)} accepted, {working} in work, "
-        f"leader {progress.name(progress.leader)} of term {progress.term}, "
-        f"{alive} of {len(run.cluster.nodes)} nodes up"
+        f"{progress.accepted} of {len(progress.tasks)} accepted, {len(progress.working)} in work, "
+        f"{_leader(run)}, {alive} of {len(run.cluster.nodes)} nodes up"
     )
     line += f", {run.struck[-1]}" if run.struck else ""
     return line + (
         f"; {shorten(progress.last_failure, FAILURE_SIZE_MAX)}" if progress.last_failure else ""
     )
+
+
+def _leader(run: Run) -> str:
+    progress = run.progress
+    name = progress.name(progress.leader)
+    if progress.is_led and any(node.name == name for node in run.cluster.running()):
+        return f"leader {name} of term {progress.term}"
+    return "no leader"
 
 
 def table_of(run: Run) -> Group:
@@ -87,7 +95,7 @@ def table_of(run: Run) -> Group:
     for column in ("task", "state", "node", "seconds"):
         table.add_column(column, justify="right" if column == "seconds" else "left")
     for task in list(run.progress.tasks.values())[:ROWS_MAX]:
-        state, style = _state(task)
+        state, style = _state(task, task.task in run.progress.working)
         node = task.accepted_by if task.accepted_at else task.holder
         end = task.accepted_at or time.time()
         seconds = f"{end - task.started_at:.1f}" if task.started_at else ""
@@ -96,13 +104,15 @@ def table_of(run: Run) -> Group:
     return Group(Text(_headline(run), style="bold"), table)
 
 
-def _state(task: TaskProgress) -> tuple[str, str]:
+def _state(task: TaskProgress, is_worked_on: bool) -> tuple[str, str]:
     if task.accepted_at:
         return "accepted", "green"
     if task.abandoned:
         return "abandoned", "red"
-    if task.started_at or task.holder:
+    if is_worked_on:
         return ("again" if task.failures else "working"), "yellow"
+    if task.holder and not task.started_at:
+        return "given", "dim"
     return "waiting", "dim"
 
 
@@ -112,27 +122,20 @@ def print_outcome(outcome: Outcome) -> None:
     for line in _lines_of(outcome):
         line.plain = printable(line.plain)
         console.print(line)
-    if not outcome.agreed:
+    if not outcome.agreed and not outcome.given_up:
         print("the nodes do not agree: this is a bug, please keep the folder", file=sys.stderr)
 
 
 def _lines_of(outcome: Outcome) -> Iterator[Text]:
     """The lines. All are `Text`: names and messages of users are not read as markup."""
-    verdict = "succeeded" if outcome.succeeded else "FAILED"
-    headline = (f"\n{outcome.job} {verdict}", "bold")
-    yield Text.assemble(headline, f": outcome {outcome.outcome}")
-    same = "all equal" if outcome.agreed else ("NOT EQUAL", "red")
-    told = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(outcome.digests.items()))
-    yield Text.assemble("as each living node reports it (", same, f"): {told}")
-    for task in outcome.tasks:
-        if task["abandoned"]:
-            yield Text.assemble("  ", (task["id"], "red"), f" abandoned: {task['abandoned']}")
-        elif not task["accepted"]:
-            yield Text(f"  {task['id']} out of reach: something it needs was abandoned")
+    yield from _verdict(outcome)
+    for task, what in shortcomings(outcome.tasks, not outcome.given_up):
+        yield Text.assemble("  ", (task, "red"), f" {what}")
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
     yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
     yield Text(_times(outcome))
-    if planned := outcome.planned:
+    planned = outcome.planned
+    if planned and not outcome.given_up:
         between = f"{planned.low_s:.1f}-{planned.high_s:.1f}"
         yield Text(
             f"planned {planned.makespan_s:.1f} s ({between}), took {outcome.makespan_s:.1f} s"
@@ -154,6 +157,19 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield Text(f"files: {outcome.output}")
 
 
+def _verdict(outcome: Outcome) -> Iterator[Text]:
+    if outcome.given_up:
+        yield Text.assemble((f"\n{outcome.job} NOT FINISHED", "bold"), f": {outcome.given_up}")
+        yield Text("what was accepted until then is kept")
+        return
+    verdict = "succeeded" if outcome.succeeded else "FAILED"
+    headline = (f"\n{outcome.job} {verdict}", "bold")
+    yield Text.assemble(headline, f": outcome {outcome.outcome}")
+    same = "all equal" if outcome.agreed else ("NOT EQUAL", "red")
+    told = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(outcome.digests.items()))
+    yield Text.assemble("as each living node reports it (", same, f"): {told}")
+
+
 def _check_lines(checks: dict[str, str]) -> Iterator[Text]:
     failed = {task: why for task, why in checks.items() if why}
     if checks:
@@ -165,7 +181,9 @@ def _check_lines(checks: dict[str, str]) -> Iterator[Text]:
 
 
 def _times(outcome: Outcome) -> str:
-    line = f"makespan {outcome.makespan_s:.2f} s on {outcome.nodes} nodes"
+    if outcome.given_up:
+        return f"given up after {outcome.makespan_s:.2f} s on {plural(outcome.nodes, 'node')}"
+    line = f"makespan {outcome.makespan_s:.2f} s on {plural(outcome.nodes, 'node')}"
     if outcome.work_s is not None and outcome.ideal_s is not None and outcome.makespan_s > 0:
         line += (
             f"; one agent alone {outcome.work_s:.2f} s, speed-up "

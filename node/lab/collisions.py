@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from node import jobfile
 from node.lab import team_study
 from node.lab.cluster import ModelOptions
-from node.lab.run_job import RunOptions, local_run
+from node.lab.run_job import RunFailed, RunOptions, local_run
 from protocol.jobs import ClaimMode
 
 GOAL = 0.02  # of all claims
@@ -59,7 +59,9 @@ async def measured(source: str, nodes: int, seed: int, speed: float) -> Collisio
     model = ModelOptions(speed=speed, seed=seed)
     options = RunOptions(nodes=nodes, model=model, timeout_s=RUN_TIMEOUT_S)
     async with local_run(job, options) as run:
-        await run.execute(lambda: None)
+        outcome = await run.execute(lambda: None)
+        if outcome.given_up:
+            raise RunFailed(outcome.given_up)
         facts = run.progress.facts
     # Who claims in the store starts at once.
     begun = sum(fact["type"] == "TaskStarted" and not fact["races"] for fact in facts)

@@ -28,9 +28,9 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A finished run. Times in seconds. `digests` is the outcome as every living node reports it;
-    `ideal_s` is the list schedule of the latencies that the simulated model drew, in the team's own
-    order; `clairvoyant_s` the one of who knows them beforehand; None where other agents took
+    """A run that is over. Times in seconds. `digests` is the outcome as every living node reports
+    it; `ideal_s` is the list schedule of the latencies that the simulated model drew, in the team's
+    own order; `clairvoyant_s` the one of who knows them beforehand; None where other agents took
     part. `planned` is what `quorate plan` says of a team of this size; `measured` is what the
     accepted attempts took and used, from which the next plan can be made."""
 
@@ -68,6 +68,7 @@ class Outcome:
     faults: list[str]
     output: str
     warnings: list[str]
+    given_up: str  # why it was not waited for the end; what was accepted by then is here
 
     @property
     def is_good(self) -> bool:

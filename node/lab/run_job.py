@@ -15,7 +15,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
 from node.lab.door import REQUEST_TIMEOUT_S, Doors, route
+from node.lab.majority import Majority
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
@@ -46,6 +47,7 @@ ELECTION_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 60.0  # after the job is finished: until every living node says so
 RESTART_AFTER_S = 1.0  # kill-all: how long everybody is dead
 CHECKS = "checks"  # the folder for the last check of the output
+VIEW_TIMEOUT_S = 10.0  # for the job as it is when it is given up
 _LOOK_S = 0.05
 
 
@@ -65,6 +67,10 @@ class RunOptions:
     timeout_s: float = 1_800.0
     environment: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for fault in self.faults:
+            fault.check(self.nodes)
+
 
 class Run:
     """A run under way: the job as submitted, the team, and what is known so far."""
@@ -76,6 +82,7 @@ class Run:
         self.progress = Progress(job.id, {task.id: TaskProgress(task.id) for task in job.tasks})
         self.elected_s = 0.0
         self.struck: list[str] = []
+        self.given_up = ""
 
     # -- the way of a run --------------------------------------------------------------------------
 
@@ -95,17 +102,18 @@ class Run:
             async with asyncio.timeout(self.options.timeout_s):
                 await self.cluster.doors().submit(self.job)
                 await self.watch(look)
-                views = await self._await_agreement()
+                views = {} if self.given_up else await self._await_agreement()
         except TimeoutError:
-            raise RunFailed(
-                f"not finished after {self.options.timeout_s:.0f} s: give a run longer "
+            views = {}
+            self.given_up = (
+                f"out of time after {self.options.timeout_s:g} s: give a run longer "
                 "(--within 2h), or the job to a team that stays ('quorate up', 'quorate submit')"
-            ) from None
+            )
         finally:
             for observer in observers:
                 observer.cancel()
             await asyncio.gather(*observers, return_exceptions=True)
-        return await self._collect(views)
+        return await self._collect(views or await self._views_now())
 
     async def start(self) -> None:
         """Start what does not run. Who cancels this waits until it is over: only then is it known
@@ -166,6 +174,7 @@ class Run:
         self, look: Callable[[], None], striking: set[asyncio.Task[None]]
     ) -> None:
         due = sorted(self.options.faults, key=lambda fault: fault.at)
+        majority = Majority()
         while not self.progress.finished_at or any(not task.done() for task in striking):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
@@ -179,7 +188,11 @@ class Run:
                 striking.add(asyncio.create_task(self._strike(due.pop(0))))
             if not self.cluster.running() and not striking:
                 raise RunFailed("every node has ended: see their logs with --keep")
+            if not striking and len(self.cluster.running()) < len(self.cluster.nodes):
+                self.given_up = await majority.why_lost(self.cluster.doors())
             look()
+            if self.given_up:
+                return
 
     async def _await_agreement(self) -> dict[str, dict[str, Any]]:
         """The job as every living node shows it, once they all have it finished and are idle."""
@@ -199,6 +212,16 @@ class Run:
                 return views
             await asyncio.sleep(_LOOK_S)
         return views
+
+    async def _views_now(self) -> dict[str, dict[str, Any]]:
+        """The job as every living node shows it that answers; first who has most of it."""
+        nodes = self.cluster.running()
+        doors = Doors([node.door for node in nodes], self.cluster.token)
+        found = await doors.gather(route("jobs", self.job.id), VIEW_TIMEOUT_S)
+        views = [(node.name, view) for node, view in zip(nodes, found, strict=True) if view]
+        if not views and self.given_up:
+            raise RunFailed(f"{self.given_up}; no node tells of the job")
+        return dict(sorted(views, key=lambda each: -_accepted_in(each[1])))
 
     # -- faults ------------------------------------------------------------------------------------
 
@@ -277,7 +300,7 @@ class Run:
             task["accepted"]["name"] for task in view["tasks"] if task["accepted"] is not None
         )
         kinds = Counter(fact["type"] for fact in progress.facts)
-        makespan_s = round(progress.finished_at - progress.submitted_at, 3)
+        makespan_s = round((progress.finished_at or time.time()) - progress.submitted_at, 3)
         planned = planned_for(self.job, options.nodes, model)
         measured = measured_in(progress, view)
         output = options.output
@@ -320,10 +343,16 @@ class Run:
             collisions=kinds["ClaimLost"],
             hand_on_ms=percentiles_ms(hand_on_delays(self.job, progress)),
             measured=measured,
-            checks=await check_output(self.job, files, self.cluster.folder / CHECKS),
+            checks=await check_output(
+                self.job,
+                files,
+                self.cluster.folder / CHECKS,
+                [task["id"] for task in view["tasks"] if task["accepted"]],
+            ),
             faults=self.struck,
             output=str(output) if output else "",
             warnings=warnings_of(self.job),
+            given_up="" if view["finished"] else self.given_up,
         )
 
     def _schedule(
@@ -336,13 +365,19 @@ class Run:
         return round(graph.list_schedule(needs, lengths, nodes, expected), 3)
 
 
+def _accepted_in(view: dict[str, Any]) -> int:
+    return sum(task["accepted"] is not None for task in view["tasks"])
+
+
 def _tokens(usage: dict[str, Any]) -> int:
     return int(usage["tokens_in"] + usage["tokens_out"])
 
 
-async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, str]:
-    """Run every task's check once more, on all accepted files together: task -> what was wrong,
-    empty if it passed."""
+async def check_output(
+    job: Job, files: list[File], scratch: Path, accepted: Collection[str]
+) -> dict[str, str]:
+    """Run the check of every accepted task once more, on all accepted files together: task -> what
+    was wrong, empty if it passed."""
     # As on the nodes: a check that passed there must find here what it found there.
     variables = AgentSettings.from_environment(os.environ, scratch).program_variables
     verifier = Verifier(scratch, variables=variables)
@@ -352,7 +387,11 @@ async def check_output(job: Job, files: list[File], scratch: Path) -> dict[str, 
         assignment = Assignment(job.id, task, 0, 0, inputs=tuple(files), fixtures=job.files)
         return task.id, await verifier.check(assignment, ())
 
-    checked = [number for number, task in enumerate(job.tasks) if task.verify and task.writes]
+    checked = [
+        number
+        for number, task in enumerate(job.tasks)
+        if task.verify and task.writes and task.id in accepted
+    ]
     return dict(await asyncio.gather(*(one(number) for number in checked)))
 
 

@@ -46,6 +46,15 @@ class Fault:
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.count}:{self.seconds:g}s@{self.at:.0%}"
 
+    def check(self, nodes: int) -> None:
+        """FaultSpecError if a team of so many has not as many to hit."""
+        if self.kind in (FaultKind.KILL_LEADER, FaultKind.KILL_ALL) or self.count < nodes:
+            return
+        raise FaultSpecError(
+            f"'{self}' is to hit {self.count} of those that do not lead, and in a team of {nodes} "
+            f"there are {nodes - 1}"
+        )
+
     @classmethod
     def parse(cls, text: str) -> Fault:
         """The fault that a command line names."""

@@ -40,7 +40,8 @@ class Progress:
     job: str
     tasks: dict[str, TaskProgress]
     names: dict[str, str] = field(default_factory=dict)  # node id -> name
-    leader: str = ""
+    leader: str = ""  # the last one that is known
+    is_led: bool = True  # the leader has not stepped down since
     term: int = 0
     last_failure: str = ""
     submitted_at: float = 0.0
@@ -48,10 +49,22 @@ class Progress:
     succeeded: bool = False
     facts: list[dict[str, Any]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    at_work: dict[str, set[tuple[str, int]]] = field(default_factory=dict)  # node -> task and slot
 
     @property
     def accepted(self) -> int:
         return sum(task.accepted_at > 0 for task in self.tasks.values())
+
+    @property
+    def working(self) -> set[str]:
+        """The tasks that an agent works on, whether its node was given them or races for them."""
+        begun = {task for units in self.at_work.values() for task, _ in units}
+        return {task for task in begun if not self.tasks[task].accepted_at}
+
+    def lose(self, node: str) -> None:
+        """Nothing is heard of a node any more: it has ended, and with it what it worked on."""
+        self.at_work.pop(node, None)
+        self.changed.set()
 
     def take_end(self, view: dict[str, Any]) -> None:
         """The job as a node shows it: its end is known, also if nobody was heard telling it."""
@@ -69,8 +82,11 @@ class Progress:
             self.facts.append(record)
         self.names[record["at"]] = record["agent"]
         kind, at = record["type"], float(record["ts"])
-        if kind == "LeaderElected" and record["leader"] and record["term"] >= self.term:
-            self.term, self.leader = record["term"], record["leader"]
+        if kind == "LeaderElected" and record["term"] >= self.term:
+            if record["leader"]:
+                self.term, self.leader, self.is_led = record["term"], record["leader"], True
+            elif record["at"] == self.leader:
+                self.is_led = False
         if record.get("job") == self.job:
             self._take_job(kind, at, record)
         self.changed.set()
@@ -87,6 +103,7 @@ class Progress:
         elif kind == "TaskClaimed" and not task.accepted_at:
             task.holder = record["node"]
         elif kind == "TaskStarted":
+            self.at_work.setdefault(record["at"], set()).add((task.task, record["slot"]))
             if not record["races"]:
                 task.holder, task.started_at = record["at"], at
         elif kind == "TaskAccepted":
@@ -94,20 +111,30 @@ class Progress:
             task.accepted_by = record["node"]
         elif kind == "AttemptFailed":
             task.failures += 1
+            self._end(record)
             self.last_failure = f"{record['task']}: {record['reason']}: {record['detail']}"
+        elif kind in ("TaskCompleted", "AttemptAborted"):
+            self._end(record)
         elif kind == "ResultLate":
             task.late += record["at"] == record["node"]
         elif kind == "TaskAbandoned":
             task.abandoned = True
 
+    def _end(self, record: dict[str, Any]) -> None:
+        """An agent has ended, in whatever way."""
+        self.at_work.get(record["at"], set()).discard((record["task"], record["slot"]))
+
 
 async def follow(progress: Progress, node: Door) -> None:
     """Take a node's facts until cancelled; a node that is away is called again."""
     while True:
+        told_by = ""
         with contextlib.suppress(DoorError):
             async with node as door:
                 async for record in door.facts():
+                    told_by = record["at"]
                     progress.take(record)
+        progress.lose(told_by)
         await asyncio.sleep(RECONNECT_S)
 
 
