@@ -52,6 +52,7 @@ from protocol.jobs import (
 
 NAME_SIZE_MAX = 255  # bytes of a file's or folder's own name: what file systems take
 WARNINGS_MAX = 20
+BARE_TASK_SIZE_MAX = 96  # bytes of a task as it travels, but for its texts
 # Controls, spaces but the plain one, marks without a width or that turn the text round, halves of
 # characters, and what nobody has given a meaning.
 _UNSEEN = re.compile(
@@ -187,6 +188,8 @@ def _check_limits(task: Task) -> None:
         raise InvalidJob(f"task {task.id!r}: attempts must be 1 to {ATTEMPTS_MAX}")
     if not 0.0 < task.timeout_s <= TIMEOUT_MAX_S:
         raise InvalidJob(f"task {task.id!r}: timeout must be above 0 s and at most a day")
+    if not 0.0 < task.verify_timeout_s <= TIMEOUT_MAX_S:
+        raise InvalidJob(f"task {task.id!r}: verify_timeout must be above 0 s and at most a day")
     if not 0.0 < task.weight <= WEIGHT_MAX:  # what is not a number is neither
         raise InvalidJob(
             f"task {task.id!r}: weight must be above 0 and at most {WEIGHT_MAX:.0f}: it says how "
@@ -285,7 +288,8 @@ def _check_size(job: Job) -> None:
     size += sum(len(file.content) + len(file.path.encode()) + 16 for file in job.files)
     for task in job.tasks:
         texts = (task.id, task.prompt, task.title, task.program, task.verify)
-        size += sum(len(text.encode()) + 3 for text in (*texts, *task.needs, *task.writes)) + 64
+        size += sum(len(text.encode()) + 3 for text in (*texts, *task.needs, *task.writes))
+        size += BARE_TASK_SIZE_MAX
     if size > JOB_SIZE_MAX:
         raise InvalidJob(
             f"the job is {size} bytes as a whole, the limit is {JOB_SIZE_MAX}: split it"

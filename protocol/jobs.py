@@ -25,6 +25,7 @@ ATTEMPTS_MAX = 100
 SLOTS_MAX = 16  # independent answers to one task
 CLONES_MAX = 4  # attempts that race one that takes long
 TIMEOUT_MAX_S = 86_400.0
+VERIFY_TIMEOUT_S = 60.0  # of one check, where the task does not say
 WEIGHT_MAX = 1_000_000.0
 TOKENS_MAX = 10**15
 USD_MAX = 10**9
@@ -153,8 +154,8 @@ class Task:
 
     `agent` is simulated, openai, command or python; `program` is the command line of a `command`
     agent or the `module:function` of a `python` agent, else empty. `verify` is a shell command run
-    in a scratch copy; empty means that any answer passes. `weight` is how long it is expected to
-    take beside the other tasks.
+    in a scratch copy; empty means that any answer passes, and it has `verify_timeout_s` to end.
+    `weight` is how long the task is expected to take beside the other tasks.
     """
 
     id: str
@@ -170,6 +171,7 @@ class Task:
     quorum: Quorum = Quorum()
     verify_by: VerifyBy = VerifyBy.SELF
     weight: float = 1.0
+    verify_timeout_s: float = VERIFY_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,6 @@ def quick(scratch: Path, **changes: object) -> AgentSettings:
         tries_max=3,
         backoff_first_s=0.001,
         backoff_max_s=0.002,
-        verify_timeout_s=10.0,
     )
     return replace(settings, **changes)  # type: ignore[arg-type]
 

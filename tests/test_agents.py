@@ -560,14 +560,17 @@ async def test_the_check_of_a_question_reads_the_text(node: Watched) -> None:
     [
         ("no-such-check", "the check's command was not found"),
         ("yes", "the check was stopped: it printed over 1048576 bytes: yes"),
-        ("sleep 600", "the check did not end within 0.3 s: sleep 600"),
+        ("sleep 600", "the check did not end within its verify_timeout of 0.3 s: sleep 600"),
         ("exit 5", "the check said no without a word (exit 5)"),
         ("kill -9 $$", "the check was killed by signal 9"),
     ],
 )
 async def test_a_check_that_goes_wrong_says_how(tmp_path: Path, line: str, words: str) -> None:
-    node = Watched(quick(tmp_path / "scratch", verify_timeout_s=0.3 if "sleep" in line else 10.0))
-    end = await node.run(assigned("command", program="echo x", verify=line))
+    node = Watched(quick(tmp_path / "scratch"))
+    timeout_s = 0.3 if "sleep" in line else 10.0
+    end = await node.run(
+        assigned("command", program="echo x", verify=line, verify_timeout_s=timeout_s)
+    )
     assert isinstance(end, AgentFailed)
     assert end.reason is Failure.VERIFY
     assert words in end.detail

@@ -29,11 +29,21 @@ job: sums
 description: Adding things up.
 budget: {tokens: 400_000, wall: 10m}
 claims: raft
-defaults: {agent: command, run: "echo {id}", verify: "sh tests/check_{id}.sh", quorum: 1}
+defaults:
+  agent: command
+  run: "echo {id}"
+  verify: "sh tests/check_{id}.sh"
+  verify_timeout: 5m
+  quorum: 1
 tasks:
   - {id: add, writes: [add.txt], prompt: "Add."}
   - {id: twice, needs: [add], writes: [out/twice.txt], quorum: {of: 3, agree: 2}, timeout: 90s}
-  - {id: part, each: [red, blue], needs: [twice], writes: ["{each}.txt"], verify: ""}
+  - id: part
+    each: [red, blue]
+    needs: [twice]
+    writes: ["{each}.txt"]
+    verify: ""
+    verify_timeout: 2
 """
 
 
@@ -51,6 +61,7 @@ def test_a_job_file_says_what_its_tasks_are(tmp_path: Path) -> None:
     assert (add.agent, add.program, add.verify) == ("command", "echo add", "sh tests/check_add.sh")
     assert add.quorum == Quorum(1, 1)
     assert (twice.quorum, twice.timeout_s, twice.needs) == (Quorum(3, 2), 90.0, ("add",))
+    assert [task.verify_timeout_s for task in job.tasks] == [300.0, 300.0, 2.0, 2.0]
     assert [file.path for file in job.files] == ["tests/check_add.sh"]  # named by a verify line
     assert [task.id for task in (red, blue)] == ["part-red", "part-blue"]
     assert (blue.program, blue.writes, blue.needs) == ("echo part-blue", ("blue.txt",), ("twice",))
@@ -290,6 +301,9 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\ntasks: [{id: t, timeout: 1e999}]", "timeout: it should be a finite number"),
         ("job: a\ntasks: [{id: t, timeout: .nan}]", "'.nan' is no duration"),
         ("job: a\ntasks: [{id: t, timeout: 0}]", "timeout must be above 0 s"),
+        ("job: a\ntasks: [{id: t, verify_timeout: 0}]", "'t': verify_timeout must be above 0 s"),
+        ("job: a\ntasks: [{id: t, verify_timeout: 25h}]", "at most a day"),
+        ("job: a\ntasks: [{id: t, verify_timeout: soon}]", "'soon' is no duration"),
         ("job: a\ntasks: [{id: t, weight: 0}]", "task 't': weight must be above 0"),
         ("job: a\ntasks: [{id: t, weight: -2.5}]", "task 't': weight must be above 0"),
         ("job: a\ntasks: [{id: t, weight: 1e999}]", "weight: it should be a finite number"),

@@ -9,7 +9,14 @@ import pytest
 from protocol import codec, jobs
 from protocol.claims import part_key
 from protocol.errors import InvalidJob
-from protocol.job_rules import WARNINGS_MAX, check_path, validate, validate_in_log, warnings_of
+from protocol.job_rules import (
+    BARE_TASK_SIZE_MAX,
+    WARNINGS_MAX,
+    check_path,
+    validate,
+    validate_in_log,
+    warnings_of,
+)
 from protocol.jobs import (
     FIXTURES_SIZE_MAX,
     ID_LENGTH_MAX,
@@ -234,9 +241,10 @@ def test_what_is_counted_for_a_task_beside_its_texts_is_enough() -> None:
         quorum=Quorum(SLOTS_MAX, SLOTS_MAX, Compare.NORMALISED),
         verify_by=VerifyBy.OTHER,
         weight=WEIGHT_MAX,
+        verify_timeout_s=jobs.TIMEOUT_MAX_S,
     )
     bare = replace(whole, id="", prompt="", needs=(), writes=())
-    assert len(codec.pack_value(bare)) <= 64
+    assert len(codec.pack_value(bare)) <= BARE_TASK_SIZE_MAX
     assert codec.unpack_value(Task, codec.pack_value(whole)) == whole
 
 

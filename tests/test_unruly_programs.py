@@ -34,7 +34,7 @@ ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has su
 @pytest.fixture
 async def node(tmp_path: Path) -> AsyncIterator[Watched]:
     """A node's agents; whatever a program did, no folder may be left."""
-    watched = Watched(quick(tmp_path / "scratch", verify_timeout_s=0.3))
+    watched = Watched(quick(tmp_path / "scratch"))
     yield watched
     await watched.invocations.close()
     assert not list(tmp_path.glob("scratch/*"))
@@ -86,10 +86,10 @@ async def test_a_program_that_closes_its_pipes_and_runs_on_is_waited_for(
 
 async def test_a_check_that_never_ends_is_killed_with_its_group(node: Watched, long: str) -> None:
     check = f"trap '' TERM HUP; sleep {long} & (sleep {long}; :) & wait"
-    end = await node.run(assigned("command", program="echo x", verify=check))
+    end = await node.run(assigned("command", program="echo x", verify=check, verify_timeout_s=0.3))
     assert isinstance(end, AgentFailed)
     assert end.reason is Failure.VERIFY
-    assert end.detail.startswith("the check did not end within 0.3 s: ")
+    assert end.detail.startswith("the check did not end within its verify_timeout of 0.3 s: ")
     assert end.files == (text_file("add.py", "x\n"),), "kept, for whoever tries next"
     wait_gone(long)
 

@@ -54,9 +54,7 @@ class Invocations:
         self._bound = settings.invocations_max + WAITING_MAX
         self._scratch = settings.scratch
         self._agents = Agents(settings)
-        self._verifier = Verifier(
-            settings.scratch, settings.verify_timeout_s, settings.program_variables
-        )
+        self._verifier = Verifier(settings.scratch, settings.program_variables)
         self._turns = asyncio.Semaphore(settings.invocations_max)
         self._running: dict[int, _Invocation] = {}
         self._closed = False

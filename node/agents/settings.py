@@ -14,7 +14,6 @@ from node.model.knobs import ModelKnobs
 from protocol.errors import QuorateError
 
 OPENAI_URL = "https://api.openai.com/v1"
-VERIFY_TIMEOUT_S = 60.0
 PROGRAM_VARIABLES = "QUORATE_PROGRAM_ENV"
 RATE_VARIABLE = "QUORATE_RATE"
 RATE_MAX = 1_000_000.0
@@ -59,13 +58,12 @@ class AgentSettings:
     answer_format: AnswerFormat = AnswerFormat.AUTO
     answer_tokens_max: int = 4_096  # of one answer, where a budget is kept
     invocations_max: int = 8  # agents at work at once; more wait for their turn
-    verify_timeout_s: float = VERIFY_TIMEOUT_S
     program_variables: tuple[str, ...] = ()
     simulated_url: str = ""
     simulated: ModelKnobs = field(default_factory=ModelKnobs)
 
     def __post_init__(self) -> None:
-        for name in ("request_timeout_s", "backoff_first_s", "backoff_max_s", "verify_timeout_s"):
+        for name in ("request_timeout_s", "backoff_first_s", "backoff_max_s"):
             value = getattr(self, name)
             if not 0.0 < value < float("inf"):
                 raise ValueError(f"{name} {value} must be a number of seconds above 0")

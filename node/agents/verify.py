@@ -25,7 +25,6 @@ from node.agents.process import (
     run_process,
 )
 from node.agents.scratch import scratch_folder
-from node.agents.settings import VERIFY_TIMEOUT_S
 from node.prompt import DETAIL_SIZE_MAX
 from protocol.effects import Assignment
 from protocol.jobs import File
@@ -39,23 +38,21 @@ class Verifier:
     """Runs checks in folders below `scratch`, a few at a time. `variables` names what they get of
     the node's environment beyond the usual."""
 
-    def __init__(
-        self, scratch: Path, timeout_s: float = VERIFY_TIMEOUT_S, variables: Collection[str] = ()
-    ) -> None:
+    def __init__(self, scratch: Path, variables: Collection[str] = ()) -> None:
         self._scratch = scratch
-        self._timeout_s = timeout_s
         self._variables = without_secrets(variables)
         self._turns = asyncio.Semaphore(VERIFICATIONS_MAX)
 
     async def check(self, assignment: Assignment, files: tuple[File, ...], text: str = "") -> str:
         """Empty if the result passes, else why not. A text is given on standard input."""
         command = command_of(assignment)
+        timeout_s = assignment.task.verify_timeout_s
         if not command.strip():
             return ""
         everything = (*assignment.fixtures, *assignment.inputs, *files)
         async with self._turns, scratch_folder(self._scratch, everything) as folder:
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout(timeout_s):
                     ended = await run_process(
                         command,
                         folder,
@@ -67,7 +64,9 @@ class Verifier:
                         OUTPUT_SIZE_MAX,
                     )
             except TimeoutError:
-                return f"the check did not end within {self._timeout_s:g} s: {command}"
+                return (
+                    f"the check did not end within its verify_timeout of {timeout_s:g} s: {command}"
+                )
         return _verdict(command, ended)
 
 

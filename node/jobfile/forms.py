@@ -20,6 +20,7 @@ from protocol.errors import InvalidJob
 from protocol.jobs import (
     ID_LENGTH_MAX,
     TASKS_MAX,
+    VERIFY_TIMEOUT_S,
     Budget,
     ClaimMode,
     Compare,
@@ -96,6 +97,7 @@ class _TaskOptions(_Ours):
     agent: str | None = None
     run: str | None = None
     verify: str | None = None
+    verify_timeout: Seconds | None = None
     verify_by: Literal["self", "other"] | None = None
     quorum: Annotated[_Quorum | None, BeforeValidator(_quorum)] = None
     timeout: Seconds | None = None
@@ -230,6 +232,7 @@ def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
         quorum=Quorum(quorum.of, quorum.agree, Compare(quorum.compare)),
         verify_by=VerifyBy(option("verify_by", "self")),
         weight=form.weight,
+        verify_timeout_s=option("verify_timeout", VERIFY_TIMEOUT_S),
     )
 
 
