@@ -26,6 +26,7 @@ from node.lab.outcome import Outcome, Planned
 from node.lab.output import check_output_folder
 from node.lab.watch import Progress, TaskProgress
 from node.legible import printable
+from protocol.jobs import Job
 
 if TYPE_CHECKING:
     from node.lab.run_job import Run
@@ -549,6 +550,44 @@ def test_who_resumes_what_has_not_failed_is_told_that_nothing_was_submitted(
     assert said.out == "earlier\n"
     assert f"note: earlier {words}" in said.err
     assert "leave out --resume" in said.err
+
+
+WITNESSED = """
+job: seen
+tasks:
+  - {id: plain, agent: command, run: "true"}
+  - {id: look, agent: command, run: "true", verify: "true", verify_by: other}
+"""
+NO_WITNESS = "task 'look' has verify_by: other, but one node has no other to run its check"
+
+
+def test_a_run_of_one_node_refuses_what_another_has_to_check(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(WITNESSED)
+    done = quorate("run", "job.yaml", "-n", "1", folder=tmp_path)
+    assert done.returncode == 2
+    assert f"{NO_WITNESS}: use -n 2 or more, or leave out 'verify_by'" in done.stderr
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("alive", [1, 2])
+def test_who_submits_to_one_node_is_told_that_a_check_will_wait_for_another(
+    alive: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Team:
+        async def get(self, path: str) -> Any:
+            assert path == "/v1/status"
+            return {"alive": alive}
+
+        async def submit(self, job: Job) -> str:
+            return job.id
+
+    (tmp_path / "job.yaml").write_text(WITNESSED)
+    monkeypatch.setattr("node.cli.job_verbs.doors_of", lambda *_: Team())
+    app(["submit", str(tmp_path / "job.yaml")], standalone_mode=False)
+    said = capsys.readouterr()
+    assert said.out.startswith("seen-")
+    told = f"warning: {NO_WITNESS}: the task will wait until another joins the team\n"
+    assert said.err == (told if alive == 1 else "")
 
 
 def test_the_outcome_of_a_run_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,7 @@ def run(
     from node.lab.output import check_output_folder
     from node.lab.run_job import RunOptions, run_job
     from node.lab.schedule import Fault, FaultKind, percentage
+    from protocol.errors import InvalidJob
 
     try:
         ModelKnobs(model=model, seed=seed, speed=speed, wrong=wrong)
@@ -112,6 +113,8 @@ def run(
         raise typer.BadParameter(str(wrong_knob)) from None
     check_size(nodes)
     prepared = prepare(job, claims, agent, clones, after)
+    if nodes == 1 and (fault_found := _why_not_alone(prepared)):
+        raise InvalidJob(f"{fault_found}: use -n 2 or more, or leave out 'verify_by'")
     faults = [Fault.parse(text) for text in fault or ()]
     if kill_leader_at:
         faults.append(Fault(FaultKind.KILL_LEADER, percentage(kill_leader_at)))
@@ -133,6 +136,15 @@ def run(
     else:
         print_outcome(outcome)
     raise typer.Exit(0 if outcome.is_good else 1)
+
+
+def _why_not_alone(job: Job) -> str:
+    """What a team of one node cannot do of it; empty if it can do all."""
+    from node.jobfile import needs_witness
+
+    if task := needs_witness(job):
+        return f"task {task!r} has verify_by: other, but one node has no other to run its check"
+    return ""
 
 
 def _seconds(within: str) -> float:
@@ -193,6 +205,10 @@ def submit(
         say(_instead_of_submitting(earlier), file=sys.stderr)
     else:
         resumed = replace(prepared, resumes=earlier["id"] if earlier else "")
+        lacks = _why_not_alone(prepared)
+        if lacks and execute(doors.get("/v1/status"))["alive"] == 1:
+            lacks = f"{lacks}: the task will wait until another joins the team"
+            print(f"warning: {lacks}", file=sys.stderr)
         job_id = execute(doors.submit(resumed))
     view = execute(doors.await_end(job_id)) if wait else None
     if as_json:

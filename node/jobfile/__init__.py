@@ -10,6 +10,22 @@ and the remedy; nothing is started on a file that has not been read to its end.
       travelling the files that go with a job
 """
 
-from node.jobfile.reading import notes_on, parse, read, speculation, with_fresh_id, with_id
+from node.jobfile.reading import (
+    needs_witness,
+    notes_on,
+    parse,
+    read,
+    speculation,
+    with_fresh_id,
+    with_id,
+)
 
-__all__ = ["notes_on", "parse", "read", "speculation", "with_fresh_id", "with_id"]
+__all__ = [
+    "needs_witness",
+    "notes_on",
+    "parse",
+    "read",
+    "speculation",
+    "with_fresh_id",
+    "with_id",
+]

@@ -11,7 +11,7 @@ from node.jobfile import document, forms
 from node.jobfile.travelling import read_regular, travelling
 from protocol.errors import InvalidJob
 from protocol.job_rules import check_speculation, validate
-from protocol.jobs import ID_LENGTH_MAX, ClaimMode, Job, Speculation, shown
+from protocol.jobs import ID_LENGTH_MAX, ClaimMode, Job, Speculation, VerifyBy, shown
 
 _FILE_SIZE_MAX = document.TEXT_SIZE_MAX  # a character has a byte or more
 
@@ -82,6 +82,12 @@ def notes_on(job: Job) -> list[str]:
     if job.budget.usd and not real:
         return ["budget.usd has no effect: simulated and local agents cost no money"]
     return []
+
+
+def needs_witness(job: Job) -> str:
+    """The first task that a team of one node can never do, since another node has to run its check
+    as well; empty if there is none."""
+    return next((task.id for task in job.tasks if task.verify_by is VerifyBy.OTHER), "")
 
 
 def _with_agent(job: Job, agent: str) -> Job:
