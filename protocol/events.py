@@ -274,7 +274,7 @@ class Failure(Enum):
 
     ABORTED = "aborted"  # the peer asked for it
     AGENT = "agent"  # the agent raised, exited non-zero, or its program is missing
-    BACKEND = "backend"  # the model endpoint is unreachable, refuses the key, or keeps failing
+    BACKEND = "backend"  # the model endpoint refuses the key or the request, or keeps failing
     OUTPUT = "output"  # no usable answer: garbage, or files that were not asked for
     EMPTY = "empty"  # the model answered nothing, also when it was asked again
     REFUSED = "refused"  # the model, or its filter, does not want to do this
@@ -284,6 +284,8 @@ class Failure(Enum):
     BUDGET = "budget"  # nobody who is there has a right to so much any more
     VERIFY = "verify"  # the check said no
     UNKNOWN_TASK = "unknown_task"  # the simulated model has no worked answer
+    UNREACHABLE = "unreachable"  # the model endpoint is away, for now: no fault of the task
+    AWAY = "away"  # the same, for longer than anybody waits
 
 
 @dataclass(frozen=True, slots=True)

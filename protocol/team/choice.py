@@ -24,6 +24,7 @@ from protocol.config import TeamConfig
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Slot, TaskState, Unit
+from protocol.team.failing import Failing
 from protocol.team.racing import Racing
 from protocol.team.spending import Spending
 from protocol.team.view import View
@@ -66,6 +67,7 @@ class Choice:
         config: TeamConfig,
         book: ClaimBook,
         racing: Racing,
+        failing: Failing,
         spending: Spending,
         wishes: Wishes,
         alarm: Alarm,
@@ -74,6 +76,7 @@ class Choice:
         self.config = config
         self._book = book
         self._racing = racing
+        self._failing = failing
         self._spending = spending
         self._wishes = wishes
         self._alarm = alarm
@@ -99,7 +102,7 @@ class Choice:
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
     ) -> Chosen | None:
         """The unit to take now, if any. `own` is what this node is at already."""
-        scene = _Scene(now, view, job, own, job.ready_units())
+        scene = _Scene(now, view, job, own, self._failing.ready_units(job))
         takeable = self._first_units(scene)
         shared = self._shared(scene, takeable)
         is_plenty = self._is_plenty(scene, shared)
@@ -256,6 +259,8 @@ class Choice:
             return False
         if self._answers_elsewhere(scene, task, unit) or self._was_wrong(scene, task):
             return False
+        if self._failing.forbids(scene.now, scene.view, scene.job, task):
+            return False
         if scene.job.job.claims is ClaimMode.LEASE:
             return not self._is_held(scene, task, slot, unit)
         return not slot.holder
@@ -272,6 +277,8 @@ class Choice:
         raced = self._book.races(unit).get(self.node)
         if held is None or (raced is not None and raced.claim.token == held.claim.token):
             return False  # it has tried already
+        if self._failing.forbids(scene.now, scene.view, scene.job, task):
+            return False
         return held.claim.node != self.node and not self._answers_elsewhere(scene, task, unit)
 
     def _answers_elsewhere(self, scene: _Scene, task: TaskState, unit: Unit) -> bool:

@@ -55,6 +55,7 @@ from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.clearing import Clearing
+from protocol.team.failing import Failing
 from protocol.team.hearing import Hearing
 from protocol.team.leading import Leading
 from protocol.team.lore import TEXT_LENGTH_MAX, Lore, Scope
@@ -89,6 +90,7 @@ class Team:
         self.wishes = Wishes(config, ledger, self._alarm)
         numbers = count(1)  # of invocations
         racing = Racing(config, self.book, self._alarm)
+        self._failing = Failing(node, config, ledger, self.book, self.notes, self._alarm)
         self.attempts = Attempts(
             node,
             config,
@@ -103,22 +105,30 @@ class Team:
             numbers,
         )
         self._reviewing = Reviewing(
-            node, config, ledger, self.notes, self.wishes, self._alarm, numbers
+            node, config, ledger, self.notes, self._failing, self.wishes, self._alarm, numbers
         )
         self.spending = Spending(node, config, ledger, store, self.wishes, self._alarm)
         self.pacing = Pacing(node, store, random, self._alarm)
         self._calls = Calls(self.spending, self.pacing)
         self._choice = Choice(
-            node, config, self.book, racing, self.spending, self.wishes, self._alarm
+            node,
+            config,
+            self.book,
+            racing,
+            self._failing,
+            self.spending,
+            self.wishes,
+            self._alarm,
         )
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
-        self._leading = Leading(config, self.book, racing, self.wishes, self._alarm)
+        self._leading = Leading(config, self.book, racing, self._failing, self.wishes, self._alarm)
         self._clearing = Clearing(node, store)
         self.hearing = Hearing(
             ledger,
             store,
             self.book,
             self.notes,
+            self._failing,
             self.lore,
             self.wishes,
             self.spending,
@@ -269,6 +279,7 @@ class Team:
             return
         self.attempts.share(turn, attempt, event.files)
         self.attempts.hand_in(turn, event.invocation)
+        self._failing.succeeded(job, task, self.node)
         self.wishes.accept(turn.now, attempt.unit, result)
         self.dirty = True
         digest = digest_of(event.files, event.text)
@@ -287,18 +298,19 @@ class Team:
         job, task, slot = attempt.unit
         detail = event.detail[:DETAIL_LENGTH_MAX]
         usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
-        note = FailNote(self.node, slot, attempt.token, event.reason.value, detail, usage)
+        reason = self._failing.failed(turn.now, job, task, event.reason)
+        note = FailNote(self.node, slot, attempt.token, reason.value, detail, usage)
         if event.reason is Failure.ABORTED:
             turn.report(AttemptAborted(job, task, slot, attempt.token, event.detail))
             self.attempts.drop(turn, event.invocation)
             if usage != NO_USAGE:
                 self.notes.write(turn, job, task, note)
             return
-        turn.report(AttemptFailed(job, task, slot, attempt.token, event.reason.value, detail))
+        turn.report(AttemptFailed(job, task, slot, attempt.token, reason.value, detail))
         self.attempts.share(turn, attempt, event.files)
         self.notes.write(turn, job, task, note)
         self.attempts.give_up(turn, event.invocation)
-        self._let_go(turn, attempt, event.reason, detail)
+        self._let_go(turn, attempt, reason, detail)
 
     def _review_ended(self, turn: Turn, event: Completed | AgentFailed) -> None:
         usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
@@ -311,13 +323,11 @@ class Team:
         if found is None or not found[1].is_open:
             return
         job, task, slot = found
-        failures = len(self.notes.of(attempt.unit[0], attempt.unit[1]))
         # No other node's model knows it either, or nobody else has a right to more.
         if reason in (Failure.UNKNOWN_TASK, Failure.BUDGET):
             self.wishes.abandon(turn.now, job, task, detail)
-        elif failures >= task.task.attempts_max * len(task.slots):
-            why = f"{failures} attempts failed, the last with {reason.value}: {detail}"
-            self.wishes.abandon(turn.now, job, task, why)
+        elif self._failing.is_used_up(job, task):
+            self.wishes.abandon(turn.now, job, task, self._failing.account_of(job, task))
         elif job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
             self.wishes.fence(turn.now, attempt.unit, attempt.token + 1)
 
@@ -351,6 +361,7 @@ class Team:
             self._choice.forget(job)
             self.attempts.forget(job)
             self.notes.forget(job)
+            self._failing.forget(job)
             self.lore.forget(job)
             self.spending.forget(job)
         self.hearing.finished.clear()

@@ -35,6 +35,7 @@ from protocol.jobs import ClaimMode
 from protocol.ledger import Ledger, Unit
 from protocol.store import Store
 from protocol.team.clearing import Clearing
+from protocol.team.failing import Failing
 from protocol.team.lore import LORE_PREFIX, Lore
 from protocol.team.notes import Notes
 from protocol.team.pacing import PACE_PREFIX, Pacing
@@ -52,6 +53,7 @@ class Hearing:
         store: Store,
         book: ClaimBook,
         notes: Notes,
+        failing: Failing,
         lore: Lore,
         wishes: Wishes,
         spending: Spending,
@@ -63,6 +65,7 @@ class Hearing:
         self._store = store
         self._book = book
         self._notes = notes
+        self._failing = failing
         self._lore = lore
         self._wishes = wishes
         self._spending = spending
@@ -103,12 +106,23 @@ class Hearing:
                 self._wishes.hasten(turn.now)
             case TaskAccepted() | AnswerGiven():
                 self._hear_of_answers(fact, turn.now)
+                self._hear_of_success(fact)
                 self._wishes.moved(turn.now)
-            case ResultProposed() | ResultReviewed() | AnswersJudged() | FileMerged():
+            case ResultProposed():
+                self._hear_of_success(fact)
                 self._wishes.moved(turn.now)
-            case TaskFenced() | TaskAbandoned() | BudgetGranted():
+            case ResultReviewed() | AnswersJudged() | FileMerged():
                 self._wishes.moved(turn.now)
-            case TaskClaimed() | TaskCloned() | MemberJoined() | MemberFailed() | MemberLeft():
+            case TaskFenced():
+                self._failing.was_taken(turn.now, (fact.job, fact.task, fact.slot))
+                self._wishes.moved(turn.now)
+            case TaskAbandoned() | BudgetGranted():
+                self._wishes.moved(turn.now)
+            case TaskClaimed():
+                if fact.index:
+                    unit = (fact.job, fact.task, fact.slot)
+                    self._failing.was_given(unit, fact.node, fact.token)
+            case TaskCloned() | MemberJoined() | MemberFailed() | MemberLeft():
                 pass
             case _:
                 return False
@@ -126,6 +140,11 @@ class Hearing:
                 unit = (fact.job, fact.task, answer.slot)
                 self._book.answered(unit, answer.node, answer.token, now, task.task.weight)
 
+    def _hear_of_success(self, fact: TaskAccepted | AnswerGiven | ResultProposed) -> None:
+        """Of its own successes a node knows before the log does."""
+        if fact.node != self._failing.node:
+            self._failing.succeeded(fact.job, fact.task, fact.node)
+
     def learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> bool:
         """Take note of what the store has under a key; whether it may change what is to be done."""
         if unit := claims.unit_of(key):
@@ -133,12 +152,20 @@ class Hearing:
         if race := claims.race_of(key):
             return self._learn_claim(turn, *race, key, now)
         if key.startswith(claims.NOTE_PREFIX):
-            return self._notes.learn(key)
+            return self._learn_note(turn, key, now)
         if key.startswith(PACE_PREFIX):
             return self._pacing.learn(turn, key)
         if key.startswith(ACCOUNT_PREFIX):
             return self._goes_on(key) and self._spending.learn(key)
         return key.startswith(LORE_PREFIX) and self._goes_on(key) and self._lore.learn(key)
+
+    def _learn_note(self, turn: Turn | None, key: str, now: Nanoseconds) -> bool:
+        """Take note of a failure; whether it is news. What was there before this node began tells
+        nothing of how its author fares now."""
+        learnt = self._notes.learn(key, now)
+        if learnt and turn and learnt[2].node != self._failing.node:
+            self._failing.heard(now, *learnt)
+        return learnt is not None
 
     def _goes_on(self, key: str) -> bool:
         """Whether the job that a key names is not known to be finished."""

@@ -13,9 +13,10 @@ from protocol.claims import ClaimBook
 from protocol.clocks import SECOND, Alarm
 from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import ClaimMode, Usage
 from protocol.ledger import JobState, Slot, Unit, load_of
+from protocol.team.failing import Failing
 from protocol.team.racing import Racing
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -30,12 +31,14 @@ class Leading:
         config: TeamConfig,
         book: ClaimBook,
         racing: Racing,
+        failing: Failing,
         wishes: Wishes,
         alarm: Alarm,
     ) -> None:
         self.config = config
         self._book = book
         self._racing = racing
+        self._failing = failing
         self._wishes = wishes
         self._alarm = alarm
 
@@ -44,6 +47,9 @@ class Leading:
     ) -> None:
         """Do for the jobs that are going on what a leader has to do now. `failed` tells what a
         job's failed attempts consumed."""
+        for job in jobs:
+            for task, reason in self._failing.in_vain(view, job):
+                self._wishes.abandon(turn.now, job, task, reason)
         load = dict.fromkeys(sorted(view.alive), 0)
         by_log = [job for job in jobs if job.job.claims is not ClaimMode.LEASE]
         free = [self._take_stock(turn, view, job, load) for job in by_log]
@@ -52,9 +58,9 @@ class Leading:
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
             if job.job.claims is ClaimMode.ASSIGNED and units:
-                self._assign(turn, job, units, load, self._weights(by_log, load))
+                self._assign(turn, view, job, units, load, self._weights(by_log, load))
             else:
-                self._give_out(turn, job, units, load)
+                self._give_out(turn, view, job, units, load)
         for node in self._races(by_log):
             if node in load:
                 load[node] += 1
@@ -72,10 +78,11 @@ class Leading:
         free: list[Unit] = []
         by_plan = job.job.claims is ClaimMode.ASSIGNED
         handed_out = by_plan or job.job.claims is ClaimMode.LEADER
-        for task in sorted(job.tasks.values(), key=lambda task: -job.levels[task.task.id]):
+        order = sorted(job.tasks.values(), key=lambda task: -job.levels[task.task.id])
+        for task in sorted(order, key=lambda task: self._failing.times_struck(job.job.id, task)):
             for number, slot in enumerate(task.slots if task.is_open else ()):
                 unit = (job.job.id, task.task.id, number)
-                if slot.answer:
+                if slot.answer or self._wishes.has("abandon", unit[:2]):
                     continue
                 if slot.holder and self._is_lost(turn, view, unit, slot):
                     if not self._wishes.has("fence", unit):
@@ -88,21 +95,23 @@ class Leading:
         return free
 
     def _give_out(
-        self, turn: Turn, job: JobState, free: list[Unit], load: dict[NodeId, int]
+        self, turn: Turn, view: View, job: JobState, free: list[Unit], load: dict[NodeId, int]
     ) -> None:
         """To who is idle, while somebody is."""
         for unit in free:
+            if min(load.values()) >= self.config.slots:
+                return  # everybody is busy
             if self._wishes.has("claim", unit):
                 continue
-            node = _least(load, job, unit)
-            if load[node] >= self.config.slots:
-                return  # everybody is busy
-            load[node] += 1
-            self._wishes.claim(turn.now, unit, node)
+            node = self._least(turn, view, load, job, unit)
+            if node and load[node] < self.config.slots:  # else it waits for those who may do it
+                load[node] += 1
+                self._wishes.claim(turn.now, unit, node)
 
     def _assign(
         self,
         turn: Turn,
+        view: View,
         job: JobState,
         free: list[Unit],
         load: dict[NodeId, int],
@@ -110,11 +119,26 @@ class Leading:
     ) -> None:
         """Ready or not, to whoever has least to do by weight: what was planned for the lost."""
         for unit in free:
-            if not self._wishes.has("claim", unit):
-                node = _least(weights, job, unit)
+            if self._wishes.has("claim", unit):
+                continue
+            node = self._least(turn, view, weights, job, unit)
+            if node:
                 load[node] += 1
                 weights[node] += job.tasks[unit[1]].task.weight
                 self._wishes.claim(turn.now, unit, node)
+
+    def _least(
+        self, turn: Turn, view: View, load: Mapping[NodeId, float], job: JobState, unit: Unit
+    ) -> NodeId:
+        """Who has least to do, of those whose result was not found wrong if there are such, and who
+        do not leave the task to others; empty while all of them pause."""
+        task = job.tasks[unit[1]]
+        able = [node for node in load if not self._failing.leaves(turn.now, view, job, task, node)]
+        wrong = {answer.node for answer in task.refuted()}
+        able = [node for node in able if node not in wrong] or able
+        agent = task.task.agent
+        awake = [node for node in able if not self._failing.is_paused(turn.now, node, agent)]
+        return min(awake, key=lambda node: (load[node], claims.score(unit, node)), default=NOBODY)
 
     def _weights(self, jobs: Sequence[JobState], nodes: Iterable[NodeId]) -> dict[NodeId, float]:
         """What each of these nodes was given to do, or is about to be."""
@@ -138,6 +162,8 @@ class Leading:
                 if work < self.config.slots
                 and not slot.has(node, slot.token)
                 and node not in holders
+                and not self._failing.is_paused(turn.now, node, task.task.agent)
+                and not self._failing.leaves(turn.now, view, job, task, node)
             ]
             if idle and not self._wishes.has("clone", unit):
                 node = max(idle, key=lambda node: claims.score(unit, node))
@@ -183,10 +209,3 @@ class Leading:
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)
-
-
-def _least(load: Mapping[NodeId, float], job: JobState, unit: Unit) -> NodeId:
-    """Who has least to do, of those whose result was not found wrong if there are such."""
-    wrong = {answer.node for answer in job.tasks[unit[1]].refuted()}
-    able = [node for node in load if node not in wrong] or list(load)
-    return min(able, key=lambda node: (load[node], claims.score(unit, node)))

@@ -7,9 +7,11 @@ Invariant: a note is its author's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from protocol import claims, codec
 from protocol.claims import FailNote
+from protocol.clocks import Nanoseconds
 from protocol.events import Failure
 from protocol.identity import NodeId
 from protocol.jobs import Usage
@@ -28,6 +30,14 @@ def is_of_review(reason: str) -> bool:
     return reason.split(" ", 1)[0] in (JUDGED, UNJUDGED, UNMERGED)
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A note, and when this node heard of it."""
+
+    note: FailNote
+    heard_at: Nanoseconds
+
+
 class Notes:
     """The notes of the jobs that go on, as far as they have come here."""
 
@@ -35,25 +45,43 @@ class Notes:
         self.node = node
         self._ledger = ledger
         self._store = store
-        self._notes: dict[tuple[str, str], dict[str, FailNote]] = {}
+        self._notes: dict[tuple[str, str], dict[str, Noted]] = {}
         self._costs: dict[str, dict[str, Usage]] = {}  # by job and key, also of finished jobs
 
     def of(self, job: str, task: str) -> Sequence[FailNote]:
         """What is known of failed attempts at a task. To be stopped is no failure."""
-        notes = self._notes.get((job, task), {}).values()
+        return [noted.note for noted in self.failures(job, task)]
+
+    def failures(self, job: str, task: str) -> Sequence[Noted]:
+        """The same, with when it was heard."""
+        known = self._notes.get((job, task))
+        if known is None:
+            return ()
         stopped = Failure.ABORTED.value
-        return [n for n in notes if n.reason != stopped and not is_of_review(n.reason)]
+        return [
+            noted
+            for noted in known.values()
+            if noted.note.reason != stopped and not is_of_review(noted.note.reason)
+        ]
+
+    def counted(self, job: str, task: str) -> Sequence[FailNote]:
+        """Of the failed attempts at a task those that tell something about it."""
+        return [n for n in self.of(job, task) if n.reason != Failure.UNREACHABLE.value]
 
     def of_slot(self, unit: Unit) -> Sequence[FailNote]:
         """The same for one slot: answers in others are independent, and why one of them was wrong
         may well quote it."""
         job, task, slot = unit
-        return [note for note in self.of(job, task) if note.slot == slot]
+        return [note for note in self.counted(job, task) if note.slot == slot]
+
+    def tasks_of(self, job: str) -> Sequence[str]:
+        """The tasks of which there are notes."""
+        return [noted[1] for noted in self._notes if noted[0] == job]
 
     def of_review(self, job: str, task: str, reason: str) -> Sequence[FailNote]:
         """Of the models that judged or merged, those that failed: reason as in `is_of_review`."""
-        notes = self._notes.get((job, task), {}).values()
-        return [note for note in notes if note.reason == reason]
+        known = self._notes.get((job, task), {}).values()
+        return [noted.note for noted in known if noted.note.reason == reason]
 
     def write(self, turn: Turn, job: str, task: str, note: FailNote) -> None:
         """Leave a note of this node's."""
@@ -62,22 +90,28 @@ class Notes:
         while (key := claims.note_key(job, task, self.node, number)) in costs:
             number += 1
         turn.write(key, codec.pack_value(note))
-        self._keep(job, task, key, note)
+        self._keep(job, task, key, Noted(note, turn.now))
 
-    def learn(self, key: str) -> bool:
-        """Take note of what the store has under a key that begins with note/; whether it counts."""
+    def learn(self, key: str, now: Nanoseconds) -> tuple[str, str, FailNote] | None:
+        """Take note of what the store has under a key that begins with note/: the job, the task
+        and the note, if that is news and counts."""
         parts = key.split("/")
         if len(parts) != 5:
-            return False
+            return None
         found = word_of(NodeId(parts[3]), self._store.read(key), FailNote)
-        return found is not None and self._keep(parts[1], parts[2], key, found[0])
+        if found is None or not self._keep(parts[1], parts[2], key, Noted(found[0], now)):
+            return None
+        return parts[1], parts[2], found[0]
 
-    def _keep(self, job: str, task: str, key: str, note: FailNote) -> bool:
-        self._costs.setdefault(job, {})[key] = note.usage
+    def _keep(self, job: str, task: str, key: str, noted: Noted) -> bool:
+        self._costs.setdefault(job, {})[key] = noted.note.usage
         state = self._ledger.jobs.get(job)
         if state and state.is_finished:
             return False  # nobody asks any more why
-        self._notes.setdefault((job, task), {})[key] = note
+        known = self._notes.setdefault((job, task), {})
+        if key in known and known[key].note == noted.note:
+            return False
+        known[key] = noted
         return True
 
     def usage(self, job: str) -> Usage:

@@ -5,9 +5,9 @@ The work is small, so it is not claimed: the nodes stand in an order for each pi
 it at once, the second a while later if nothing has come of it, and so on. Whoever has tried in vain
 comes last and waits ever longer, as does whoever has found a result of the same task wrong before:
 a reviewer that lies would hold a task up for ever. Where a model failed, its node says so to all,
-so that the next one need not wait. When as many have failed as the task may have attempts, and a
-leader is in sight, models are given up: then answers are compared as they stand, and versions stay
-unmerged.
+so that the next one need not wait; where its endpoint is only away, it tries again after a while.
+When as many have failed as the task may have attempts, and a leader is in sight, models are given
+up: then answers are compared as they stand, and versions stay unmerged.
 
 Invariant: nobody reviews what its own agent made; at most `reviews_max` reviews run on a node.
 """
@@ -29,6 +29,7 @@ from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE, Compare, Usage, VerifyBy, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, MergeFile, Siblings, TaskState, Unit
+from protocol.team.failing import Failing
 from protocol.team.merging import merge_assignment, merged_alone, why_nobody_can
 from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, UNJUDGED, UNMERGED, Notes
 from protocol.team.orders import assignment_of
@@ -93,6 +94,7 @@ class Reviewing:
         config: TeamConfig,
         ledger: Ledger,
         notes: Notes,
+        failing: Failing,
         wishes: Wishes,
         alarm: Alarm,
         numbers: count[int],
@@ -102,6 +104,7 @@ class Reviewing:
         self.running: dict[int, Review] = {}
         self._ledger = ledger
         self._notes = notes
+        self._failing = failing
         self._wishes = wishes
         self._alarm = alarm
         self._numbers = numbers
@@ -190,6 +193,9 @@ class Reviewing:
             if content is not None or fault:
                 self._wish_merge(turn, piece, content or b"", fault)
                 return
+        agent = job.tasks[piece.unit[1]].task.agent
+        if _reason_of(piece) and self._failing.is_paused(turn.now, self.node, agent):
+            return
         invocation = next(self._numbers)
         self.running[invocation] = Review(piece)
         turn.perform(Invoke(invocation, _assignment(job, piece)))
@@ -214,6 +220,8 @@ class Reviewing:
         piece = review.piece
         vain = not review.aborted and not self._settle(turn, piece, event)
         reason = _reason_of(piece)
+        if reason and self._is_away(turn, piece, event):
+            vain = False  # it is this node's turn again when the pause is over
         if vain:
             fault = "it gave no answer"
             if isinstance(event, AgentFailed):
@@ -228,6 +236,15 @@ class Reviewing:
             self._tried[piece] = _Tried(times, turn.now, fault)
         elif reason and usage != NO_USAGE:
             self._say(turn, piece, JUDGED, "", usage)
+
+    def _is_away(self, turn: Turn, piece: Piece, event: Completed | AgentFailed) -> bool:
+        """Whether all that was wrong is that the model's endpoint is away for now."""
+        job, task, _ = piece.unit
+        if isinstance(event, Completed):
+            self._failing.succeeded(job, task, self.node)
+            return False
+        away = Failure.UNREACHABLE
+        return event.reason is away and self._failing.failed(turn.now, job, task, away) is away
 
     def _settle(self, turn: Turn, piece: Piece, event: Completed | AgentFailed) -> bool:
         """Tell the log what has come of it; whether anything has."""

@@ -44,6 +44,8 @@ _FAILURES = {
     Failure.BUDGET.value: "it has no right to spend more",
     Failure.VERIFY.value: "its result does not pass the check",
     Failure.UNKNOWN_TASK.value: "the simulated model does not know this task",
+    Failure.UNREACHABLE.value: "the endpoint of its model is away, which does not count",
+    Failure.AWAY.value: "the endpoint of its model has been away for too long",
 }
 _EVIDENCE = {
     "refused": "its process has ended",
