@@ -307,6 +307,10 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\ntasks: [{id: t, weight: 0}]", "task 't': weight must be above 0"),
         ("job: a\ntasks: [{id: t, weight: -2.5}]", "task 't': weight must be above 0"),
         ("job: a\ntasks: [{id: t, weight: 1e999}]", "weight: it should be a finite number"),
+        (
+            "job: a\ntasks: [{id: t, weight: .inf}]",
+            "weight: it should be a valid number, not the text '.inf'",
+        ),
         ("job: a\ntasks: [{id: t, weight: heavy}]", "weight: it should be a valid number"),
         ("job: a\ndefaults: {weight: 2}\ntasks: [{id: t}]", "unknown key 'weight' at defaults"),
         ("job: a\ntasks: [{id: t, quorum: {of: 3}}]", "quorum, agree is missing"),

@@ -207,7 +207,8 @@ def test_a_quorum_accepts_when_enough_answers_agree() -> None:
     book.submit(job(task("a", quorum=THREE)))
     assert book.accept("a", ADA, slot=0, text="no") == [AnswerGiven("job", "a", 0, ADA, 1, 2)]
     assert book.accept("a", BOB, slot=1, text="yes") == [AnswerGiven("job", "a", 1, BOB, 1, 3)]
-    accepted, finished = book.accept("a", CAT, slot=2, text="yes")
+    given, accepted, finished = book.accept("a", CAT, slot=2, text="yes")
+    assert given == AnswerGiven("job", "a", 2, CAT, 1, 4), "of the one that decides as well"
     assert isinstance(accepted, TaskAccepted)
     assert isinstance(finished, JobFinished)
     answer = book.task("a").accepted
@@ -219,7 +220,7 @@ def test_a_quorum_does_not_wait_for_the_last_answer() -> None:
     book = Book()
     book.submit(job(task("a", quorum=THREE)))
     book.accept("a", ADA, slot=0)
-    assert isinstance(book.accept("a", BOB, slot=1)[0], TaskAccepted)
+    assert isinstance(book.accept("a", BOB, slot=1)[1], TaskAccepted)
     assert isinstance(book.accept("a", CAT, slot=2)[0], ResultLate)
 
 
@@ -228,7 +229,8 @@ def test_a_quorum_that_cannot_agree_is_abandoned() -> None:
     book.submit(job(task("a", quorum=THREE)))
     for slot, node in enumerate((ADA, BOB)):
         book.accept("a", node, slot=slot, text=node)
-    abandoned, finished = book.accept("a", CAT, slot=2, text=CAT)
+    given, abandoned, finished = book.accept("a", CAT, slot=2, text=CAT)
+    assert given == AnswerGiven("job", "a", 2, CAT, 1, 4)
     assert isinstance(abandoned, TaskAbandoned)
     assert "at most 1 of them agree" in abandoned.reason
     assert isinstance(finished, JobFinished)

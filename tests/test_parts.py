@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from ledger_hand import job, task
 from small_world import SmallWorld
 from team_hand import CONFIG, Desk, finished, invoked
@@ -12,7 +13,7 @@ from node.doors.versions import siblings_view, versions_view
 from protocol.clocks import SECOND
 from protocol.effects import Invoke
 from protocol.events import AgentFailed, Failure, Progressed
-from protocol.jobs import NO_USAGE, File, Job, Quorum, Task
+from protocol.jobs import NO_USAGE, File, Job, Quorum, Speculation, Task
 
 
 def writer(name: str, *needs: str) -> Task:
@@ -107,6 +108,24 @@ def test_three_concurrent_versions_of_a_file_are_all_told() -> None:
         view = versions_view(host.peer, host.peer.ledger.jobs["job"], "f")
         assert sorted(part["content"] for part in view["partials"]) == ["1", "2", "3"]
         assert sorted(part["task"] for part in view["partials"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("contents", "siblings"), [((b"1", b"1"), 0), ((b"1", b"2"), 1)])
+def test_equal_versions_are_no_siblings(contents: tuple[bytes, bytes], siblings: int) -> None:
+    """Of two that race, each writes without having seen what the other has written."""
+    world = SmallWorld(2, lambda given: (1_000 * SECOND, finished(0)))
+    world.submit(replace(job(writer("a")), speculation=Speculation(1, percentile=0)))
+    world.run(5 * SECOND)
+    for host, content in zip(world.hosts, contents, strict=True):
+        assert host.peer is not None
+        (number,) = host.peer.team.running
+        host.take(Progressed(number, (File("f", content),)))
+    world.run(SECOND)
+    for host in world.hosts:
+        assert host.peer is not None
+        state = host.peer.ledger.jobs["job"]
+        assert len(versions_view(host.peer, state, "f")["partials"]) == 2
+        assert len(siblings_view(host.peer, state)) == siblings
 
 
 def test_what_two_tasks_make_of_a_file_is_no_sibling() -> None:

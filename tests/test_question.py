@@ -16,7 +16,7 @@ from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, Purpose
 from protocol.errors import InvalidJob
 from protocol.events import AgentFailed, Completed, Failure
-from protocol.identity import NOBODY
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import SLOTS_MAX, Compare, Job, Quorum, Usage
 
 QUESTION = "How many voters of five must agree?"
@@ -108,6 +108,21 @@ def view_of(world: SmallWorld, job: Job) -> dict[str, Any]:
     peer = world.hosts[0].peer
     assert peer is not None
     return job_view(peer, peer.ledger.jobs[job.id])
+
+
+def test_a_vote_that_came_after_the_decision_is_not_called_late() -> None:
+    world, account = ask(Manner(4), lambda assignment: "Answer: 3")
+    assert [each["slot"] for each in account["agreed"]] == [0, 1, 2]
+    peer = world.hosts[0].peer
+    assert peer is not None
+    (state,) = peer.ledger.jobs["ask"].tasks.values()
+    fourth = replace(state.answers[0], slot=3, node=NodeId("d"), index=99)
+    state.late = [fourth, replace(fourth, token=0)]  # in time, and after it was given up on
+    state.slots[3].fence = 1
+    later = account_of(QUESTION, job_view(peer, peer.ledger.jobs["ask"]))
+    said = list(lines_of(later))
+    assert "-- not needed any more, d (token 1): 3" in said
+    assert "-- too late to count, d (token 0): 3" in said
 
 
 def test_who_dissents_is_kept_with_its_words() -> None:

@@ -203,7 +203,30 @@ def test_a_race_is_told_with_who_wins() -> None:
         "log 4 the result of n3 is accepted, by leader n1 of term 2",
         "n2 stops its agent: the task is settled",
     ]
-    assert story.summary.endswith("after 2 attempts (1 in a race)")
+    assert story.summary.endswith("after 1 attempt (1 race)")
+
+
+def test_claims_that_cross_are_one_attempt() -> None:
+    team = submitted()
+    team.say(101.0, TaskStarted(*UNIT, 1, False), BOB)
+    begun(team, 101.005, CAT)
+    team.say(101.01, TaskClaimed(*UNIT, BOB, 1, 0), BOB, ADA, CAT)
+    team.say(101.03, AttemptAborted(*UNIT, 1, f"{BOB} holds the task"), CAT)
+    story = done(team, 105.0, BOB, 1, 4).story()
+    assert [part.title for part in story.parts] == ["", "attempt 1 (token 1)"]
+    assert story.summary.endswith("after 1 attempt (1 claim that crossed another)")
+
+
+def test_an_attempt_that_was_given_and_never_begun_counts_as_it_is_told() -> None:
+    team = submitted().all_say(101.0, TaskClaimed(*UNIT, BOB, 1, 4))
+    team.all_say(102.0, TaskFenced(*UNIT, 2, 5)).all_say(102.1, TaskClaimed(*UNIT, CAT, 2, 6))
+    team.say(102.2, TaskStarted(*UNIT, 2, False), CAT)
+    story = done(team, 105.0, CAT, 2, 7).story()
+    assert [part.title for part in story.parts[1:]] == [
+        "attempt 1 (token 1)",
+        "attempt 2 (token 2)",
+    ]
+    assert story.summary.endswith("after 2 attempts")
 
 
 def test_who_went_on_without_knowing_of_the_end_is_counted_apart() -> None:
@@ -221,7 +244,7 @@ def test_a_racer_takes_the_place_of_a_holder_that_is_lost() -> None:
     team.say(104.0, TaskClaimed(*UNIT, CAT, 2, 0), CAT, ADA)
     story = done(team, 105.0, CAT, 2, 5).story()
     assert texts(story.parts[2])[0].startswith("n3 takes the place of n2, with what it had done")
-    assert story.summary.endswith("after 2 attempts (1 in a race)")
+    assert story.summary.endswith("after 2 attempts (1 race)")
 
 
 def test_claims_of_the_log_are_told_as_such() -> None:
@@ -273,6 +296,23 @@ def test_answers_of_several_nodes_are_told_one_by_one() -> None:
     ]
     assert story.summary.endswith("; 2 of 3 answers agree (n1, n3), and not that of n2")
     assert story.heading == ("3 nodes answer it, 2 of them must agree",)
+
+
+def test_the_answer_that_decides_is_told_as_the_others_are() -> None:
+    team = submitted()
+    for slot, node in enumerate((ADA, BOB)):
+        begun(team, 101.0 + slot, node, slot=slot)
+        team.say(105.0 + slot, TaskCompleted("job", "t", slot, 1, "0"), node)
+        team.all_say(110.0 + slot, AnswerGiven("job", "t", slot, node, 1, 4 + slot))
+    team.all_say(111.0, TaskAccepted("job", "t", ADA, 1, "0", 5))
+    task = {"agreed": ["n1", "n2"], "quorum": {"of": 3, "agree": 2}}
+    story = team.story(view_of(task=task))
+    assert [texts(part)[-1] for part in story.parts[1:]] == [
+        "log 4 the answer of n1 is in; it takes more of them",
+        "log 5 the answer of n2 is in; with it there are enough",
+        "log 5 the result of n1 is accepted, by leader n1 of term 2",
+    ]
+    assert story.summary.endswith("after 2 attempts; 2 of 3 answers agree (n1, n2)")
 
 
 def test_if_no_model_could_judge_nobody_is_named() -> None:
@@ -344,6 +384,16 @@ def test_files_are_told_of_attempts_that_came_to_nothing() -> None:
     team = begun(submitted(), 101.0, BOB)
     view = view_of(held_by("n2"), parts=[part])
     assert texts(team.story(view).parts[1])[-1] == "n2 has shared t.py, 7 bytes"
+    team.say(102.7, AttemptFailed(*UNIT, 1, "agent", ""), BOB)
+    team.say(102.1, LeaseExpired(*UNIT, BOB, 1), CAT)
+    assert [line.kind for line in team.story(view).parts[1].lines] == [
+        "TaskStarted",
+        "LeaseExpired",
+        "Partial",
+        "AttemptFailed",
+    ]
+    early = view_of(held_by("n2"), parts=[part | {"wall_ms": 100_500}])  # by a clock set back
+    assert team.story(early).parts[1].lines[0].kind == "Partial"
     team.say(103.0, TaskCompleted(*UNIT, 1, "0"), BOB)
     assert "shared" not in str(team.story(view).parts)
 

@@ -256,8 +256,10 @@ def tasks(
         extras = []
         if task["failures"]:
             extras.append(f"{len(task['failures'])} failed: {task['failures'][-1]['reason']}")
-        if task["late"]:
-            extras.append(f"late: {', '.join(late['name'] for late in task['late'])}")
+        late = [answer["name"] for answer in task["late"] if not answer["spare"]]
+        spare = [answer["name"] for answer in task["late"] if answer["spare"]]
+        extras += [f"late: {', '.join(late)}"] if late else []
+        extras += [f"not needed: {', '.join(spare)}"] if spare else []
         if task["abandoned"]:
             extras.append(task["abandoned"])
         say(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())

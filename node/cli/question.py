@@ -190,7 +190,8 @@ def lines_of(account: dict[str, Any]) -> Iterator[str]:
         mark = "dissent, " if agreed else ""
         yield f"-- {mark}{_who(each)}: {_line(each['conclusion'])}"
     for each in account["late"]:
-        yield f"-- too late to count, {_who(each)}: {_line(each['conclusion'])}"
+        mark = "not needed any more" if each["spare"] else "too late to count"
+        yield f"-- {mark}, {_who(each)}: {_line(each['conclusion'])}"
     missing = asked - len(agreed) - len(dissent) - len(account["late"])
     if missing > 0 and agreed:
         yield f"-- not waited for: {missing} of {asked}"

@@ -27,14 +27,15 @@ CONTENTS_SIZE_MAX = 2 * 1024 * 1024  # bytes, all of them are made JSON at once
 
 
 def siblings_view(peer: Peer, job: JobState) -> list[dict[str, Any]]:
-    """Files of which attempts at one slot of a task have written versions without knowledge of each
-    other. What other tasks, and other slots, have made of the same path is no conflict with it."""
+    """Files of which attempts at one slot of a task have written different versions without
+    knowledge of each other. What other tasks, and other slots, have made of the same path is no
+    conflict with it."""
     found = []
     for task in job.tasks.values():
         for unit in _units_of(job, task):
             for path in task.task.writes:
-                if len(peer.store.read(claims.part_key(unit, path))) > 1:
-                    rows = list(_rows(peer, unit, path, None))
+                rows = list(_rows(peer, unit, path, None))
+                if len({row["sha256"] for row in rows}) > 1:
                     found.append({"path": path, "versions": rows})
     return found
 
@@ -90,9 +91,9 @@ def _rows(
             "slot": slot,
             "token": part.token,
             "size": len(part.content),
+            "sha256": hashlib.sha256(part.content).hexdigest(),
         }
         if text is not None:
-            row["sha256"] = hashlib.sha256(part.content).hexdigest()
             row["content"] = text(part.content)
         yield row
 

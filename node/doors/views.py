@@ -264,7 +264,10 @@ def task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
         "unreviewed": [
             _answer_view(peer, answer) for slot in state.slots for answer in slot.candidates
         ],
-        "late": [_compared_view(peer, answer) for answer in state.late],
+        "late": [
+            {**_compared_view(peer, answer), "spare": state.is_spare(answer)}
+            for answer in state.late
+        ],
         "failures": [
             {"node": name_of(peer, note.node), "reason": note.reason, "detail": note.detail}
             for note in peer.team.notes_of(job.job.id, state.task.id)

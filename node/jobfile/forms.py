@@ -248,7 +248,7 @@ def _filled(form: type[Form], content: Mapping[str, Any]) -> Form:
 
 def _first_fault(fault: ValidationError, content: Mapping[str, Any]) -> str:
     """One line for the first error, with the task's id where it lies in one."""
-    error = fault.errors(include_url=False, include_input=False)[0]
+    error = fault.errors(include_url=False)[0]
     where = error["loc"]
     match error["type"]:
         case "extra_forbidden" | "invalid_key":
@@ -260,6 +260,10 @@ def _first_fault(fault: ValidationError, content: Mapping[str, Any]) -> str:
             return f"{_place(where, content)}: must be text: put it in quotes"
         case "model_type":
             return f"{_place(where, content)}: it should be a mapping, written {{key: value}}"
+        case "float_type" | "int_type" if isinstance(error["input"], str):
+            kind = "number" if error["type"] == "float_type" else "integer"
+            said = f"it should be a valid {kind}, not the text {shown(error['input'])}"
+            return f"{_place(where, content)}: {said}"
         case _:
             message = error["msg"].removeprefix("Value error, ")
             return f"{_place(where, content)}: {message.replace('Input should', 'it should')}"

@@ -339,7 +339,7 @@ class Run:
             siblings=view["siblings"],
             failed_attempts=kinds["AttemptFailed"],
             races=sum(bool(fact.get("races")) for fact in progress.facts),
-            late_results=sum(len(task["late"]) for task in view["tasks"]),
+            late_results=sum(not late["spare"] for task in view["tasks"] for late in task["late"]),
             collisions=kinds["ClaimLost"],
             hand_on_ms=percentiles_ms(hand_on_delays(self.job, progress)),
             measured=measured,

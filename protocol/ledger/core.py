@@ -298,7 +298,9 @@ class Ledger:
             return [reviewed, *late, *self._count_answers(job, task, answer, index)]
         task.late.append(answer if len(task.late) < LATE_MAX else replace(answer, files=()))
         if len(task.refuted()) >= task.task.attempts_max * len(task.slots):
-            reason = f"{len(task.refuted())} results were wrong, the last: {command.fault}"
+            number = len(task.refuted())
+            were = "result was" if number == 1 else "results were"
+            reason = f"{number} {were} wrong, the last: {command.fault}"
             return [reviewed, *self._abandon(AbandonTask(job.job.id, task.task.id, reason), index)]
         return [reviewed, *self._take_away(job, slot, command, index)]
 
@@ -346,7 +348,9 @@ class Ledger:
         """Accept when `agree` independent answers agree; give up when they cannot."""
         name = task.task.id
         answers = task.answers
-        given: list[Fact] = [AnswerGiven(job.job.id, name, *new.attempt, index)] if new else []
+        given: list[Fact] = []
+        if new and len(task.slots) > 1:
+            given.append(AnswerGiven(job.job.id, name, *new.attempt, index))
         if task.waits_for_judge() or task.lacks_answers_to_judge():
             return given
         likenesses = [task.likeness(answer) for answer in answers]
@@ -355,13 +359,13 @@ class Ledger:
             if len(answers) < len(task.slots):
                 return given
             reason = f"{len(answers)} answers, but at most {votes} of them agree"
-            return self._abandon(AbandonTask(job.job.id, name, reason), index)
+            return [*given, *self._abandon(AbandonTask(job.job.id, name, reason), index)]
         first = answers[likenesses.index(likeness)]
         task.accepted = first
         task.committed = self._here
         job.moved()
         accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
-        return [accepted, *self._abandon_stuck(job, index), *self._finish(job, index)]
+        return [*given, accepted, *self._abandon_stuck(job, index), *self._finish(job, index)]
 
     def _grant_budget(self, command: GrantBudget, index: int) -> list[Fact]:
         job = self.jobs.get(command.job)

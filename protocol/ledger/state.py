@@ -128,6 +128,14 @@ class TaskState:
         """Whether this attempt's result is evidence, and no more."""
         return any(answer.attempt == (slot, node, token) for answer in self.late)
 
+    def is_spare(self, answer: Answer) -> bool:
+        """Whether a late result is a vote with which nothing is wrong, but that the others had
+        settled the task without it."""
+        slot = self.slots[answer.slot]
+        is_vote = len(self.slots) > 1 and slot.answer is None and not answer.fault
+        is_settled = self.accepted is not None and answer.index > self.accepted.index
+        return is_vote and is_settled and answer.token >= slot.fence
+
     def is_refuted(self, slot: int, node: NodeId, token: int) -> bool:
         """Whether this attempt's result was found wrong."""
         return any(answer.attempt == (slot, node, token) for answer in self.refuted())

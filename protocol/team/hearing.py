@@ -132,9 +132,9 @@ class Hearing:
         """The log has results of attempts. Those of an earlier index were learnt already, or come
         from another job; and where a log is caught up with, the job may be gone again."""
         job = self._ledger.jobs.get(fact.job)
-        if job is None:
-            return
-        task = job.tasks[fact.task]
+        task = job.tasks[fact.task] if job else None
+        if task is None or (isinstance(fact, TaskAccepted) and len(task.slots) > 1):
+            return  # of several answers each is told of by itself
         for answer in task.answers:
             if answer.index == fact.index:
                 unit = (fact.job, fact.task, answer.slot)

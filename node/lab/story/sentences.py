@@ -174,7 +174,9 @@ class Sentences:
                     fact.fault
                 )
             case AnswerGiven():
-                return f"the answer of {name(fact.node)} is in; it takes more of them", ""
+                settles = any(settled.index == fact.index for settled in self._settled)
+                what = "with it there are enough" if settles else "it takes more of them"
+                return f"the answer of {name(fact.node)} is in; {what}", ""
             case AnswersJudged():
                 return self._judged(fact), ""
             case TaskAccepted():

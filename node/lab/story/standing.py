@@ -22,26 +22,49 @@ from protocol.identity import NodeId
 
 
 def attempts_before(accepted: Moment, moments: Sequence[Moment], is_whole: bool) -> str:
-    """How many attempts led to an acceptance, how many went on beside them, not knowing of it or of
-    each other, and how many of all were races: "after 2 attempts"."""
-    begun = [each for each in moments if _is_start(each)]
-    before = [each for each in begun if not each.is_concurrent_with(accepted)]
-    beside = len(begun) - len(before) if is_whole else 0
-    number = len(begun) - beside
-    races = sum(isinstance(each.fact, TaskCloned) or _races(each.fact) for each in begun)
+    """How many attempts led to an acceptance, and how many went on beside them, not knowing of it:
+    "after 2 attempts". An attempt is what has a token; who began under a token that another had as
+    well, in a race or because their claims crossed, is counted apart."""
+    tokens: dict[tuple[int, int], bool] = {}  # slot and token -> whether it led there
+    races = crossed = 0
+    holders: set[tuple[int, int]] = set()
+    for each in moments:
+        place = _begun(each)
+        if place is None:
+            continue
+        tokens[place] = tokens.get(place, False) or not each.is_concurrent_with(accepted)
+        if _races(each.fact):
+            races += 1
+        elif not isinstance(each.fact, TaskClaimed) or each.is_hearsay:
+            crossed += place in holders
+            holders.add(place)
+    beside = list(tokens.values()).count(False) if is_whole else 0
+    number = len(tokens) - beside
     least = "" if is_whole else "at least "
-    text = f"after {least}{number} attempt{'' if number == 1 else 's'}"
+    text = f"after {least}{_counted(number, 'attempt')}"
     text += f", with {beside} beside" if beside else ""
-    return text + (f" ({races} in a race)" if races else "")
+    apart = [_counted(races, "race")] if races else []
+    apart += [_counted(crossed, "claim") + " that crossed another"] if crossed else []
+    return text + (f" ({', '.join(apart)})" if apart else "")
 
 
-def _is_start(moment: Moment) -> bool:
-    is_word = moment.is_hearsay and isinstance(moment.fact, TaskClaimed | TaskCloned)
-    return is_word or isinstance(moment.fact, TaskStarted)
+def _begun(moment: Moment) -> tuple[int, int] | None:
+    """Slot and token of the attempt of which it is a beginning; None of anything else."""
+    match moment.fact:
+        case TaskStarted(slot=slot, token=token) | TaskClaimed(slot=slot, token=token):
+            return slot, token
+        case TaskCloned(slot=slot, token=token) if moment.is_hearsay:
+            return slot, token
+        case _:
+            return None
 
 
 def _races(fact: Fact) -> bool:
-    return isinstance(fact, TaskStarted) and fact.races
+    return isinstance(fact, TaskCloned) or (isinstance(fact, TaskStarted) and fact.races)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def standing(

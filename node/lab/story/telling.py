@@ -252,8 +252,10 @@ def _parts(
         numbers[slot] = numbers.get(slot, 0) + 1
         title = f"attempt {numbers[slot]} (token {token})"
         title = f"answer {slot + 1}, {title}" if places.slots > 1 else title
-        lines = (*_lines(grouped[slot, token], sentences), *shared.get((slot, token), ()))
-        yield Part(title, slot, token, lines)
+        lines = list(_lines(grouped[slot, token], sentences))
+        for line in shared.get((slot, token), ()):
+            lines.insert(_place_of(line, lines), line)
+        yield Part(title, slot, token, tuple(lines))
     if after:
         yield Part("in the end", 0, 0, tuple(_lines(after, sentences)))
 
@@ -315,6 +317,16 @@ def _lines(moments: Sequence[Moment], sentences: Sentences) -> Iterator[Line]:
             dict(moment.clock),
         )
         last = moment
+
+
+def _place_of(shared: Line, lines: Sequence[Line]) -> int:
+    """Where among the lines of an attempt something stands of which only the time is known: after
+    what its node did before, and then by all clocks."""
+    own = [at for at, line in enumerate(lines) if line.who == shared.who]
+    place = 1 + max((at for at in own if lines[at].at_s <= shared.at_s), default=-1)
+    while place < len(lines) and lines[place].at_s <= shared.at_s:
+        place += 1
+    return place
 
 
 def _shared(
