@@ -22,8 +22,9 @@ from node.cli.agreement_verbs import lines_of
 from node.cli.progress import print_outcome, table_of
 from node.lab.cluster import Cluster
 from node.lab.door import DoorError
-from node.lab.outcome import Outcome, Planned
+from node.lab.outcome import Outcome
 from node.lab.output import check_output_folder
+from node.lab.prediction import Planned
 from node.lab.watch import Progress, TaskProgress
 from node.legible import printable
 from protocol.jobs import Job
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         (["run", "--seed", "-1"], "Invalid value for '--seed'"),
         (["run", "--model", "parrot"], "use one of gpt, claude, gemini"),
         (["plan", "nowhere.yaml"], "there is no job file 'nowhere.yaml'"),
+        (["plan", "circle.yaml"], "tasks need each other in a cycle: a -> b -> a; remove one"),
         (["plan", "--agents", "0-4"], "agents '0-4': write numbers or ranges from 1 to 64"),
         (["plan", "--success", "0"], "success 0 is a share of attempts"),
         (["plan", "--success", "2"], "Invalid value for '--success'"),
@@ -111,6 +113,8 @@ def test_what_cannot_be_is_refused_with_exit_code_2(
     (tmp_path / "manifest.yaml").write_text(manifest)
     colon = "job: a\ntasks: [{id: t, agent: python, run: json}]"
     (tmp_path / "colon.yaml").write_text(colon)
+    circle = "job: a\ntasks: [{id: a, needs: [b], run: x}, {id: b, needs: [a], run: x}]"
+    (tmp_path / "circle.yaml").write_text(circle)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("keep me")
     before = sorted(path.name for path in tmp_path.rglob("*"))
@@ -218,7 +222,7 @@ def test_a_whole_run_of_a_job_of_ones_own(tmp_path: Path) -> None:
 def test_a_plan_says_which_size_is_sensible(tmp_path: Path) -> None:
     for name, verdict in (
         ("mathutils_p09", "agents are sensible"),
-        ("svgutils_p02", "One agent is"),
+        ("svgutils_p02", "One agent is better"),
     ):
         done = quorate("plan", name, folder=tmp_path)
         assert done.returncode == 0, done.stderr

@@ -148,6 +148,7 @@ def test_up_outlives_its_terminal_and_down_stops_exactly_what_it_started(tmp_pat
         assert all(os.getsid(pid) != os.getsid(0) for pid in pids), "no terminal can end them"
         done = quorate("submit", "mathutils_p09", "--wait", folder=tmp_path)
         assert (done.returncode, "succeeded, 20 of 20" in done.stdout) == (0, True), done.stderr
+        assert "\nplanned " in done.stdout, "as quick as the team's model was told to be"
         assert "accepted" in quorate("tasks", folder=tmp_path).stdout
         assert quorate("ask", "How many voters of five must agree?", folder=tmp_path).stdout.strip()
         done = quorate("get", "--out", "files", folder=tmp_path)

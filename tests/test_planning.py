@@ -15,21 +15,11 @@ from ledger_hand import job, task
 from node import lists
 from node.agents.permits import Prices
 from node.cli.plan_verb import _lines_of
-from node.lab.cluster import ModelOptions
 from node.lab.expecting import BESIDE_S, Expectation, PlanError, expectation_of
-from node.lab.outcome import measured_in, planned_for
-from node.lab.planning import (
-    ABLE,
-    DRAWS,
-    DRAWS_MIN,
-    GAIN_MIN,
-    SIZES,
-    Plan,
-    draws_of,
-    levels_of,
-    plan,
-    sizes_of,
-)
+from node.lab.forecasting import DRAWS, DRAWS_MIN, draws_of
+from node.lab.outcome import measured_in
+from node.lab.planning import SIZES, Plan, levels_of, plan, sizes_of
+from node.lab.verdict import ABLE
 from node.lab.watch import Progress, TaskProgress
 from protocol.jobs import Compare, Job, Quorum, Task
 
@@ -50,6 +40,11 @@ def expecting(job: Job, tokens: tuple[float, float] = (100, 10)) -> Expectation:
 
 def planned(job: Job, sizes: Sequence[int] = SIZES, **options: Any) -> Plan:
     return plan(job, expecting(job), sizes, **options)
+
+
+def advice(plan: Plan) -> list[str]:
+    """The verdict and its reasons."""
+    return [plan.verdict.sentence, *plan.verdict.reasons]
 
 
 def makespans(plan: Plan) -> dict[int, float]:
@@ -158,25 +153,18 @@ def test_what_is_first_is_on_the_first_level() -> None:
 # -- advice ----------------------------------------------------------------------------------------
 
 
-def test_of_a_chain_one_agent_is_better() -> None:
-    found = planned(CHAIN)
-    assert found.sensible == 1
-    assert found.advice[0].startswith("One agent is better: ")
-    assert f"1.00 times as fast, and under {GAIN_MIN}" in found.advice[0]
-
-
 def test_nothing_is_said_of_a_team_that_nobody_asked_about() -> None:
-    assert planned(WIDE, (1,)).advice == [
-        "Each task is done once: a team of any size uses the tokens of one agent."
+    assert advice(planned(WIDE, (1,))) == [
+        "",
+        "Each task is done once: a team of any size uses the tokens of one agent.",
     ]
 
 
 def test_a_wide_list_is_work_for_a_team() -> None:
     found = planned(WIDE)
-    assert found.sensible == 16
-    assert (
+    assert found.verdict.agents == 16
+    assert advice(found)[0] == (
         "16 agents are sensible: 16.0 times as fast as one (3.0 s instead of 48.0 s)."
-        in (found.advice[0])
     )
 
 
@@ -184,28 +172,28 @@ def test_nearly_the_best_with_fewer_agents_is_sensible() -> None:
     found = planned(job(*(task(f"t{n}") for n in range(21)), task("long", weight=4.0)))
     assert makespans(found)[5] == 15.0
     assert makespans(found)[8] == 12.0
-    assert found.sensible == 8
-    assert found.advice[0].endswith("(12.0 s instead of 75.0 s).")
+    assert found.verdict.agents == 8
+    assert advice(found)[0].endswith("(12.0 s instead of 75.0 s).")
     fewer = planned(job(*(task(f"t{n}") for n in range(41)), task("long", weight=10.0)))
-    assert fewer.sensible == 5
-    assert fewer.advice[0].endswith("; 8 would be 5.1 times as fast.")
+    assert fewer.verdict.agents == 5
+    assert advice(fewer)[0].endswith("; 8 would be 5.1 times as fast.")
 
 
 def test_who_is_right_alone_gains_time_only() -> None:
     assert (
         "do not make the result better (arXiv 2512.08296), only earlier"
-        in (planned(WIDE, success=ABLE + 0.01).advice[-1])
+        in (advice(planned(WIDE, success=ABLE + 0.01))[-1])
     )
-    assert "can also make the result better" in planned(WIDE, success=ABLE).advice[-1]
-    assert not any("right in" in line for line in planned(WIDE).advice)
+    assert "can also make the result better" in advice(planned(WIDE, success=ABLE))[-1]
+    assert not any("right in" in line for line in advice(planned(WIDE)))
 
 
 def test_a_team_uses_the_tokens_of_one_agent() -> None:
-    assert planned(WIDE).advice[1].startswith("Each task is done once")
+    assert advice(planned(WIDE))[-1].startswith("Each task is done once")
     twice = job(task("a", quorum=Quorum(2, 2)), task("b", quorum=Quorum(2, 2)))
     found = planned(twice)
     assert (found.tokens_in, found.tokens_out, found.token_multiplier) == (400, 40, 2.0)
-    assert "2.0 times those of one good answer" in found.advice[1]
+    assert "2.0 times the tokens of one agent that answers each task once" in advice(found)[-1]
 
 
 def test_money_is_told_where_a_price_is_known() -> None:
@@ -222,9 +210,10 @@ def test_what_is_printed_says_it_all() -> None:
         "   2  b, c",
         "critical path (3 tasks): a > c > d",
         "by a stop-watch; 400 draws",
-        "tokens: ",
+        "60 % of the attempts pass, as was said",
+        "tokens of one agent: ",
         "the job fails",
-        *found.advice,
+        *advice(found),
     ):
         assert words in text
     assert all(len(line) < 200 for line in text.splitlines())
@@ -257,8 +246,8 @@ def test_programs_are_planned_by_their_weights() -> None:
     found = plan(job(*programs), expectation_of(job(*programs), "gpt", 1.0, ()))
     assert found.unit == ""
     assert makespans(found)[4] == 4.0
-    (advice,) = found.advice
-    assert "(4.0 instead of 13.0)" in advice
+    assert found.source.startswith("a guess: weights alone")
+    assert "(4.0 instead of 13.0)" in found.verdict.sentence
     assert "tokens" not in "\n".join(_lines_of(found)), "none are used"
 
 
@@ -324,6 +313,34 @@ def test_a_history_that_is_none_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_former_runs_tell_how_often_an_attempt_passes(tmp_path: Path) -> None:
+    measured = {"a": row(1.0), "b": row(2.0), "c": row(8.0)}
+    told = history(tmp_path, {"run": {"measured": measured, "failed_attempts": 1}})
+    found = plan(DIAMOND, expectation_of(DIAMOND, "gpt", 4.0, [told]), (1,))
+    assert found.success == 0.75
+    assert found.success_source == "75 % of the attempts pass, as in the former runs"
+    better = plan(DIAMOND, expectation_of(DIAMOND, "gpt", 4.0, [told]), (1,), success=0.9)
+    assert (better.success, better.success_source[:4]) == (0.9, "90 %"), "whoever is there says it"
+    silent = history(tmp_path, {"measured": measured})
+    found = plan(DIAMOND, expectation_of(DIAMOND, "gpt", 4.0, [told, silent]), (1,))
+    assert found.success is None, "one run does not tell"
+    assert found.success_source.startswith("all attempts are taken to pass, for nobody has said")
+
+
+@pytest.mark.parametrize("failed", [-1, 1.5, "two", True, 10**13])
+def test_a_history_whose_failures_are_no_number_is_refused(failed: object, tmp_path: Path) -> None:
+    path = history(tmp_path, {"measured": {"a": row(1.0)}, "failed_attempts": failed})
+    with pytest.raises(PlanError, match="failed_attempts must be a whole number from 0"):
+        expectation_of(DIAMOND, "gpt", 1.0, [path])
+
+
+def test_another_model_than_the_simulated_one_is_planned_by_a_guess_that_says_so() -> None:
+    real = job(replace(task("a"), agent="openai"))
+    source = expectation_of(real, "claude", 1.0, ()).source
+    assert source.startswith("a guess: your model is as quick as latencies measured of claude")
+    assert "guess" not in expectation_of(WIDE, "claude", 1.0, ()).source
+
+
 def test_a_history_that_is_not_there_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.json", tmp_path):
         with pytest.raises(PlanError, match="cannot be read"):
@@ -354,24 +371,7 @@ def test_other_sizes_are_refused(text: str) -> None:
         sizes_of(text)
 
 
-# -- a run and its plan ----------------------------------------------------------------------------
-
-
-def test_a_run_is_compared_with_the_plan_of_its_size() -> None:
-    found = lists.load("mathutils_p05")
-    (_, team) = plan(found, expectation_of(found, "claude", 8.0, ()), (5,), 0.75, seed=9).sizes
-    model = ModelOptions(speed=8.0, seed=9, model="claude", wrong=0.25)
-    before = planned_for(found, 5, model)
-    assert before is not None
-    assert (before.makespan_s, before.low_s, before.high_s) == (
-        team.makespan, team.low, team.high,
-    )  # fmt: skip
-
-
-def test_nothing_is_planned_where_nothing_is_known() -> None:
-    program = job(Task("p", "", agent="command", program="true"))
-    assert planned_for(program, 3, ModelOptions()) is None
-    assert planned_for(WIDE, 3, ModelOptions(wrong=1.0)) is None
+# -- what a run leaves for the next plan -----------------------------------------------------------
 
 
 def test_an_attempt_is_measured_from_its_start_to_its_acceptance() -> None:

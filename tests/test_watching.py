@@ -177,6 +177,10 @@ def test_who_waits_for_a_job_that_fails_is_told_of_what_and_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Failed:
+        async def get(self, path: str) -> dict[str, Any]:
+            assert path == "/v1/status"
+            return {"alive": 3}
+
         async def submit(self, job: object) -> str:
             return "job"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,7 @@ from node.model.knobs import ModelKnobs
 
 if TYPE_CHECKING:
     from node.lab.door import Doors
+    from node.lab.prediction import Planned
     from protocol.jobs import ClaimMode, Job
 
 DEFAULT_JOB = "mathutils_p05"
@@ -196,29 +198,54 @@ def submit(
     node: NodeOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Give a job to a running team."""
+    """Give a job to a running team. With --wait, what it took is told beside what was planned."""
     prepared = prepare(job, claims, agent, clones, after)
     doors = doors_of(folder, node)
     earlier = _latest_of(doors, prepared.name) if resume else None
+    lacks = _why_not_alone(prepared)
+    alive = execute(doors.get("/v1/status"))["alive"] if wait or lacks else 0
+    begun = time.monotonic()
     if earlier and not (earlier["finished"] and not earlier["succeeded"]):
         job_id = str(earlier["id"])
         say(_instead_of_submitting(earlier), file=sys.stderr)
     else:
         resumed = replace(prepared, resumes=earlier["id"] if earlier else "")
-        lacks = _why_not_alone(prepared)
-        if lacks and execute(doors.get("/v1/status"))["alive"] == 1:
+        if lacks and alive == 1:
             lacks = f"{lacks}: the task will wait until another joins the team"
             print(f"warning: {lacks}", file=sys.stderr)
         job_id = execute(doors.submit(resumed))
     view = execute(doors.await_end(job_id)) if wait else None
+    took_s = round(time.monotonic() - begun, 3)
+    planned = None
+    if view is not None and view["succeeded"] and earlier is None:  # the whole job was done anew
+        planned = _planned(prepared, alive, folder, node)
     if as_json:
-        print_json(view or {"job": job_id})
+        said = {"planned": asdict(planned) if planned else None, "took_s": took_s}
+        print_json({**view, **said} if view else {"job": job_id})
     else:
         say(job_id if view is None else _job_line(view))
         for line in _why_failed(view) if view else ():
             say(line)
+        for line in _beside_plan(planned, took_s, view) if view and planned else ():
+            say(line)
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
+
+
+def _planned(job: Job, alive: int, folder: Path, node: str) -> Planned | None:
+    """What was to be expected of a running team of so many; of the one in the folder it is known
+    how its simulated model behaves."""
+    from node.lab.cluster import Cluster
+    from node.lab.prediction import planned_for
+
+    options = None if node else Cluster.load(folder).model.options
+    return planned_for(job, alive, options)
+
+
+def _beside_plan(planned: Planned, took_s: float, view: dict[str, Any]) -> Iterator[str]:
+    from node.lab.prediction import comparison
+
+    return comparison(planned, took_s, view["spent"]["tokens_in"] + view["spent"]["tokens_out"])
 
 
 def _instead_of_submitting(earlier: dict[str, Any]) -> str:

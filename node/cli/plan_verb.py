@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from node.cli.console import JsonOption, SeedOption, SpeedOption, plural, print_json
-from node.cli.job_verbs import DEFAULT_JOB, AgentOption
+from node.cli.job_verbs import DEFAULT_JOB, AfterOption, AgentOption, ClonesOption
 
 if TYPE_CHECKING:
     from node.agents.permits import Prices
@@ -38,8 +39,14 @@ def plan(
     ] = None,
     success: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Share of attempts that pass their check."),
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Share of attempts that pass their check; by default as in the former runs.",
+        ),
     ] = None,
+    clones: ClonesOption = None,
+    after: AfterOption = "p90",
     agent: AgentOption = "",
     speed: SpeedOption = 4.0,
     seed: SeedOption = 1,
@@ -55,6 +62,8 @@ def plan(
 
     sizes = sizes_of(agents)
     found = jobfile.read(job, agent or default_agent())
+    if clones is not None:
+        found = replace(found, speculation=jobfile.speculation(clones, after))
     for warning in warnings_of(found):
         print(f"warning: {warning}", file=sys.stderr)
     expectation = expectation_of(found, model, speed, history or ())
@@ -80,7 +89,7 @@ def _prices_for(job: Job) -> Prices | None:
 
 def _lines_of(plan: Plan) -> Iterator[str]:
     """The plan, for people."""
-    from node.lab.planning import time_of
+    from node.lab.verdict import time_of
 
     yield f"{plan.job}: {plural(len(plan.needs), 'task')} in {plural(len(plan.levels), 'level')}"
     for number, tasks in enumerate(plan.levels[:LEVELS_SHOWN_MAX]):
@@ -90,21 +99,32 @@ def _lines_of(plan: Plan) -> Iterator[str]:
     chain = plan.critical_path
     yield _names(f"critical path ({plural(len(chain), 'task')}): ", chain, " > ")
     yield f"by {plan.source}; {plan.draws} draws"
-    yield "\nagents   Amdahl  work/span   makespan   90 % of draws between   speed-up"
+    yield plan.success_source
+    uses_tokens = any(each.tokens_high for each in plan.sizes)
+    head = "\nagents   Amdahl  work/span   makespan   90 % of draws between   speed-up"
+    yield head + ("     tokens" if uses_tokens else "") + ("        USD" if plan.usd else "")
     for each in plan.sizes:
         between = f"{time_of(each.low, '')} and {time_of(each.high, plan.unit)}"
         yield (
             f"{each.agents:>6} {each.amdahl:>8.2f} {each.work_span:>10.2f} "
             f"{time_of(each.makespan, plan.unit):>10} {between:>23} {each.speed_up:>10.2f}"
+            + (f" {each.tokens_in + each.tokens_out:>10}" if uses_tokens else "")
+            + (f" {each.usd:>10.4g}" if each.usd else "")
         )
-    money = f", {plan.usd:.4g} USD" if plan.usd is not None else ""
     yield ""
-    if plan.tokens_in or plan.tokens_out:
-        yield f"tokens: {plan.tokens_in} in, {plan.tokens_out} out{money} (estimated)"
+    if uses_tokens:
+        largest = plan.sizes[-1]
+        money = f", {plan.usd:.4g} USD" if plan.usd is not None else ""
+        yield (
+            f"tokens of one agent: {plan.tokens_in} in, {plan.tokens_out} out{money} (estimated); "
+            f"of {largest.agents}, in 95 % of the draws at most {largest.tokens_high} in all"
+        )
     if plan.failing >= 0.001:
         share = f"{100 * plan.failing:.1f} %"
         yield f"in {share} of the cases a task uses up its attempts, and the job fails"
-    yield from plan.advice
+    if plan.verdict.sentence:
+        yield plan.verdict.sentence
+    yield from plan.verdict.reasons
 
 
 def _names(begin: str, names: Sequence[str], between: str) -> str:

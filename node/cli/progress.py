@@ -15,6 +15,7 @@ from rich.text import Text
 
 from node.cli.console import plural
 from node.cli.shortcomings import shortcomings
+from node.lab.prediction import comparison
 from node.legible import printable
 from node.prompt import shorten
 
@@ -136,10 +137,9 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield Text(_times(outcome))
     planned = outcome.planned
     if planned and not outcome.given_up:
-        between = f"{planned.low_s:.1f}-{planned.high_s:.1f}"
-        yield Text(
-            f"planned {planned.makespan_s:.1f} s ({between}), took {outcome.makespan_s:.1f} s"
-        )
+        used = outcome.tokens_in + outcome.tokens_out + outcome.tokens_lost
+        for line in comparison(planned, outcome.makespan_s, used):
+            yield Text(line)
     mark = " (simulated)" if outcome.simulated else ""
     yield Text(
         f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}"

@@ -19,6 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from node.agents.process import environment_for_programs
 from node.lab.door import Door, Doors
@@ -62,11 +63,13 @@ class NodeEntry:
 
 @dataclass(slots=True)
 class ModelEntry:
-    """The simulated model's process; `url` ends in /v1."""
+    """The simulated model's process; `url` ends in /v1. `options` is how it was told to behave;
+    None if the folder was made by a version that did not say."""
 
     url: str = ""
     pid: int = 0
     started: int = 0
+    options: ModelOptions | None = None
 
     @property
     def process(self) -> ProcessId:
@@ -82,6 +85,13 @@ class ModelOptions:
     model: str = "gpt"
     wrong: float = 0.0
     extra: tuple[str, ...] = ()
+
+
+def _model_entry(url: str, pid: int, started: int, options: Any = None) -> ModelEntry:
+    """As the folder has it."""
+    if options is not None:
+        options = ModelOptions(**{**options, "extra": tuple(options["extra"])})
+    return ModelEntry(url, pid, started, options)
 
 
 @dataclass(slots=True)
@@ -130,7 +140,7 @@ class Cluster:
                 folder,
                 content["name"],
                 [NodeEntry(**node) for node in content["nodes"]],
-                ModelEntry(**content["model"]),
+                _model_entry(**content["model"]),
                 content["allow_faults"],
             )
         except FileNotFoundError:
@@ -229,6 +239,7 @@ class Cluster:
         self.children.append(child)
         process = ProcessId.of(child.pid)
         self.model.pid, self.model.started = process.pid, process.started
+        self.model.options = options
 
     def _start_node(self, node: NodeEntry, attached: bool, environment: dict[str, str]) -> None:
         """Start one node's process. It inherits sockets that are bound here, so that no other

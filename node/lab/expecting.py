@@ -37,12 +37,23 @@ class PlanError(QuorateError):
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """Where it comes from, for people; how long one attempt at a task takes, as drawn; and what it
-    uses. `unit` is s, or empty where only the proportions are known."""
+    uses. `unit` is s, or empty where only the proportions are known. `success` is the share of
+    attempts that passed in former runs; None if there are none that tell."""
 
     source: str
     unit: str
     draw: Callable[[Task, Random], float]
     tokens: Mapping[str, Tokens]
+    success: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """A former run: task -> seconds, tokens read and written of the attempt that was accepted; and
+    how many attempts failed, None if it does not say."""
+
+    rows: Mapping[str, tuple[float, float, float]]
+    failed: int | None
 
 
 def expectation_of(job: Job, model: str, speed: float, histories: Sequence[Path]) -> Expectation:
@@ -54,7 +65,7 @@ def expectation_of(job: Job, model: str, speed: float, histories: Sequence[Path]
         return _recorded(job, model, histories)
     if all(task.agent in MODEL_KINDS for task in job.tasks):
         return _measured(job, model, speed)
-    source = "weights alone, as not every task asks a model (give a --history for seconds)"
+    source = "a guess: weights alone, as not every task asks a model (give a --history for seconds)"
     return Expectation(source, "", lambda task, random: task.weight, _tokens(job, model))
 
 
@@ -69,7 +80,10 @@ def _measured(job: Job, model: str, speed: float) -> Expectation:
     pace = ""
     if speed != 1.0 and any(task.agent == "simulated" for task in job.tasks):
         pace = f" at {speed:g} times its pace (simulated)"
-    return Expectation(f"latencies measured of {model}{pace}", "s", draw, _tokens(job, model))
+    source = f"latencies measured of {model} (lognormal, arXiv 2603.12229){pace}"
+    if any(task.agent != "simulated" for task in job.tasks):
+        source = f"a guess: your model is as quick as {source} (give a --history of your own)"
+    return Expectation(source, "s", draw, _tokens(job, model))
 
 
 def _tokens(job: Job, model: str) -> dict[str, Tokens]:
@@ -89,7 +103,8 @@ def _recorded(job: Job, model: str, paths: Sequence[Path]) -> Expectation:
     its weight."""
     if len(paths) > HISTORIES_MAX:
         raise PlanError(f"{len(paths)} histories, the limit is {HISTORIES_MAX}: name fewer")
-    rows = [(task, row) for path in paths for task, row in _history(path).items()]
+    histories = [_history(path) for path in paths]
+    rows = [(task, row) for history in histories for task, row in history.rows.items()]
     weights, tokens = job.weights, _tokens(job, model)
     samples: dict[str, list[float]] = {}
     used: dict[str, list[Tokens]] = {}
@@ -111,11 +126,20 @@ def _recorded(job: Job, model: str, paths: Sequence[Path]) -> Expectation:
     source = f"{len(paths)} former runs ({known})"
     if len(paths) == 1:
         source = f"one former run ({known}), which does not tell how much they vary"
-    return Expectation(source, "s", draw, tokens)
+    return Expectation(source, "s", draw, tokens, _success(histories))
 
 
-def _history(path: Path) -> dict[str, tuple[float, float, float]]:
-    """Task -> seconds, tokens read, tokens written of a former run."""
+def _success(histories: Sequence[_History]) -> float | None:
+    """The share of attempts that passed; None if a run does not say how many failed. Of a quorum
+    only the accepted answer is counted, so that it is rather too low than too high."""
+    failed = [history.failed for history in histories]
+    if None in failed:
+        return None
+    passed = sum(len(history.rows) for history in histories)
+    return passed / (passed + sum(count or 0 for count in failed))
+
+
+def _history(path: Path) -> _History:
     try:
         content = read_regular(path, HISTORY_SIZE_MAX)
     except OSError as fault:
@@ -137,7 +161,10 @@ def _history(path: Path) -> dict[str, tuple[float, float, float]]:
             f"{path} does not say how long tasks took: name the manifest.json that 'quorate run' "
             "left, or what 'quorate run --json' printed"
         )
-    return {task: _row(path, task, row) for task, row in rows.items()}
+    failed = run.get("failed_attempts") if isinstance(run, dict) else None
+    if failed is not None and (type(failed) is not int or not 0 <= failed <= FIGURE_MAX):
+        raise PlanError(f"{path}: failed_attempts must be a whole number from 0")
+    return _History({task: _row(path, task, row) for task, row in rows.items()}, failed)
 
 
 def _row(path: Path, task: str, row: Any) -> tuple[float, float, float]:

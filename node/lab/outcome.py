@@ -5,25 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from node.lab.expecting import expectation_of
-from node.lab.planning import forecasts_of
+from node.lab.prediction import Planned
 from node.lab.watch import Progress
 from node.model.latency import key_of, latency_s
 from protocol.jobs import Job
-
-if TYPE_CHECKING:
-    from node.lab.cluster import ModelOptions
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """The makespan that was to be expected: the median, and between what 90 % should lie."""
-
-    makespan_s: float
-    low_s: float
-    high_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +131,6 @@ def drawn_lengths(job: Job, model: str, seed: int, speed: float) -> dict[str, fl
         / speed
         for task in job.tasks
     }
-
-
-def planned_for(job: Job, nodes: int, model: ModelOptions) -> Planned | None:
-    """What a team of so many should take; None if nothing is known of how long tasks take."""
-    expectation = expectation_of(job, model.model, model.speed, ())
-    success = 1.0 - model.wrong
-    if not expectation.unit or not success:
-        return None
-    forecast = forecasts_of(job, expectation, (nodes,), success, model.seed)[-1]
-    return Planned(forecast.makespan, forecast.low, forecast.high)
 
 
 def measured_in(progress: Progress, view: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -32,9 +32,9 @@ from node.lab.outcome import (
     hand_on_delays,
     measured_in,
     percentiles_ms,
-    planned_for,
 )
 from node.lab.output import write_output
+from node.lab.prediction import planned_for
 from node.lab.schedule import Fault, FaultKind
 from node.lab.watch import Progress, TaskProgress, ask_now_and_then, follow
 from protocol import graph
@@ -310,6 +310,7 @@ class Run:
                 "makespan_s": makespan_s,
                 "planned": asdict(planned) if planned else None,
                 "measured": measured,
+                "failed_attempts": kinds["AttemptFailed"],
             }
             write_output(output, files, view, run)
         return Outcome(

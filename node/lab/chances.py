@@ -1,0 +1,37 @@
+"""What comes of attempts that may fail: how many it takes, and how likely a task comes to nothing.
+
+An attempt passes its check with the same chance whoever makes it; answers that pass are taken to
+agree.
+"""
+
+from __future__ import annotations
+
+import math
+
+from protocol.jobs import Compare, Job, Task
+
+
+def attempts_of(task: Task, success: float) -> float:
+    """How many attempts one answer takes on average, when the last one ends it either way.
+    `success` is above 0, up to 1."""
+    return float((1.0 - (1.0 - success) ** task.attempts_max) / success)
+
+
+def abandoned(task: Task, success: float) -> float:
+    """How likely it is that a task ends without a result: by the team's rule, when as many attempts
+    have failed as its slots have together, in whichever slots, before enough have passed (negative
+    binomial). A slot that has its answer is not attempted any more, but that closes none of the
+    others."""
+    quorum = task.quorum
+    needs_all = quorum.compare is Compare.JUDGE and quorum.agree > 1  # a judge sees all at once
+    needed = quorum.of if needs_all else quorum.agree
+    trials = needed + task.attempts_max * quorum.of - 1
+    return math.fsum(
+        math.comb(trials, passed) * success**passed * (1.0 - success) ** (trials - passed)
+        for passed in range(needed)
+    )
+
+
+def failing(job: Job, success: float) -> float:
+    """How likely it is that any of its tasks does."""
+    return 1.0 - math.prod(1.0 - abandoned(task, success) for task in job.tasks)
