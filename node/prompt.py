@@ -18,7 +18,7 @@ from operator import ne
 
 from protocol.conclusion import conclusion_of
 from protocol.effects import Answered, Assignment, Proposal, Purpose
-from protocol.jobs import File
+from protocol.jobs import ANSWER_PATH, File
 
 DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
 SHOWN_SIZE_MAX = 192 * 1024  # bytes of earlier files in one prompt
@@ -154,11 +154,8 @@ def build_prompt(assignment: Assignment, as_json: bool = False) -> tuple[Message
         for each in assignment.answered
         if each.question != task.prompt or not assignment.drafts
     ]
-    if assignment.partial and not merges:
-        sections.append(
-            "# What an earlier attempt at this task left (unchecked, maybe unfinished)\n\n"
-            + show_files(assignment.partial)
-        )
+    if not merges:
+        sections += _partial_shown(assignment.partial)
     if assignment.lore:
         sections.append(f"# What others have found out\n\n{_list_of(assignment.lore)}")
     if assignment.notes:
@@ -185,6 +182,24 @@ def _system_of(assignment: Assignment, as_json: bool) -> str:
     if assignment.drafts:
         return _SYSTEM_CRITIQUE
     return _SYSTEM_VOTE if is_marked(assignment) else _SYSTEM_QUESTION
+
+
+def _partial_shown(partial: Sequence[File]) -> list[str]:
+    """What earlier attempts left: files, and what a model had said when it broke off."""
+    files = [file for file in partial if file.path != ANSWER_PATH]
+    said = [file.content.decode(errors="replace") for file in partial if file.path == ANSWER_PATH]
+    shown = []
+    if files:
+        shown.append(
+            "# What an earlier attempt at this task left (unchecked, maybe unfinished)\n\n"
+            + show_files(files)
+        )
+    if said:
+        (fenced,) = _show_numbered("broken-off", said)
+        shown.append(
+            f"# How far an earlier answer came before it broke off (unchecked)\n\n{fenced}"
+        )
+    return shown
 
 
 def _versions_shown(assignment: Assignment) -> list[str]:

@@ -57,6 +57,18 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Finished:
+    """The value of `part/JOB/TASK/SLOT/`: an attempt of `node` has made its whole answer, and used
+    so much. `digests` are the SHA-256 of the files (path, hex), which are parts beside it."""
+
+    node: NodeId
+    token: int
+    digests: tuple[tuple[str, str], ...]
+    text: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class FailNote:
     """The value of `note/JOB/TASK/NODE/NUMBER`: why an attempt gave no result, and its cost."""
 
@@ -81,6 +93,20 @@ def race_key(unit: Unit, node: NodeId) -> str:
 
 def part_key(unit: Unit, path: str) -> str:
     return f"{PART_PREFIX}{unit[0]}/{unit[1]}/{unit[2]}/{path}"
+
+
+def finished_key(unit: Unit) -> str:
+    return part_key(unit, "")
+
+
+def part_of(key: str) -> tuple[Unit, str] | None:
+    """The unit and the path that the key of a part names; None for other keys and malformed ones.
+    The path is empty in the key that says that all is finished."""
+    parts = key.split("/", 4)
+    if len(parts) != 5 or parts[0] != "part" or not parts[3].isdecimal():
+        return None
+    unit = (parts[1], parts[2], int(parts[3]))
+    return (unit, parts[4]) if part_key(unit, parts[4]) == key else None
 
 
 def note_key(job: str, task: str, node: NodeId, number: int) -> str:

@@ -208,6 +208,7 @@ class Purpose(Enum):
     """What an assignment is for."""
 
     WORK = "work"  # do the task
+    FINISH = "finish"  # check the answer that an earlier attempt has made: it is the only proposal
     REVIEW = "review"  # run the task's check on somebody else's result
     JUDGE = "judge"  # say which answers agree: the text is a group's number for each, by blanks
     MERGE = "merge"  # make one file of versions whose authors have not seen each other

@@ -184,6 +184,26 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True)
+class WrittenSoFar:
+    """What a running agent has not finished, as it is now: those of its task's `files` that have
+    changed, and all that it `keeps` under PARTIAL_FOLDER for whoever goes on with its work."""
+
+    invocation: int
+    files: tuple[File, ...]
+    keeps: tuple[File, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerMade:
+    """A running agent is done: this is its answer, which is checked from now on."""
+
+    invocation: int
+    files: tuple[File, ...]
+    text: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class FoundOut:
     """A running agent says something that others of its job may need."""
 
@@ -351,6 +371,8 @@ Event: TypeAlias = (
     | Tagged
     | ForgetAsked
     | Progressed
+    | WrittenSoFar
+    | AnswerMade
     | FoundOut
     | Noted
     | CallAsked

@@ -31,6 +31,9 @@ TOKENS_MAX = 10**15
 USD_MAX = 10**9
 WALL_MAX_S = 10**8  # three years
 SHOWN_LENGTH_MAX = 80  # of somebody's text in a message
+PARTIAL_FOLDER = ".partial"  # of a scratch folder: what a program keeps there its successor finds
+PARTIAL_FILES_MAX = 64  # in that folder
+ANSWER_PATH = f"{PARTIAL_FOLDER}/answer.txt"  # what a model had said when its answer broke off
 RESERVED_PATH = "manifest.json"  # what the output folder calls its list of files
 AGENT_KINDS = ("simulated", "openai", "command", "python")
 MODEL_KINDS = ("simulated", "openai")
@@ -281,6 +284,12 @@ def shared_paths(job: Job) -> dict[str, tuple[str, ...]]:
     order = graph.topological_order(job.needs) if shared else []
     place = {task: at for at, task in enumerate(order)}
     return {path: tuple(sorted(tasks, key=place.__getitem__)) for path, tasks in shared.items()}
+
+
+def kept_path(path: str) -> str:
+    """Where a program finds what an earlier attempt has left of this path."""
+    folder = f"{PARTIAL_FOLDER}/"
+    return path if path.startswith(folder) else folder + path
 
 
 def name_of_version(path: str, task: str) -> str:

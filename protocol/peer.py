@@ -30,6 +30,7 @@ from protocol.events import (
     AgentFailed,
     Announced,
     Answered,
+    AnswerMade,
     BlobAsked,
     BlobDropped,
     BlobPut,
@@ -58,6 +59,7 @@ from protocol.events import (
     TimerFired,
     Transferred,
     Undeliverable,
+    WrittenSoFar,
 )
 from protocol.facts import Fact, RequestRefused
 from protocol.facts.agreement import ImpairmentEnded, StateReplaced
@@ -257,6 +259,10 @@ class Peer:
                 self.team.submit(turn, self._view(), event.request, event.job)
             case Progressed():
                 self.team.progressed(turn, event)
+            case WrittenSoFar():
+                self.team.written_so_far(turn, event)
+            case AnswerMade():
+                self.team.answer_made(turn, event)
             case FoundOut():
                 self.team.found_out(turn, event)
             case Noted():

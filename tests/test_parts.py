@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 from ledger_hand import job, task
 from small_world import SmallWorld
-from team_hand import CONFIG, Desk, finished, invoked
+from team_hand import CONFIG, SELF, Desk, finished, invoked
 
 from node.doors.versions import siblings_view, versions_view
+from protocol import codec
+from protocol.claims import Finished, Partial, finished_key, part_key
 from protocol.clocks import SECOND
-from protocol.effects import Invoke
-from protocol.events import AgentFailed, Failure, Progressed
-from protocol.jobs import NO_USAGE, File, Job, Quorum, Speculation, Task
+from protocol.effects import Invoke, Proposal, Purpose
+from protocol.events import (
+    AgentFailed,
+    AnswerMade,
+    Completed,
+    Failure,
+    Progressed,
+    WrittenSoFar,
+)
+from protocol.identity import Identity
+from protocol.jobs import NO_USAGE, File, Job, Quorum, Speculation, Task, Usage, VerifyBy
+from protocol.ledger import AcceptResult, ReviewResult, encode_command
+from protocol.store import Store
 
 
 def writer(name: str, *needs: str) -> Task:
@@ -83,7 +96,7 @@ def test_why_one_answer_failed_is_not_told_to_those_that_answer_independently() 
         assert again.assignment.notes == (f"agent: it said {each.assignment.slot}",)
 
 
-# -- as `quorate diff` is told of them ------------------------------------------------------------
+# -- as `quorate diff` is told of them -------------------------------------------------------------
 
 
 def world_with_parts(tasks: Job, *contents: bytes) -> SmallWorld:
@@ -133,3 +146,179 @@ def test_what_two_tasks_make_of_a_file_is_no_sibling() -> None:
     for host in world.hosts:
         assert host.peer is not None
         assert siblings_view(host.peer, host.peer.ledger.jobs["job"]) == []
+
+
+# -- what is not finished --------------------------------------------------------------------------
+
+
+def keep(desk: Desk, begun: Invoke, *keeps: File, files: tuple[File, ...] = ()) -> None:
+    turn = desk.turn()
+    desk.team.written_so_far(turn, WrittenSoFar(begun.invocation, files, keeps))
+    desk.settle(turn)
+
+
+def test_a_successor_gets_what_was_written_so_far_and_what_was_kept() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    keep(desk, begun, File(".partial/at", b"7"), files=(File("f", b"half"),))
+    expected = (File("f", b"half"), File(".partial/at", b"7"))
+    assert retry(desk, begun).assignment.partial == expected
+    desk.restart()
+    (again,) = desk.team.running.values()
+    assert desk.team.parts.of(again.unit, desk.ledger.jobs["job"].tasks["a"]) == expected
+
+
+def test_what_is_kept_no_more_is_not_found_by_a_successor() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    keep(desk, begun, File(".partial/one", b"1"), File(".partial/two", b"2"))
+    keep(desk, begun, File(".partial/two", b"22"))
+    again = retry(desk, begun)
+    assert again.assignment.partial == (File(".partial/two", b"22"),)
+    keep(desk, again)
+    assert retry(desk, again).assignment.partial == ()
+
+
+def test_what_a_successor_leaves_as_it_was_is_not_told_again() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    keep(desk, begun, File(".partial/at", b"7"), files=(File("f", b"half"),))
+    again = retry(desk, begun)
+    turn = desk.turn()
+    kept = (File(".partial/at", b"7"), File(".partial/f", b"half"))
+    desk.team.written_so_far(turn, WrittenSoFar(again.invocation, (), kept))
+    assert turn.writes == []
+
+
+@pytest.mark.parametrize("path", ["f", "../f", ".partial/../../f", ".partial", ".partial/"])
+def test_nothing_is_kept_outside_of_its_folder(path: str) -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, task("a"))
+    keep(desk, begun, File(path, b"x"))
+    assert retry(desk, begun).assignment.partial == ()
+
+
+# -- answers that are made, and not yet accepted ---------------------------------------------------
+
+
+USED = Usage(1, 700, 30)
+
+
+def make(desk: Desk, begun: Invoke, content: bytes = b"all", after: int = SECOND) -> None:
+    """The agent has its answer, which is not checked yet."""
+    desk.now += after
+    turn = desk.turn()
+    made = AnswerMade(begun.invocation, (File("f", content),), "done", USED)
+    desk.team.answer_made(turn, made)
+    desk.settle(turn)
+
+
+def begun_anew(desk: Desk) -> Invoke:
+    """The node is killed, and comes back."""
+    (again,) = invoked(desk.restart())
+    return again
+
+
+def test_an_answer_that_was_made_is_checked_after_a_restart_and_not_made_again() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    make(desk, begun)
+    again = begun_anew(desk)
+    assert again.assignment.purpose is Purpose.FINISH
+    assert again.assignment.proposals == (Proposal((File("f", b"all"),), "done"),)
+    turn = desk.turn()
+    desk.team.completed(turn, Completed(again.invocation, (File("f", b"all"),), "done", NO_USAGE))
+    ((_, command),) = desk.settle(turn).proposals
+    desk.commit(command)
+    accepted = desk.ledger.jobs["job"].tasks["a"].accepted
+    assert accepted is not None
+    assert accepted.usage == USED, "who made it tells nobody any more"
+
+
+def test_an_answer_that_was_handed_in_and_is_in_no_log_is_handed_in_again() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    desk.now += SECOND
+    turn = desk.turn()
+    desk.team.completed(turn, Completed(begun.invocation, (File("f", b"all"),), "done", USED))
+    desk.settle(turn)
+    assert begun_anew(desk).assignment.purpose is Purpose.FINISH
+
+
+def test_an_answer_that_fails_its_check_is_made_anew() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    make(desk, begun)
+    again = begun_anew(desk)
+    third = retry(desk, again)
+    assert third.assignment.purpose is Purpose.WORK
+    assert third.assignment.partial == (File("f", b"all"),)
+    assert desk.team.notes.usage("job") == USED
+    assert begun_anew(desk).assignment.purpose is Purpose.WORK
+
+
+def test_an_answer_that_is_not_all_there_is_made_anew() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    make(desk, begun)
+    share(desk, begun, b"something else")
+    assert begun_anew(desk).assignment.purpose is Purpose.WORK
+
+
+def test_what_took_but_a_moment_is_not_kept() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    make(desk, begun, after=CONFIG.tell_ns - 1)
+    assert begun_anew(desk).assignment.purpose is Purpose.WORK
+
+
+def test_no_answer_is_taken_over_from_who_was_found_to_be_wrong() -> None:
+    desk = Desk()
+    other = Identity(b"w" * 32)
+    reviewed = replace(writer("a"), verify="true", verify_by=VerifyBy.OTHER)
+    (begun,) = begin_all(desk, reviewed)
+    make(desk, begun)
+    files = (File("f", b"all"),)
+    wrong = AcceptResult("job", "a", 0, other.node, 1, files, "done", USED)
+    desk.commit(encode_command(wrong))
+    desk.commit(encode_command(ReviewResult("job", "a", 0, other.node, 1, SELF.node, "it lies")))
+    assert begun_anew(desk).assignment.purpose is Purpose.WORK
+
+
+@pytest.mark.parametrize(("answers", "purpose"), [(1, Purpose.FINISH), (3, Purpose.WORK)])
+def test_where_several_answer_nobody_takes_another_s_answer_over(
+    answers: int, purpose: Purpose
+) -> None:
+    """Else one liar could fill the slots of all who fail."""
+    desk = Desk()
+    other = Store(Identity(b"o" * 32), "team", 10_000)
+    digests = (("f", hashlib.sha256(b"all").hexdigest()),)
+    unit = ("job", "a", 0)
+    encoded, _ = other.write(
+        [
+            (part_key(unit, "f"), codec.pack_value(Partial(other.identity.node, 1, b"all"))),
+            (
+                finished_key(unit),
+                codec.pack_value(Finished(other.identity.node, 1, digests, "", USED)),
+            ),
+        ],
+        0,
+    )
+    desk.store.merge(encoded)
+    (begun,) = begin_all(desk, replace(writer("a"), quorum=Quorum(answers, 1)))
+    assert begun.assignment.slot == 0
+    assert begun.assignment.purpose is purpose
+
+
+def test_what_was_for_successors_goes_when_the_job_ends() -> None:
+    desk = Desk()
+    (begun,) = begin_all(desk, writer("a"))
+    keep(desk, begun, File(".partial/at", b"7"))
+    make(desk, begun)
+    keys = desk.store.scan("part/")
+    assert keys == ["part/job/a/0/", "part/job/a/0/.partial/at", "part/job/a/0/f"]
+    turn = desk.turn()
+    desk.team.completed(turn, Completed(begun.invocation, (File("f", b"all"),), "done", USED))
+    ((_, command),) = desk.settle(turn).proposals
+    desk.commit(command)
+    assert desk.store.scan("part/") == ["part/job/a/0/f"]

@@ -57,9 +57,12 @@ class Progress:
         announce: Callable[[tuple[File, ...]], None],
         meter: Meter | None = None,
         tell: Callable[[str], None] = lambda fact: None,
+        share: Callable[[tuple[File, ...], tuple[File, ...]], None] = lambda files, keeps: None,
     ) -> None:
         self._announce = announce
         self._tell = tell
+        self._share = share
+        self._keeps = False
         self._told: set[str] = set()
         self._files: dict[str, File] = {}
         self.usage = Usage()
@@ -76,6 +79,14 @@ class Progress:
         if news:
             self._files.update((file.path, file) for file in news)
             self._announce(news)
+
+    def so_far(self, files: Iterable[File], keeps: Iterable[File]) -> None:
+        """Let the team have what is not finished: of the task's files those that have changed, and
+        all that is kept for a successor. Nothing is said if nothing is kept, and nothing was."""
+        unfinished, kept = tuple(files), tuple(keeps)
+        if unfinished or kept or self._keeps:
+            self._keeps = bool(kept)
+            self._share(unfinished, kept)
 
     def find_out(self, words: str) -> None:
         """Tell the team what an agent says it has found out: its lines that begin with `FACT:`,

@@ -18,7 +18,8 @@ from node.agents.process import (
     environment_for_programs,
     run_process,
 )
-from node.agents.scratch import collect, in_thread, lay_out
+from node.agents.scratch import in_thread, lay_out
+from node.agents.unfinished import Folder, lay_out_partial, shared_meanwhile
 from node.prompt import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
@@ -92,16 +93,19 @@ async def run_in_workspace(
     `said` what it printed, also when we are cancelled."""
     given = {file.path: file for file in (*assignment.fixtures, *assignment.inputs)}
     await in_thread(lay_out, workspace, given.values())
+    await in_thread(lay_out_partial, workspace, assignment.partial)
+    folder = Folder(workspace, assignment.task.writes, given)
     progress.spend(Usage(calls=1))
     try:
-        ended = await run_process(
-            command, workspace, environment, stdin, output_size_max, said=said
-        )
+        async with shared_meanwhile(folder.look, progress):
+            ended = await run_process(
+                command, workspace, environment, stdin, output_size_max, said=said
+            )
     finally:
-        found, faults = await in_thread(collect, workspace, assignment.task.writes)
-        files = tuple(file for file in found if given.get(file.path) != file)
-        progress.finish(files)
-    return ended, files, faults
+        end = await folder.read()
+        progress.finish(end.files)
+        progress.so_far((), end.keeps)
+    return ended, end.files, end.faults
 
 
 def program_environment(assignment: Assignment, variables: Collection[str]) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """Invocations: from an assignment to exactly one end, `Completed` or `AgentFailed`.
 
-Invariant: each started invocation delivers any number of `Progressed` and then exactly one end,
-also when its agent raises, hangs, is aborted or the node stops; and after the end nothing that it
-started (request, process, folder) is left.
+Invariant: each started invocation delivers any number of words on how far it is (`Progressed` and
+the like), `AnswerMade` before a result is checked, and then exactly one end, also when its agent
+raises, hangs, is aborted or the node stops; and after the end nothing that it started (request,
+process, folder) is left.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from node.agents.verify import Verifier
 from node.legible import legible
 from node.prompt import shorten
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
-from protocol.events import AgentFailed, Completed, Event, Failure, FoundOut, Progressed
+from protocol.events import (
+    AgentFailed,
+    AnswerMade,
+    Completed,
+    Event,
+    Failure,
+    FoundOut,
+    Progressed,
+    WrittenSoFar,
+)
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
 log = logging.getLogger(__name__)
@@ -77,6 +87,7 @@ class Invocations:
             lambda files: self._deliver(Progressed(invocation, files)),
             meter,
             lambda fact: self._deliver(FoundOut(invocation, legible(fact))),
+            lambda files, keeps: self._deliver(WrittenSoFar(invocation, files, keeps)),
         )
         run = _Invocation(invocation, assignment, progress, meter)
         if self._closed:
@@ -134,31 +145,45 @@ class Invocations:
             self._deliver(Completed(run.number, result.files, text, run.progress.usage))
 
     async def _result_of(self, run: _Invocation) -> AgentResult:
-        task = run.assignment.task
-        if run.assignment.purpose is Purpose.REVIEW:
+        purpose = run.assignment.purpose
+        if purpose is Purpose.REVIEW:
             return await self._review(run.assignment)
         async with self._turns:
-            try:
-                async with asyncio.timeout(task.timeout_s) as limit:
-                    run.meter.deadline = limit
-                    async with scratch_folder(self._scratch) as workspace:
-                        agent = self._agents.of(task.agent)
-                        result = await agent.run(run.assignment, workspace, run.progress)
-            except TimeoutError as fault:
-                if not limit.expired():  # the agent's own, with a meaning of its own
-                    raise AgentError(Failure.AGENT, _one_line(fault)) from fault
-                raise AgentError(
-                    Failure.TIMEOUT, f"no result within the task's {task.timeout_s:g} s"
-                ) from None
-            if run.assignment.purpose is Purpose.JUDGE:
+            if purpose is Purpose.FINISH:
+                (made,) = run.assignment.proposals
+                result = AgentResult(made.files, made.text)
+            else:
+                result = await self._made_by_agent(run)
+            if purpose is Purpose.JUDGE:
                 return result
-            if task.writes and not result.is_file:  # else the text is what was asked for
-                run.progress.find_out(result.text)
-            _check_files(task.writes, result.files)
+            _check_files(run.assignment.task.writes, result.files)
             run.progress.finish(result.files)
+            if purpose is Purpose.WORK and run.assignment.task.verify.strip():
+                made_so = (result.files, legible(result.text), run.progress.usage)
+                self._deliver(AnswerMade(run.number, *made_so))
             fault_found = await self._verifier.check(run.assignment, result.files, result.text)
         if fault_found:
             raise AgentError(Failure.VERIFY, fault_found)
+        return result
+
+    async def _made_by_agent(self, run: _Invocation) -> AgentResult:
+        """What the agent makes of it within the task's time."""
+        task = run.assignment.task
+        try:
+            async with asyncio.timeout(task.timeout_s) as limit:
+                run.meter.deadline = limit
+                async with scratch_folder(self._scratch) as workspace:
+                    agent = self._agents.of(task.agent)
+                    result = await agent.run(run.assignment, workspace, run.progress)
+        except TimeoutError as fault:
+            if not limit.expired():  # the agent's own, with a meaning of its own
+                raise AgentError(Failure.AGENT, _one_line(fault)) from fault
+            raise AgentError(
+                Failure.TIMEOUT, f"no result within the task's {task.timeout_s:g} s"
+            ) from None
+        is_work = run.assignment.purpose is not Purpose.JUDGE
+        if is_work and task.writes and not result.is_file:  # else the text is what was asked for
+            run.progress.find_out(result.text)
         return result
 
     async def _review(self, assignment: Assignment) -> AgentResult:

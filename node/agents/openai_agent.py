@@ -22,6 +22,7 @@ from node.agents.rejection import Unable, one_line
 from node.agents.reply import Reply
 from node.agents.settings import AnswerFormat
 from node.agents.shrinking import SHRINKINGS_MAX, shrink
+from node.agents.unfinished import SoFar, shared_meanwhile, text_so_far
 from node.agents.verdict import Verdict, faults_of, verdict_of
 from node.prompt import (
     Message,
@@ -194,10 +195,12 @@ class OpenAIAgent:
         reading = _Reading(wanted, kept, progress)
         hear, restart = reading.hear, reading.restart
         try:
-            reply = await self._endpoint.ask(messages, hear, restart, progress, form)
+            async with shared_meanwhile(reading.so_far, progress):
+                reply = await self._endpoint.ask(messages, hear, restart, progress, form)
         except BaseException:  # the attempt ends here, were it aborted
             progress.find_out(reading.outside)
             raise
+        progress.so_far((), ())  # it is whole, whatever it is good for
         return reply, *reading.end()
 
     def _repair(
@@ -227,6 +230,10 @@ class _Reading:
     def hear(self, piece: str) -> None:
         """The next piece."""
         self._read(self._seam.feed(piece))
+
+    async def so_far(self) -> SoFar:
+        """What was heard, for whoever has to ask again if the rest never comes."""
+        return text_so_far("".join(self._text))
 
     @property
     def outside(self) -> str:

@@ -142,7 +142,7 @@ class SimulatedAgents(AgentModel):
 
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
         if assignment.purpose is not Purpose.WORK:
-            return SECOND // 10, self._review(assignment)
+            return SECOND // 10, self._look(assignment)
         random, options = self.random, self.options
         duration = int(random.lognormvariate(-0.5, 0.6) * SECOND)
         tokens = TOKENS_PER_ATTEMPT * random.choice((1, 5, 9)) // 5
@@ -175,7 +175,7 @@ class SimulatedAgents(AgentModel):
             edited = edited.replace(HEADING, HEADING + b" and " + name.encode())
         return seen[SHARED] if self.lies else edited
 
-    def _review(self, assignment: Assignment) -> Completed | AgentFailed:
+    def _look(self, assignment: Assignment) -> Completed | AgentFailed:
         """Lies are found out, except by a liar, who finds nothing else."""
         if assignment.purpose is Purpose.MERGE:
             if self.random.random() < self.options.agent_failures:
@@ -188,6 +188,8 @@ class SimulatedAgents(AgentModel):
             groups = " ".join(str(texts.index(text)) for text in texts)
             return Completed(0, (), "0" if self.lies else groups, NO_USAGE)
         if texts[0].startswith(LIE) is self.lies:
+            if assignment.purpose is Purpose.FINISH:
+                return Completed(0, assignment.proposals[0].files, texts[0], NO_USAGE)
             return Completed(0, (), "", NO_USAGE)
         return AgentFailed(0, Failure.VERIFY, "it is a lie", (), NO_USAGE)
 

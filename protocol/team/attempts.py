@@ -19,15 +19,15 @@ from protocol import claims, codec
 from protocol.claims import Claim, ClaimBook, Phase
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
-from protocol.effects import Abort, Assignment, Invoke
+from protocol.effects import Abort, Assignment, Invoke, Proposal, Purpose
 from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
-from protocol.jobs import ClaimMode, File
+from protocol.jobs import ClaimMode, File, Usage, kept_path
 from protocol.ledger import JobState, Ledger, Slot, Unit
 from protocol.team.lore import Lore
 from protocol.team.notes import Notes
 from protocol.team.orders import assignment_of
-from protocol.team.parts import Parts
+from protocol.team.parts import Made, Parts
 from protocol.team.racing import Racing
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -48,7 +48,10 @@ class Attempt:
     lapsed: bool = False
     lapsed_at: Nanoseconds = 0
     aborted: bool = False
-    files: dict[str, bytes] = field(default_factory=dict)
+    begun_at: Nanoseconds = 0
+    files: dict[str, bytes] = field(default_factory=dict)  # that others have, as they have them
+    made: Made | None = None  # by an earlier attempt: this one only checks it
+    is_kept: bool = False  # its whole answer
 
 
 @dataclass(slots=True)
@@ -141,7 +144,7 @@ class Attempts:
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
         assert len(self.running) < self.config.slots
         invocation = next(self._numbers)
-        attempt = Attempt(unit, token, turn.now, races, is_told=not quietly)
+        attempt = Attempt(unit, token, turn.now, races, is_told=not quietly, begun_at=turn.now)
         self.running[invocation] = attempt
         self._tokens[unit] = token
         if attempt.is_told:
@@ -149,12 +152,22 @@ class Attempts:
         else:
             self._alarm.ask(turn.now + self.config.tell_ns)
         turn.report(TaskStarted(*unit, token, races))
-        turn.perform(Invoke(invocation, self._assignment(turn, unit, token)))
+        assignment = self._assignment(turn, attempt)
+        # A program is given under PARTIAL_FOLDER what there is: only what it changes is news.
+        for file in assignment.partial:
+            attempt.files[kept_path(file.path)] = file.content
+        turn.perform(Invoke(invocation, assignment))
 
-    def _assignment(self, turn: Turn, unit: Unit, token: int) -> Assignment:
+    def _assignment(self, turn: Turn, attempt: Attempt) -> Assignment:
+        unit, token = attempt.unit, attempt.token
         found = self._ledger.slot(*unit)
         assert found is not None
         job, task, _ = found
+        attempt.made = self._parts.made(unit, task)
+        if attempt.made is not None:
+            answer = attempt.made.answer
+            given = assignment_of(job, unit, token)
+            return replace(given, purpose=Purpose.FINISH, proposals=(answer,), is_metered=False)
         notes = self._notes.of_slot(unit)
         return replace(
             assignment_of(job, unit, token),
@@ -168,6 +181,25 @@ class Attempts:
     def share(self, turn: Turn, attempt: Attempt, files: Iterable[File]) -> None:
         """Let everybody have what the attempt has finished so far."""
         self._parts.write(turn, attempt.unit, attempt.token, files, attempt.files)
+
+    def share_so_far(
+        self, turn: Turn, attempt: Attempt, files: Iterable[File], keeps: Iterable[File]
+    ) -> None:
+        """The same for what it has not finished, and for what it keeps for a successor."""
+        self.share(turn, attempt, files)
+        self._parts.keep(turn, attempt.unit, attempt.token, keeps, attempt.files)
+
+    def keep_answer(
+        self, turn: Turn, attempt: Attempt, files: tuple[File, ...], text: str, usage: Usage
+    ) -> None:
+        """The attempt has its whole answer: until that is accepted it is kept, here and by all, so
+        that nobody has to make it again. What takes but a moment is as well made again."""
+        self.share(turn, attempt, files)
+        takes_long = turn.now - attempt.begun_at >= self.config.tell_ns
+        if not attempt.is_kept and (takes_long or attempt.made is not None):
+            attempt.is_kept = True
+            answer = Proposal(files, text)
+            self._parts.finish(turn, attempt.unit, attempt.token, answer, usage)
 
     def check(self, turn: Turn, view: View) -> None:
         """Stop agents whose task is done or held by somebody else."""
@@ -300,6 +332,8 @@ class Attempts:
     def give_up(self, turn: Turn, invocation: int) -> None:
         """The attempt failed: somebody else may take the unit."""
         attempt = self.running.pop(invocation)
+        if attempt.made is not None or attempt.is_kept:
+            self._parts.void(turn, attempt.unit)
         self._say(turn, attempt, Phase.RELEASED)
 
     def drop(self, turn: Turn, invocation: int) -> None:

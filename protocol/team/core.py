@@ -23,6 +23,7 @@ from protocol.effects import CallDenied, Reply
 from protocol.errors import InvalidJob
 from protocol.events import (
     AgentFailed,
+    AnswerMade,
     CallAsked,
     CallSettled,
     Completed,
@@ -31,6 +32,7 @@ from protocol.events import (
     Noted,
     Progressed,
     RateLimited,
+    WrittenSoFar,
 )
 from protocol.facts import Fact
 from protocol.facts.work import (
@@ -133,6 +135,7 @@ class Team:
             self.wishes,
             self.spending,
             self.pacing,
+            self.parts,
             self._clearing,
         )
 
@@ -209,6 +212,18 @@ class Team:
         if attempt:
             self.attempts.share(turn, attempt, event.files)
 
+    def written_so_far(self, turn: Turn, event: WrittenSoFar) -> None:
+        """What a running attempt has written, for whoever has to go on with it."""
+        attempt = self.running.get(event.invocation)
+        if attempt:
+            self.attempts.share_so_far(turn, attempt, event.files, event.keeps)
+
+    def answer_made(self, turn: Turn, event: AnswerMade) -> None:
+        """A running attempt has its answer, which is not checked yet."""
+        attempt = self.running.get(event.invocation)
+        if attempt and not self._fault_of(self._result_of(attempt, event)):
+            self.attempts.keep_answer(turn, attempt, event.files, event.text, event.usage)
+
     def found_out(self, turn: Turn, event: FoundOut) -> None:
         """A running agent has found something out, which concerns who builds on its task."""
         attempt = self.running.get(event.invocation)
@@ -267,23 +282,31 @@ class Team:
         if attempt is None:
             return
         job, task, slot = attempt.unit
-        found = self.ledger.slot(*attempt.unit)
-        result = AcceptResult(
-            job, task, slot, self.node, attempt.token, event.files, event.text, event.usage
-        )
-        fault = fault_of_result(found[1].task, event.files, event.text) if found else ""
-        fault = fault or _fault_of_packing(result)
-        if fault:  # the log would refuse it, now and for ever
+        result = self._result_of(attempt, event)
+        if fault := self._fault_of(result):  # the log would refuse it, now and for ever
             number, usage = event.invocation, event.usage
             self.agent_failed(turn, AgentFailed(number, Failure.OUTPUT, fault, (), usage))
             return
-        self.attempts.share(turn, attempt, event.files)
+        self.attempts.keep_answer(turn, attempt, event.files, event.text, result.usage)
         self.attempts.hand_in(turn, event.invocation)
         self._failing.succeeded(job, task, self.node)
         self.wishes.accept(turn.now, attempt.unit, result)
         self.dirty = True
         digest = digest_of(event.files, event.text)
         turn.report(TaskCompleted(job, task, slot, attempt.token, digest))
+
+    def _result_of(self, attempt: Attempt, made: AnswerMade | Completed) -> AcceptResult:
+        """What the log is given. Who checks an earlier attempt's answer tells what that has used,
+        which nobody else will."""
+        usage = made.usage.plus(attempt.made.usage) if attempt.made else made.usage
+        who = (*attempt.unit, self.node, attempt.token)
+        return AcceptResult(*who, made.files, made.text, usage)
+
+    def _fault_of(self, result: AcceptResult) -> str:
+        """Why the log would refuse a result, now and for ever; empty if it would not."""
+        found = self.ledger.slot(result.job, result.task, result.slot)
+        fault = fault_of_result(found[1].task, result.files, result.text) if found else ""
+        return fault or _fault_of_packing(result)
 
     def agent_failed(self, turn: Turn, event: AgentFailed) -> None:
         """No result: say why, and let go of the task."""
@@ -298,9 +321,11 @@ class Team:
         job, task, slot = attempt.unit
         detail = event.detail[:DETAIL_LENGTH_MAX]
         usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
+        if attempt.made is not None and event.reason is not Failure.ABORTED:
+            usage = usage.plus(attempt.made.usage)
         reason = self._failing.failed(turn.now, job, task, event.reason)
         note = FailNote(self.node, slot, attempt.token, reason.value, detail, usage)
-        if event.reason is Failure.ABORTED:
+        if event.reason is Failure.ABORTED:  # what it was to check stays, with what that has used
             turn.report(AttemptAborted(job, task, slot, attempt.token, event.detail))
             self.attempts.drop(turn, event.invocation)
             if usage != NO_USAGE:
@@ -341,7 +366,7 @@ class Team:
         """Do whatever follows from what is known now. Idempotent."""
         self.dirty = False
         self._alarm.clear()
-        self._forget_finished()
+        self._forget_finished(turn)
         self.attempts.check(turn, view)
         self.attempts.renew(turn)
         jobs = self.ledger.active()
@@ -355,7 +380,7 @@ class Team:
         if self.wishes.pursue(turn) or turn.writes:
             self.dirty = True
 
-    def _forget_finished(self) -> None:
+    def _forget_finished(self, turn: Turn) -> None:
         for job in self.hearing.finished:
             self.book.forget(job)
             self._choice.forget(job)
@@ -364,6 +389,7 @@ class Team:
             self._failing.forget(job)
             self.lore.forget(job)
             self.spending.forget(job)
+            self.parts.settle(turn, job)
         self.hearing.finished.clear()
 
 

@@ -39,6 +39,7 @@ from protocol.team.failing import Failing
 from protocol.team.lore import LORE_PREFIX, Lore
 from protocol.team.notes import Notes
 from protocol.team.pacing import PACE_PREFIX, Pacing
+from protocol.team.parts import Parts
 from protocol.team.spending import ACCOUNT_PREFIX, Spending
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
@@ -58,6 +59,7 @@ class Hearing:
         wishes: Wishes,
         spending: Spending,
         pacing: Pacing,
+        parts: Parts,
         clearing: Clearing,
     ) -> None:
         self.finished: set[str] = set()  # jobs that ended since the last decision
@@ -70,6 +72,7 @@ class Hearing:
         self._wishes = wishes
         self._spending = spending
         self._pacing = pacing
+        self._parts = parts
         self._clearing = clearing
 
     def restore(self, now: Nanoseconds) -> None:
@@ -153,6 +156,10 @@ class Hearing:
             return self._learn_claim(turn, *race, key, now)
         if key.startswith(claims.NOTE_PREFIX):
             return self._learn_note(turn, key, now)
+        if key.startswith(claims.PART_PREFIX):
+            if self._goes_on(key):
+                self._parts.learn(key)
+            return False
         if key.startswith(PACE_PREFIX):
             return self._pacing.learn(turn, key)
         if key.startswith(ACCOUNT_PREFIX):
