@@ -241,6 +241,8 @@ def test_who_led_a_term_that_is_over_is_in_the_log() -> None:
     world, account = ask(Manner(), lambda _: "Answer: 3")
     before, leader = account["committed"], world.leader()
     assert leader is not None
+    assert leader.peer is not None
+    assert before["leader"] == leader.peer.settings.name
     leader.crash("killed")
     assert world.run(20 * SECOND, lambda: world.leader() is not None)
     peer = world.up[0].peer
