@@ -293,8 +293,9 @@ class Failure(Enum):
     """Why an attempt gave no accepted result."""
 
     ABORTED = "aborted"  # the peer asked for it
-    AGENT = "agent"  # the agent raised, exited non-zero, or its program is missing
+    AGENT = "agent"  # the agent raised, or exited non-zero
     BACKEND = "backend"  # the model endpoint refuses the key or the request, or keeps failing
+    NO_PROGRAM = "no_program"  # this node has not got the agent's program; another one may
     OUTPUT = "output"  # no usable answer: garbage, or files that were not asked for
     EMPTY = "empty"  # the model answered nothing, also when it was asked again
     REFUSED = "refused"  # the model, or its filter, does not want to do this

@@ -164,7 +164,7 @@ async def test_missing_one_of_two_files_is_an_output_failure_that_keeps_the_othe
 @pytest.mark.parametrize(
     ("line", "reason", "words"),
     [
-        ("no-such-program-here", Failure.AGENT, "program not found"),
+        ("no-such-program-here", Failure.NO_PROGRAM, "program not found"),
         ("echo broken >&2; exit 3", Failure.AGENT, "status 3: broken"),
         ("kill -9 $$", Failure.AGENT, "killed by signal 9"),
         ("yes", Failure.AGENT, "printed over 1048576 bytes"),

@@ -288,6 +288,34 @@ def test_a_model_that_is_nowhere_ends_the_job(claims: ClaimMode) -> None:
     assert "away: it did not work" in reasons.pop()
 
 
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_has_not_got_the_program_leaves_it_to_who_has(claims: ClaimMode) -> None:
+    small = SmallWorld(3, lambda assignment: failed(Failure.NO_PROGRAM))
+    small.hosts[-1].agents = Scripted()
+    small.do(job(*(task(f"t{number}", attempts_max=1) for number in range(6)), claims=claims))
+    assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
+    tried = [(number, fact.task) for _, number, fact in small.diary.of(AttemptFailed)]
+    assert tried, "who has it not finds out by trying"
+    assert len(tried) == len(set(tried)), "and tries each task once"
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_program_that_no_node_has_is_given_up_when_each_has_said_so(
+    claims: ClaimMode, slots: int
+) -> None:
+    small = SmallWorld(3, lambda assignment: failed(Failure.NO_PROGRAM))
+    quorum = Quorum(slots, slots // 2 + 1)
+    small.do(job(task("a", quorum=quorum), task("b", quorum=quorum), claims=claims))
+    reasons = {fact.reason for _, _, fact in small.diary.of(TaskAbandoned)}
+    assert reasons == {"no node can run it: it did not work"}
+    tried = [(number, fact.task) for _, number, fact in small.diary.of(AttemptFailed)]
+    assert sorted(tried) == [(number, name) for number in range(3) for name in "ab"]
+    begun = min(at for at, _, _ in small.diary.of(TaskStarted))
+    ended = max(at for at, _, _ in small.diary.of(JobFinished))
+    assert ended - begun < 3 * SECOND, "nobody pauses for it"
+
+
 @pytest.mark.parametrize("attempts_max", [1, 4])
 def test_fast_failures_do_not_exceed_the_bound_by_far(attempts_max: int) -> None:
     """Only who has not heard of a failure yet begins once more."""

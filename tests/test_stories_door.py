@@ -101,7 +101,7 @@ async def test_a_task_that_waits_tells_what_for(node: tuple[str, Runtime]) -> No
     assert [row["id"] for row in view["waits_for"]] == ["after", "bad"]
     after, bad = view["waits_for"]
     assert after["needs"] == ["bad"]
-    assert bad["abandoned"].startswith("1 attempts failed")
+    assert bad["abandoned"].startswith("1 attempt failed")
     assert view["needs"] == [{"id": "after", "accepted_from": "", "index": 0}]
     assert (await told(node[0], "after"))["needs"][1]["index"] > 0
 

@@ -325,12 +325,12 @@ def test_if_no_model_could_judge_nobody_is_named() -> None:
 def test_an_abandoned_task_ends_with_the_reason() -> None:
     team = begun(submitted(), 101.0, BOB)
     team.say(102.0, AttemptFailed(*UNIT, 1, "verify", "no"), BOB)
-    team.all_say(103.0, TaskAbandoned("job", "t", "1 attempts failed, the last:\nno", 4))
+    team.all_say(103.0, TaskAbandoned("job", "t", "1 attempt failed, the last:\nno", 4))
     story = team.all_say(103.0, JobFinished("job", False, "0a", 4)).story()
     assert texts(story.parts[-1]) == ["log 4 the task is abandoned:"]
     assert story.state == "abandoned"
     assert story.summary == (
-        "abandoned at log index 4, by leader n1 of term 2: 1 attempts failed, the last:; no"
+        "abandoned at log index 4, by leader n1 of term 2: 1 attempt failed, the last:; no"
     )
 
 

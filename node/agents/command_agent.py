@@ -69,7 +69,7 @@ class CommandAgent:
         said = ended.last_lines(_SAID_SIZE_MAX)
         if ended.code == COMMAND_NOT_FOUND:
             raise AgentError(
-                Failure.AGENT,
+                Failure.NO_PROGRAM,
                 "program not found (status 127): install it or correct the task's program "
                 f"({said})",
             )

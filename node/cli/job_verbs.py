@@ -22,6 +22,7 @@ from node.cli.console import (
     WrongOption,
     doors_of,
     execute,
+    plural,
     print_json,
     say,
 )
@@ -361,7 +362,7 @@ def get(
     if as_json:
         print_json({"job": view["id"], "output": str(output), "files": [f.path for f in files]})
     else:
-        print(f"{len(files)} files in {output}")
+        print(f"{plural(len(files), 'file')} in {output}")
     if not view["finished"]:
         print("the job is still running: these are the files accepted so far", file=sys.stderr)
 

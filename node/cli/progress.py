@@ -74,7 +74,7 @@ def _headline(run: Run) -> str:
     alive = len(run.cluster.running())
     line = (
         f"{progress.accepted} of {len(progress.tasks)} accepted, {len(progress.working)} in work, "
-        f"{_leader(run)}, {alive} of {len(run.cluster.nodes)} nodes up"
+        f"{_leader(run)}, {alive} of {plural(len(run.cluster.nodes), 'node')} up"
     )
     line += f", {run.struck[-1]}" if run.struck else ""
     return line + (

@@ -10,6 +10,9 @@ count. Its node waits before it asks there again. There are two bounds: an outag
 long counts, and so does the first attempt at a task in each outage after the task's first one, for
 it may be the task that its endpoint cannot bear.
 
+A node that has not got a task's program leaves the task to the others for good, which costs no
+attempt; once no living node has it, the task is given up.
+
 All of it follows from FAIL notes and results, so that whoever gives work out (see `leading`) knows
 of the others what each knows of itself, but for what was on its way.
 """
@@ -32,7 +35,7 @@ from protocol.team.notes import Noted, Notes
 from protocol.team.view import View
 
 DOUBLINGS_MAX = 16  # of a time that has a bound of its own
-_BLAMELESS = frozenset((Failure.ABORTED, Failure.BUDGET, Failure.UNKNOWN_TASK))
+_BLAMELESS = frozenset((Failure.ABORTED, Failure.BUDGET, Failure.UNKNOWN_TASK, Failure.NO_PROGRAM))
 # After these the endpoint is known to be there.
 _REACHED = frozenset(
     (
@@ -199,6 +202,9 @@ class Failing:
     ) -> bool:
         """Whether a node leaves the task to others, for now. Those who work on another slot of it,
         or have given an answer, are not meant."""
+        lacking = self._lacking(job, task)
+        if node in lacking:
+            return True
         noted = self._notes.failures(job.job.id, task.task.id)
         unsaid_until = self._unsaid_until(job, task, noted, node)
         times = Counter(each.note.node for each in noted)
@@ -206,7 +212,7 @@ class Failing:
         if not times[node]:
             return False
         others = view.alive - {answer.node for answer in task.refuted()} - {node}
-        others -= self._at_it(job, task)
+        others -= self._at_it(job, task) | lacking.keys()
         if all(times[other] >= times[node] for other in others):
             return False
         own = [each for each in noted if each.note.node == node]
@@ -243,8 +249,8 @@ class Failing:
         """How many attempts at a task did not reach their endpoint, if one is away now."""
         if not self._outages:
             return 0
-        noted = (job, task.task.id)
-        return len(self._notes.of(*noted)) - len(self._notes.counted(*noted))
+        notes = self._notes.of(job, task.task.id)
+        return sum(note.reason == Failure.UNREACHABLE.value for note in notes)
 
     def in_vain(self, view: View, job: JobState) -> Iterator[tuple[TaskState, str]]:
         """The tasks of the job that nobody shall try any more, and why."""
@@ -254,6 +260,8 @@ class Failing:
                 continue
             if self.is_used_up(job, task):
                 yield task, self.account_of(job, task)
+            elif missing := self._nobody_has_program(view, job, task):
+                yield task, missing
             elif away := self._nobody_reaches(view, job, task):
                 yield task, away
 
@@ -261,12 +269,26 @@ class Failing:
         """How often the task was tried, and what came of it."""
         counted = self._notes.counted(job.job.id, task.task.id)
         last = counted[-1]
-        return f"{len(counted)} attempts failed, the last with {last.reason}: {last.detail}"
+        tried = f"{len(counted)} attempt{'s' * (len(counted) != 1)} failed"
+        return f"{tried}, the last with {last.reason}: {last.detail}"
 
     def is_used_up(self, job: JobState, task: TaskState) -> bool:
         """Whether the task was tried, by all nodes together, as often as it may be."""
         counted = self._notes.counted(job.job.id, task.task.id)
         return len(counted) >= task.task.attempts_max * len(task.slots)
+
+    def _lacking(self, job: JobState, task: TaskState) -> dict[NodeId, str]:
+        """Who has not got the task's program, and what was said there."""
+        notes = self._notes.of(job.job.id, task.task.id)
+        return {n.node: n.detail for n in notes if n.reason == Failure.NO_PROGRAM.value}
+
+    def _nobody_has_program(self, view: View, job: JobState, task: TaskState) -> str:
+        """Why, if no living node can run the task at all."""
+        lacking = self._lacking(job, task)
+        if not view.alive <= lacking.keys():
+            return ""
+        details = dict.fromkeys(lacking[node] for node in sorted(view.alive))
+        return f"no node can run it: {'; '.join(details)}"
 
     def _nobody_reaches(self, view: View, job: JobState, task: TaskState) -> str:
         """Why, if each living node has waited for its endpoint for as long as nodes do."""

@@ -24,6 +24,9 @@ DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wr
 # and the note only tells what it used; or it failed. The last is followed by what was to be merged.
 JUDGED, UNJUDGED, UNMERGED = "judged", "unjudged", "unmerged"
 
+# What is so at a node, whatever its task.
+_OF_NODES = frozenset((Failure.UNREACHABLE.value, Failure.NO_PROGRAM.value))
+
 
 def is_of_review(reason: str) -> bool:
     """Whether a note tells of a judge or a merge, and not of an attempt at its task."""
@@ -66,7 +69,7 @@ class Notes:
 
     def counted(self, job: str, task: str) -> Sequence[FailNote]:
         """Of the failed attempts at a task those that tell something about it."""
-        return [n for n in self.of(job, task) if n.reason != Failure.UNREACHABLE.value]
+        return [note for note in self.of(job, task) if note.reason not in _OF_NODES]
 
     def of_slot(self, unit: Unit) -> Sequence[FailNote]:
         """The same for one slot: answers in others are independent, and why one of them was wrong
