@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import random
+import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -27,7 +30,7 @@ from foreign_server import (
     whole,
 )
 
-from node.agents import Progress
+from node.agents import Progress, completion
 from node.agents.chat import UNREACHABLE_TRIES_MAX
 from node.agents.retry import read_retry_after, wait_s
 from node.agents.settings import AgentSettings
@@ -200,7 +203,7 @@ async def test_5xx_is_tried_again_within_the_bound(foreign: Foreign) -> None:
     server = foreign(*[refused(503, "overloaded")] * 3)
     bench = Bench(Path(), server.url)
     end = await bench.run()
-    assert end.startswith("BACKEND: ")
+    assert end.startswith("UNREACHABLE: ")
     assert "answers 503: overloaded; gave up after 3 requests" in end
     assert len(bench.waits) == 2
     assert bench.progress.usage.calls == 3
@@ -239,8 +242,30 @@ async def test_unreachable_endpoint_names_the_variable(
     server.close()
     bench = Bench(Path(), server.url)
     end = await bench.run()
-    assert end.startswith("BACKEND: ")
+    assert end.startswith("UNREACHABLE: ")
     assert "check OPENAI_BASE_URL; gave up after 3 requests" in end
+
+
+async def test_a_host_that_does_not_exist_is_unreachable() -> None:
+    end = await Bench(Path(), "http://no-such-host.invalid/v1").run()
+    assert end.startswith("UNREACHABLE: http://no-such-host.invalid/v1 cannot be reached (")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a full backlog refuses")
+async def test_who_answers_no_knock_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packets that get lost are like a machine that is off."""
+    monkeypatch.setattr(completion, "CONNECT_TIMEOUT_S", 0.2)
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(4):  # more than it queues: further ones wait
+            knock = stack.enter_context(socket.socket())
+            knock.setblocking(False)
+            knock.connect_ex(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        end = await Bench(Path(), url).run()
+    assert end.startswith(f"UNREACHABLE: {url} cannot be reached (ConnectTimeout)")
 
 
 async def test_an_endpoint_where_nobody_listens_is_given_up_early(
@@ -425,7 +450,14 @@ async def test_a_completion_that_went_wrong_is_asked_for_again(
 
 def test_a_run_keeps_why_the_last_attempt_failed() -> None:
     progress = RunProgress("job", {"add": TaskProgress("add")})
-    failed = {"type": "AttemptFailed", "at": "n1", "agent": "ada", "ts": 1.0, "task": "add"}
+    failed = {
+        "type": "AttemptFailed",
+        "at": "n1",
+        "agent": "ada",
+        "ts": 1.0,
+        "task": "add",
+        "slot": 0,
+    }
     for job, detail in (("job", "cannot be asked"), ("job", "says no"), ("another", "is lost")):
         progress.take({**failed, "job": job, "reason": "backend", "detail": detail})
     assert progress.last_failure == "add: backend: says no"

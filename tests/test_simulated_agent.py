@@ -102,12 +102,21 @@ async def test_task_outside_the_book_is_refused_at_once(start: Start) -> None:
     assert model.requests == 1
 
 
-@pytest.mark.parametrize("fault", ["http_429", "http_5xx", "break_stream"])
-async def test_a_fault_that_never_ends_is_a_backend_failure(start: Start, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("http_429", Failure.BACKEND),
+        ("http_5xx", Failure.UNREACHABLE),
+        ("break_stream", Failure.BACKEND),
+    ],
+)
+async def test_a_fault_that_never_ends_ends_the_attempt(
+    start: Start, fault: str, reason: Failure
+) -> None:
     node, model = await start(**{fault: 1.0})
     end = await node.run(assigned("simulated"))
     assert isinstance(end, AgentFailed)
-    assert end.reason is Failure.BACKEND
+    assert end.reason is reason
     assert "gave up after 3 requests" in end.detail
     assert end.usage.calls == model.requests == 3
 
@@ -233,7 +242,7 @@ async def test_the_embedded_model_starts_when_first_needed_and_stops_with_the_no
     end = await again.run(assigned("simulated"))
     await again.invocations.close()
     assert isinstance(end, AgentFailed)
-    assert end.reason is Failure.BACKEND
+    assert end.reason is Failure.UNREACHABLE
 
 
 async def test_the_model_says_which_answers_agree(start: Start) -> None:

@@ -179,18 +179,18 @@ class ChatEndpoint:
             meter.refused(self._endpoint, fault.retry_after_s or 0.0)
 
     async def _wait(self, tries: int, fault: Retryable) -> None:
-        """Sleep before the next try, or give up with a clear account."""
+        """Sleep before the next try, or give up with a clear account. That the endpoint is away is
+        no fault of the task, which is tried again when it may be back."""
         settings = self._settings
         tries_max = settings.tries_max
         if fault.is_unreachable:
             tries_max = min(tries_max, UNREACHABLE_TRIES_MAX)
+        reason = Failure.UNREACHABLE if fault.is_away else Failure.BACKEND
         if tries >= tries_max:
-            raise AgentError(
-                Failure.BACKEND, f"{self._url} {fault.detail}; gave up after {tries} requests"
-            )
+            raise AgentError(reason, f"{self._url} {fault.detail}; gave up after {tries} requests")
         if fault.retry_after_s is not None and fault.retry_after_s > RETRY_MAX_S:
             raise AgentError(
-                Failure.BACKEND,
+                reason,
                 f"{self._url} {fault.detail}; it asks to wait {fault.retry_after_s:.0f} s, "
                 f"more than the {RETRY_MAX_S:.0f} s that are waited at most",
             )

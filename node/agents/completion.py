@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
 NEW_LIMIT_NAME, OLD_LIMIT_NAME = "max_completion_tokens", "max_tokens"
+CONNECT_TIMEOUT_S = 10.0  # who answers no knock for so long is not there
 TOOLS_MAX = 5  # functions that a model wants called, as far as they are named
 _NEVER_TAKEN_ON = frozenset((501, 503, 529))  # and everything below 500 but a 408
 _NO_KEY = "none"  # many local servers want no key, but the client does
@@ -70,7 +71,7 @@ class Completions:
         self._client: AsyncOpenAI | None = None
         self._connecting = asyncio.Lock()
         self._transport_error: type[Exception] = OSError
-        self._connect_error: type[Exception] = OSError
+        self._connect_errors: tuple[type[Exception], ...] = (OSError,)
 
     async def connect(self) -> AsyncOpenAI:
         """Import the client and set it up, once; nothing is sent."""
@@ -104,13 +105,14 @@ class Completions:
                 count.refuse()
             raise judge(fault, asked.sent, self._url, self._settings.model) from None
         except openai.APIConnectionError as fault:
-            cause = str(fault.__cause__ or fault) or type(fault).__name__
-            is_unreachable = isinstance(fault.__cause__, self._connect_error)
+            cause = str(fault.__cause__ or fault) or type(fault.__cause__ or fault).__name__
+            is_unreachable = isinstance(fault.__cause__, self._connect_errors)
             if is_unreachable:
                 count.refuse()
             raise Retryable(
                 f"cannot be reached ({cause}): check OPENAI_BASE_URL",
                 is_unreachable=is_unreachable,
+                is_away=is_unreachable,
             ) from None
         except openai.APIError as fault:
             raise judge_error(fault.body or fault.message) from None
@@ -128,12 +130,13 @@ class Completions:
             openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]
         )
         self._transport_error = transport.TransportError
-        self._connect_error = transport.ConnectError
+        self._connect_errors = (transport.ConnectError, transport.ConnectTimeout)
         client = openai.AsyncOpenAI(
             base_url=self._url,
             api_key=self._settings.api_key or _NO_KEY,
             max_retries=0,
-            timeout=None,  # `ask` bounds every silence itself
+            # `ask` bounds every other silence itself.
+            timeout=transport.Timeout(None, connect=CONNECT_TIMEOUT_S),
             http_client=openai.DefaultAsyncHttpxClient(timeout=None, trust_env=self._trust_env),
         )
         _ = client.chat.completions  # its modules load on first touch: still in this thread

@@ -48,6 +48,7 @@ class Retryable(Exception):
     retry_after_s: float | None = None
     is_too_many: bool = False  # 429
     is_unreachable: bool = False  # no connection at all: most likely the address is wrong
+    is_away: bool = False  # unreachable, or all it says is that it cannot answer (5xx)
 
 
 class Unable(Exception):
@@ -79,7 +80,7 @@ def judge(
         retry_after_s = read_retry_after(fault.response.headers)
         if status == 429:
             return Retryable(f"limits the rate (429): {words}", retry_after_s, is_too_many=True)
-        return Retryable(f"answers {status}: {words}", retry_after_s)
+        return Retryable(f"answers {status}: {words}", retry_after_s, is_away=status >= 500)
     return AgentError(Failure.BACKEND, f"{_remedy(status, code, words, url, model)} ({words})")
 
 

@@ -1,0 +1,83 @@
+"""Real processes, one of which is no good, and a model that goes away and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from node import jobfile
+from node.agents.scratch import ROOT_RECORD
+from node.lab.cluster import Cluster, ModelOptions
+from protocol.jobs import ClaimMode, Job, Task
+
+FAST = ModelOptions(speed=25.0)
+TIMEOUT_S = 90
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster.create(tmp_path / "team", 3)
+    try:
+        cluster.start(FAST)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+async def test_a_node_whose_programs_always_fail_fails_no_job_in_any_claim_mode(
+    team: Cluster, tmp_path: Path
+) -> None:
+    """The program knows by its folder which node has started it, and leaves a file each time that
+    it fails. Two failures of a task would be the end of it."""
+    failed = tmp_path / "failed"
+    failed.mkdir()
+    mark = f'touch "{failed}/$QUORATE_JOB $QUORATE_TASK $QUORATE_ATTEMPT"'
+    bad = (team.data_dir(team.nodes[2]) / ROOT_RECORD).read_text()
+    program = f'case "$PWD" in "{bad}"/*) {mark}; exit 1;; esac; sleep 0.1; echo done'
+    tasks = tuple(
+        Task(
+            f"t{number}",
+            "",
+            writes=(f"t{number}.txt",),
+            agent="command",
+            program=program,
+            attempts_max=2,
+        )
+        for number in range(10)
+    )
+    doors = team.doors()
+    async with asyncio.timeout(TIMEOUT_S):
+        for mode in ClaimMode:
+            await doors.submit(Job(mode.value, mode.value, tasks, claims=mode))
+            end = await doors.await_end(mode.value)
+            assert end["succeeded"], end
+    tried = Counter(tuple(path.name.split(" ")[:2]) for path in failed.iterdir())
+    assert tried, "the bad node has tried"
+    assert set(tried.values()) == {1}, "and left to the others what it had failed"
+
+
+async def test_a_model_that_goes_away_and_comes_back_costs_no_attempt(team: Cluster) -> None:
+    """Each task may be attempted once."""
+    job = jobfile.with_fresh_id(jobfile.read("mathutils_p05", "simulated"))
+    job = replace(job, tasks=tuple(replace(task, attempts_max=1) for task in job.tasks))
+    team.model.process.signal(signal.SIGKILL)
+    doors = team.doors()
+    async with asyncio.timeout(TIMEOUT_S):
+        await doors.submit(job)
+        reasons: Counter[str] = Counter()
+        while len(reasons) < 1:
+            await asyncio.sleep(0.1)
+            state = await doors.get(f"/v1/jobs/{job.id}")
+            failures = [each for task in state["tasks"] for each in task["failures"]]
+            reasons.update(failure["reason"] for failure in failures)
+            assert all(team.model.url in failure["detail"] for failure in failures)
+        assert set(reasons) == {"unreachable"}
+        await asyncio.to_thread(team.start, FAST)
+        end = await doors.await_end(job.id)
+    assert end["succeeded"], end
