@@ -24,6 +24,7 @@ from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File, Usage, kept_path
 from protocol.ledger import JobState, Ledger, Slot, Unit
+from protocol.team.deadlines import Deadlines
 from protocol.team.lore import Lore
 from protocol.team.notes import Notes
 from protocol.team.orders import assignment_of
@@ -75,6 +76,7 @@ class Attempts:
         ledger: Ledger,
         book: ClaimBook,
         racing: Racing,
+        deadlines: Deadlines,
         notes: Notes,
         lore: Lore,
         parts: Parts,
@@ -90,6 +92,7 @@ class Attempts:
         self._ledger = ledger
         self._book = book
         self._racing = racing
+        self._deadlines = deadlines
         self._notes = notes
         self._lore = lore
         self._parts = parts
@@ -216,6 +219,8 @@ class Attempts:
 
     def _reason_to_stop(self, turn: Turn, view: View, attempt: Attempt) -> str:
         found = self._ledger.slot(*attempt.unit)
+        if reason := self._deadlines.reason(attempt.unit[0]):
+            return reason
         if attempt.lapsed:  # a result that is nearly there is worth having, as evidence at least
             ends_at = attempt.lapsed_at + self.config.lease_ns
             if turn.now < ends_at:

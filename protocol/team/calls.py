@@ -19,6 +19,7 @@ from protocol.effects import CallDenied, CallGranted
 from protocol.events import CallAsked, CallSettled
 from protocol.jobs import NOTHING, Amount
 from protocol.ledger import JobState
+from protocol.team.deadlines import Deadlines
 from protocol.team.pacing import Pacing
 from protocol.team.spending import Reservation, Spending
 from protocol.team.view import View
@@ -38,9 +39,10 @@ class _Call:
 class Calls:
     """Those of one node's agents."""
 
-    def __init__(self, spending: Spending, pacing: Pacing) -> None:
+    def __init__(self, spending: Spending, pacing: Pacing, deadlines: Deadlines) -> None:
         self._spending = spending
         self._pacing = pacing
+        self._deadlines = deadlines
         self._calls: dict[_Number, _Call] = {}
 
     def ask(self, turn: Turn, job: str, event: CallAsked) -> None:
@@ -80,6 +82,8 @@ class Calls:
                 continue
             if job is None:
                 self._deny(turn, number, "the job is finished")
+            elif reason := self._deadlines.reason(call.job):
+                self._deny(turn, number, reason)
             elif call.reservation is not None:
                 if self._spending.has_written(call.job, call.reservation):
                     self._begin(turn, number, call, call.reservation.tokens_out)

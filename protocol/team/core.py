@@ -57,6 +57,7 @@ from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.clearing import Clearing
+from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.hearing import Hearing
 from protocol.team.leading import Leading
@@ -90,6 +91,7 @@ class Team:
         self.lore = Lore(node, store)
         self.parts = Parts(node, store)
         self.wishes = Wishes(config, ledger, self._alarm)
+        self._deadlines = Deadlines(self._alarm)
         numbers = count(1)  # of invocations
         racing = Racing(config, self.book, self._alarm)
         self._failing = Failing(node, config, ledger, self.book, self.notes, self._alarm)
@@ -99,6 +101,7 @@ class Team:
             ledger,
             self.book,
             racing,
+            self._deadlines,
             self.notes,
             self.lore,
             self.parts,
@@ -107,11 +110,19 @@ class Team:
             numbers,
         )
         self._reviewing = Reviewing(
-            node, config, ledger, self.notes, self._failing, self.wishes, self._alarm, numbers
+            node,
+            config,
+            ledger,
+            self._deadlines,
+            self.notes,
+            self._failing,
+            self.wishes,
+            self._alarm,
+            numbers,
         )
         self.spending = Spending(node, config, ledger, store, self.wishes, self._alarm)
         self.pacing = Pacing(node, store, random, self._alarm)
-        self._calls = Calls(self.spending, self.pacing)
+        self._calls = Calls(self.spending, self.pacing, self._deadlines)
         self._choice = Choice(
             node,
             config,
@@ -123,7 +134,9 @@ class Team:
             self._alarm,
         )
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
-        self._leading = Leading(config, self.book, racing, self._failing, self.wishes, self._alarm)
+        self._leading = Leading(
+            config, self.book, racing, self._failing, self._deadlines, self.wishes
+        )
         self._clearing = Clearing(node, store)
         self.hearing = Hearing(
             ledger,
@@ -367,11 +380,13 @@ class Team:
         self.dirty = False
         self._alarm.clear()
         self._forget_finished(turn)
+        jobs = self.ledger.active()
+        self._deadlines.check(turn, jobs)
         self.attempts.check(turn, view)
         self.attempts.renew(turn)
-        jobs = self.ledger.active()
         for job in jobs:
-            self._taking.take(turn, view, job, jobs)
+            if not self._deadlines.reason(job.job.id):
+                self._taking.take(turn, view, job, jobs)
         self._reviewing.review(turn, view, jobs)
         self._calls.decide(turn, view, jobs)
         if view.leader == self.node:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from protocol import claims
 from protocol.claims import ClaimBook
-from protocol.clocks import SECOND, Alarm
 from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import ClaimMode, Usage
 from protocol.ledger import JobState, Slot, Unit, load_of
+from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.racing import Racing
 from protocol.team.view import View
@@ -32,15 +32,15 @@ class Leading:
         book: ClaimBook,
         racing: Racing,
         failing: Failing,
+        deadlines: Deadlines,
         wishes: Wishes,
-        alarm: Alarm,
     ) -> None:
         self.config = config
         self._book = book
         self._racing = racing
         self._failing = failing
+        self._deadlines = deadlines
         self._wishes = wishes
-        self._alarm = alarm
 
     def lead(
         self, turn: Turn, view: View, jobs: Sequence[JobState], failed: Callable[[str], Usage]
@@ -191,21 +191,13 @@ class Leading:
 
     def _enforce_budget(self, turn: Turn, job: JobState, failed: Usage) -> None:
         """Give up what is open once all that was tried, with or without success, has used more
-        tokens than there are, as agents may that do not ask before, or the time since the
-        submission is over. Time is the wall clock's, so that
-        neither a restart nor another leader grants more; clocks that differ do, by as much."""
+        tokens than there are, as agents may that do not ask before, or its time is over."""
         budget = job.job.budget
-        reason = ""
+        reason = self._deadlines.reason(job.job.id)
         if budget.tokens:
             usage = job.spent().plus(failed)
             if usage.tokens_in + usage.tokens_out > budget.tokens:
                 reason = budget.used_up()
-        if budget.wall_s:
-            left = job.submitted_at + int(budget.wall_s * SECOND) - turn.wall
-            if left <= 0:
-                reason = f"the budget of {budget.wall_s:g} s is used up"
-            else:
-                self._alarm.ask(turn.now + left)
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)

@@ -7,7 +7,8 @@ comes last and waits ever longer, as does whoever has found a result of the same
 a reviewer that lies would hold a task up for ever. Where a model failed, its node says so to all,
 so that the next one need not wait; where its endpoint is only away, it tries again after a while.
 When as many have failed as the task may have attempts, and a leader is in sight, models are given
-up: then answers are compared as they stand, and versions stay unmerged.
+up: then answers are compared as they stand, and versions stay unmerged. When a job's time is over
+nothing is begun, and its leader ends what can end without.
 
 Invariant: nobody reviews what its own agent made; at most `reviews_max` reviews run on a node.
 """
@@ -29,6 +30,7 @@ from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE, Compare, Usage, VerifyBy, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, MergeFile, Siblings, TaskState, Unit
+from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.merging import merge_assignment, merged_alone, why_nobody_can
 from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, UNJUDGED, UNMERGED, Notes
@@ -93,6 +95,7 @@ class Reviewing:
         node: NodeId,
         config: TeamConfig,
         ledger: Ledger,
+        deadlines: Deadlines,
         notes: Notes,
         failing: Failing,
         wishes: Wishes,
@@ -103,6 +106,7 @@ class Reviewing:
         self.config = config
         self.running: dict[int, Review] = {}
         self._ledger = ledger
+        self._deadlines = deadlines
         self._notes = notes
         self._failing = failing
         self._wishes = wishes
@@ -119,12 +123,18 @@ class Reviewing:
         self._tried = {piece: tried for piece, tried in self._tried.items() if piece in due}
         self._denied.intersection_update(due)
         for invocation, review in self.running.items():
-            if review.piece not in due and not review.aborted:
+            is_settled = review.piece not in due
+            reason = "it is settled" if is_settled else self._deadlines.reason(review.piece.unit[0])
+            if reason and not review.aborted:
                 review.aborted = True
-                turn.perform(Abort(invocation, "it is settled"))
+                turn.perform(Abort(invocation, reason))
         at_work = {review.piece for review in self.running.values()}
         for piece, job in due.items():
             if piece in at_work or self._is_said(piece):
+                continue
+            if late := self._deadlines.reason(piece.unit[0]):
+                if view.leader == self.node and isinstance(piece, VersionsToMerge):
+                    self._merge_or_not(turn, job, piece, late)
                 continue
             self._hear(turn, piece)
             if self._is_vain(job, piece):
@@ -186,19 +196,27 @@ class Reviewing:
         return self.config.review_patience_ns if quick else self.config.model_patience_ns
 
     def _begin(self, turn: Turn, job: JobState, piece: Piece) -> None:
-        if isinstance(piece, VersionsToMerge):
-            content, fault = merged_alone(job, piece.siblings), ""
-            if content is None:
-                fault = why_nobody_can(job, piece.siblings)
-            if content is not None or fault:
-                self._wish_merge(turn, piece, content or b"", fault)
-                return
+        if isinstance(piece, VersionsToMerge) and self._merge_or_not(turn, job, piece):
+            return
         agent = job.tasks[piece.unit[1]].task.agent
         if _reason_of(piece) and self._failing.is_paused(turn.now, self.node, agent):
             return
         invocation = next(self._numbers)
         self.running[invocation] = Review(piece)
         turn.perform(Invoke(invocation, _assignment(job, piece)))
+
+    def _merge_or_not(
+        self, turn: Turn, job: JobState, piece: VersionsToMerge, late: str = ""
+    ) -> bool:
+        """Settle what needs no agent, or what no agent could do or may still begin (`late` says
+        why); whether that was so."""
+        content, fault = merged_alone(job, piece.siblings), ""
+        if content is None:
+            fault = why_nobody_can(job, piece.siblings) or late
+        if content is None and not fault:
+            return False
+        self._wish_merge(turn, piece, content or b"", fault)
+        return True
 
     def _give_up(self, turn: Turn, job: JobState, piece: Piece) -> None:
         """Settle without a model what no model could."""
