@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from breeding import Breeder
@@ -26,6 +27,7 @@ from protocol.ledger import (
 )
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.choice import Choice
+from protocol.team.deadlines import Deadlines
 from protocol.team.pacing import Pacing
 from protocol.team.racing import Racing
 from protocol.team.reviewing import Piece, ResultToReview, Reviewing
@@ -157,6 +159,11 @@ def grant_for_ever(self: Ledger, command: GrantBudget, index: int) -> list[Fact]
     job.grants[command.node] = Grant(command.number, before.amount.plus(command.amount))
     given = (command.amount.tokens, command.amount.microusd)
     return [BudgetGranted(command.job, command.node, *given, index)]
+
+
+@instead_of("IgnoresTime", "a job ends with its time", (Deadlines, "check"))
+def ignore_time(self: Deadlines, turn: Turn, jobs: Sequence[JobState]) -> None:
+    """Nobody looks at a clock."""
 
 
 _siblings = Edits._siblings

@@ -52,6 +52,7 @@ import test_reviewing
 import test_silence
 import test_spending
 import test_store
+import test_wall_budget
 
 from protocol.errors import RemoteProtocolError
 from protocol.jobs import ClaimMode
@@ -331,6 +332,7 @@ TEAM_RULES: list[tuple[str, Test]] = [
     ("ForgetsCalls", test_spending.test_what_was_reserved_when_a_node_died_counts_as_spent),
     ("GivesTooMuch", test_spending.test_nobody_gives_what_it_has_not),
     ("GrantsForEver", test_spending.test_the_log_gives_out_what_there_is_and_no_more),
+    ("IgnoresTime", test_wall_budget.test_the_alarm_rings_when_the_time_is_over),
     (
         "LaterStands",
         test_merging.test_nobody_builds_on_versions_that_have_not_seen_each_other,

@@ -88,6 +88,7 @@ LOOSE = [
     Loose("ForgetsCalls", "thrift", 15, ("budget",)),
     Loose("GivesTooMuch", "thrift", 1, ("budget",)),
     Loose("GrantsForEver", "thrift", 2, ("budget",)),
+    Loose("IgnoresTime", SWARM, 12, ("wall_budget",)),
     Loose("AcceptsGaps", SWARM, 1, ("gap_free",)),
     Loose("LastArrivalWins", SWARM, 2, ("causal_order", "equal_values")),
     Loose("PushesEarly", "authors", 2, ("said_once", "convergence")),

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 from ledger_hand import job, task
-from small_world import SmallWorld
+from small_world import SmallWorld, done
 
 from protocol import codec
 from protocol.clocks import SECOND
@@ -346,3 +346,31 @@ def test_what_is_spent_beyond_a_budget_is_found() -> None:
     jobs.see_spent(host, "job", Usage(1, 4, 6))
     with pytest.raises(InvariantBroken, match="budget: job used 11 of 10 tokens"):
         jobs.see_spent(host, "job", Usage(1, 0, 1))
+
+
+def test_money_that_is_spent_beyond_a_budget_is_found() -> None:
+    small = SmallWorld(1)
+    poor = replace(Job("job", "job", (Task("t", SIMULATED),)), budget=Budget(usd=0.001))
+    small.submit(poor)
+    small.run(SECOND)
+    (host,) = small.hosts
+    host.agents.price = 100_000_000  # 100 millionths of a dollar for a token
+    jobs = JobChecks()
+    jobs.see_spent(host, "job", Usage(1, 4, 6))
+    with pytest.raises(InvariantBroken, match=r"budget: job used 0.0011 of 0.001 USD"):
+        jobs.see_spent(host, "job", Usage(1, 0, 1))
+
+
+def test_who_works_when_the_time_is_over_is_found() -> None:
+    small = SmallWorld(1, lambda assignment: done(assignment, 100 * SECOND))
+    short = replace(Job("job", "job", (Task("t", SIMULATED),)), budget=Budget(wall_s=5.0))
+    small.submit(short)
+    small.run(5 * SECOND)
+    (host,) = small.hosts
+    jobs = JobChecks()
+    jobs.see_at_work(host, "job")
+    small.run(SECOND)
+    with pytest.raises(InvariantBroken, match="wall_budget: n0 works on job 6"):
+        jobs.see_at_work(host, "job")
+    host.pause()
+    jobs.see_at_work(host, "job")  # it cannot look at its clock

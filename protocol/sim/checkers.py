@@ -8,7 +8,7 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
     change_checks      voters change when the term is settled and most are in sight
     cost_checks        nothing is sent or answered over and over
     member_checks      accusations and records are whose they are
-    job_checks         single acceptance, fences, outcomes, honest quorums, clients' answers, budget
+    job_checks         acceptances, fences, outcomes, honest quorums, clients' answers, budgets
     register_checks    histories are linearizable, writes happen once, what failed is not seen
     store_checks       gap-free authors, causal order, equal digests show equal values
 """
@@ -148,6 +148,9 @@ class Checkers(Watcher):
 
     def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
         self.jobs.see_spent(host, job, usage)
+
+    def see_at_work(self, at: Nanoseconds, host: Host, job: str) -> None:
+        self.jobs.see_at_work(host, job)
 
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         self.agreement.see_started(host)

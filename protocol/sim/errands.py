@@ -20,7 +20,7 @@ from protocol.events import (
     Progressed,
     RateLimited,
 )
-from protocol.jobs import NO_USAGE, NOTHING, Amount, Usage
+from protocol.jobs import NO_USAGE, NOTHING, Usage
 
 if TYPE_CHECKING:
     from protocol.sim.host import Host
@@ -53,6 +53,7 @@ class Errands:
 
     def start(self, effect: Invoke) -> None:
         host, number = self._host, effect.invocation
+        self._see_at_work(effect.assignment)
         delay, end = host.agents.perform(effect.assignment)
         errand = self._errands[number] = _Errand(effect.assignment, delay, end)
         if end.usage.calls and (effect.assignment.is_metered or host.agents.rate):
@@ -66,9 +67,17 @@ class Errands:
         if errand is None:
             return
         errand.call += 1
-        tokens = errand.end.usage.tokens_in + errand.end.usage.tokens_out
+        agents = self._host.agents
+        tokens = agents.cost(errand.end.usage).tokens
         asked = CallAsked(
-            number, errand.call, 0, tokens, tokens, endpoint=ENDPOINT, rate=self._host.agents.rate
+            number,
+            errand.call,
+            0,
+            tokens,
+            tokens,
+            price_out=agents.price,
+            endpoint=ENDPOINT,
+            rate=agents.rate,
         )
         self._host.later(0, asked)
 
@@ -89,10 +98,15 @@ class Errands:
             host.later(0, CallSettled(number, errand.call, NOTHING))
             host.deed_after(retry_after, self._ask, number)
             return
+        self._see_at_work(errand.assignment)
         errand.is_granted, errand.used = True, errand.end.usage
         for see in host.world.hooks.see_spent:
             see(host.world.now, host, errand.assignment.job, errand.used)
         self._begin(number, errand)
+
+    def _see_at_work(self, assignment: Assignment) -> None:
+        for see in self._host.world.hooks.see_at_work:
+            see(self._host.world.now, self._host, assignment.job)
 
     def _begin(self, number: int, errand: _Errand) -> None:
         end = errand.end
@@ -112,8 +126,9 @@ class Errands:
         if self._errands.get(number) is not errand:
             return  # it was aborted before
         del self._errands[number]
+        self._see_at_work(errand.assignment)
         if errand.is_granted:
-            used = Amount(errand.used.tokens_in + errand.used.tokens_out)
+            used = self._host.agents.cost(errand.used)
             self._host.take(CallSettled(number, errand.call, used))
             if self._host.peer is None:
                 return  # it has crashed in that step, and its agents with it

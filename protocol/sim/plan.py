@@ -121,7 +121,7 @@ def draw(seed: int) -> Plan:
         links=draw_links(random),
         disk_ns=random.choice((MILLISECOND // 10, MILLISECOND, 10 * MILLISECOND, 60 * MILLISECOND)),
         clocks=draw_clocks(random),
-        work=draw_workload(random),
+        work=draw_workload(random, Random(f"{seed}/purse")),
         registers=draw_registers(random),
         sharing=draw_sharing(Random(f"{seed}/sharing")),
         rest=random.choice(tuple(Rest)),

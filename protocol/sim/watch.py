@@ -69,6 +69,9 @@ class Watcher:
     def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
         """An agent calls its model, and this is what the call uses."""
 
+    def see_at_work(self, at: Nanoseconds, host: Host, job: str) -> None:
+        """An agent begins, calls its model, or comes to its own end."""
+
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         """A node starts, or starts again."""
 
@@ -91,6 +94,7 @@ class Hooks:
         self.see_reply = _overriding(watchers, "see_reply")
         self.see_answer = _overriding(watchers, "see_answer")
         self.see_spent = _overriding(watchers, "see_spent")
+        self.see_at_work = _overriding(watchers, "see_at_work")
         self.see_started = _overriding(watchers, "see_started")
         self.see_stopped = _overriding(watchers, "see_stopped")
         self.see_fault = _overriding(watchers, "see_fault")

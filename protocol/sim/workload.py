@@ -29,6 +29,7 @@ CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
 AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
 SLOW_FACTOR = 10
 TOKENS_PER_ATTEMPT = 1_000  # on average
+PRICE = 3_000_000  # millionths of a dollar for a million tokens, where a budget limits money
 ATTEMPTS = 50
 ATTEMPTS_BESIDE_LIAR = 10  # who lies alone beside one other finds all of them wrong
 SHARED = "shared.txt"  # the file that many tasks edit
@@ -41,8 +42,9 @@ SIMULATED = "simulated"  # the prompt of a drawn task
 class WorkloadOptions:
     """The sizes of a workload, and the probabilities that an agent fails, is slow, or hangs.
     `liar`: one node's agents report a wrong result as done, each time another one. `rival`: a
-    second client asks for another job under the first one's id. `tokens` is each job's budget, 0
-    for none. `shared`: every other task edits one file that all of them have."""
+    second client asks for another job under the first one's id. `tokens`, `usd` and `wall_s` are
+    each job's budget, 0 for none. `shared`: every other task edits one file that all of them have.
+    """
 
     jobs: int
     tasks: int
@@ -60,6 +62,8 @@ class WorkloadOptions:
     verify_by: VerifyBy
     compare: Compare
     shared: bool
+    usd: float
+    wall_s: float
 
     def __str__(self) -> str:
         return (
@@ -69,7 +73,8 @@ class WorkloadOptions:
             f"liar={self.liar} result_size={self.result_size} tokens={self.tokens} "
             f"rival={self.rival} clones={self.speculation.clones} "
             f"after=p{self.speculation.percentile} verify_by={self.verify_by.value} "
-            f"compare={self.compare.value} shared={self.shared}"
+            f"compare={self.compare.value} shared={self.shared} "
+            f"usd={self.usd:g} wall={self.wall_s:g}s"
         )
 
 
@@ -90,11 +95,13 @@ PLAIN = WorkloadOptions(
     verify_by=VerifyBy.SELF,
     compare=Compare.NORMALISED,
     shared=False,
+    usd=0.0,
+    wall_s=0.0,
 )
 
 
-def draw_workload(random: Random) -> WorkloadOptions:
-    """Mostly plain, sometimes odd."""
+def draw_workload(random: Random, purse: Random) -> WorkloadOptions:
+    """Mostly plain, sometimes odd; and from `purse` what may be spent beside tokens."""
     return WorkloadOptions(
         jobs=random.choice((1, 1, 1, 2, 3)),
         tasks=random.randint(1, 14),
@@ -112,6 +119,8 @@ def draw_workload(random: Random) -> WorkloadOptions:
         verify_by=random.choice((VerifyBy.SELF, VerifyBy.SELF, VerifyBy.OTHER)),
         compare=random.choice((Compare.NORMALISED, Compare.EXACT, Compare.JUDGE)),
         shared=random.choice((False, False, True)),
+        usd=purse.choice((0.0,) * 7 + (5 * TOKENS_PER_ATTEMPT * PRICE / 1e12,)),
+        wall_s=purse.choice((0.0,) * 6 + (5.0, 20.0)),
     )
 
 
@@ -138,6 +147,7 @@ class SimulatedAgents(AgentModel):
         self.random = random
         self.options = options
         self.lies = lies
+        self.price = PRICE if options.usd else 0
         self.is_calm = False
 
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
@@ -216,7 +226,7 @@ def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> J
                 verify_by=options.verify_by,
             )
         )
-    budget = Budget(tokens=options.tokens)
+    budget = Budget(options.tokens, options.usd, options.wall_s)
     places = (_place_of(task.id) for task in tasks)
     shared = File(SHARED, b"\n\n".join((HEADING, *places)))
     return Job(

@@ -25,6 +25,7 @@ from protocol.config import Config
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed
 from protocol.identity import Identity, NodeId
+from protocol.jobs import Amount, Usage
 from protocol.messages import Message
 from protocol.peer import Peer
 from protocol.sim.clock import ClockConditions
@@ -45,9 +46,15 @@ __all__ = ["CLUSTER", "AgentModel", "Host", "Letter", "World"]
 
 class AgentModel(ABC):
     """How long a simulated agent takes and how it ends. `rate` is how many calls its model takes in
-    1,000 s, 0 for any number."""
+    1,000 s, 0 for any number; `price` is millionths of a dollar for a million tokens."""
 
     rate = 0
+    price = 0
+
+    def cost(self, usage: Usage) -> Amount:
+        """What a call that uses so much costs."""
+        tokens = usage.tokens_in + usage.tokens_out
+        return Amount(tokens, -(-tokens * self.price // 1_000_000))
 
     @abstractmethod
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
