@@ -49,8 +49,8 @@ def up(
     cluster = Cluster.create(folder, size, allow_faults) if fresh else Cluster.load(folder)
     if nodes not in (None, len(cluster.nodes)):
         raise ClusterError(
-            f"the team in {folder} has {plural(len(cluster.nodes), 'node')}, and keeps them: leave -n out, "
-            f"or start another team with --dir"
+            f"the team in {folder} has {plural(len(cluster.nodes), 'node')}, and keeps them: leave "
+            f"-n out, or start another team with --dir"
         )
     if allow_faults and not cluster.allow_faults:
         raise ClusterError(
