@@ -556,6 +556,37 @@ def test_who_resumes_what_has_not_failed_is_told_that_nothing_was_submitted(
     assert "leave out --resume" in said.err
 
 
+def test_who_resumes_what_has_failed_is_told_what_counts_and_what_does_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Resumed:
+        submitted: Job
+
+        async def submit(self, job: Job) -> str:
+            self.submitted = job
+            return "later"
+
+        async def get(self, path: str) -> Any:
+            if path == "/v1/jobs":
+                state = {"finished": True, "succeeded": False}
+                return [{"id": "earlier", "name": "mathutils_p05", **state}]
+            assert path == "/v1/jobs/later"
+            resumed = {"job": "earlier", "kept": ["mean"], "anew": {STEER: f"changed: {STEER}"}}
+            return {"id": "later", "resumed": resumed}
+
+    doors = Resumed()
+    monkeypatch.setattr("node.cli.job_verbs.doors_of", lambda *_: doors)
+    app(["submit", "mathutils_p05", "--resume"], standalone_mode=False)
+    said = capsys.readouterr()
+    assert doors.submitted.resumes == "earlier"
+    assert said.out == "later\n"
+    first, second, third = said.err.splitlines()
+    assert first == "goes on with earlier: 1 taken over, 1 done anew"
+    assert second == "  taken over: mean"
+    assert third.startswith("  done anew: ")
+    assert "\x1b" not in third
+
+
 WITNESSED = """
 job: seen
 tasks:

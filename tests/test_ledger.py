@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from ledger_hand import ADA, BOB, CAT, Book, job, task
@@ -23,7 +24,17 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY
-from protocol.jobs import NO_USAGE, RESULT_SIZE_MAX, ClaimMode, File, Job, Quorum, Task, Usage
+from protocol.jobs import (
+    NO_USAGE,
+    RESULT_SIZE_MAX,
+    ClaimMode,
+    File,
+    Job,
+    Quorum,
+    Task,
+    Usage,
+    VerifyBy,
+)
 from protocol.ledger import (
     JOBS_MAX,
     LATE_MAX,
@@ -35,6 +46,7 @@ from protocol.ledger import (
     Ledger,
     SubmitJob,
     retention,
+    why_anew,
 )
 from protocol.ledger_image import image_of, jobs_of
 from protocol.messages.agreement import EntryKind, LogEntry
@@ -493,6 +505,63 @@ def test_what_has_changed_is_done_anew_with_all_that_needs_it() -> None:
     other_files = replace(resumed(task("c"), name="third"), files=(File("test_c.py", b""),))
     book.submit(other_files)
     assert book.ledger.jobs["third"].tasks["c"].accepted is None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"prompt": "otherwise"}, "changed: prompt"),
+        ({"verify": "true", "writes": ("a", "x")}, "changed: list of files, check"),
+        ({"title": "Otherwise"}, "changed: title"),
+        ({"agent": "command", "program": "seq 9"}, "changed: agent, program"),
+        ({"quorum": Quorum(3, 2)}, "changed: quorum"),
+        ({"verify": "true", "verify_by": VerifyBy.OTHER}, "changed: check, verify_by"),
+        ({"weight": 3.0, "timeout_s": 9.0, "attempts_max": 9}, ""),
+    ],
+)
+def test_what_makes_a_task_another_is_told(change: dict[str, Any], why: str) -> None:
+    book = Book()
+    book.submit(job(task("a"), task("b", "a"), task("c", "b"), task("d")))
+    for name in "abc":
+        book.accept(name)
+    book.say(AbandonTask("job", "d", "it cannot be done"))
+    changed = replace(task("a"), **change)
+    book.submit(resumed(changed, task("b", "a"), task("c", "b"), task("d"), task("e")))
+    again = book.ledger.jobs["again"]
+    reasons = why_anew(again, book.state)
+    assert reasons == {
+        "a": why,
+        "b": "it builds on a, which is done anew" if why else "",
+        "c": "it builds on b, which is done anew" if why else "",
+        "d": "it was given up: it cannot be done",
+        "e": "it is new",
+    }
+    for name, reason in reasons.items():
+        assert (again.tasks[name].accepted is not None) is (reason == "")
+
+
+def test_words_of_a_model_s_prompt_are_no_words_of_a_program_s() -> None:
+    program = replace(task("a"), agent="command", program="seq 9")
+    book = Book()
+    book.submit(job(program, task("b")))
+    book.accept("a")
+    book.accept("b")
+    changed = replace(resumed(replace(program, title="Nine"), task("b")), description="Count.")
+    book.submit(changed)
+    reasons = why_anew(book.ledger.jobs["again"], book.state)
+    assert reasons == {"a": "", "b": "changed: the job's description"}
+
+
+def test_a_file_of_the_job_that_has_changed_is_named() -> None:
+    book = Book()
+    book.submit(replace(job(task("a")), files=(File("x", b"1"), File("y", b"1"))))
+    book.accept("a")
+    moved = (File("y", b"1"), File("x", b"1"))
+    book.submit(replace(resumed(task("a")), files=moved))
+    assert why_anew(book.ledger.jobs["again"], book.state) == {"a": ""}
+    other = replace(resumed(task("a"), name="third"), files=(File("x", b"1"), File("y", b"2")))
+    book.submit(other)
+    assert why_anew(book.ledger.jobs["third"], book.state) == {"a": "changed: the job's file y"}
 
 
 def test_a_job_of_which_nothing_is_left_to_do_is_finished_at_once() -> None:

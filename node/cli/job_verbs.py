@@ -215,6 +215,9 @@ def submit(
             lacks = f"{lacks}: the task will wait until another joins the team"
             print(f"warning: {lacks}", file=sys.stderr)
         job_id = execute(doors.submit(resumed))
+        taken = view_of(doors, job_id)["resumed"] if earlier else None
+        for line in _taken_over(taken) if taken else ():
+            say(line, file=sys.stderr)
     view = execute(doors.await_end(job_id)) if wait else None
     took_s = round(time.monotonic() - begun, 3)
     planned = None
@@ -247,6 +250,14 @@ def _beside_plan(planned: Planned, took_s: float, view: dict[str, Any]) -> Itera
     from node.lab.prediction import comparison
 
     return comparison(planned, took_s, view["spent"]["tokens_in"] + view["spent"]["tokens_out"])
+
+
+def _taken_over(resumed: dict[str, Any]) -> Iterator[str]:
+    """What of an earlier job counts, and what is done anew and why."""
+    kept, anew = resumed["kept"], resumed["anew"]
+    yield f"goes on with {resumed['job']}: {len(kept)} taken over, {len(anew)} done anew"
+    yield from (f"  taken over: {task}" for task in kept)
+    yield from (f"  done anew: {task}: {why}" for task, why in anew.items())
 
 
 def _instead_of_submitting(earlier: dict[str, Any]) -> str:

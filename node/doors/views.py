@@ -10,7 +10,7 @@ from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
 from protocol.diagnosis import is_majority_lost, name_of, why_no_leader
 from protocol.jobs import Compare, Usage, manifest
-from protocol.ledger import Answer, JobState, Place, TaskState
+from protocol.ledger import Answer, JobState, Place, TaskState, why_anew
 from protocol.membership import State, tags_of
 from protocol.messages.membership import MemberRecord
 from protocol.peer import Peer
@@ -190,7 +190,24 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
         "siblings": siblings_view(peer, job),
         "merges": merges_view(peer, job),
+        "resumed": _resumed_view(peer, job),
         "tasks": [task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
+    }
+
+
+def _resumed_view(peer: Peer, job: JobState) -> dict[str, Any] | None:
+    """Of a job that goes on with another: the tasks whose results were taken over, and for each of
+    the others why it is done anew; nothing of these if the other job is forgotten."""
+    if not job.job.resumes:
+        return None
+    earlier = peer.ledger.jobs.get(job.job.resumes)
+    reasons = why_anew(job, earlier) if earlier is not None else {}
+    accepted = {name: job.tasks[name].accepted for name in job.order}
+    kept = [name for name, answer in accepted.items() if answer and answer.index < job.index]
+    return {
+        "job": job.job.resumes,
+        "kept": kept,
+        "anew": {name: why for name, why in reasons.items() if name not in kept},
     }
 
 

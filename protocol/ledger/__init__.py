@@ -18,6 +18,7 @@ from protocol.ledger.commands import (
 from protocol.ledger.core import LATE_MAX, TOKEN_MAX, Ledger
 from protocol.ledger.edits import Edits, Merge, Siblings
 from protocol.ledger.provenance import NOWHERE, Place, decode_leader, encode_leader
+from protocol.ledger.resuming import why_anew
 from protocol.ledger.retention import JOBS_MAX
 from protocol.ledger.state import (
     ANSWER_LENGTH_MAX,
@@ -65,4 +66,5 @@ __all__ = [
     "encode_leader",
     "fault_of_result",
     "load_of",
+    "why_anew",
 ]

@@ -51,6 +51,7 @@ from protocol.ledger.commands import (
 )
 from protocol.ledger.edits import Merge
 from protocol.ledger.provenance import NOWHERE, Place
+from protocol.ledger.resuming import why_anew
 from protocol.ledger.retention import JOBS_MAX, to_forget
 from protocol.ledger.state import Answer, Grant, JobState, Slot, TaskState, fault_of_result
 from protocol.messages.agreement import EntryKind, LogEntry
@@ -163,16 +164,16 @@ class Ledger:
         return facts
 
     def _carry_over(self, state: JobState, index: int) -> list[Fact]:
-        """What an earlier job has for the same tasks and files is accepted here as well."""
+        """What an earlier job has for the same tasks is accepted here as well."""
         facts: list[Fact] = []
         earlier = self.jobs.get(state.job.resumes)
-        if earlier is None or earlier is state or earlier.job.files != state.job.files:
+        if earlier is None or earlier is state:
             return facts
         state.merges.update(earlier.merges)
-        for task_id in state.order:
+        for task_id, reason in why_anew(state, earlier).items():
             task, before = state.tasks[task_id], earlier.tasks.get(task_id)
-            is_same = before is not None and before.task == task.task and state.is_ready(task)
-            if before is None or before.accepted is None or not is_same:
+            is_taken_over = not reason and state.is_ready(task)
+            if before is None or before.accepted is None or not is_taken_over:
                 continue
             for slot, old in zip(task.slots, before.slots, strict=True):
                 # What it used was paid for out of the earlier job's budget.
