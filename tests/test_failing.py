@@ -340,6 +340,21 @@ def test_independent_answers_are_not_left_to_those_who_have_answered() -> None:
     assert small.diary.of(TaskAccepted)
 
 
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_fails_again_and_again_does_not_keep_an_answer_back(claims: ClaimMode) -> None:
+    """A judge needs all three, and only two nodes can give any."""
+    small = with_a_bad_node(3)
+
+    def answer_or_judge(assignment: Assignment) -> tuple[Nanoseconds, Completed]:
+        if assignment.proposals:
+            return SECOND // 10, Completed(0, (), "0 0 0", NO_USAGE)
+        return done(assignment)
+
+    small.agents.script = answer_or_judge
+    small.do(job(task("a", quorum=Quorum(3, 2, Compare.JUDGE)), claims=claims))
+    assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
+
+
 def test_a_judge_whose_model_is_away_judges_later() -> None:
     small = SmallWorld(1)
     back_at = small.world.now + 60 * SECOND

@@ -286,7 +286,8 @@ class Choice:
         others = [
             (unit[0], unit[1], number) for number in range(len(task.slots)) if number != unit[2]
         ]
-        if not others or len(scene.able(task)) < len(task.slots):
+        able = scene.able(task) - self._failing.unable(scene.job, task)
+        if not others or len(able) < len(task.slots):
             return False
         return any(self._is_mine(scene, task, other) for other in others)
 

@@ -34,6 +34,7 @@ from protocol.ledger import JobState, Ledger, Slot, TaskState, Unit
 from protocol.team.notes import Noted, Notes
 from protocol.team.view import View
 
+UNABLE_AFTER = 2  # failures of a task, by one node
 DOUBLINGS_MAX = 16  # of a time that has a bound of its own
 _BLAMELESS = frozenset((Failure.ABORTED, Failure.BUDGET, Failure.UNKNOWN_TASK, Failure.NO_PROGRAM))
 # After these the endpoint is known to be there.
@@ -236,6 +237,11 @@ class Failing:
             if all((n.note.node, n.note.slot, n.note.token) != attempt for n in noted):
                 until = max(until, back.at + GIVEN_BACK_NS)
         return until
+
+    def unable(self, job: JobState, task: TaskState) -> set[NodeId]:
+        """Who has failed the task again and again: no answer need be expected there."""
+        times = Counter(note.node for note in self._notes.of(job.job.id, task.task.id))
+        return {node for node, failures in times.items() if failures >= UNABLE_AFTER}
 
     def ready_units(self, job: JobState) -> Sequence[tuple[TaskState, Slot, Unit]]:
         """What is ready, in its usual order; but where an endpoint is away, first what it has not
