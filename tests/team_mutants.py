@@ -1,4 +1,4 @@
-"""The team with one rule removed at a time: races, reviews, budgets and pace."""
+"""The team with one rule removed at a time: races, reviews, failures, budgets and pace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from breeding import Breeder
 
-from protocol.claims import Held
+from protocol.claims import FailNote, Held
 from protocol.clocks import Nanoseconds
 from protocol.facts import Fact
 from protocol.facts.work import BudgetGranted, TaskCloned
@@ -28,6 +28,8 @@ from protocol.ledger import (
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.choice import Choice
 from protocol.team.deadlines import Deadlines
+from protocol.team.failing import Failing
+from protocol.team.notes import Notes
 from protocol.team.pacing import Pacing
 from protocol.team.racing import Racing
 from protocol.team.reviewing import Piece, ResultToReview, Reviewing
@@ -123,6 +125,31 @@ def accept_unreviewed(self: Ledger, command: object, index: int) -> list[Fact]:
 
 
 _accept = Ledger._accept
+
+
+# -- failures -------------------------------------------------------------------------------------
+
+
+@instead_of("KeepsWhatItFails", "who failed a task leaves it to others", (Failing, "leaves"))
+def keep_what_fails(
+    self: Failing, now: Nanoseconds, view: View, job: JobState, task: TaskState, node: NodeId
+) -> bool:
+    return False
+
+
+@instead_of("NeverPauses", "who fails in a row pauses", (Failing, "is_paused"))
+def never_pause(self: Failing, now: Nanoseconds, node: NodeId, agent: str) -> bool:
+    return False
+
+
+@instead_of("CountsOutages", "a model that is away costs no attempt", (Notes, "counted"))
+def count_outages(self: Notes, job: str, task: str) -> Sequence[FailNote]:
+    return self.of(job, task)
+
+
+@instead_of("WaitsForEver", "an outage that lasts too long counts", (Failing, "_nobody_reaches"))
+def wait_for_ever(self: Failing, view: View, job: JobState, task: TaskState) -> str:
+    return ""
 
 
 # -- budgets and pace -----------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import test_collecting
 import test_consensus
 import test_council
 import test_evidence
+import test_failing
 import test_gossip
 import test_ledger
 import test_local_health
@@ -325,6 +326,22 @@ TEAM_RULES: list[tuple[str, Test]] = [
         partial(test_reviewing.test_what_is_wrong_is_done_again_by_somebody_else, LEASE),
     ),
     ("AcceptsUnreviewed", test_reviewing.test_nobody_is_its_own_witness),
+    (
+        "KeepsWhatItFails",
+        test_failing.test_who_failed_a_task_leaves_it_to_others_and_tries_again_after_a_while,
+    ),
+    (
+        "NeverPauses",
+        test_failing.test_who_fails_in_a_row_pauses_ever_longer_until_it_succeeds,
+    ),
+    ("CountsOutages", test_failing.test_an_endpoint_that_is_away_uses_up_no_attempts),
+    (
+        "WaitsForEver",
+        partial(
+            test_failing.test_an_outage_that_lasts_too_long_fails_the_task_and_names_the_endpoint,
+            False,
+        ),
+    ),
     (
         "BeginsUnwritten",
         test_spending.test_the_reservation_is_on_the_disk_before_the_call_begins,
