@@ -256,7 +256,7 @@ class Peer:
             case ReadAsked():
                 self.consensus.read(turn, event)
             case Submitted():
-                self.team.submit(turn, self._view(), event.request, event.job)
+                self.team.submit(turn, self.view(), event.request, event.job)
             case Progressed():
                 self.team.progressed(turn, event)
             case WrittenSoFar():
@@ -483,7 +483,7 @@ class Peer:
             elif turn.reads or turn.read_requests:
                 consensus.settle_reads(turn)
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
-                self.team.decide(turn, self._view())
+                self.team.decide(turn, self.view())
             elif self._is_due(consensus.council.due_at, turn.now):
                 consensus.decide(turn, self._standings)
             elif self.farewell.say_if_due(turn):
@@ -512,6 +512,7 @@ class Peer:
         elif isinstance(fact, StateReplaced):
             self.team.relearn(turn)
 
-    def _view(self) -> View:
+    def view(self) -> View:
+        """Whom this node takes for alive, for gone, and for the leader."""
         alive = frozenset({self.node, *self.membership.alive()})
         return View(alive, frozenset(self.membership.gone()), self.raft.leader)

@@ -76,11 +76,12 @@ def race_the_usual(
     return True
 
 
-@instead_of("BeginsAnew", "a racer takes the place of who is lost", (Racing, "racers"))
-def know_no_racer(
-    self: Racing, now: Nanoseconds, view: View, unit: Unit, slot: Slot, job: JobState
-) -> list[NodeId]:
-    return slot.racers if job.job.claims is not ClaimMode.LEASE else []
+@instead_of("BeginsAnew", "a racer takes the place of who is lost", (Racing, "racers_of"))
+def know_no_racer(self: Racing, view: View, unit: Unit, now: Nanoseconds) -> Sequence[NodeId]:
+    found = self._ledger.slot(*unit)
+    if found is None or found[0].job.claims is ClaimMode.LEASE:
+        return []
+    return found[2].racers
 
 
 # -- reviews --------------------------------------------------------------------------------------

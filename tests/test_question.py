@@ -107,7 +107,7 @@ def ask(manner: Manner, say: Words, nodes: int = 3) -> tuple[SmallWorld, dict[st
 def view_of(world: SmallWorld, job: Job) -> dict[str, Any]:
     peer = world.hosts[0].peer
     assert peer is not None
-    return job_view(peer, peer.ledger.jobs[job.id])
+    return job_view(peer, peer.ledger.jobs[job.id], world.world.now)
 
 
 def test_a_vote_that_came_after_the_decision_is_not_called_late() -> None:
@@ -247,7 +247,7 @@ def test_who_led_a_term_that_is_over_is_in_the_log() -> None:
     assert world.run(20 * SECOND, lambda: world.leader() is not None)
     peer = world.up[0].peer
     assert peer is not None
-    later = account_of(QUESTION, job_view(peer, peer.ledger.jobs["ask"]))
+    later = account_of(QUESTION, job_view(peer, peer.ledger.jobs["ask"], world.world.now))
     assert peer.raft.term > before["term"]
     assert later["committed"] == before
     *_, last = lines_of(later)

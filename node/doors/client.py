@@ -258,7 +258,7 @@ class ClientDoor:
         state = self._find(request)
         if "brief" in request.query:
             return web.json_response(job_row(state))
-        view = job_view(self.peer, state)
+        view = job_view(self.peer, state, time.monotonic_ns())
         view["bounds"] = bounds_view(state, 1 + len(self.peer.membership.alive()))
         return web.json_response(view)
 

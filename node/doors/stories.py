@@ -125,7 +125,7 @@ def story_view(
         "lease_s": peer.config.team.lease_ns / SECOND,
         "names": {node: name_of(peer, node) for node in (peer.node, *peer.membership.members())},
         "task": {
-            **task_view(peer, job, state),
+            **task_view(peer, job, state, now),
             "verify": task.verify,
             "verify_by": task.verify_by.value,
             "attempts_max": task.attempts_max,
@@ -176,7 +176,7 @@ def _slot_views(
             "phase": held.claim.phase.value if held and is_heard else "",
             "held_s": (now - held.since) / SECOND if held and is_heard else None,
             "heard_s": (now - held.heard_at) / SECOND if held and is_heard else None,
-            "racers": [name_of(peer, node) for node in peer.team.racers_of(unit)],
+            "racers": [name_of(peer, node) for node in peer.team.racers_of(peer.view(), unit, now)],
             "answered": slot.answer is not None,
             "unreviewed": [name_of(peer, answer.node) for answer in slot.candidates],
         }

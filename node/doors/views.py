@@ -171,7 +171,7 @@ def job_row(job: JobState) -> dict[str, Any]:
     }
 
 
-def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
+def job_view(peer: Peer, job: JobState, now: Nanoseconds) -> dict[str, Any]:
     """A job with all its tasks."""
     usage = job.usage()
     spent = job.spent().plus(peer.team.notes.usage(job.job.id))
@@ -191,7 +191,7 @@ def job_view(peer: Peer, job: JobState) -> dict[str, Any]:
         "siblings": siblings_view(peer, job),
         "merges": merges_view(peer, job),
         "resumed": _resumed_view(peer, job),
-        "tasks": [task_view(peer, job, job.tasks[task.id]) for task in job.job.tasks],
+        "tasks": [task_view(peer, job, job.tasks[task.id], now) for task in job.job.tasks],
     }
 
 
@@ -250,9 +250,10 @@ def _usage_view(usage: Usage) -> dict[str, Any]:
     }
 
 
-def task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
+def task_view(peer: Peer, job: JobState, state: TaskState, now: Nanoseconds) -> dict[str, Any]:
     """A task as the log has it, and who works on it as far as is known here."""
     units = [(job.job.id, state.task.id, number) for number in range(len(state.slots))]
+    racers = [node for unit in units for node in peer.team.racers_of(peer.view(), unit, now)]
     holders = [peer.team.holder_of(unit) for unit in units] if state.is_open else []
     if state.accepted:
         status = "accepted"
@@ -270,7 +271,7 @@ def task_view(peer: Peer, job: JobState, state: TaskState) -> dict[str, Any]:
         "status": status,
         "abandoned": state.abandoned,
         "holders": [name_of(peer, holder) for holder in holders if holder],
-        "racers": [name_of(peer, node) for unit in units for node in peer.team.racers_of(unit)],
+        "racers": [name_of(peer, node) for node in racers],
         "accepted": _answer_view(peer, state.accepted) if state.accepted else None,
         "committed": _place_view(peer, state.committed),
         "agreed": [name_of(peer, answer.node) for answer in state.agreeing()],

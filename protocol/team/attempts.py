@@ -263,7 +263,7 @@ class Attempts:
             attempt.token = held.claim.token
             self._say(turn, attempt, Phase.WORKING)
             return ""
-        racers = self._racing.racers(turn.now, view, attempt.unit, slot, job)
+        racers = self._racing.racers(turn.now, view, attempt.unit)
         released = held.claim.phase is Phase.RELEASED
         if released or not self._racing.is_living(turn.now, view, held):
             if racers and racers[0] == self.node:

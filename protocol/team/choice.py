@@ -240,7 +240,7 @@ class Choice:
             if slot.answer or (by_lease and self._book.get(unit) is None):
                 continue
             busy.add(self._worker(scene, slot, unit))
-            racing.update(self._racing.racers(scene.now, scene.view, unit, slot, scene.job))
+            racing.update(self._racing.racers(scene.now, scene.view, unit))
         order = claims.idle_order(sorted(scene.view.alive - busy), scene.job.job.id)
         idle = [node for node in order if node not in racing]
         return idle, [node for node in order if node in racing]
@@ -313,7 +313,7 @@ class Choice:
                 return unit in scene.own  # a claim of an earlier life of this node is void
             if self._racing.is_living(scene.now, scene.view, held):
                 return True
-        return bool(self._racing.racers(scene.now, scene.view, unit, slot, scene.job))
+        return bool(self._racing.racers(scene.now, scene.view, unit))
 
     def _worker(self, scene: _Scene, slot: Slot, unit: Unit) -> NodeId | None:
         """Who works on the unit, as far as is known here."""

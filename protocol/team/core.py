@@ -93,14 +93,14 @@ class Team:
         self.wishes = Wishes(config, ledger, self._alarm)
         self._deadlines = Deadlines(self._alarm)
         numbers = count(1)  # of invocations
-        racing = Racing(config, self.book, self._alarm)
+        self._racing = Racing(config, ledger, self.book, self._alarm)
         self._failing = Failing(node, config, ledger, self.book, self.notes, self._alarm)
         self.attempts = Attempts(
             node,
             config,
             ledger,
             self.book,
-            racing,
+            self._racing,
             self._deadlines,
             self.notes,
             self.lore,
@@ -127,7 +127,7 @@ class Team:
             node,
             config,
             self.book,
-            racing,
+            self._racing,
             self._failing,
             self.spending,
             self.wishes,
@@ -135,7 +135,7 @@ class Team:
         )
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(
-            config, self.book, racing, self._failing, self._deadlines, self.wishes
+            config, self.book, self._racing, self._failing, self._deadlines, self.wishes
         )
         self._clearing = Clearing(node, store)
         self.hearing = Hearing(
@@ -185,15 +185,9 @@ class Team:
             return self.node if unit in self.attempts.units() else NOBODY
         return held.claim.node if held.claim.phase is not Phase.RELEASED else NOBODY
 
-    def racers_of(self, unit: Unit) -> Sequence[NodeId]:
-        """Who races the unit's holder, as far as is known here."""
-        found = self.ledger.slot(*unit)
-        if found is None or not found[1].is_open:
-            return ()
-        if found[0].job.claims is not ClaimMode.LEASE:
-            return found[2].racers
-        races = self.book.races(unit)
-        return [node for node, race in races.items() if race.claim.phase is Phase.WORKING]
+    def racers_of(self, view: View, unit: Unit, now: Nanoseconds) -> Sequence[NodeId]:
+        """Who races the unit's holder now, as far as is known here."""
+        return self._racing.racers_of(view, unit, now)
 
     def notes_of(self, job: str, task: str) -> Sequence[FailNote]:
         """Why attempts at a task failed, while the job goes on."""

@@ -11,21 +11,24 @@ In LEASE mode races are claims in the store, elsewhere they are in the ledger.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from protocol import claims
 from protocol.claims import ClaimBook, Held, Phase
 from protocol.clocks import SECOND, Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
-from protocol.ledger import JobState, Slot, TaskState, Unit
+from protocol.ledger import JobState, Ledger, Slot, TaskState, Unit
 from protocol.team.view import View
 
 
 class Racing:
     """What may be raced, and by whom it is, as far as one node knows."""
 
-    def __init__(self, config: TeamConfig, book: ClaimBook, alarm: Alarm) -> None:
+    def __init__(self, config: TeamConfig, ledger: Ledger, book: ClaimBook, alarm: Alarm) -> None:
         self.config = config
+        self._ledger = ledger
         self._book = book
         self._alarm = alarm
 
@@ -44,14 +47,16 @@ class Racing:
             begun = self._begun(now, view, job, slot, unit)
             if slot.answer or begun is None or not self._is_overdue(now, job, task, begun):
                 continue
-            if len(self.racers(now, view, unit, slot, job)) < job.job.speculation.clones:
+            if len(self.racers(now, view, unit)) < job.job.speculation.clones:
                 found.append((begun.since, (task, slot, unit)))
         return [race for _, race in sorted(found, key=lambda each: -each[0])]
 
-    def racers(
-        self, now: Nanoseconds, view: View, unit: Unit, slot: Slot, job: JobState
-    ) -> list[NodeId]:
+    def racers_of(self, view: View, unit: Unit, now: Nanoseconds) -> Sequence[NodeId]:
         """Who races the unit's holder, the foremost first. Of those in the store, who is alive."""
+        found = self._ledger.slot(*unit)
+        if found is None or not found[1].is_open or found[2].answer:
+            return ()
+        job, _, slot = found
         if job.job.claims is not ClaimMode.LEASE:
             return slot.racers
         held = self._book.get(unit)
@@ -61,17 +66,32 @@ class Racing:
             for node, race in self._book.races(unit).items()
             if race.claim.token == token
             and race.claim.phase is not Phase.RELEASED
-            and self.is_living(now, view, race)
+            and self._is_heard(view, race, now)
         ]
         return sorted(racing, key=lambda node: claims.score(unit, node), reverse=True)
 
+    def racers(self, now: Nanoseconds, view: View, unit: Unit) -> Sequence[NodeId]:
+        """The same, for a decision: it is looked at again when a lease ends."""
+        found = self.racers_of(view, unit, now)
+        races = self._book.races(unit)
+        for node in found:
+            if node in races:
+                self._alarm.ask(self._lease_end(races[node]))
+        return found
+
     def is_living(self, now: Nanoseconds, view: View, held: Held) -> bool:
-        """Whether whoever claims it was heard of within a lease, and has not failed or left."""
-        ends_at = held.heard_at + self.config.lease_ns
-        if held.claim.node in view.gone or now >= ends_at:
-            return False
-        self._alarm.ask(ends_at)
-        return True
+        """Whether whoever claims it was heard of within a lease, and has not failed or left; for a
+        decision, as above."""
+        is_heard = self._is_heard(view, held, now)
+        if is_heard:
+            self._alarm.ask(self._lease_end(held))
+        return is_heard
+
+    def _is_heard(self, view: View, held: Held, now: Nanoseconds) -> bool:
+        return held.claim.node not in view.gone and now < self._lease_end(held)
+
+    def _lease_end(self, held: Held) -> Nanoseconds:
+        return held.heard_at + self.config.lease_ns
 
     def _begun(
         self, now: Nanoseconds, view: View, job: JobState, slot: Slot, unit: Unit
