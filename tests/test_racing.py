@@ -8,7 +8,10 @@ import pytest
 from ledger_hand import ADA, BOB, CAT, Book, job, task
 from small_world import SmallWorld, done
 
-from protocol.clocks import SECOND, Nanoseconds
+from protocol import codec
+from protocol.claims import Claim, ClaimBook, Phase
+from protocol.clocks import SECOND, Alarm, Nanoseconds
+from protocol.config import TeamConfig
 from protocol.effects import Assignment
 from protocol.errors import InvalidJob
 from protocol.events import AgentFailed, Completed, Failure
@@ -25,6 +28,9 @@ from protocol.job_rules import validate
 from protocol.jobs import NO_USAGE, ClaimMode, Job, Quorum, Speculation, Task, Usage
 from protocol.ledger import AcceptResult, CloneTask, FenceTask
 from protocol.ledger_image import image_of, jobs_of
+from protocol.store import Version
+from protocol.team import View
+from protocol.team.racing import Racing
 
 ALL_MODES = list(ClaimMode)
 BY_LOG = [mode for mode in ALL_MODES if mode is not ClaimMode.LEASE]
@@ -267,6 +273,23 @@ def test_the_first_racer_inherits_and_the_old_token_is_void() -> None:
     assert isinstance(late, ResultLate)
     (accepted, *_) = book.accept("a", CAT, token=2)
     assert isinstance(accepted, TaskAccepted)
+
+
+def test_a_race_in_the_log_that_was_not_heard_of_for_a_lease_wakes_nobody() -> None:
+    """Its end was asked for after it had passed, again and again in one step (seed 153701508)."""
+    book, alarm, heard = raced_book(), Alarm(), ClaimBook()
+    book.say(CloneTask("job", "a", 0, BOB, 1))
+    unit = ("job", "a", 0)
+    claim = codec.pack_value(Claim(BOB, 1, Phase.WORKING))
+    heard.learn_race(unit, BOB, [Version(BOB, 1, claim, 0)], 0)
+    config = TeamConfig()
+    racing = Racing(config, book.ledger, heard, alarm)
+    view = View(frozenset({ADA, BOB}), frozenset(), ADA)
+    assert racing.racers(config.lease_ns - 1, view, unit) == [BOB]
+    assert alarm.at == config.lease_ns
+    alarm.clear()
+    assert racing.racers(config.lease_ns, view, unit) == [BOB]
+    assert alarm.at is None
 
 
 def test_who_races_is_in_a_snapshot() -> None:

@@ -120,7 +120,7 @@ class Team:
             self._alarm,
             numbers,
         )
-        self.spending = Spending(node, config, ledger, store, self.wishes, self._alarm)
+        self.spending = Spending(node, config, store, self.wishes, self._alarm)
         self.pacing = Pacing(node, store, random, self._alarm)
         self._calls = Calls(self.spending, self.pacing, self._deadlines)
         self._choice = Choice(
@@ -373,6 +373,7 @@ class Team:
         """Do whatever follows from what is known now. Idempotent."""
         self.dirty = False
         self._alarm.clear()
+        self.hearing.catch_up(turn.now)
         self._forget_finished(turn)
         jobs = self.ledger.active()
         self._deadlines.check(turn, jobs)
@@ -390,7 +391,7 @@ class Team:
             self.dirty = True
 
     def _forget_finished(self, turn: Turn) -> None:
-        for job in self.hearing.finished:
+        for job in (*self.hearing.finished, *self.hearing.gone):
             self.book.forget(job)
             self._choice.forget(job)
             self.attempts.forget(job)
@@ -398,8 +399,11 @@ class Team:
             self._failing.forget(job)
             self.lore.forget(job)
             self.spending.forget(job)
+            self.parts.forget(job)
+        for job in self.hearing.finished:
             self.parts.settle(turn, job)
         self.hearing.finished.clear()
+        self.hearing.gone.clear()
 
 
 def _fault_of_packing(made: AcceptResult | Usage) -> str:

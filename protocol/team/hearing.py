@@ -32,11 +32,12 @@ from protocol.facts.work import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import ClaimMode
-from protocol.ledger import Ledger, Unit
+from protocol.ledger import JobState, Ledger, Unit
 from protocol.store import Store
 from protocol.team.clearing import Clearing
+from protocol.team.early import Early, job_of
 from protocol.team.failing import Failing
-from protocol.team.lore import LORE_PREFIX, Lore
+from protocol.team.lore import Lore
 from protocol.team.notes import Notes
 from protocol.team.pacing import PACE_PREFIX, Pacing
 from protocol.team.parts import Parts
@@ -63,6 +64,7 @@ class Hearing:
         clearing: Clearing,
     ) -> None:
         self.finished: set[str] = set()  # jobs that ended since the last decision
+        self.gone: set[str] = set()  # that a later state of the log does not have, or not yet
         self._ledger = ledger
         self._store = store
         self._book = book
@@ -74,19 +76,32 @@ class Hearing:
         self._pacing = pacing
         self._parts = parts
         self._clearing = clearing
+        self._early = Early()
+        self._jobs: set[str] = set()  # that the ledger had when it was last looked at
 
     def restore(self, now: Nanoseconds) -> None:
         """Learn all that the store has."""
+        self._jobs = set(self._ledger.jobs)
         for key in self._store.scan():
             self.learn_key(None, key, now)
 
     def relearn(self, turn: Turn) -> None:
-        """The ledger was replaced by a later one."""
+        """The ledger was replaced by a later one, or is begun anew."""
+        for name in self._jobs.difference(self._ledger.jobs):
+            self.gone.add(name)
+            self._notes.drop(name)
         for job in list(self._ledger.jobs.values()):
             self._wishes.submitted(turn, job.job.id)
             if job.is_finished:
                 self.finished.add(job.job.id)
         self.restore(turn.now)
+
+    def catch_up(self, now: Nanoseconds) -> None:
+        """Learn what the store had of jobs before the log had them, perhaps of long ago."""
+        due = self._early.take_due()
+        for key in self._store.scan() if due else ():
+            if job_of(key) in due:
+                self.learn_key(None, key, now)
 
     def hear(self, turn: Turn, fact: Fact) -> bool:
         """Take note of a fact; whether it may change what is to be done."""
@@ -95,6 +110,8 @@ class Hearing:
                 heard = [self.learn_key(turn, key, turn.now) for key in fact.keys]
                 return any(heard)
             case JobSubmitted():
+                self._jobs.add(fact.job)
+                self._early.came(fact.job)
                 self._book.hear_of(fact.job, turn.now)
                 self._wishes.submitted(turn, fact.job)
             case JobRefused():
@@ -103,6 +120,7 @@ class Hearing:
             case JobFinished():
                 self.finished.add(fact.job)
             case JobForgotten():
+                self._jobs.discard(fact.job)
                 self._clearing.forgotten(fact.job)
                 self._notes.drop(fact.job)
             case LeaderElected():
@@ -149,22 +167,31 @@ class Hearing:
             self._failing.succeeded(fact.job, fact.task, fact.node)
 
     def learn_key(self, turn: Turn | None, key: str, now: Nanoseconds) -> bool:
-        """Take note of what the store has under a key; whether it may change what is to be done."""
-        if unit := claims.unit_of(key):
-            return self._learn_claim(turn, unit, NOBODY, key, now)
-        if race := claims.race_of(key):
-            return self._learn_claim(turn, *race, key, now)
-        if key.startswith(claims.NOTE_PREFIX):
-            return self._learn_note(turn, key, now)
-        if key.startswith(claims.PART_PREFIX):
-            if self._goes_on(key):
-                self._parts.learn(key)
-            return False
+        """Take note of what the store has under a key; whether it may change what is to be done.
+        What is about a job that the log does not have stays in the store."""
         if key.startswith(PACE_PREFIX):
             return self._pacing.learn(turn, key)
+        name = job_of(key)
+        if not name:
+            return False
+        job = self._ledger.jobs.get(name)
+        if job is None:
+            self._early.heard(name)
+            return False
+        if key.startswith(claims.NOTE_PREFIX):
+            return self._learn_note(turn, key, now)
+        if job.is_finished:
+            return False  # the last words of claims and accounts that have no meaning any more
+        if unit := claims.unit_of(key):
+            return self._learn_claim(turn, job, unit, NOBODY, key, now)
+        if race := claims.race_of(key):
+            return self._learn_claim(turn, job, *race, key, now)
         if key.startswith(ACCOUNT_PREFIX):
-            return self._goes_on(key) and self._spending.learn(key)
-        return key.startswith(LORE_PREFIX) and self._goes_on(key) and self._lore.learn(key)
+            return self._spending.learn(key)
+        if key.startswith(claims.PART_PREFIX):
+            self._parts.learn(key)
+            return False
+        return self._lore.learn(key)
 
     def _learn_note(self, turn: Turn | None, key: str, now: Nanoseconds) -> bool:
         """Take note of a failure; whether it is news. What was there before this node began tells
@@ -174,18 +201,16 @@ class Hearing:
             self._failing.heard(now, *learnt)
         return learnt is not None
 
-    def _goes_on(self, key: str) -> bool:
-        """Whether the job that a key names is not known to be finished."""
-        job = self._ledger.jobs.get(key.split("/")[1])
-        return job is None or not job.is_finished
-
     def _learn_claim(
-        self, turn: Turn | None, unit: Unit, racer: NodeId, key: str, now: Nanoseconds
+        self,
+        turn: Turn | None,
+        job: JobState,
+        unit: Unit,
+        racer: NodeId,
+        key: str,
+        now: Nanoseconds,
     ) -> bool:
         """Take note of a unit's claim, or of that of somebody who races its holder."""
-        job = self._ledger.jobs.get(unit[0])
-        if job and job.is_finished:
-            return False  # the last words of claims that have no meaning any more
         versions = self._store.read(key)
         before: Held | None
         if racer:
@@ -198,7 +223,7 @@ class Hearing:
             return False
         claim = held.claim
         new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
-        if turn and new and job and job.job.claims is ClaimMode.LEASE:
+        if turn and new and job.job.claims is ClaimMode.LEASE:
             said = TaskCloned if racer else TaskClaimed
             turn.report(said(*unit, claim.node, claim.token, 0))
         return True

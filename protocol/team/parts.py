@@ -156,6 +156,10 @@ class Parts:
             is_for_successors = found is not None and (not found[1] or _is_kept(found[1]))
             if is_for_successors and self._is_own(key):
                 turn.write(key, None)
+        self.forget(job)
+
+    def forget(self, job: str) -> None:
+        """Keep nothing of it in memory."""
         for unit in [unit for unit in self._kept if unit[0] == job]:
             del self._kept[unit]
 

@@ -75,7 +75,7 @@ class Racing:
         found = self.racers_of(view, unit, now)
         races = self._book.races(unit)
         for node in found:
-            if node in races:
+            if node in races and self._is_heard(view, races[node], now):
                 self._alarm.ask(self._lease_end(races[node]))
         return found
 

@@ -26,7 +26,7 @@ from protocol.config import TeamConfig
 from protocol.events import CallAsked
 from protocol.identity import NodeId
 from protocol.jobs import MODEL_KINDS, NOTHING, Amount, Task
-from protocol.ledger import JobState, Ledger
+from protocol.ledger import JobState
 from protocol.store import Store, word_of
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -35,7 +35,6 @@ from protocol.turn import Turn
 ACCOUNT_PREFIX = "spent/"
 AMOUNT_MAX = 10**16  # tokens or millionths of a dollar; above it a peer's account is nonsense
 GIFTS_MAX = 4_096  # of one account
-STRANGE_JOBS_MAX = 64  # that are not in the ledger (yet), of which accounts are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +97,12 @@ class Spending:
         self,
         node: NodeId,
         config: TeamConfig,
-        ledger: Ledger,
         store: Store,
         wishes: Wishes,
         alarm: Alarm,
     ) -> None:
         self.node = node
         self.config = config
-        self._ledger = ledger
         self._alarm = alarm
         self._hopeless_since: dict[str, Nanoseconds] = {}
         self._store = store
@@ -128,9 +125,6 @@ class Spending:
         account, _ = found
         if node != self.node:
             self._others.setdefault(job, {})[node] = account
-            strange = [name for name in self._others if name not in self._ledger.jobs]
-            for name in strange[:-STRANGE_JOBS_MAX]:
-                del self._others[name]
         else:
             self._written(job, account)
         return True
