@@ -147,6 +147,7 @@ class TeamConfig:
     tell_ns: Nanoseconds = 150 * MILLISECOND  # a claim that nobody disputes waits so long for its
     # result to make it needless; well below `lease_ns`
     leave_ns: Nanoseconds = 250 * MILLISECOND  # so long a quick one is left to who may be at it
+    begin_ns: Nanoseconds = 2 * SECOND  # so long a holder may take to tell that it has begun
     propose_retry_ns: Nanoseconds = (
         500 * MILLISECOND
     )  # a proposal without visible effect is repeated
@@ -233,6 +234,7 @@ def wan() -> Config:
             renew_ns=8 * SECOND,
             patience_ns=500 * MILLISECOND,
             leave_ns=SECOND,
+            begin_ns=5 * SECOND,
             propose_retry_ns=2 * SECOND,
         ),
     )

@@ -50,7 +50,6 @@ from protocol.ledger import (
     SubmitJob,
     Unit,
     fault_of_result,
-    load_of,
 )
 from protocol.store import Store
 from protocol.team.attempts import Attempt, Attempts
@@ -71,6 +70,7 @@ from protocol.team.spending import Spending
 from protocol.team.taking import Taking
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
+from protocol.team.workload import workloads
 from protocol.turn import Turn
 
 
@@ -135,7 +135,13 @@ class Team:
         )
         self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
         self._leading = Leading(
-            config, self.book, self._racing, self._failing, self._deadlines, self.wishes
+            config,
+            self.book,
+            self._racing,
+            self._failing,
+            self._deadlines,
+            self.wishes,
+            self._alarm,
         )
         self._clearing = Clearing(node, store)
         self.hearing = Hearing(
@@ -207,7 +213,10 @@ class Team:
             return
         assignment: Assignment = ()
         if job.claims is ClaimMode.ASSIGNED:
-            assignment = spread(job, sorted(view.alive), load_of(self.ledger.active()))
+            jobs = self.ledger.active()
+            work = workloads(turn.now, view, jobs, self.book, self.config)
+            load = {node: each.weight for node, each in work.items()}
+            assignment = spread(job, list(work), load)
         self.wishes.submit(turn, SubmitJob(job, assignment, turn.wall), request)
         if job.id in self.ledger.jobs:  # asked again, perhaps: a repeated request is answered alike
             self.wishes.submitted(turn, job.id)

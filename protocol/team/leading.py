@@ -1,26 +1,36 @@
 """What the leader does for the jobs whose claims live in the log: take tasks from the lost, give
-out what is free, and keep the budget.
+out what is free, let the idle take over what the busy were given, and keep the budget.
 
-Leading carries no state: a new leader goes on from the ledger and the store alone.
+A node that was given more than it can do, or that does not begin, does not hold it while others
+idle (work stealing; Blumofe and Leiserson 1999): the log takes it back, and gives it to an idle
+node. What has begun stays, for a result is on its way; if it takes long it is raced.
+
+A new leader goes on from the ledger and the store alone: all that is remembered beside them is
+since when nobody has begun a unit, and how often it was taken back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from protocol import claims
 from protocol.claims import ClaimBook
+from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import ClaimMode, Usage
-from protocol.ledger import JobState, Slot, Unit, load_of
+from protocol.ledger import JobState, Slot, TaskState, Unit, load_of
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.racing import Racing
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
+from protocol.team.workload import Workload, expected, is_begun, lease_loads, workloads
 from protocol.turn import Turn
+
+TAKEN_BACK_MAX = 3  # times that a unit goes to an idle node while this one leads
 
 
 class Leading:
@@ -34,6 +44,7 @@ class Leading:
         failing: Failing,
         deadlines: Deadlines,
         wishes: Wishes,
+        alarm: Alarm,
     ) -> None:
         self.config = config
         self._book = book
@@ -41,6 +52,9 @@ class Leading:
         self._failing = failing
         self._deadlines = deadlines
         self._wishes = wishes
+        self._alarm = alarm
+        self._waits_since: dict[Unit, tuple[int, Nanoseconds]] = {}  # under which token
+        self._taken_back: Counter[Unit] = Counter()
 
     def lead(
         self, turn: Turn, view: View, jobs: Sequence[JobState], failed: Callable[[str], Usage]
@@ -50,15 +64,16 @@ class Leading:
         for job in jobs:
             for task, reason in self._failing.in_vain(view, job):
                 self._wishes.abandon(turn.now, job, task, reason)
-        load = dict.fromkeys(sorted(view.alive), 0)
         by_log = [job for job in jobs if job.job.claims is not ClaimMode.LEASE]
+        by_lease = lease_loads(turn.now, view, jobs, self._book, self.config) if by_log else {}
+        load = {node: by_lease[node].begun if by_log else 0 for node in sorted(view.alive)}
         free = [self._take_stock(turn, view, job, load) for job in by_log]
         for claim in self._wishes.claims():
             if claim.node in load:
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
             if job.job.claims is ClaimMode.ASSIGNED and units:
-                self._assign(turn, view, job, units, load, self._weights(by_log, load))
+                self._assign(turn, view, job, units, load, self._weights(by_log, by_lease))
             else:
                 self._give_out(turn, view, job, units, load)
         for node in self._races(by_log):
@@ -67,6 +82,7 @@ class Leading:
         for job in by_log:
             if job.job.claims is not ClaimMode.RAFT:  # there who is idle says so itself
                 self._give_out_races(turn, view, job, load)
+        self._take_back(turn, view, jobs)
         for job in jobs:
             self._enforce_budget(turn, job, failed(job.job.id))
 
@@ -140,15 +156,106 @@ class Leading:
         awake = [node for node in able if not self._failing.is_paused(turn.now, node, agent)]
         return min(awake, key=lambda node: (load[node], claims.score(unit, node)), default=NOBODY)
 
-    def _weights(self, jobs: Sequence[JobState], nodes: Iterable[NodeId]) -> dict[NodeId, float]:
-        """What each of these nodes was given to do, or is about to be."""
+    def _weights(
+        self, jobs: Sequence[JobState], by_lease: Mapping[NodeId, Workload]
+    ) -> dict[NodeId, float]:
+        """What each of these nodes was given to do or has taken, or is about to be given."""
         given = load_of(jobs)
-        weights = {node: given.get(node, 0.0) for node in nodes}
+        weights = {node: given.get(node, 0.0) + work.weight for node, work in by_lease.items()}
         known = {job.job.id: job for job in jobs}
         for claim in self._wishes.claims():
             if claim.node in weights and claim.job in known:
                 weights[claim.node] += known[claim.job].tasks[claim.task].task.weight
         return weights
+
+    # -- taking back ---------------------------------------------------------------------------
+
+    def _take_back(self, turn: Turn, view: View, jobs: Sequence[JobState]) -> None:
+        """Let the idle have what was given to those who cannot begin it now, or do not."""
+        given_out = [
+            job for job in jobs if job.job.claims in (ClaimMode.ASSIGNED, ClaimMode.LEADER)
+        ]
+        names = {job.job.id for job in given_out}
+        before, self._waits_since = self._waits_since, {}
+        for unit in [unit for unit in self._taken_back if unit[0] not in names]:
+            del self._taken_back[unit]
+        if not given_out:
+            return
+        work = workloads(turn.now, view, jobs, self._book, self.config)
+        for claim in self._wishes.claims():
+            if claim.node in work:
+                work[claim.node].ready += 1
+        begins_in = {node: each.left // self.config.slots for node, each in work.items()}
+        ahead = {node: each.begun for node, each in work.items()}
+        for job in given_out:
+            for task, slot, unit in job.ready_units():
+                node = slot.holder
+                if slot.answer or node not in work or is_begun(slot, unit, self._book):
+                    continue
+                token, since = before.get(unit, (0, turn.now))
+                since = since if token == slot.token else turn.now
+                self._waits_since[unit] = slot.token, since
+                is_free = ahead[node] < self.config.slots
+                if self._may_take_back(turn, unit, since, 0 if is_free else begins_in[node]):
+                    self._give_to_idle(turn, view, job, task, unit, work)
+                ahead[node] += 1
+                usual = expected(job, task.task.weight, self._book)
+                begins_in[node] += usual // self.config.slots
+
+    def _may_take_back(
+        self, turn: Turn, unit: Unit, since: Nanoseconds, begins_in: Nanoseconds
+    ) -> bool:
+        """Whether its holder had time enough to begin, or is expected to be busy for longer than it
+        takes to give the unit away. The patience doubles, so that nothing goes round."""
+        taken = self._taken_back[unit]
+        kinds = ("fence", "claim")
+        if taken >= TAKEN_BACK_MAX or any(self._wishes.has(kind, unit) for kind in kinds):
+            return False
+        if self._wishes.has("abandon", unit[:2]):
+            return False
+        is_busy = begins_in > self.config.patience_ns
+        patience = self.config.patience_ns if is_busy else self.config.begin_ns
+        at = since + (patience << taken)
+        if turn.now < at:
+            self._alarm.ask(at)
+        return turn.now >= at
+
+    def _give_to_idle(
+        self,
+        turn: Turn,
+        view: View,
+        job: JobState,
+        task: TaskState,
+        unit: Unit,
+        work: Mapping[NodeId, Workload],
+    ) -> None:
+        """Take the unit from its holder and give it to an idle node, if there is one for it, in one
+        go: nobody else gets it in between."""
+        slot = task.slots[unit[2]]
+        others = {each.holder for each in task.slots} | {each.node for each in task.answers}
+        apart = others if len(task.slots) <= len(work) else {slot.holder}
+        wrong = {answer.node for answer in task.refuted()}
+        idle = [
+            node
+            for node, each in work.items()
+            if each.at_hand < self.config.slots and node not in apart and node not in wrong
+        ]
+        agent = task.task.agent
+        able = [
+            node
+            for node in idle
+            if not self._failing.is_paused(turn.now, node, agent)
+            and not self._failing.leaves(turn.now, view, job, task, node)
+        ]
+        if not able:
+            return
+        node = max(able, key=lambda node: claims.score(unit, node))
+        work[node].ready += 1
+        self._taken_back[unit] += 1
+        self._wishes.fence(turn.now, unit, slot.token + 1)
+        self._wishes.claim(turn.now, unit, node)
+
+    # -- races ---------------------------------------------------------------------------------
 
     def _give_out_races(
         self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
