@@ -119,7 +119,7 @@ def test_a_vote_that_came_after_the_decision_is_not_called_late() -> None:
     fourth = replace(state.answers[0], slot=3, node=NodeId("d"), index=99)
     state.late = [fourth, replace(fourth, token=0)]  # in time, and after it was given up on
     state.slots[3].fence = 1
-    later = account_of(QUESTION, job_view(peer, peer.ledger.jobs["ask"]))
+    later = account_of(QUESTION, job_view(peer, peer.ledger.jobs["ask"], world.world.now))
     said = list(lines_of(later))
     assert "-- not needed any more, d (token 1): 3" in said
     assert "-- too late to count, d (token 0): 3" in said
