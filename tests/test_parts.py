@@ -204,11 +204,13 @@ def test_nothing_is_kept_outside_of_its_folder(path: str) -> None:
 USED = Usage(1, 700, 30)
 
 
-def make(desk: Desk, begun: Invoke, content: bytes = b"all", after: int = SECOND) -> None:
+def make(
+    desk: Desk, begun: Invoke, content: bytes = b"all", after: int = SECOND, used: Usage = USED
+) -> None:
     """The agent has its answer, which is not checked yet."""
     desk.now += after
     turn = desk.turn()
-    made = AnswerMade(begun.invocation, (File("f", content),), "done", USED)
+    made = AnswerMade(begun.invocation, (File("f", content),), "done", used)
     desk.team.answer_made(turn, made)
     desk.settle(turn)
 
@@ -265,11 +267,16 @@ def test_an_answer_that_is_not_all_there_is_made_anew() -> None:
     assert begun_anew(desk).assignment.purpose is Purpose.WORK
 
 
-def test_what_took_but_a_moment_is_not_kept() -> None:
+@pytest.mark.parametrize(
+    ("used", "purpose"), [(Usage(calls=1), Purpose.WORK), (USED, Purpose.FINISH)]
+)
+def test_what_took_but_a_moment_is_kept_only_if_it_was_paid_for(
+    used: Usage, purpose: Purpose
+) -> None:
     desk = Desk()
     (begun,) = begin_all(desk, writer("a"))
-    make(desk, begun, after=CONFIG.tell_ns - 1)
-    assert begun_anew(desk).assignment.purpose is Purpose.WORK
+    make(desk, begun, after=CONFIG.tell_ns - 1, used=used)
+    assert begun_anew(desk).assignment.purpose is purpose
 
 
 def test_no_answer_is_taken_over_from_who_was_found_to_be_wrong() -> None:

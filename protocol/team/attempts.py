@@ -196,10 +196,12 @@ class Attempts:
         self, turn: Turn, attempt: Attempt, files: tuple[File, ...], text: str, usage: Usage
     ) -> None:
         """The attempt has its whole answer: until that is accepted it is kept, here and by all, so
-        that nobody has to make it again. What takes but a moment is as well made again."""
+        that nobody has to make it again. What takes but a moment and costs nothing is as well made
+        again."""
         self.share(turn, attempt, files)
         takes_long = turn.now - attempt.begun_at >= self.config.tell_ns
-        if not attempt.is_kept and (takes_long or attempt.made is not None):
+        is_paid = usage.tokens_in + usage.tokens_out > 0
+        if not attempt.is_kept and (takes_long or is_paid or attempt.made is not None):
             attempt.is_kept = True
             answer = Proposal(files, text)
             self._parts.finish(turn, attempt.unit, attempt.token, answer, usage)
