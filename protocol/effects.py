@@ -209,7 +209,7 @@ class Purpose(Enum):
 
     WORK = "work"  # do the task
     FINISH = "finish"  # check the answer that an earlier attempt has made: it is the only proposal
-    REVIEW = "review"  # run the task's check on somebody else's result
+    REVIEW = "review"  # run the task's check on somebody else's result, or `checks` on a merge
     JUDGE = "judge"  # say which answers agree: the text is a group's number for each, by blanks
     MERGE = "merge"  # make one file of versions whose authors have not seen each other
 
@@ -219,6 +219,16 @@ class Proposal:
     """Somebody's result."""
 
     files: tuple[File, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One task's check of a merge of its version of a file with others: run as it was on the task's
+    own result, which came with `text`, with `inputs` beside the merged file."""
+
+    task: Task
+    inputs: tuple[File, ...]
     text: str
 
 
@@ -237,8 +247,9 @@ class Assignment:
     `fixtures` are the job's own files, `partial` what an earlier attempt left, `notes` why earlier
     attempts failed, `lore` what others have found out; `proposals` are the results to review, to
     judge or to merge. To merge them, `partial` is what their authors began with, and their texts
-    say what each was to do. Of a job that `is_metered` no model call begins before it is
-    granted, and if it `limits_money` none whose price nobody knows."""
+    say what each was to do; the merge must pass all `checks`, and the task's own is none. Of a job
+    that `is_metered` no model call begins before it is granted, and if it `limits_money` none whose
+    price nobody knows."""
 
     job: str
     task: Task
@@ -254,6 +265,7 @@ class Assignment:
     purpose: Purpose = Purpose.WORK
     proposals: tuple[Proposal, ...] = ()
     answered: tuple[Answered, ...] = ()
+    checks: tuple[Check, ...] = ()
     limits_money: bool = False
 
     @property
@@ -386,6 +398,7 @@ __all__ = [
     "Assignment",
     "CallDenied",
     "CallGranted",
+    "Check",
     "DropBatches",
     "DropBlob",
     "DropLog",

@@ -12,7 +12,17 @@ from protocol import codec, graph
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.jobs import Job
-from protocol.ledger import Answer, Grant, JobState, Ledger, Merge, Place, Slot, TaskState
+from protocol.ledger import (
+    Answer,
+    Grant,
+    JobState,
+    Ledger,
+    Merge,
+    Place,
+    ProposedMerges,
+    Slot,
+    TaskState,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +47,14 @@ class _TaskImage:
 
 
 @dataclass(frozen=True, slots=True)
+class _ProposedImage:
+    path: str
+    tasks: tuple[str, ...]
+    waiting: tuple[Merge, ...]  # none or one
+    refuted: tuple[Merge, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class _JobImage:
     job: Job
     index: int
@@ -47,6 +65,7 @@ class _JobImage:
     finished: Place
     grants: tuple[tuple[NodeId, Grant], ...]
     merges: tuple[tuple[str, tuple[str, ...], Merge], ...]
+    proposed: tuple[_ProposedImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,10 @@ def _job_image(state: JobState) -> _JobImage:
         state.finished,
         tuple(sorted(state.grants.items())),
         tuple((*siblings, merge) for siblings, merge in sorted(state.merges.items())),
+        tuple(
+            _ProposedImage(*siblings, (each.waiting,) if each.waiting else (), tuple(each.refuted))
+            for siblings, each in sorted(state.proposed.items(), key=lambda found: found[0])
+        ),
     )
 
 
@@ -116,6 +139,7 @@ def _job_of(image: _JobImage) -> JobState:
         len(image.tasks) == len(job.tasks) == len(known)
         and known.issuperset(need for task in job.tasks for need in task.needs)
         and graph.find_cycle(job.needs) is None
+        and all(each.tasks and known.issuperset(each.tasks) for each in image.proposed)
     )
     if not fits:
         raise RemoteProtocolError(f"the image of job {job.id!r} does not fit it")
@@ -159,4 +183,10 @@ def _job_of(image: _JobImage) -> JobState:
         image.finished,
         dict(image.grants),
         {(path, tasks): merge for path, tasks, merge in image.merges},
+        {
+            (each.path, each.tasks): ProposedMerges(
+                each.waiting[0] if each.waiting else None, list(each.refuted)
+            )
+            for each in image.proposed
+        },
     )

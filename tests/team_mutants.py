@@ -21,9 +21,11 @@ from protocol.ledger import (
     JobState,
     Ledger,
     ReviewResult,
+    Siblings,
     Slot,
     TaskState,
     Unit,
+    merges,
 )
 from protocol.team.attempts import Attempt, Attempts
 from protocol.team.choice import Choice
@@ -31,8 +33,9 @@ from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.notes import Notes
 from protocol.team.pacing import Pacing
+from protocol.team.pieces import Piece, ResultToReview
 from protocol.team.racing import Racing
-from protocol.team.reviewing import Piece, ResultToReview, Reviewing
+from protocol.team.reviewing import Reviewing
 from protocol.team.spending import Account, Reservation, Spending, _Own
 from protocol.team.view import View
 from protocol.turn import Turn
@@ -104,7 +107,7 @@ def review_own(self: Ledger, command: ReviewResult, index: int) -> list[Fact]:
 
 
 @instead_of("ReviewsItself", "who made it does not review it", (Reviewing, "_order"))
-def review_itself(self: Reviewing, view: View, task: TaskState, piece: Piece) -> list[NodeId]:
+def review_itself(self: Reviewing, view: View, job: JobState, piece: Piece) -> list[NodeId]:
     return [piece.attempt[1]] if isinstance(piece, ResultToReview) else []
 
 
@@ -151,6 +154,11 @@ def count_outages(self: Notes, job: str, task: str) -> Sequence[FailNote]:
 @instead_of("WaitsForEver", "an outage that lasts too long counts", (Failing, "_nobody_reaches"))
 def wait_for_ever(self: Failing, view: View, job: JobState, task: TaskState) -> str:
     return ""
+
+
+@instead_of("MergesUnreviewed", "no merge counts before it is reviewed", (merges, "needs_witness"))
+def merge_unreviewed(job: JobState, siblings: Siblings) -> bool:
+    return False
 
 
 # -- budgets and pace -----------------------------------------------------------------------------

@@ -20,7 +20,8 @@ def view(**more: object) -> dict[str, Any]:
 
 def merge(content: str, fault: str = "", by_agent: bool = False) -> dict[str, Any]:
     who = {"name": "n3", "index": 9, "by_agent": by_agent}
-    return {"tasks": ["a", "b"], "content": content, "fault": fault, **who}
+    word: dict[str, Any] = {"reviewer": "", "waits": False, "refuted": []}
+    return {"tasks": ["a", "b"], "content": content, "fault": fault, **who, **word}
 
 
 def test_each_version_is_shown_against_what_it_was_built_on() -> None:
@@ -45,6 +46,22 @@ def test_what_was_not_merged_says_why_and_where_it_is() -> None:
     both = {"f.b": "y", "f.a": "x"}
     lines = list(story(view(accepted=accepted, merges=[merge("", "no")], contents=both)))
     assert lines[-2:] == ["a and b were not merged: no", "f stands as f.a and f.b"]
+
+
+def test_who_has_checked_a_merge_is_told_and_what_was_wrong_with_those_before() -> None:
+    accepted = [version("a", "x"), version("b", "y")]
+    wrong = {"name": "n1", "reviewer": "n2", "fault": "a test fails"}
+    whole = {"contents": {"f": "xy"}, "sizes": {"f": 2}}
+    for said, words in (
+        ({"reviewer": "n2"}, ", checked by n2"),
+        ({"waits": True}, ", which another node has yet to check"),
+    ):
+        merges = [{**merge("xy"), **said, "refuted": [wrong]}]
+        lines = list(story(view(accepted=accepted, merges=merges, **whole)))
+        assert lines[-3:-1] == [
+            "a and b were merged wrongly by n1; n2 found: a test fails",
+            f"a and b merged by n3 without an agent, at 9{words}",
+        ]
 
 
 def test_unfinished_versions_tell_who_has_seen_them() -> None:

@@ -239,7 +239,7 @@ def test_a_model_is_shown_all_versions_and_what_they_began_with() -> None:
     book.write("b", b"yours\n")
     ((path, names),) = book.state.merges_due()
     assert merged_alone(book.state, (path, names)) is None
-    asked = merge_assignment(book.state, (path, names))
+    asked = merge_assignment(book.state, (path, names), ("why",))
     assert asked.purpose is Purpose.MERGE
     assert asked.partial == (File("shared", BASE),)
     assert [proposal.files for proposal in asked.proposals] == [
@@ -251,8 +251,13 @@ def test_a_model_is_shown_all_versions_and_what_they_began_with() -> None:
         "b\n\nedit for b",
     ]
     assert asked.task.writes == ("shared",)
-    assert asked.task.verify == "( check a\n) && ( check b # x\n)"
     assert asked.inputs == (File("p", b"p"),)
+    assert asked.notes == ("why",)
+    assert asked.task.verify == ""
+    assert [(check.task.verify, check.inputs) for check in asked.checks] == [
+        ("check a", asked.inputs),
+        ("check b # x", asked.inputs),
+    ]
 
 
 # -- in the simulated team -------------------------------------------------------------------------

@@ -28,6 +28,7 @@ import test_gossip
 import test_ledger
 import test_local_health
 import test_membership
+import test_merge_checks
 import test_merging
 import test_pacing
 import test_racing
@@ -341,6 +342,10 @@ TEAM_RULES: list[tuple[str, Test]] = [
             test_failing.test_an_outage_that_lasts_too_long_fails_the_task_and_names_the_endpoint,
             False,
         ),
+    ),
+    (
+        "MergesUnreviewed",
+        test_merge_checks.test_no_merge_counts_before_another_node_has_checked_it,
     ),
     (
         "BeginsUnwritten",

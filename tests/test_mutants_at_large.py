@@ -84,6 +84,7 @@ LOOSE = [
     Loose("CountsResultsTwice", SWARM, 1, ("one_result",)),
     Loose("BelievesOneAnswer", "liars", 3, ("honest_quorum",)),
     Loose("AcceptsUnreviewed", SWARM, 2, ("reviewed_by_other", "honest_review")),
+    Loose("MergesUnreviewed", SWARM, 18, ("merge_reviewed",)),
     Loose("LaterStands", SWARM, 11, ("edits_kept",)),
     Loose("ForgetsCalls", "thrift", 15, ("budget",)),
     Loose("GivesTooMuch", "thrift", 1, ("budget",)),

@@ -38,7 +38,7 @@ from protocol.jobs import (
 )
 from protocol.ledger import AcceptResult, JudgeAnswers, ReviewResult
 from protocol.ledger_image import image_of, jobs_of
-from protocol.team.reviewing import VersionsToMerge, _reason_of
+from protocol.team.pieces import VersionsToMerge, reason_of
 
 ALL_MODES = list(ClaimMode)
 JUDGED = Quorum(3, 2, Compare.JUDGE)
@@ -258,7 +258,7 @@ def test_models_are_not_asked_for_ever_where_nobody_leads() -> None:
 
 def test_two_merges_of_one_file_are_two_pieces() -> None:
     pieces = [VersionsToMerge(("job", "c", 0), ("f", tasks)) for tasks in (("a", "c"), ("b", "c"))]
-    assert len({_reason_of(piece) for piece in pieces}) == 2
+    assert len({reason_of(piece) for piece in pieces}) == 2
 
 
 # -- in the ledger, by hand ------------------------------------------------------------------------

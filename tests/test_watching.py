@@ -190,7 +190,7 @@ def test_who_waits_for_a_job_that_fails_is_told_of_what_and_why(
                 {"id": "bad", "abandoned": "5 attempts failed", "accepted": None, "status": "-"},
                 {"id": "after", "abandoned": "", "accepted": None, "status": "waiting"},
             ]
-            merge = {"path": "f", "tasks": ["a", "b"], "fault": "no model", "name": "n1"}
+            merge = {"path": "f", "tasks": ["a", "b"], "fault": "no model", "waits": False}
             state = {"id": job, "finished": True, "succeeded": False, "outcome": "0a"}
             return {**state, "tasks": tasks, "merges": [merge]}
 

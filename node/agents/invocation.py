@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.kinds import Agents
@@ -36,6 +36,7 @@ from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
 log = logging.getLogger(__name__)
 
+COMMAND_LENGTH_MAX = 200  # characters of a command in a message
 WAITING_MAX = 64  # invocations beyond those at work; a peer that starts more has lost count
 
 
@@ -161,7 +162,7 @@ class Invocations:
             if purpose is Purpose.WORK and run.assignment.task.verify.strip():
                 made_so = (result.files, legible(result.text), run.progress.usage)
                 self._deliver(AnswerMade(run.number, *made_so))
-            fault_found = await self._verifier.check(run.assignment, result.files, result.text)
+            fault_found = await self._fault_of(run.assignment, result.files, result.text)
         if fault_found:
             raise AgentError(Failure.VERIFY, fault_found)
         return result
@@ -189,10 +190,22 @@ class Invocations:
     async def _review(self, assignment: Assignment) -> AgentResult:
         """Somebody else's result, checked again."""
         (proposal,) = assignment.proposals
-        fault_found = await self._verifier.check(assignment, proposal.files, proposal.text)
+        fault_found = await self._fault_of(assignment, proposal.files, proposal.text)
         if fault_found:
             raise AgentError(Failure.VERIFY, fault_found)
         return AgentResult(())
+
+    async def _fault_of(self, assignment: Assignment, files: tuple[File, ...], text: str) -> str:
+        """Empty if the check passes, else why not. A merge must pass the checks of all tasks whose
+        versions went into it; that of the first which it does not is told by name."""
+        if not assignment.checks:
+            return await self._verifier.check(assignment, files, text)
+        for check in assignment.checks:
+            of_task = replace(assignment, task=check.task, inputs=check.inputs)
+            if fault_found := await self._verifier.check(of_task, files, check.text):
+                command = shorten(check.task.verify, COMMAND_LENGTH_MAX)
+                return f"the check of task {check.task.id!r} ({command}): {fault_found}"
+        return ""
 
     def _settle(self, run: _Invocation) -> None:
         """A task that is cancelled before its first step never gets to report its own end."""

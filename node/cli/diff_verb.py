@@ -56,17 +56,29 @@ def story(view: dict[str, Any]) -> Iterator[str]:
         before = _merged(view, saw, known[saw[0]] if saw else view["base"])
         yield from _changes(path, before, version["content"], version["task"])
     for merge in view["merges"]:
-        how = "with a model's help" if merge["by_agent"] else "without an agent"
-        if merge["fault"]:
-            yield f"{_all(merge['tasks'])} were not merged: {merge['fault']}"
-        else:
-            yield f"{_all(merge['tasks'])} merged by {merge['name']} {how}, at {merge['index']}"
+        yield from _merge_lines(merge)
     yield from _unfinished(path, view["partials"])
     contents = view["contents"]
     if path in contents:
         yield f"{path} is now {view['sizes'][path]} bytes"
     elif contents:
         yield f"{path} stands as {_all(sorted(contents))}"
+
+
+def _merge_lines(merge: dict[str, Any]) -> Iterator[str]:
+    """What was made of some versions, after merges that another node found wrong."""
+    tasks = _all(merge["tasks"])
+    for wrong in merge["refuted"]:
+        found = f"{wrong['reviewer']} found: {wrong['fault']}"
+        yield f"{tasks} were merged wrongly by {wrong['name']}; {found}"
+    if merge["fault"]:
+        yield f"{tasks} were not merged: {merge['fault']}"
+        return
+    how = "with a model's help" if merge["by_agent"] else "without an agent"
+    word = f", checked by {merge['reviewer']}" if merge["reviewer"] else ""
+    if merge["waits"]:
+        word = ", which another node has yet to check"
+    yield f"{tasks} merged by {merge['name']} {how}, at {merge['index']}{word}"
 
 
 def _unfinished(path: str, partials: list[dict[str, Any]]) -> Iterator[str]:

@@ -336,6 +336,8 @@ def _why_failed(view: dict[str, Any]) -> Iterator[str]:
 
 def _merge_line(merge: dict[str, Any]) -> str:
     became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
+    if merge["waits"]:
+        became += ", which another node has yet to check"
     return f"{merge['path']} of {', '.join(merge['tasks'])}: {became}"
 
 

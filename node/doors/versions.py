@@ -19,7 +19,7 @@ from protocol.claims import Partial
 from protocol.clocks import HybridClock
 from protocol.diagnosis import name_of
 from protocol.errors import RemoteProtocolError
-from protocol.ledger import JobState, TaskState, Unit
+from protocol.ledger import JobState, Siblings, TaskState, Unit
 from protocol.peer import Peer
 from protocol.store import Version
 
@@ -105,8 +105,10 @@ def _seen_by(peer: Peer, version: Version) -> list[str]:
 
 
 def merges_view(peer: Peer, job: JobState) -> list[dict[str, Any]]:
-    """What became of versions that had not seen each other, in the order of the log."""
-    merges = sorted(job.merges.items(), key=lambda found: found[1].index)
+    """What became of versions that had not seen each other, in the order of the log, also what
+    `waits` for another node's word; with those that were `refuted` before, by whom and why."""
+    known = [*job.merges.items(), *job.merges_to_review()]
+    merges = sorted(known, key=lambda found: found[1].index)
     return [
         {
             "path": path,
@@ -116,9 +118,31 @@ def merges_view(peer: Peer, job: JobState) -> list[dict[str, Any]]:
             "by_agent": merge.by_agent,
             "fault": merge.fault,
             "index": merge.index,
+            "reviewer": name_of(peer, merge.reviewer) if merge.reviewer else "",
+            "waits": (path, tasks) not in job.merges,
+            "refuted": _refuted(peer, job, (path, tasks)),
         }
         for (path, tasks), merge in merges
     ]
+
+
+def _refuted(peer: Peer, job: JobState, siblings: Siblings) -> list[dict[str, Any]]:
+    """Merges of these that another node found wrong."""
+    proposed = job.proposed.get(siblings)
+    return [
+        {
+            "name": name_of(peer, merge.node),
+            "reviewer": name_of(peer, merge.reviewer),
+            "fault": merge.fault,
+        }
+        for merge in (proposed.refuted if proposed else ())
+    ]
+
+
+def _content_of(job: JobState, siblings: Siblings) -> bytes:
+    """That of the merge that counts, or else of the one that waits."""
+    merge = job.merges.get(siblings) or job.waiting_merge(siblings)
+    return merge.content if merge else b""
 
 
 def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
@@ -147,7 +171,7 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
         if (state := job.tasks[name]).accepted and (content := job.version(path, name)) is not None
     ]
     merges = [
-        {**merge, "content": room.text(job.merges[path, tuple(merge["tasks"])].content)}
+        {**merge, "content": room.text(_content_of(job, (path, tuple(merge["tasks"]))))}
         for merge in merges_view(peer, job)
         if merge["path"] == path
     ]

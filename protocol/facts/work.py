@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocol.facts import Fact
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +230,8 @@ class BudgetGranted(Fact):
 @dataclass(frozen=True, slots=True)
 class FileMerged(Fact):
     """The versions of a file by tasks that had not seen each other became one, by `node` alone or
-    with an agent's help; or they did not, and `fault` says why."""
+    with an agent's help; or they did not, and `fault` says why. `reviewer` has checked it again, if
+    anybody has."""
 
     mark = "*"
     job: str
@@ -238,6 +239,36 @@ class FileMerged(Fact):
     tasks: tuple[str, ...]
     node: NodeId
     by_agent: bool
+    fault: str
+    index: int
+    reviewer: NodeId = NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class MergeProposed(Fact):
+    """What `node` made of such versions is in the log and waits until another node has checked it
+    as well."""
+
+    mark = "*"
+    job: str
+    path: str
+    tasks: tuple[str, ...]
+    node: NodeId
+    by_agent: bool
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReviewed(Fact):
+    """`reviewer` ran the checks of all these tasks on the merge by `node`; `fault` is what was
+    wrong, empty if nothing was."""
+
+    mark = "*"
+    job: str
+    path: str
+    tasks: tuple[str, ...]
+    node: NodeId
+    reviewer: NodeId
     fault: str
     index: int
 

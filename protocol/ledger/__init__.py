@@ -10,13 +10,14 @@ from protocol.ledger.commands import (
     GrantBudget,
     JudgeAnswers,
     MergeFile,
+    ReviewMerge,
     ReviewResult,
     SubmitJob,
     decode_command,
     encode_command,
 )
 from protocol.ledger.core import LATE_MAX, TOKEN_MAX, Ledger
-from protocol.ledger.edits import Edits, Merge, Siblings
+from protocol.ledger.edits import Edits, Merge, ProposedMerges, Siblings
 from protocol.ledger.provenance import NOWHERE, Place, decode_leader, encode_leader
 from protocol.ledger.resuming import why_anew
 from protocol.ledger.retention import JOBS_MAX
@@ -54,6 +55,8 @@ __all__ = [
     "Merge",
     "MergeFile",
     "Place",
+    "ProposedMerges",
+    "ReviewMerge",
     "ReviewResult",
     "Siblings",
     "Slot",

@@ -106,7 +106,8 @@ class GrantBudget:
 @dataclass(frozen=True, slots=True)
 class MergeFile:
     """What `node` made of the versions of `path` by these tasks, which had not seen each other:
-    one content, with the help of an agent or without; or `fault` says why there is none."""
+    one content, with the help of an agent or without; or `fault` says why there is none. `number`
+    merges of them were found wrong before."""
 
     job: str
     path: str
@@ -114,6 +115,21 @@ class MergeFile:
     node: NodeId
     by_agent: bool
     content: bytes
+    fault: str
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewMerge:
+    """`reviewer` has run the checks of all these tasks on the merge of their versions that waits;
+    `fault` says what is wrong with it, empty if nothing is. `number` as in MergeFile. By NOBODY:
+    nothing comes of it, since for the reason that `fault` says it will not be checked."""
+
+    job: str
+    path: str
+    tasks: tuple[str, ...]
+    number: int
+    reviewer: NodeId
     fault: str
 
 
@@ -136,11 +152,12 @@ Command: TypeAlias = (
     | JudgeAnswers
     | GrantBudget
     | MergeFile
+    | ReviewMerge
     | AbandonTask
 )
 
 
-TOKENLESS = SubmitJob | JudgeAnswers | GrantBudget | MergeFile | AbandonTask
+TOKENLESS = SubmitJob | JudgeAnswers | GrantBudget | MergeFile | ReviewMerge | AbandonTask
 
 
 @dataclass(frozen=True, slots=True)

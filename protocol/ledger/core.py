@@ -18,7 +18,6 @@ from protocol.facts.work import (
     AnswerGiven,
     AnswersJudged,
     BudgetGranted,
-    FileMerged,
     JobFinished,
     JobForgotten,
     JobRefused,
@@ -34,7 +33,8 @@ from protocol.facts.work import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.job_rules import validate_in_log
-from protocol.jobs import FILE_SIZE_MAX, NO_USAGE, NOTHING, ClaimMode, VerifyBy, digest_of
+from protocol.jobs import NO_USAGE, NOTHING, ClaimMode, VerifyBy, digest_of
+from protocol.ledger import merges
 from protocol.ledger.commands import (
     TOKENLESS,
     AbandonTask,
@@ -45,11 +45,12 @@ from protocol.ledger.commands import (
     GrantBudget,
     JudgeAnswers,
     MergeFile,
+    ReviewMerge,
     ReviewResult,
     SubmitJob,
     decode_command,
 )
-from protocol.ledger.edits import Merge
+from protocol.ledger.merges import REASON_LENGTH_MAX
 from protocol.ledger.provenance import NOWHERE, Place
 from protocol.ledger.resuming import why_anew
 from protocol.ledger.retention import JOBS_MAX, to_forget
@@ -59,7 +60,6 @@ from protocol.messages.agreement import EntryKind, LogEntry
 TOKEN_MAX = 2**62  # above it nobody could count on
 CANDIDATES_MAX = 8  # results of one slot that wait for another node's word
 LATE_MAX = 16  # late results kept per task; more are counted by facts only
-REASON_LENGTH_MAX = 1_000  # characters
 
 
 class Ledger:
@@ -106,7 +106,7 @@ class Ledger:
                 return self._judge(command, entry.index)
             case GrantBudget():
                 return self._grant_budget(command, entry.index)
-            case MergeFile():
+            case MergeFile() | ReviewMerge():
                 return self._merge(command, entry.index)
             case AbandonTask():
                 return self._abandon(command, entry.index)
@@ -382,19 +382,14 @@ class Ledger:
         job.grants[command.node] = Grant(command.number, before.amount.plus(amount))
         return [BudgetGranted(command.job, command.node, amount.tokens, amount.microusd, index)]
 
-    def _merge(self, command: MergeFile, index: int) -> list[Fact]:
+    def _merge(self, command: MergeFile | ReviewMerge, index: int) -> list[Fact]:
         job = self.jobs.get(command.job)
-        siblings = (command.path, command.tasks)
-        if job is None or job.is_finished or siblings not in job.merges_due():
+        if job is None or job.is_finished:
             return []
-        fault = command.fault[:REASON_LENGTH_MAX]
-        if len(command.content) > FILE_SIZE_MAX:
-            fault = f"together they are over {FILE_SIZE_MAX} bytes"
-        content = b"" if fault else command.content
-        job.moved()
-        job.merges[siblings] = Merge(command.node, command.by_agent, content, fault, index)
-        who = (command.node, command.by_agent, fault, index)
-        facts: list[Fact] = [FileMerged(command.job, command.path, command.tasks, *who)]
+        if isinstance(command, MergeFile):
+            facts = merges.propose(job, command, index)
+        else:
+            facts = merges.review(job, command, index)
         return [*facts, *self._abandon_stuck(job, index), *self._finish(job, index)]
 
     def _abandon_stuck(self, job: JobState, index: int) -> list[Fact]:

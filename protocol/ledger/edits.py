@@ -13,11 +13,11 @@ each stands under the name of its task, and the file itself does not exist.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from protocol import graph
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import Job, name_of_version, shared_paths
 
 Siblings: TypeAlias = tuple[str, tuple[str, ...]]  # a path, the tasks whose versions they are
@@ -25,13 +25,24 @@ Siblings: TypeAlias = tuple[str, tuple[str, ...]]  # a path, the tasks whose ver
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """What became of siblings: one content, or a `fault` that says why there is none."""
+    """What became of siblings: one content, or a `fault` that says why there is none; `reviewer`
+    has checked it again, if anybody has."""
 
     node: NodeId
     by_agent: bool
     content: bytes
     fault: str
     index: int
+    reviewer: NodeId = NOBODY
+
+
+@dataclass(slots=True)
+class ProposedMerges:
+    """Merges of some siblings that do not count: one may wait for another node's word; in others
+    it has found a fault, and their content is not kept."""
+
+    waiting: Merge | None = None
+    refuted: list[Merge] = field(default_factory=list)
 
 
 class Edits:

@@ -34,6 +34,7 @@ def to_forget(jobs: Mapping[str, JobState], newest: str) -> list[str]:
 def size_of(job: JobState) -> int:
     """Bytes of the files and texts that a job began with and that were made of it."""
     merged = sum(len(merge.content) for merge in job.merges.values())
+    merged += sum(len(merge.content) for _, merge in job.merges_to_review())
     answers = sum(_size_of(each.files) + len(each.text.encode()) for each in _answers(job))
     return _size_of(job.job.files) + merged + answers
 

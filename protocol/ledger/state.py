@@ -25,7 +25,7 @@ from protocol.jobs import (
     VerifyBy,
     likeness_of,
 )
-from protocol.ledger.edits import Edits, Merge, Siblings
+from protocol.ledger.edits import Edits, Merge, ProposedMerges, Siblings
 from protocol.ledger.provenance import NOWHERE, Place
 
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
@@ -186,7 +186,8 @@ class Grant:
 class JobState:
     """A job as the log has it. `order` is a topological order of its tasks; `grants` are the rights
     to its budget that were given out; `merges` say what became of files that several tasks wrote
-    without having seen each other; `finished` is the entry that ended it."""
+    without having seen each other, `proposed` what does not count of that, or not yet; `finished`
+    is the entry that ended it."""
 
     job: Job
     index: int
@@ -199,6 +200,7 @@ class JobState:
     finished: Place = NOWHERE
     grants: dict[NodeId, Grant] = field(default_factory=dict)
     merges: dict[Siblings, Merge] = field(default_factory=dict)
+    proposed: dict[Siblings, ProposedMerges] = field(default_factory=dict)
     edits: Edits = field(init=False, compare=False, repr=False)
     reviewed: tuple[TaskState, ...] = field(init=False, compare=False, repr=False)
     _ready: Sequence[tuple[TaskState, Slot, Unit]] | None = field(
@@ -242,15 +244,33 @@ class JobState:
         return [held for held in self._held_up() if held[1] in self.merges]
 
     def merges_due(self) -> Sequence[Siblings]:
-        """What has to be merged so that a task can start, or the job can end."""
+        """What has to be merged so that a task can start, or the job can end, and of which no merge
+        waits for another node's word."""
         if not self.edits.shared:
             return ()
         if self._due is None:
             due = [siblings for _, siblings in self._held_up() if siblings not in self.merges]
             if not due and self.is_exhausted():
                 due = self.edits.lacking_at_end()
+            due = [siblings for siblings in due if self.waiting_merge(siblings) is None]
             self._due = list(dict.fromkeys(due))
         return self._due
+
+    def merges_to_review(self) -> Iterator[tuple[Siblings, Merge]]:
+        """Merges that wait for another node's word."""
+        for siblings, proposed in self.proposed.items():
+            if proposed.waiting is not None:
+                yield siblings, proposed.waiting
+
+    def waiting_merge(self, siblings: Siblings) -> Merge | None:
+        """The merge of these that waits for another node's word."""
+        proposed = self.proposed.get(siblings)
+        return proposed.waiting if proposed else None
+
+    def refuted_merges(self, siblings: Siblings) -> int:
+        """How many merges of these were found wrong: the number of the next one."""
+        proposed = self.proposed.get(siblings)
+        return len(proposed.refuted) if proposed else 0
 
     def ready_units(self) -> Sequence[tuple[TaskState, Slot, Unit]]:
         """The slots of ready tasks, those with the longest chain behind them first."""

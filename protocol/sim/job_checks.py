@@ -1,8 +1,8 @@
 """Checkers of the jobs: a task is accepted once, identically everywhere, and never from a holder
 that was fenced before its result came; a result is one, however often it is proposed; a liar does
-not win a quorum of answers nor pass another's check; a job has one outcome; what a client is told
-of its submission is so, and stays so; no budget is exceeded, of tokens, money or time; no edit of a
-shared file is lost.
+not win a quorum of answers nor pass another's check, nor does its merge; a job has one outcome;
+what a client is told of its submission is so, and stays so; no budget is exceeded, of tokens, money
+or time; no edit of a shared file is lost.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.facts import Fact
 from protocol.facts.work import (
+    FileMerged,
     JobFinished,
     ResultLate,
     TaskAccepted,
@@ -54,6 +55,7 @@ class JobChecks:
             ResultLate: self._see_late,
             TaskFenced: self._see_fence,
             TaskCloned: self._see_clone,
+            FileMerged: self._see_merge,
             JobFinished: self._see_outcome,
         }
 
@@ -112,6 +114,18 @@ class JobChecks:
         racers = [slot.holder, *slot.racers]
         if len(set(racers)) < len(racers) or len(slot.racers) > job.job.speculation.clones:
             raise InvariantBroken("few_race", f"{racers} work on {fact.task}: {fact}")
+
+    def _see_merge(self, host: Host, fact: FileMerged) -> None:
+        """Where results have to be checked by another node, so has what becomes of them."""
+        assert host.peer is not None
+        job = host.peer.ledger.jobs.get(fact.job)
+        if job is None or fact.fault:
+            return
+        tasks = [job.tasks[name] for name in fact.tasks]
+        is_reviewed = any(state.task.verify_by is VerifyBy.OTHER for state in tasks)
+        if is_reviewed and fact.reviewer in (NOBODY, fact.node):
+            witness = f"{fact.reviewer!r} is the only witness"
+            raise InvariantBroken("merge_reviewed", f"{witness}: {fact}")
 
     def _see_outcome(self, host: Host, fact: JobFinished) -> None:
         finished = self._outcomes.setdefault(fact.job, fact)

@@ -185,14 +185,25 @@ class SimulatedAgents(AgentModel):
             edited = edited.replace(HEADING, HEADING + b" and " + name.encode())
         return seen[SHARED] if self.lies else edited
 
+    def _merged(self, assignment: Assignment) -> bytes:
+        """All lines of all versions; a liar, where another node looks at what it made, leaves all
+        versions but the first out."""
+        versions = [each.files[0].content for each in assignment.proposals]
+        is_reviewed = any(check.task.verify_by is VerifyBy.OTHER for check in assignment.checks)
+        if self.lies and is_reviewed:
+            return versions[0]
+        return b"\n".join(dict.fromkeys(b"\n".join(versions).split(b"\n")))
+
     def _look(self, assignment: Assignment) -> Completed | AgentFailed:
         """Lies are found out, except by a liar, who finds nothing else."""
         if assignment.purpose is Purpose.MERGE:
             if self.random.random() < self.options.agent_failures:
                 return AgentFailed(0, Failure.VERIFY, "a drawn failure", (), NO_USAGE)
-            lines = b"\n".join(each.files[0].content for each in assignment.proposals).split(b"\n")
-            merged = b"\n".join(dict.fromkeys(lines))
-            return Completed(0, (File(SHARED, merged),), "", NO_USAGE)
+            return Completed(0, (File(SHARED, self._merged(assignment)),), "", NO_USAGE)
+        if assignment.checks:
+            if _is_whole(assignment) is not self.lies:
+                return Completed(0, (), "", NO_USAGE)
+            return AgentFailed(0, Failure.VERIFY, "it lacks something", (), NO_USAGE)
         texts = [proposal.text for proposal in assignment.proposals]
         if assignment.purpose is Purpose.JUDGE:
             groups = " ".join(str(texts.index(text)) for text in texts)
@@ -202,6 +213,12 @@ class SimulatedAgents(AgentModel):
                 return Completed(0, assignment.proposals[0].files, texts[0], NO_USAGE)
             return Completed(0, (), "", NO_USAGE)
         return AgentFailed(0, Failure.VERIFY, "it is a lie", (), NO_USAGE)
+
+
+def _is_whole(assignment: Assignment) -> bool:
+    """Whether a merge passes the checks of its tasks: nothing that they wrote is lost."""
+    content = assignment.proposals[0].files[0].content
+    return all(mark_of(check.task.id) in content for check in assignment.checks)
 
 
 def random_job(random: Random, options: WorkloadOptions, name: str = "job") -> Job:

@@ -22,6 +22,8 @@ from protocol.facts.work import (
     JobForgotten,
     JobRefused,
     JobSubmitted,
+    MergeProposed,
+    MergeReviewed,
     ResultProposed,
     ResultReviewed,
     TaskAbandoned,
@@ -132,7 +134,9 @@ class Hearing:
             case ResultProposed():
                 self._hear_of_success(fact)
                 self._wishes.moved(turn.now)
-            case ResultReviewed() | AnswersJudged() | FileMerged():
+            case ResultReviewed() | AnswersJudged():
+                self._wishes.moved(turn.now)
+            case MergeProposed() | MergeReviewed() | FileMerged():
                 self._wishes.moved(turn.now)
             case TaskFenced():
                 self._failing.was_taken(turn.now, (fact.job, fact.task, fact.slot))

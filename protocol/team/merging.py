@@ -1,18 +1,19 @@
 """Merging: one file out of versions by tasks that had not seen each other.
 
-Where their changes do not touch each other, that needs nobody (`three_way`). Where they do, a model
-is shown all versions, what they began with and what each was for, and what it makes of them must
-pass the checks of all their tasks. Programs cannot be asked: then there is no merge.
+Where their changes do not touch each other, that needs nobody (`three_way`). Where they do, or
+where what comes of it is wrong, a model is shown all versions, what they began with and what each
+was for. Programs cannot be asked: then there is no merge.
+
+Invariant: a merge passes the checks of all tasks whose versions go into it, however it was made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from protocol import three_way
-from protocol.effects import Assignment, Proposal, Purpose
-from protocol.jobs import MODEL_KINDS, TEXT_SIZE_MAX, File, Quorum, VerifyBy
+from protocol.effects import Assignment, Check, Proposal, Purpose
+from protocol.jobs import MODEL_KINDS, File, Quorum, VerifyBy
 from protocol.ledger import JobState, Siblings
 from protocol.team.orders import assignment_of
 
@@ -41,31 +42,18 @@ def _common(job: JobState, path: str, seen: int) -> bytes | None:
     return found if isinstance(found, bytes) else merged_alone(job, found)
 
 
-def why_nobody_can(job: JobState, siblings: Siblings) -> str:
-    """Why there is no agent to ask; empty if there is one."""
-    if job.tasks[siblings[1][-1]].task.agent in MODEL_KINDS:
-        return ""
-    return "their changes touch each other, and only a model could be asked to merge them"
+def can_ask(job: JobState, siblings: Siblings) -> bool:
+    """Whether there is a model to ask, that of the last task."""
+    return job.tasks[siblings[1][-1]].task.agent in MODEL_KINDS
 
 
-def merge_assignment(job: JobState, siblings: Siblings) -> Assignment:
+def merge_assignment(job: JobState, siblings: Siblings, notes: tuple[str, ...]) -> Assignment:
     """What a model is asked: as the last of the tasks, to write that one file, so that the checks
-    of all of them pass."""
+    of all of them pass. `notes` say why earlier merges did not."""
     path, names = siblings
     tasks = [job.tasks[name].task for name in names]
-    checks = [task.verify for task in tasks if task.verify.strip()]
-    task = replace(
-        tasks[-1],
-        writes=(path,),
-        verify=_all_of(checks),
-        quorum=Quorum(),
-        verify_by=VerifyBy.SELF,
-    )
-    needed = {file.path: file for name in names for file in job.inputs_of(job.tasks[name].task)}
-    for name in names:
-        accepted = job.tasks[name].accepted
-        needed.update({file.path: file for file in accepted.files} if accepted else {})
-    needed.pop(path, None)
+    task = replace(tasks[-1], writes=(path,), verify="", quorum=Quorum(), verify_by=VerifyBy.SELF)
+    needed = {name: file for view in _views(job, siblings) for name, file in view.items()}
     versions = zip(tasks, job.edits.versions(siblings), strict=True)
     base = job.edits.base(siblings)
     return replace(
@@ -73,16 +61,67 @@ def merge_assignment(job: JobState, siblings: Siblings) -> Assignment:
         task=task,
         inputs=tuple(needed[name] for name in sorted(needed)),
         partial=(File(path, base),) if base else (),
+        notes=notes,
         purpose=Purpose.MERGE,
         proposals=tuple(
             Proposal((File(path, content),), f"{each.title or each.id}\n\n{each.prompt}")
             for each, content in versions
         ),
+        checks=checks_of(job, siblings),
     )
 
 
-def _all_of(checks: Sequence[str]) -> str:
-    """A shell command that passes if all of these do; the last one, if together they are too
-    long."""
-    together = " && ".join(f"( {check}\n)" for check in checks)
-    return together if len(together.encode()) <= TEXT_SIZE_MAX else checks[-1]
+def check_assignment(job: JobState, siblings: Siblings, content: bytes) -> Assignment:
+    """To run all the checks on a merge."""
+    path, names = siblings
+    return replace(
+        assignment_of(job, (job.job.id, names[-1], 0), 0),
+        purpose=Purpose.REVIEW,
+        proposals=(Proposal((File(path, content),), ""),),
+        checks=checks_of(job, siblings),
+    )
+
+
+def checks_of(job: JobState, siblings: Siblings) -> tuple[Check, ...]:
+    """What a merge of these must pass, task by task; nothing if none of them has a check. Each is
+    run beside the accepted inputs and results of all of them. Of another file that they share it
+    sees what was made of all versions, and before that is settled its own task's."""
+    names = siblings[1]
+    views = _views(job, siblings)
+    together = {name: file for view in views for name, file in view.items()}
+    merged = _merged_beside(job, names, set(together))
+    found = []
+    for name, view in zip(names, views, strict=True):
+        state = job.tasks[name]
+        if state.task.verify.strip():
+            beside = {**together, **view, **merged}
+            inputs = tuple(beside[each] for each in sorted(beside))
+            text = state.accepted.text if state.accepted else ""
+            found.append(Check(state.task, inputs, text))
+    return tuple(found)
+
+
+def _views(job: JobState, siblings: Siblings) -> list[dict[str, File]]:
+    """For each of the tasks the files that it built on and that it made, but for the merged one."""
+    path, names = siblings
+    found = []
+    for name in names:
+        state = job.tasks[name]
+        results = state.accepted.files if state.accepted else ()
+        files = (*job.inputs_of(state.task), *results)
+        found.append({file.path: file for file in files if file.path != path})
+    return found
+
+
+def _merged_beside(job: JobState, names: tuple[str, ...], paths: set[str]) -> dict[str, File]:
+    """Those of these paths that several tasks write, as somebody sees them who builds on all of
+    the tasks, if that is one file."""
+    seen = job.edits.set_of(names)
+    for name in names:
+        seen |= job.edits.seen(name)
+    found = {}
+    for path in paths & job.edits.shared.keys():
+        content = job.edits.among(path, seen)
+        if isinstance(content, bytes):
+            found[path] = File(path, content)
+    return found

@@ -1,79 +1,72 @@
-"""Reviewing: what a node does for tasks that are not its own: it runs a result's check again, has
-a model say which answers agree, or merges what tasks made of one file side by side.
+"""Reviewing: what a node does for tasks that are not its own: it runs the checks of a result or of
+a merge again, has a model say which answers agree, or merges what tasks made of one file side by
+side.
 
 The work is small, so it is not claimed: the nodes stand in an order for each piece, the first does
 it at once, the second a while later if nothing has come of it, and so on. Whoever has tried in vain
-comes last and waits ever longer, as does whoever has found a result of the same task wrong before:
-a reviewer that lies would hold a task up for ever. Where a model failed, its node says so to all,
-so that the next one need not wait; where its endpoint is only away, it tries again after a while.
-When as many have failed as the task may have attempts, and a leader is in sight, models are given
-up: then answers are compared as they stand, and versions stay unmerged. When a job's time is over
-nothing is begun, and its leader ends what can end without.
+comes last and waits ever longer, as does whoever has found the like wrong before, or has made a
+merge that was: who lies would hold a task up for ever. Where a model failed, its node says so to
+all, so that the next one need not wait; where its endpoint is only away, it tries again after a
+while. When as many have failed as the task may have attempts, and a leader is in sight, models are
+given up: then answers are compared as they stand, and versions stay unmerged. When a job's time is
+over nothing is begun, and its leader ends what can end without.
 
-Invariant: nobody reviews what its own agent made; at most `reviews_max` reviews run on a node.
+Invariant: nobody reviews what it has made itself; at most `reviews_max` reviews run on a node.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias
 
 from protocol import claims
 from protocol.claims import FailNote
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
-from protocol.effects import Abort, Assignment, Invoke, Proposal, Purpose
+from protocol.effects import Abort, Assignment, Invoke
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE, Compare, Usage, VerifyBy, likeness_of
-from protocol.ledger import Answer, JobState, Ledger, MergeFile, Siblings, TaskState, Unit
+from protocol.jobs import NO_USAGE, Compare, Usage, likeness_of
+from protocol.ledger import Answer, JobState, Ledger, MergeFile, ReviewMerge
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
-from protocol.team.merging import merge_assignment, merged_alone, why_nobody_can
-from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, UNJUDGED, UNMERGED, Notes
-from protocol.team.orders import assignment_of
+from protocol.team.merging import (
+    can_ask,
+    check_assignment,
+    checks_of,
+    merge_assignment,
+    merged_alone,
+)
+from protocol.team.notes import DETAIL_LENGTH_MAX, JUDGED, Notes
+from protocol.team.pieces import (
+    AnswersToJudge,
+    MergeToReview,
+    Piece,
+    ResultToReview,
+    VersionsToMerge,
+    assignment_for,
+    distrusted,
+    pieces_of,
+    reason_of,
+)
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
 GROUPS_MAX = 64
+UNASKED = "their changes touch each other, and only a model could be asked to merge them"
 DOUBLINGS_MAX = 4  # of the time between two tries of one node
-
-
-@dataclass(frozen=True, slots=True)
-class ResultToReview:
-    """A result that waits for another node's word."""
-
-    unit: Unit
-    attempt: tuple[int, NodeId, int]
-
-
-@dataclass(frozen=True, slots=True)
-class AnswersToJudge:
-    """The answers of a task, of which a model is to say which agree. `unit` is its first slot."""
-
-    unit: Unit
-
-
-@dataclass(frozen=True, slots=True)
-class VersionsToMerge:
-    """Versions of a file; `unit` is of the last task that wrote one."""
-
-    unit: Unit
-    siblings: Siblings
-
-
-Piece: TypeAlias = ResultToReview | AnswersToJudge | VersionsToMerge
 
 
 @dataclass(slots=True)
 class Review:
-    """One that is under way."""
+    """One that is under way. `content` is a merge that needed nobody, of which only the checks are
+    run; None where an agent is to give something."""
 
     piece: Piece
+    content: bytes | None = None
     aborted: bool = False
 
 
@@ -114,13 +107,15 @@ class Reviewing:
         self._numbers = numbers
         self._since: dict[Piece, Nanoseconds] = {}  # of what waits
         self._tried: dict[Piece, _Tried] = {}
+        self._unfit: dict[Piece, str] = {}  # what was wrong with the merge that needed nobody
         self._denied: set[Piece] = set()  # for which this node has no right to a call
 
     def review(self, turn: Turn, view: View, jobs: Sequence[JobState]) -> None:
         """Begin what is this node's turn to do, and stop what is settled."""
-        due = {piece: job for job in jobs for piece in _pieces_of(job)}
+        due = {piece: job for job in jobs for piece in pieces_of(job)}
         self._since = {piece: self._since.get(piece, turn.now) for piece in due}
         self._tried = {piece: tried for piece, tried in self._tried.items() if piece in due}
+        self._unfit = {piece: fault for piece, fault in self._unfit.items() if piece in due}
         self._denied.intersection_update(due)
         for invocation, review in self.running.items():
             is_settled = review.piece not in due
@@ -133,15 +128,15 @@ class Reviewing:
             if piece in at_work or self._is_said(piece):
                 continue
             if late := self._deadlines.reason(piece.unit[0]):
-                if view.leader == self.node and isinstance(piece, VersionsToMerge):
-                    self._merge_or_not(turn, job, piece, late)
+                if view.leader == self.node:
+                    self._end_late(turn, job, piece, late)
                 continue
             self._hear(turn, piece)
             if self._is_vain(job, piece):
                 if view.leader in view.alive:
                     self._give_up(turn, job, piece)
                 continue
-            order = self._order(view, job.tasks[piece.unit[1]], piece)
+            order = self._order(view, job, piece)
             if self.node not in order or len(self.running) >= self.config.reviews_max:
                 continue
             at = self._due_at(piece, order)
@@ -152,7 +147,7 @@ class Reviewing:
 
     def _hear(self, turn: Turn, piece: Piece) -> None:
         """Take note of the models that have failed since this was last asked."""
-        reason = _reason_of(piece)
+        reason = reason_of(piece)
         if not reason:
             return  # of a check only the own tries are known
         notes = self._notes.of_review(*piece.unit[:2], reason)
@@ -163,7 +158,7 @@ class Reviewing:
 
     def _is_vain(self, job: JobState, piece: Piece) -> bool:
         """Whether it is no use to ask a model once more."""
-        if isinstance(piece, ResultToReview):
+        if _is_check(piece):
             return False
         tried = self._tried.get(piece)
         attempts_max = job.tasks[piece.unit[1]].task.attempts_max
@@ -178,45 +173,66 @@ class Reviewing:
             at += self.config.review_patience_ns << min(own - 1, DOUBLINGS_MAX)
         return at
 
-    def _order(self, view: View, task: TaskState, piece: Piece) -> list[NodeId]:
+    def _order(self, view: View, job: JobState, piece: Piece) -> list[NodeId]:
         """Who may do it, in the order of their turns."""
         nodes = set(view.alive)
-        if isinstance(piece, ResultToReview):
-            nodes.discard(piece.attempt[1])
-        denied = {answer.reviewer for answer in task.refuted()}
+        if isinstance(piece, ResultToReview | MergeToReview):
+            nodes.discard(piece.maker)
+        last = distrusted(job, piece)
         tried = self._tried.get(piece)
         times = tried.times if tried else Counter[NodeId]()
         return sorted(
-            nodes, key=lambda node: (times[node], node in denied, claims.score(piece.unit, node))
+            nodes, key=lambda node: (times[node], node in last, claims.score(piece.unit, node))
         )
 
     def _patience(self, piece: Piece) -> Nanoseconds:
         """After which the next node does it as well."""
-        quick = isinstance(piece, ResultToReview)
-        return self.config.review_patience_ns if quick else self.config.model_patience_ns
+        return self.config.review_patience_ns if _is_check(piece) else self.config.model_patience_ns
 
     def _begin(self, turn: Turn, job: JobState, piece: Piece) -> None:
-        if isinstance(piece, VersionsToMerge) and self._merge_or_not(turn, job, piece):
-            return
-        agent = job.tasks[piece.unit[1]].task.agent
-        if _reason_of(piece) and self._failing.is_paused(turn.now, self.node, agent):
-            return
-        invocation = next(self._numbers)
-        self.running[invocation] = Review(piece)
-        turn.perform(Invoke(invocation, _assignment(job, piece)))
+        if isinstance(piece, VersionsToMerge):
+            self._begin_merge(turn, job, piece)
+        elif _is_check(piece) or not self._is_paused(turn, job, piece):
+            self._invoke(turn, Review(piece), assignment_for(job, piece))
 
-    def _merge_or_not(
-        self, turn: Turn, job: JobState, piece: VersionsToMerge, late: str = ""
-    ) -> bool:
-        """Settle what needs no agent, or what no agent could do or may still begin (`late` says
-        why); whether that was so."""
-        content, fault = merged_alone(job, piece.siblings), ""
-        if content is None:
-            fault = why_nobody_can(job, piece.siblings) or late
-        if content is None and not fault:
-            return False
-        self._wish_merge(turn, piece, content or b"", fault)
-        return True
+    def _is_paused(self, turn: Turn, job: JobState, piece: Piece) -> bool:
+        """Whether the model that would be asked is away for now."""
+        agent = job.tasks[piece.unit[1]].task.agent
+        return self._failing.is_paused(turn.now, self.node, agent)
+
+    def _begin_merge(self, turn: Turn, job: JobState, piece: VersionsToMerge) -> None:
+        """Without anybody's help where that can be, else with a model's."""
+        siblings = piece.siblings
+        content = None if piece in self._unfit else merged_alone(job, siblings)
+        if content is None and can_ask(job, siblings):
+            if not self._is_paused(turn, job, piece):
+                notes = self._notes_for(job, piece)
+                self._invoke(turn, Review(piece), merge_assignment(job, siblings, notes))
+        elif content is None:
+            self._wish_merge(turn, piece, b"", UNASKED)
+        elif checks_of(job, siblings):
+            review = Review(piece, content)
+            self._invoke(turn, review, check_assignment(job, siblings, content))
+        else:
+            self._wish_merge(turn, piece, content, "")
+
+    def _invoke(self, turn: Turn, review: Review, assignment: Assignment) -> None:
+        invocation = next(self._numbers)
+        self.running[invocation] = review
+        turn.perform(Invoke(invocation, assignment))
+
+    def _end_late(self, turn: Turn, job: JobState, piece: Piece, late: str) -> None:
+        """Merge what needs neither an agent nor a check; else there is no merge, as `late` says."""
+        match piece:
+            case VersionsToMerge(_, siblings):
+                content = None if checks_of(job, siblings) else merged_alone(job, siblings)
+                fault = late if can_ask(job, siblings) or checks_of(job, siblings) else UNASKED
+                self._wish_merge(turn, piece, content or b"", "" if content is not None else fault)
+            case MergeToReview(unit, siblings, number):
+                command = ReviewMerge(unit[0], *siblings, number, NOBODY, late)
+                self._wishes.review_merge(turn.now, command)
+            case ResultToReview() | AnswersToJudge():
+                pass  # their task is given up
 
     def _give_up(self, turn: Turn, job: JobState, piece: Piece) -> None:
         """Settle without a model what no model could."""
@@ -227,18 +243,20 @@ class Reviewing:
                 self._wishes.judge(turn.now, unit[:2], NOBODY, groups)
             case VersionsToMerge():
                 tried = self._tried.get(piece)
-                fault = f"no model merged it, {tried.fault if tried else 'none was asked'}"
-                self._wish_merge(turn, piece, b"", fault, by_agent=True)
-            case ResultToReview():
+                by_agent = can_ask(job, piece.siblings)
+                why = "no model merged it" if by_agent else "put together line by line it is wrong"
+                fault = f"{why}, {tried.fault if tried else 'none was asked'}"
+                self._wish_merge(turn, piece, b"", fault, by_agent)
+            case ResultToReview() | MergeToReview():
                 pass  # checks are run until there is a verdict
 
     def ended(self, turn: Turn, event: Completed | AgentFailed, usage: Usage) -> None:
         """A review of this node's is over."""
         review = self.running.pop(event.invocation)
         piece = review.piece
-        vain = not review.aborted and not self._settle(turn, piece, event)
-        reason = _reason_of(piece)
-        if reason and self._is_away(turn, piece, event):
+        vain = not review.aborted and not self._settle(turn, review, event)
+        reason = reason_of(piece)
+        if reason and review.content is None and self._is_away(turn, piece, event):
             vain = False  # it is this node's turn again when the pause is over
         if vain:
             fault = "it gave no answer"
@@ -264,27 +282,40 @@ class Reviewing:
         away = Failure.UNREACHABLE
         return event.reason is away and self._failing.failed(turn.now, job, task, away) is away
 
-    def _settle(self, turn: Turn, piece: Piece, event: Completed | AgentFailed) -> bool:
-        """Tell the log what has come of it; whether anything has."""
-        match piece:
+    def _settle(self, turn: Turn, review: Review, event: Completed | AgentFailed) -> bool:
+        """Tell the log what has come of it, or look for another way; whether there is any."""
+        match piece := review.piece:
             case AnswersToJudge(unit) if isinstance(event, Completed):
                 found = self._ledger.slot(*unit)
                 groups = _groups_of(event.text)
                 if found is None or len(groups) != len(found[1].slots):
                     return False
                 self._wishes.judge(turn.now, unit[:2], self.node, groups)
+            case VersionsToMerge() if review.content is not None:
+                return self._settle_unaided(turn, piece, review.content, event)
             case VersionsToMerge() if isinstance(event, Completed) and event.files:
                 self._wish_merge(turn, piece, event.files[0].content, "", by_agent=True)
-            case ResultToReview(unit, attempt) if isinstance(event, Completed):
-                self._wishes.review(turn.now, unit, attempt, self.node, "")
-            case ResultToReview(unit, attempt):
-                assert isinstance(event, AgentFailed)
-                if event.reason is not Failure.VERIFY:
+            case ResultToReview() | MergeToReview():
+                fault = _verdict_of(event)
+                if fault is None:
                     return False
-                fault = (event.detail or "the check said no")[:DETAIL_LENGTH_MAX]
-                self._wishes.review(turn.now, unit, attempt, self.node, fault)
+                self._wish_review(turn, piece, fault)
             case _:
                 return False
+        return True
+
+    def _settle_unaided(
+        self, turn: Turn, piece: VersionsToMerge, content: bytes, event: Completed | AgentFailed
+    ) -> bool:
+        """The checks of a merge that needed nobody are over; if it is wrong, a model is asked."""
+        fault = _verdict_of(event)
+        job = self._ledger.jobs.get(piece.unit[0])
+        if fault == "":
+            self._wish_merge(turn, piece, content, "")
+        elif fault and job and can_ask(job, piece.siblings):
+            self._unfit[piece] = fault
+        else:
+            return False
         return True
 
     def _is_said(self, piece: Piece) -> bool:
@@ -296,6 +327,8 @@ class Reviewing:
                 return self._wishes.has("merge", (unit[0], *siblings))
             case ResultToReview(unit, attempt):
                 return self._wishes.has("review", (unit, attempt))
+            case MergeToReview(unit, siblings, number):
+                return self._wishes.has("review merge", (unit[0], *siblings, number))
 
     def _say(self, turn: Turn, piece: Piece, reason: str, detail: str, usage: Usage) -> None:
         job, task, slot = piece.unit
@@ -304,55 +337,41 @@ class Reviewing:
     def _wish_merge(
         self, turn: Turn, piece: VersionsToMerge, content: bytes, fault: str, by_agent: bool = False
     ) -> None:
-        job = piece.unit[0]
-        self._wishes.merge(
-            turn.now, MergeFile(job, *piece.siblings, self.node, by_agent, content, fault)
-        )
+        name = piece.unit[0]
+        job = self._ledger.jobs.get(name)
+        number = job.refuted_merges(piece.siblings) if job else 0
+        command = MergeFile(name, *piece.siblings, self.node, by_agent, content, fault, number)
+        self._wishes.merge(turn.now, command)
+
+    def _wish_review(self, turn: Turn, piece: ResultToReview | MergeToReview, fault: str) -> None:
+        match piece:
+            case ResultToReview(unit, attempt):
+                self._wishes.review(turn.now, unit, attempt, self.node, fault)
+            case MergeToReview(unit, siblings, number):
+                command = ReviewMerge(unit[0], *siblings, number, self.node, fault)
+                self._wishes.review_merge(turn.now, command)
+
+    def _notes_for(self, job: JobState, piece: VersionsToMerge) -> tuple[str, ...]:
+        """Why earlier merges were wrong, for the model that is asked next."""
+        proposed = job.proposed.get(piece.siblings)
+        faults = [merge.fault for merge in proposed.refuted] if proposed else []
+        if piece in self._unfit:
+            faults.append(self._unfit[piece])
+        return tuple(dict.fromkeys(faults))[-self.config.notes_max :]
 
 
-def _pieces_of(job: JobState) -> Iterator[Piece]:
-    """What waits for a review."""
-    for task in job.reviewed:
-        name = task.task.id
-        if task.waits_for_judge():
-            yield AnswersToJudge((job.job.id, name, 0))
-        if task.task.verify_by is VerifyBy.OTHER and task.is_open:
-            for number, slot in enumerate(task.slots):
-                for answer in slot.candidates:
-                    yield ResultToReview((job.job.id, name, number), answer.attempt)
-    for siblings in job.merges_due():
-        yield VersionsToMerge((job.job.id, siblings[1][-1], 0), siblings)
+def _is_check(piece: Piece) -> bool:
+    """Whether only a check has to be run, and that as often as it takes to have a verdict."""
+    return isinstance(piece, ResultToReview | MergeToReview)
 
 
-def _reason_of(piece: Piece) -> str:
-    """What a note says of a model that failed at it; empty if no model is asked."""
-    match piece:
-        case AnswersToJudge():
-            return UNJUDGED
-        case VersionsToMerge():
-            path, tasks = piece.siblings
-            return f"{UNMERGED} {path} of {' '.join(tasks)}"
-        case ResultToReview():
-            return ""
-
-
-def _assignment(job: JobState, piece: Piece) -> Assignment:
-    """What an agent is told of it."""
-    state = job.tasks[piece.unit[1]]
-    match piece:
-        case VersionsToMerge():
-            return merge_assignment(job, piece.siblings)
-        case AnswersToJudge():
-            purpose, token, answers = Purpose.JUDGE, 0, state.answers
-        case ResultToReview(unit, attempt):
-            purpose, token = Purpose.REVIEW, attempt[2]
-            candidates = state.slots[unit[2]].candidates
-            answers = [answer for answer in candidates if answer.attempt == attempt]
-    return replace(
-        assignment_of(job, piece.unit, token),
-        purpose=purpose,
-        proposals=tuple(Proposal(answer.files, answer.text) for answer in answers),
-    )
+def _verdict_of(event: Completed | AgentFailed) -> str | None:
+    """What a check found wrong, empty if nothing; None if it could not be run."""
+    if isinstance(event, Completed):
+        return ""
+    if event.reason is not Failure.VERIFY:
+        return None
+    return (event.detail or "the check said no")[:DETAIL_LENGTH_MAX]
 
 
 def _likeness_of(answer: Answer) -> str:

@@ -35,6 +35,7 @@ from protocol.ledger import (
     JudgeAnswers,
     Ledger,
     MergeFile,
+    ReviewMerge,
     ReviewResult,
     SubmitJob,
     TaskState,
@@ -167,7 +168,12 @@ class Wishes:
     def merge(self, now: Nanoseconds, command: MergeFile) -> None:
         """That this node's merge of a file's versions counts."""
         siblings = (command.job, command.path, command.tasks)
-        self._want(now, ("merge", siblings, 0), command)
+        self._want(now, ("merge", siblings, command.number), command)
+
+    def review_merge(self, now: Nanoseconds, command: ReviewMerge) -> None:
+        """That this node's word on somebody's merge counts."""
+        merge = (command.job, command.path, command.tasks, command.number)
+        self._want(now, ("review merge", merge, 0), command)
 
     def abandon(self, now: Nanoseconds, job: JobState, task: TaskState, reason: str) -> None:
         """That nobody tries the task any more."""
@@ -246,9 +252,14 @@ class Wishes:
             if state is None or state.is_finished or state.is_bank_empty():
                 return True
             return state.grants.get(command.node, Grant()).number >= command.number
-        if isinstance(command, MergeFile):
+        if isinstance(command, MergeFile | ReviewMerge):
             state = self.ledger.jobs.get(command.job)
-            return state is None or (command.path, command.tasks) not in state.merges_due()
+            siblings = (command.path, command.tasks)
+            if state is None or state.refuted_merges(siblings) != command.number:
+                return True
+            if isinstance(command, MergeFile):
+                return siblings not in state.merges_due()
+            return state.waiting_merge(siblings) is None
         if isinstance(command, AbandonTask | JudgeAnswers):
             found = self.ledger.slot(command.job, command.task, 0)
             is_judged = isinstance(command, JudgeAnswers) and found and found[1].groups
