@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from ledger_hand import job, task
-from small_world import Scripted, SmallWorld, done, failed
+from small_world import Diary, Scripted, SmallWorld, done, failed
 from team_hand import CONFIG, SELF, Desk, commands, finished, invoked
 
 from protocol import codec
@@ -25,6 +25,9 @@ from protocol.facts.work import (
 from protocol.identity import Identity
 from protocol.jobs import NO_USAGE, ClaimMode, Compare, Quorum
 from protocol.ledger import AbandonTask, decode_command
+from protocol.sim.plan import draw
+from protocol.sim.scenario import Run, Verdict
+from protocol.sim.workload import PLAIN
 from protocol.store import Store
 from protocol.team import View
 from protocol.turn import Turn
@@ -370,3 +373,18 @@ def test_a_judge_whose_model_is_away_judges_later() -> None:
     small.do(job(task("a", quorum=Quorum(2, 2, Compare.JUDGE), attempts_max=2)))
     state = small.hosts[0].peer.ledger.jobs["job"].tasks["a"]  # type: ignore[union-attr]
     assert state.judge == small.hosts[0].identity.node, "a model was asked, and answered"
+
+
+# -- drawn ----------------------------------------------------------------------------------------
+
+
+def test_the_simulator_draws_bad_nodes_and_outages() -> None:
+    works = [draw(seed).work for seed in range(60)]
+    assert 0 < sum(work.bad for work in works) < 20
+    assert 0 < sum(work.outage_ns > 0 for work in works) < 30
+    work = replace(PLAIN, bad=True, outage_ns=8 * SECOND)
+    diary = Diary()
+    outcome = Run(replace(draw(1), nodes=3, work=work, faults=()), watchers=(diary,)).execute()
+    assert outcome.verdict is Verdict.HELD, outcome.summary()
+    assert {fact.reason for _, _, fact in diary.of(AttemptFailed)} == {"unreachable", "verify"}
+    assert all(fact.succeeded for _, _, fact in diary.of(JobFinished))

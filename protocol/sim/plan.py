@@ -20,7 +20,7 @@ from protocol.sim.knobs import Knobs, draw_knobs
 from protocol.sim.network import LinkConditions
 from protocol.sim.register_clients import NO_REGISTERS, RegisterOptions, draw_registers
 from protocol.sim.sharers import NO_SHARING, SharingOptions, draw_sharing
-from protocol.sim.workload import PLAIN, WorkloadOptions, draw_workload
+from protocol.sim.workload import PLAIN, WorkloadOptions, draw_workload, with_failures
 
 FAULTS_FROM: Nanoseconds = 2 * SECOND
 LARGE = 40_000  # bytes of a result
@@ -121,7 +121,9 @@ def draw(seed: int) -> Plan:
         links=draw_links(random),
         disk_ns=random.choice((MILLISECOND // 10, MILLISECOND, 10 * MILLISECOND, 60 * MILLISECOND)),
         clocks=draw_clocks(random),
-        work=draw_workload(random, Random(f"{seed}/purse")),
+        work=with_failures(
+            Random(f"{seed}/failures"), draw_workload(random, Random(f"{seed}/purse")), nodes
+        ),
         registers=draw_registers(random),
         sharing=draw_sharing(Random(f"{seed}/sharing")),
         rest=random.choice(tuple(Rest)),

@@ -10,7 +10,7 @@ no convergence, invariant broken.
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
@@ -29,6 +29,7 @@ from protocol.sim.workload import SimulatedAgents, clients_of
 from protocol.sim.world import STEPS_MAX, Host, World
 
 LIVENESS_MAX: Nanoseconds = 240 * SECOND  # two that find each other wrong try all attempts
+OUTAGE_FROM: Nanoseconds = FAULTS_FROM + SECOND
 RESUMED_AFTER: Nanoseconds = 3 * SECOND  # than the job that is resumed: some of it is done by then
 
 
@@ -89,6 +90,8 @@ class Run:
         network.set(plan.links)
         self.agents = SimulatedAgents(Random(f"{seed}/agents"), plan.work)
         self.liar = SimulatedAgents(Random(f"{seed}/liar"), plan.work, lies=True)
+        always = replace(plan.work, agent_failures=1.0)
+        self.bad = SimulatedAgents(Random(f"{seed}/bad"), always)
         config = config_of(plan.knobs, plan.work.slots)
         self.world = World(
             seed, config, network, self.agents, plan.clocks, peer, plan.real_signatures
@@ -142,8 +145,13 @@ class Run:
             host.disk_delay_ns = plan.disk_ns
             if plan.work.liar and number == plan.nodes - 1:
                 host.agents = self.liar
+            if plan.work.bad and number == 0:
+                host.agents = self.bad
             world.at(self.random.randrange(SECOND // 2), host.start)
         self.injection.schedule()
+        if plan.work.outage_ns:
+            world.at(OUTAGE_FROM, self._set_away, True)
+            world.at(OUTAGE_FROM + plan.work.outage_ns, self._set_away, False)
         for client in self.clients:
             later = RESUMED_AFTER if client.job.resumes else 0
             world.at(FAULTS_FROM + self.random.randrange(SECOND) + later, client.ask)
@@ -153,7 +161,7 @@ class Run:
             world.at(FAULTS_FROM + self.random.randrange(SECOND), writer.begin)
         world.run(plan.end_ns)
         self.checkers.check_logs(world.hosts)
-        self.agents.is_calm = self.liar.is_calm = True
+        self.agents.is_calm = self.liar.is_calm = self.bad.is_calm = True
         if self.injection.heal_core():
             self._set_out(self.injection.core)
             if not world.run(world.now + LIVENESS_MAX, self._has_core_converged):
@@ -168,6 +176,11 @@ class Run:
         history = [operation for writer in self.writers for operation in writer.history]
         self.checkers.registers.check(history)
         return ""
+
+    def _set_away(self, is_away: bool) -> None:
+        """The model of all agents goes away, or is back."""
+        for agents in (self.agents, self.liar, self.bad):
+            agents.is_away = is_away
 
     def _set_out(self, knows: set[int] | None) -> None:
         """Clients look for nodes that work."""

@@ -28,6 +28,7 @@ from protocol.sim.world import AgentModel, World
 CLIENT_RETRY_NS: Nanoseconds = 3 * SECOND
 AGENT_TIMEOUT_NS: Nanoseconds = 30 * SECOND  # a hung agent is stopped by its node
 SLOW_FACTOR = 10
+BAD_SHARE = 1 / 8  # of the seeds have a node whose agents always fail
 TOKENS_PER_ATTEMPT = 1_000  # on average
 PRICE = 3_000_000  # millionths of a dollar for a million tokens, where a budget limits money
 ATTEMPTS = 50
@@ -44,6 +45,7 @@ class WorkloadOptions:
     `liar`: one node's agents report a wrong result as done, each time another one. `rival`: a
     second client asks for another job under the first one's id. `tokens`, `usd` and `wall_s` are
     each job's budget, 0 for none. `shared`: every other task edits one file that all of them have.
+    `bad`: one node's agents always fail. `outage_ns`: the model is away for so long.
     """
 
     jobs: int
@@ -64,6 +66,8 @@ class WorkloadOptions:
     shared: bool
     usd: float
     wall_s: float
+    bad: bool
+    outage_ns: Nanoseconds
 
     def __str__(self) -> str:
         return (
@@ -74,7 +78,8 @@ class WorkloadOptions:
             f"rival={self.rival} clones={self.speculation.clones} "
             f"after=p{self.speculation.percentile} verify_by={self.verify_by.value} "
             f"compare={self.compare.value} shared={self.shared} "
-            f"usd={self.usd:g} wall={self.wall_s:g}s"
+            f"usd={self.usd:g} wall={self.wall_s:g}s bad={self.bad} "
+            f"outage={self.outage_ns / SECOND:g}s"
         )
 
 
@@ -97,6 +102,8 @@ PLAIN = WorkloadOptions(
     shared=False,
     usd=0.0,
     wall_s=0.0,
+    bad=False,
+    outage_ns=0,
 )
 
 
@@ -121,6 +128,18 @@ def draw_workload(random: Random, purse: Random) -> WorkloadOptions:
         shared=random.choice((False, False, True)),
         usd=purse.choice((0.0,) * 7 + (5 * TOKENS_PER_ATTEMPT * PRICE / 1e12,)),
         wall_s=purse.choice((0.0,) * 6 + (5.0, 20.0)),
+        bad=False,
+        outage_ns=0,
+    )
+
+
+def with_failures(random: Random, work: WorkloadOptions, nodes: int) -> WorkloadOptions:
+    """The workload with a bad node and an outage, in some seeds. Beside a liar, or with one other
+    node, a bad one would leave too few for what takes several."""
+    return replace(
+        work,
+        bad=random.random() < BAD_SHARE and nodes > 2 and not work.liar,
+        outage_ns=random.choice((0, 0, 0, 0, 0, 0, 2, 8)) * SECOND,
     )
 
 
@@ -149,8 +168,11 @@ class SimulatedAgents(AgentModel):
         self.lies = lies
         self.price = PRICE if options.usd else 0
         self.is_calm = False
+        self.is_away = False
 
     def perform(self, assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if self.is_away and assignment.purpose is not Purpose.REVIEW:
+            return SECOND // 2, AgentFailed(0, Failure.UNREACHABLE, "it is away", (), NO_USAGE)
         if assignment.purpose is not Purpose.WORK:
             return SECOND // 10, self._look(assignment)
         random, options = self.random, self.options
