@@ -13,7 +13,7 @@ import pytest
 
 from node.lab.cluster import Cluster, ModelOptions, NodeEntry
 from node.lab.door import Doors
-from protocol.jobs import Job, Task
+from protocol.jobs import ClaimMode, Job, Task
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_a_program_that_is_killed_half_way_is_gone_on_with(team: Cluster) 
         "mkdir .partial; echo seven > .partial/at; echo half > t.txt; sleep 600"
     )
     task = Task("t", "", writes=("t.txt",), agent="command", program=line)
-    await team.doors().submit(Job("job", "job", (task,)))
+    await team.doors().submit(Job("job", "job", (task,), claims=ClaimMode.RAFT))
     holder = await holder_of(team, "job")
     others = [node for node in team.nodes if node is not holder]
     async with asyncio.timeout(60):
@@ -78,7 +78,7 @@ async def test_an_answer_whose_check_was_killed_is_handed_in_without_a_second_ca
         agent="simulated",
         verify=f"[ -e {mark} ] && exit; touch {mark}; sleep 600",
     )
-    await team.doors().submit(Job("job", "job", (task,)))
+    await team.doors().submit(Job("job", "job", (task,), claims=ClaimMode.RAFT))
     holder = await holder_of(team, "job")
     others = [node for node in team.nodes if node is not holder]
     async with asyncio.timeout(60):
