@@ -189,7 +189,8 @@ class QuorateMember(Member):
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def read(self) -> None:
-        names: dict[str, str] = {}
+        names: dict[str, str] = {}  # of nodes; who comes again with an empty disk is another node
+        nodes: dict[str, str] = {}  # that have the names now
         record = self.folder / "facts.jsonl"
         record.touch()
         with record.open("rb") as facts:
@@ -199,18 +200,19 @@ class QuorateMember(Member):
             while True:
                 *lines, rest = (rest + facts.read()).split(b"\n")
                 for line in lines:
-                    self._take(json.loads(line), names)
+                    self._take(json.loads(line), names, nodes)
                 await asyncio.sleep(READ_EVERY_S)
 
-    def _take(self, fact: dict[str, Any], names: dict[str, str]) -> None:
+    def _take(self, fact: dict[str, Any], names: dict[str, str], nodes: dict[str, str]) -> None:
+        nodes[self.name] = fact["at"]
         match fact["type"]:
             case "MemberJoined":
-                names[fact["node"]] = fact["name"]
+                nodes[fact["name"]], names[fact["node"]] = fact["node"], fact["name"]
                 self.note("joined", fact["name"], fact["ts"])
-            case "MemberFailed":
-                self.note("failed", names.get(fact["node"], "?"), fact["ts"])
-            case "MemberLeft":
-                self.note("left", names.get(fact["node"], "?"), fact["ts"])
+            case "MemberFailed" | "MemberLeft" as kind:
+                name = names.get(fact["node"], "?")
+                if nodes.get(name, fact["node"]) == fact["node"]:
+                    self.note("failed" if kind == "MemberFailed" else "left", name, fact["ts"])
             case "EventReceived":
                 self.note("event", fact["name"], fact["ts"])
 
