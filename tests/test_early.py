@@ -135,14 +135,14 @@ def test_names_are_bounded_and_then_every_new_job_is_looked_for(
     monkeypatch.setattr(early, "NAMES_MAX", 3)
     heard = Early()
     heard.came("quiet")
-    assert heard.take_due() == set()
+    assert heard.take_due() == []
     for name in ("a", "b", "c", "c", "d"):
         heard.heard(name)
     assert len(heard) == 3
     heard.came("a")
     heard.came("d")
-    assert heard.take_due() == {"a", "d"}
-    assert heard.take_due() == set()
+    assert heard.take_due() == ["a", "d"]
+    assert heard.take_due() == []
 
 
 def test_keys_name_their_jobs() -> None:

@@ -409,7 +409,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=99")
-    with pytest.raises(JournalNewer, match="format 99, this version knows up to 5"):
+    with pytest.raises(JournalNewer, match="format 99, this version knows up to 6"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 
@@ -417,7 +417,7 @@ def test_an_older_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=1")
-    with pytest.raises(JournalOlder, match="format 1, this version needs 5: finish with"):
+    with pytest.raises(JournalOlder, match="format 1, this version needs 6: finish with"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 

@@ -74,7 +74,7 @@ LOOSE = [
     Loose("ReadsUnapplied", "reads", 1, ("linearizable",)),
     Loose("DeniesWhatItSent", "patience", 2, ("definite_failure", "linearizable")),
     Loose("NumbersAnew", "sessions", 2, ("linearizable", "exactly_once", "IndexError")),
-    Loose("MixesLives", "readers", 60, ("read_confirmed", "read_index")),
+    Loose("MixesLives", "readers", 60, ("read_confirmed", "read_index", "linearizable")),
     Loose("ReplacesBlindly", "blackouts", 1, ("in_sight_of_most",)),
     Loose("TakesRelaysTwice", "roundabout", 4, ("answered_once",)),
     Loose("BelievesRelays", "roundabout", 8, ("state_machine_safety", "log_matching")),

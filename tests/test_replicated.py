@@ -213,6 +213,7 @@ def test_an_image_of_a_job_that_needs_what_is_not_there_is_refused() -> None:
                 NOWHERE,
                 (),
                 (),
+                (),
             )
         )
     assert state.image() == Replicated().image()

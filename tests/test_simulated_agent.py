@@ -16,7 +16,7 @@ from node.model.faults import draw_faults
 from node.model.knobs import ModelKnobs
 from node.model.server import RunningModel, start_model
 from protocol.effects import Answered, Proposal, Purpose
-from protocol.events import AgentFailed, Completed, Failure, Progressed
+from protocol.events import AgentFailed, AnswerMade, Completed, Failure, Progressed
 from protocol.jobs import Quorum
 
 PASSES = "{python} -c 'from add import add; assert add(2, 3) == 5'"
@@ -52,7 +52,8 @@ async def test_task_in_the_book_is_done_and_marked_simulated(start: Start, strea
     assert end.usage.simulated
     assert end.usage.calls == 1
     assert end.usage.tokens_in > 0
-    assert node.events == [Progressed(1, end.files), end]
+    made = AnswerMade(1, end.files, end.text, end.usage)
+    assert node.events == [Progressed(1, end.files), made, end]
 
 
 async def test_question_in_the_book_is_answered(start: Start) -> None:

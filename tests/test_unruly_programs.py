@@ -433,7 +433,6 @@ def test_a_job_of_bad_programs_ends_with_a_reason_for_each_and_keeps_the_rest(
     assert "FAILED" in done.stdout
     for task, why in (
         ("unchecked", "the check's command was not found (status 127)"),
-        ("missing", "program not found (status 127)"),
         ("link", "c is not a regular file"),
         ("escape", "the program did not write d"),
         ("flood", "the program was stopped: it printed over 1048576 bytes"),
@@ -441,6 +440,7 @@ def test_a_job_of_bad_programs_ends_with_a_reason_for_each_and_keeps_the_rest(
     ):
         assert re.search(rf"{task} abandoned: [2-4] attempts failed, the last with ", done.stdout)
         assert why in done.stdout
+    assert re.search(r"missing abandoned: .*program not found \(status 127\)", done.stdout)
     assert "after out of reach: something it needs was abandoned" in done.stdout
     kept = {path.name for path in (tmp_path / "result").iterdir()}
     assert kept == {"good.txt", "daemon.txt", "manifest.json"}

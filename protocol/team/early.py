@@ -29,7 +29,7 @@ class Early:
     def __init__(self) -> None:
         self._names: dict[str, None] = {}
         self._is_overfull = False
-        self._due: set[str] = set()
+        self._due: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -45,9 +45,10 @@ class Early:
         """The log has this job now."""
         if job in self._names or self._is_overfull:
             self._names.pop(job, None)
-            self._due.add(job)
+            self._due[job] = None
 
-    def take_due(self) -> set[str]:
+    def take_due(self) -> list[str]:
         """The jobs that the store is to be read for, once."""
-        due, self._due = self._due, set()
+        due = list(self._due)
+        self._due.clear()
         return due

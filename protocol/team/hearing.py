@@ -65,8 +65,8 @@ class Hearing:
         parts: Parts,
         clearing: Clearing,
     ) -> None:
-        self.finished: set[str] = set()  # jobs that ended since the last decision
-        self.gone: set[str] = set()  # that a later state of the log does not have, or not yet
+        self.finished: dict[str, None] = {}  # jobs that ended since the last decision
+        self.gone: dict[str, None] = {}  # that a later state of the log does not have, or not yet
         self._ledger = ledger
         self._store = store
         self._book = book
@@ -90,12 +90,12 @@ class Hearing:
     def relearn(self, turn: Turn) -> None:
         """The ledger was replaced by a later one, or is begun anew."""
         for name in self._jobs.difference(self._ledger.jobs):
-            self.gone.add(name)
+            self.gone[name] = None
             self._notes.drop(name)
         for job in list(self._ledger.jobs.values()):
             self._wishes.submitted(turn, job.job.id)
             if job.is_finished:
-                self.finished.add(job.job.id)
+                self.finished[job.job.id] = None
         self.restore(turn.now)
 
     def catch_up(self, now: Nanoseconds) -> None:
@@ -120,7 +120,7 @@ class Hearing:
                 self._wishes.submitted(turn, fact.job, fact.reason)
                 return False
             case JobFinished():
-                self.finished.add(fact.job)
+                self.finished[fact.job] = None
             case JobForgotten():
                 self._jobs.discard(fact.job)
                 self._clearing.forgotten(fact.job)
