@@ -50,11 +50,18 @@ from protocol.ledger.commands import (
     SubmitJob,
     decode_command,
 )
-from protocol.ledger.merges import REASON_LENGTH_MAX
 from protocol.ledger.provenance import NOWHERE, Place
 from protocol.ledger.resuming import why_anew
 from protocol.ledger.retention import JOBS_MAX, to_forget
-from protocol.ledger.state import Answer, Grant, JobState, Slot, TaskState, fault_of_result
+from protocol.ledger.state import (
+    REASON_LENGTH_MAX,
+    Answer,
+    Grant,
+    JobState,
+    Slot,
+    TaskState,
+    fault_of_result,
+)
 from protocol.messages.agreement import EntryKind, LogEntry
 
 TOKEN_MAX = 2**62  # above it nobody could count on

@@ -18,9 +18,7 @@ from protocol.identity import NOBODY
 from protocol.jobs import FILE_SIZE_MAX, VerifyBy
 from protocol.ledger.commands import MergeFile, ReviewMerge
 from protocol.ledger.edits import Merge, ProposedMerges, Siblings
-from protocol.ledger.state import JobState
-
-REASON_LENGTH_MAX = 1_000  # characters
+from protocol.ledger.state import REASON_LENGTH_MAX, JobState
 
 
 def propose(job: JobState, command: MergeFile, index: int) -> list[Fact]:

@@ -31,6 +31,7 @@ from protocol.ledger.provenance import NOWHERE, Place
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
 ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a text
+REASON_LENGTH_MAX = 1_000  # characters
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,11 +203,13 @@ class Failing:
     ) -> bool:
         """Whether a node leaves the task to others, for now. Those who work on another slot of it,
         or have given an answer, are not meant."""
+        noted = self._notes.failures(job.job.id, task.task.id)
+        unsaid_until = self._unsaid_until(job, task, noted, node)
+        if not noted and not unsaid_until:
+            return False  # so it is of nearly all tasks, and each decision asks of many
         lacking = self._lacking(job, task)
         if node in lacking:
             return True
-        noted = self._notes.failures(job.job.id, task.task.id)
-        unsaid_until = self._unsaid_until(job, task, noted, node)
         times = Counter(each.note.node for each in noted)
         times[node] += now < unsaid_until
         if not times[node]:
