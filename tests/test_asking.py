@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import quorate
+from command_line import quorate, quorate_here
 
 from node.cli.question import Manner, account_of, ask_running_team, lines_of, question_job
 from node.lab.cluster import Cluster
@@ -45,7 +45,7 @@ def is_wrong(question: str, calls: int) -> list[bool]:
 
 
 def asked(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    done = quorate("ask", *arguments, "--json", folder=folder)
+    done = quorate_here("ask", *arguments, "--json", folder=folder)
     assert not done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -119,7 +119,7 @@ def test_a_judge_hears_all_and_its_word_is_kept(team: Path) -> None:
 def test_a_critique_shows_who_drafted_what(team: Path) -> None:
     question = "How many of five voters must agree?"
     assert not any(is_wrong(question, 6))
-    done = quorate("ask", question, "--critique", folder=team)
+    done = quorate_here("ask", question, "--critique", folder=team)
     assert done.returncode == 0
     assert done.stdout == "3\n"
     shown = done.stderr.splitlines()

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from command_line import quorate
+from command_line import quorate_here
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import bounded
@@ -331,7 +331,7 @@ def test_a_process_that_calls_twice_at_once_is_a_bug_of_the_recorder() -> None:
 
 def test_a_linearizable_history_is_true_with_exit_code_0(tmp_path: Path) -> None:
     (tmp_path / "history.edn").write_text(JEPSEN)
-    done = quorate("check", "history.edn", folder=tmp_path)
+    done = quorate_here("check", "history.edn", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("true: 6 operations (2 failed, 2 unknown) on 1 key, ")
     assert done.stdout.count("\n") == 1
@@ -342,7 +342,7 @@ STALE = [op("write", 1, 2, "a"), op("write", 3, 4, "b"), op("read", 5, 6, "a", p
 
 def test_a_history_that_is_not_is_false_with_exit_code_1_and_tells_why(tmp_path: Path) -> None:
     histories.write(tmp_path / "history.jsonl", STALE)
-    done = quorate("check", "history.jsonl", folder=tmp_path)
+    done = quorate_here("check", "history.jsonl", folder=tmp_path)
     assert done.returncode == 1, done.stderr
     said = done.stdout.splitlines()
     assert said[0].startswith("false: 3 operations (0 failed, 0 unknown) on 1 key, ")
@@ -361,7 +361,7 @@ def test_a_history_that_is_not_is_false_with_exit_code_1_and_tells_why(tmp_path:
 
 def test_the_report_as_json(tmp_path: Path) -> None:
     histories.write(tmp_path / "history.jsonl", [replace(each, key=(1, "k")) for each in STALE])
-    done = quorate("check", "history.jsonl", "--json", folder=tmp_path)
+    done = quorate_here("check", "history.jsonl", "--json", folder=tmp_path)
     assert done.returncode == 1, done.stderr
     report = json.loads(done.stdout)
     assert report["verdict"] == "false"
@@ -384,7 +384,7 @@ def test_the_report_as_json(tmp_path: Path) -> None:
 
 def test_what_the_budget_does_not_suffice_for_is_unknown_with_exit_code_3(tmp_path: Path) -> None:
     histories.write(tmp_path / "history.jsonl", unknown_writes(40))
-    done = quorate("check", "history.jsonl", "--budget", "5000", folder=tmp_path)
+    done = quorate_here("check", "history.jsonl", "--budget", "5000", folder=tmp_path)
     assert done.returncode == 3, done.stderr
     said = done.stdout.splitlines()
     assert said[0].startswith("unknown: ")
@@ -410,7 +410,7 @@ def test_what_is_no_history_is_refused_with_exit_code_2(
     (tmp_path / "binary").write_bytes(b"\n\xff\xfe")
     (tmp_path / "garbage").write_text("%PDF-1.7 \x00\x1b[2J")
     (tmp_path / "empty").touch()
-    done = quorate("check", *arguments, folder=tmp_path)
+    done = quorate_here("check", *arguments, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert fault in done.stderr
     assert done.stderr.count("\n") == 1

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from command_line import QUORATE, quorate
+from command_line import QUORATE, quorate, quorate_here
 from rich.console import Console
 
 from node.cli import app
@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused_with_exit_code_2(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("keep me")
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    done = quorate(*arguments, folder=tmp_path)
+    done = quorate_here(*arguments, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert fault in done.stderr
     assert "Traceback" not in done.stderr
@@ -135,7 +135,7 @@ def test_a_token_that_no_header_can_carry_is_refused_in_one_line(
     for variable, value in (("QUORATE_TOKEN", os.fsdecode(content)), ("QUORATE_TOKEN_FILE", file)):
         with monkeypatch.context() as patch:
             patch.setenv(variable, str(value))
-            done = quorate("ps", "--node", "127.0.0.1:1", folder=tmp_path)
+            done = quorate_here("ps", "--node", "127.0.0.1:1", folder=tmp_path)
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1
         assert variable in done.stderr
@@ -145,7 +145,7 @@ def test_a_token_file_that_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUORATE_TOKEN_FILE", "nowhere")
-    done = quorate("ps", "--node", "127.0.0.1:1", folder=tmp_path)
+    done = quorate_here("ps", "--node", "127.0.0.1:1", folder=tmp_path)
     assert done.returncode == 2
     assert "QUORATE_TOKEN_FILE nowhere: there is no such file" in done.stderr
 
@@ -158,7 +158,7 @@ def test_a_folder_that_is_only_tried_is_not_left_behind(tmp_path: Path) -> None:
 
 
 def test_help_names_every_verb(tmp_path: Path) -> None:
-    done = quorate("--help", folder=tmp_path)
+    done = quorate_here("--help", folder=tmp_path)
     assert done.returncode == 0
     verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, "
     verbs += "check, explore, status, register, transfer, rescue, study, why, plan, diff, note"
@@ -211,7 +211,7 @@ def test_a_whole_run_of_a_job_of_ones_own(tmp_path: Path) -> None:
     measured = manifest["run"]["measured"]
     assert measured == outcome["measured"]
     history = ["--history", "result/manifest.json", "--agents", "1-2"]
-    done = quorate("plan", "two.yaml", *history, "--json", folder=tmp_path)
+    done = quorate_here("plan", "two.yaml", *history, "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     alone, pair = json.loads(done.stdout)["sizes"]
     took_s = [measured[task]["took_s"] for task in ("a", "b")]
@@ -224,7 +224,7 @@ def test_a_plan_says_which_size_is_sensible(tmp_path: Path) -> None:
         ("mathutils_p09", "agents are sensible"),
         ("svgutils_p02", "One agent is better"),
     ):
-        done = quorate("plan", name, folder=tmp_path)
+        done = quorate_here("plan", name, folder=tmp_path)
         assert done.returncode == 0, done.stderr
         assert verdict in done.stdout
         rows = [line.split()[0] for line in done.stdout.splitlines() if line[:6].strip().isdigit()]
@@ -283,7 +283,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_a_register_is_written_read_and_deleted(team: Path) -> None:
     def register(*arguments: str) -> tuple[int, str, str]:
-        done = quorate("register", *arguments, folder=team)
+        done = quorate_here("register", *arguments, folder=team)
         return done.returncode, done.stdout, done.stderr
 
     assert register("a/ü", "--set", "one", "--absent") == (0, "revision 1\n", "")
@@ -299,26 +299,26 @@ def test_a_register_is_written_read_and_deleted(team: Path) -> None:
 
 
 def test_the_status_is_told_by_the_leader(team: Path) -> None:
-    done = quorate("status", folder=team)
+    done = quorate_here("status", folder=team)
     assert done.returncode == 0, done.stderr
-    leader = json.loads(quorate("status", "--json", folder=team).stdout)["leader_name"]
+    leader = json.loads(quorate_here("status", "--json", folder=team).stdout)["leader_name"]
     assert done.stdout.startswith(f"leader {leader} (term ")
     assert f"{leader} (leads)" in done.stdout
     other = next(name for name in ("n1", "n2", "n3") if name != leader)
-    one = json.loads(quorate("status", "--node", other, "--json", folder=team).stdout)
+    one = json.loads(quorate_here("status", "--node", other, "--json", folder=team).stdout)
     assert (one["name"], one["leader_name"]) == (other, leader)
 
 
 def test_leadership_goes_to_whom_it_is_given(team: Path) -> None:
-    leader = json.loads(quorate("status", "--json", folder=team).stdout)["leader_name"]
+    leader = json.loads(quorate_here("status", "--json", folder=team).stdout)["leader_name"]
     other = next(name for name in ("n1", "n2", "n3") if name != leader)
     for _ in range(2):  # the second time there is nothing to do
-        assert quorate("transfer", other, folder=team).stdout == f"{other} leads\n"
-    back = quorate("transfer", leader, "--node", leader, folder=team)  # which does not lead
+        assert quorate_here("transfer", other, folder=team).stdout == f"{other} leads\n"
+    back = quorate_here("transfer", leader, "--node", leader, folder=team)  # which does not lead
     assert back.stdout == f"{leader} leads\n", back.stderr
-    assert quorate("transfer", other, folder=team).stdout == f"{other} leads\n"
-    assert json.loads(quorate("transfer", "--json", folder=team).stdout)["leader_name"] != other
-    done = quorate("transfer", "n9", folder=team)
+    assert quorate_here("transfer", other, folder=team).stdout == f"{other} leads\n"
+    assert json.loads(quorate_here("transfer", "--json", folder=team).stdout)["leader_name"] != other
+    done = quorate_here("transfer", "n9", folder=team)
     assert (done.returncode, done.stderr) == (2, "error: this node knows no node 'n9'\n")
 
 
@@ -598,7 +598,7 @@ NO_WITNESS = "task 'look' has verify_by: other, but one node has no other to run
 
 def test_a_run_of_one_node_refuses_what_another_has_to_check(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(WITNESSED)
-    done = quorate("run", "job.yaml", "-n", "1", folder=tmp_path)
+    done = quorate_here("run", "job.yaml", "-n", "1", folder=tmp_path)
     assert done.returncode == 2
     assert f"{NO_WITNESS}: use -n 2 or more, or leave out 'verify_by'" in done.stderr
     assert not (tmp_path / "output").exists()

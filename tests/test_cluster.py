@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import quorate
+from command_line import quorate_here
 from ledger_hand import job, task
 
 from node.cli import exit_code_of
@@ -22,14 +22,24 @@ from node.lab.watch import Progress, ask_now_and_then
 FAST = ModelOptions(speed=25.0)
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster.create(tmp_path / "team", 2)
+def started(folder: Path) -> Iterator[Cluster]:
+    cluster = Cluster.create(folder, 2)
     try:
         cluster.start(FAST)
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Cluster]:
+    yield from started(tmp_path / "team")
+
+
+@pytest.fixture(scope="module")
+def unhurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A pair for all tests that leave it as it is."""
+    yield from started(tmp_path_factory.mktemp("unhurt") / "team")
 
 
 def test_a_failed_start_leaves_what_ran_before_running(pair: Cluster) -> None:
@@ -88,20 +98,20 @@ def test_the_simulated_model_is_given_no_secret(
     assert not {"hush", cluster.token} & set(environment.values())
 
 
-def test_only_the_owner_reads_secret_token_and_data(pair: Cluster) -> None:
-    for path in (pair.folder / "secret", pair.folder / "token"):
+def test_only_the_owner_reads_secret_token_and_data(unhurt: Cluster) -> None:
+    for path in (unhurt.folder / "secret", unhurt.folder / "token"):
         assert path.stat().st_mode & 0o077 == 0
-    for node in pair.nodes:
-        assert pair.data_dir(node).stat().st_mode & 0o077 == 0
+    for node in unhurt.nodes:
+        assert unhurt.data_dir(node).stat().st_mode & 0o077 == 0
 
 
-async def test_a_team_opens_its_doors_to_its_own_token_only(pair: Cluster) -> None:
-    assert await pair.doors().await_ready(20.0)
-    stranger = Doors([pair.nodes[0].door], "guessed")
+async def test_a_team_opens_its_doors_to_its_own_token_only(unhurt: Cluster) -> None:
+    assert await unhurt.doors().await_ready(20.0)
+    stranger = Doors([unhurt.nodes[0].door], "guessed")
     with pytest.raises(DoorError) as caught:
         await stranger.get("/v1/status")
     assert caught.value.kind == "Unauthorized"
-    async with pair.door(pair.nodes[0]) as door:
+    async with unhurt.door(unhurt.nodes[0]) as door:
         assert (await door.get("/v1/status"))["name"] == "n1"
 
 
@@ -116,21 +126,21 @@ async def test_a_node_that_is_asked_to_leave_ends_and_is_not_missed(pair: Cluste
     assert [row["state"] for row in members if row["name"] == "n2"] == ["left"]
 
 
-def test_an_existing_team_keeps_its_size_and_says_so(pair: Cluster) -> None:
-    folder = pair.folder.parent
+def test_an_existing_team_keeps_its_size_and_says_so(unhurt: Cluster) -> None:
+    folder = unhurt.folder.parent
     for option, words in (
         (("-n", "3"), "has 2 nodes, and keeps them"),
         (("--allow-faults",), "was made without --allow-faults"),
     ):
-        done = quorate("up", "--dir", "team", *option, folder=folder)
+        done = quorate_here("up", "--dir", "team", *option, folder=folder)
         assert done.returncode == 2
         assert words in done.stderr
-    assert len(pair.running()) == 2
+    assert len(unhurt.running()) == 2
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    done = quorate("up", "--dir", "file", folder=tmp_path)
+    done = quorate_here("up", "--dir", "file", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
@@ -140,7 +150,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / ".gitignore").write_text("mine")
     for arguments in (("up", "--dir", "mine"), ("run", "-n", "1", "--keep", "mine")):
-        done = quorate(*arguments, folder=tmp_path)
+        done = quorate_here(*arguments, folder=tmp_path)
         assert done.returncode == 2
         assert "mine holds something else already: name a new folder" in done.stderr
     assert [path.name for path in (tmp_path / "mine").iterdir()] == [".gitignore"]
@@ -154,7 +164,7 @@ def test_a_team_without_a_token_is_told_how_to_get_one(tmp_path: Path, content: 
     path.unlink()
     if content is not None:
         path.write_text(content)
-    done = quorate("up", "--dir", "team", folder=tmp_path)
+    done = quorate_here("up", "--dir", "team", folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "team/token" in done.stderr
@@ -165,7 +175,7 @@ def test_a_team_without_a_token_is_told_how_to_get_one(tmp_path: Path, content: 
 
 def test_down_says_when_nothing_ran(pair: Cluster) -> None:
     pair.stop()
-    done = quorate("down", "--dir", "team", folder=pair.folder.parent)
+    done = quorate_here("down", "--dir", "team", folder=pair.folder.parent)
     assert done.returncode == 0
     assert "no node of team was running" in done.stdout
 
@@ -186,9 +196,9 @@ def test_a_name_that_leads_elsewhere_on_a_door_is_refused(name: str, fault: str)
     assert route("jobs", "a..b/.c?d") == "/v1/jobs/a..b/.c%3Fd"
 
 
-def test_a_port_that_is_taken_is_named(pair: Cluster) -> None:
-    first = pair.nodes[0]
-    other = Cluster.create(pair.folder.parent / "other", 1)
+def test_a_port_that_is_taken_is_named(unhurt: Cluster, tmp_path: Path) -> None:
+    first = unhurt.nodes[0]
+    other = Cluster.create(tmp_path / "other", 1)
     other.nodes[0].peer = first.peer
     with pytest.raises(StartFailed, match=f"has taken {first.peer}, .* with another --dir"):
         other.start(FAST)

@@ -140,7 +140,7 @@ def test_kill_minus_nine_never_loses_what_was_confirmed(tmp_path: Path) -> None:
     moments = random.Random(1)
     command = [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path), "100"]
     confirmed = 0
-    for _ in range(20):
+    for _ in range(12):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             lines = [process.stdout.readline() for _ in range(moments.randint(1, 40))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from command_line import quorate
+from command_line import quorate, quorate_here
 
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.errors import InvalidStudy
@@ -371,7 +371,7 @@ def test_a_shape_that_is_none_is_named(
     ],
 )
 def test_the_verb_refuses_in_one_line(words: str, complaint: str, tmp_path: Path) -> None:
-    done = quorate("sim", *words.split(), folder=tmp_path)
+    done = quorate_here("sim", *words.split(), folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert complaint in done.stderr
     assert done.stderr.count("\n") == 1
@@ -380,7 +380,7 @@ def test_the_verb_refuses_in_one_line(words: str, complaint: str, tmp_path: Path
 
 def test_the_verb_prints_a_row_for_each_run_and_their_median(tmp_path: Path) -> None:
     words = "sim --nodes 12 --topology ring:2 --fanout 3 --cut split:1:2 --until 3 --runs 3"
-    done = quorate(*words.split(), "--seed", "5", folder=tmp_path)
+    done = quorate_here(*words.split(), "--seed", "5", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[5:10]] == ["seed", "5", "6", "7", "median"]
@@ -389,7 +389,7 @@ def test_the_verb_prints_a_row_for_each_run_and_their_median(tmp_path: Path) -> 
 
 def test_the_verb_prints_the_rows_as_json(tmp_path: Path) -> None:
     words = "sim --nodes 6 --writes 2 --until 2 --runs 2 --cut isolated:0.5:1 --json"
-    done = quorate(*words.split(), folder=tmp_path)
+    done = quorate_here(*words.split(), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [row["seed"] for row in found["rows"]] == [0, 1]
@@ -400,14 +400,14 @@ def test_the_verb_prints_the_rows_as_json(tmp_path: Path) -> None:
 
 def test_what_is_not_everywhere_in_the_end_is_exit_code_4(tmp_path: Path) -> None:
     words = "sim --nodes 4 --fanout 1 --loss 0.99 --writes 4 --until 1"
-    done = quorate(*words.split(), folder=tmp_path)
+    done = quorate_here(*words.split(), folder=tmp_path)
     assert done.returncode == 4
     assert "no convergence" in done.stdout
     assert "seed 0" in done.stdout
 
 
 def test_help_shows_both_uses_under_their_headings(tmp_path: Path) -> None:
-    shown = quorate("sim", "--help", folder=tmp_path).stdout
+    shown = quorate_here("sim", "--help", folder=tmp_path).stdout
     search, study = shown.index("\nLooking for faults:"), shown.index("\nHow news spreads")
     assert shown.index("--until") < search < shown.index("--shrink") < study
     assert study < shown.index("--topology")

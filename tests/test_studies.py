@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from command_line import quorate
+from command_line import quorate_here
 
 from node.lab import figures
 from protocol.clocks import SECOND
@@ -63,14 +63,14 @@ def test_a_table_says_what_is_missed() -> None:
 
 
 def test_an_unknown_study_is_a_usage_error(tmp_path: Path) -> None:
-    done = quorate("study", "nothing", folder=tmp_path)
+    done = quorate_here("study", "nothing", folder=tmp_path)
     assert done.returncode == 2
     assert "plumtree" in done.stderr
     assert not done.stdout
 
 
 def test_a_study_as_json(tmp_path: Path) -> None:
-    done = quorate("study", "plumtree", "--json", folder=tmp_path)
+    done = quorate_here("study", "plumtree", "--json", folder=tmp_path)
     assert done.returncode == 0
     found = json.loads(done.stdout)
     assert found["holds"] is True

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import quorate
+from command_line import quorate, quorate_here
 
 from node.lab.swarm import FAILED_MAX, Row, Swarm, run_seed, run_swarm
 from protocol.sim.scenario import Verdict, simulate
@@ -80,7 +80,7 @@ def test_the_verb_runs_a_swarm(tmp_path: Path) -> None:
 
 def test_the_verb_repeats_a_reduced_plan(tmp_path: Path) -> None:
     words = "sim --seed 5 --nodes 2 --only-faults none --until 4.5 --plain links,work"
-    done = quorate(*words.split(), folder=tmp_path)
+    done = quorate_here(*words.split(), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "nodes=2 end=4.5s" in done.stdout
     assert "#" not in done.stdout
@@ -102,7 +102,7 @@ def test_the_verb_repeats_a_reduced_plan(tmp_path: Path) -> None:
 def test_what_the_verb_does_not_understand_it_says(
     words: str, complaint: str, tmp_path: Path
 ) -> None:
-    done = quorate("sim", *words.split(), folder=tmp_path)
+    done = quorate_here("sim", *words.split(), folder=tmp_path)
     assert done.returncode == 2
     assert complaint in done.stderr
 

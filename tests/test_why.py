@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_line import quorate
+from command_line import quorate, quorate_here
 
 JOB = """
 job: three
@@ -36,7 +36,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def why(folder: Path, *arguments: str) -> list[str]:
     """The lines of a story that can be told."""
-    done = quorate("why", *arguments, folder=folder)
+    done = quorate_here("why", *arguments, folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
@@ -62,7 +62,7 @@ def test_who_asks_for_what_is_not_there_is_told_what_is(team: Path) -> None:
         (["goood"], "no job has a task 'goood'; there is good"),
         (["good", "--job", "there"], "this node knows no job 'there'; there is three-"),
     ):
-        done = quorate("why", *arguments, folder=team)
+        done = quorate_here("why", *arguments, folder=team)
         assert done.returncode == 2
         assert words in done.stderr
 
@@ -76,7 +76,7 @@ def test_the_files_tell_the_story_when_the_team_has_gone(team: Path) -> None:
         for line in before
         if not line.startswith(only_known_to_who_runs) and " + has shared bad.txt" not in line
     ]
-    done = quorate("why", "goood", folder=team)
+    done = quorate_here("why", "goood", folder=team)
     assert done.returncode == 2
     assert "no node of this team answers" in done.stderr
     assert "there is good" in done.stderr
