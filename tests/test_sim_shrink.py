@@ -75,11 +75,11 @@ def with_peer(mutant: type[Peer]) -> Callable[[Plan], Outcome]:
 
 @cache
 def forgotten_entry() -> Shrunk:
-    return shrink(first_failure(ForgetsEntry, 3), with_peer(ForgetsEntry), RUNS_MAX)
+    return shrink(first_failure(ForgetsEntry, 8), with_peer(ForgetsEntry), RUNS_MAX)
 
 
 def test_a_peer_that_forgets_an_entry_is_found_and_its_plan_becomes_small() -> None:
-    failed, shrunk = first_failure(ForgetsEntry, 3), forgotten_entry()
+    failed, shrunk = first_failure(ForgetsEntry, 8), forgotten_entry()
     small = shrunk.outcome.plan
     assert shrunk.runs <= RUNS_MAX
     assert (shrunk.outcome.verdict, shrunk.outcome.checker) == (failed.verdict, failed.checker)
@@ -118,12 +118,12 @@ def test_shrinking_is_bounded() -> None:
 
 def test_a_peer_that_forgets_its_vote_is_found_within_a_hundred_seeds() -> None:
     """Nodes crash just after they voted, while two candidates compete."""
-    failed = first_failure(ForgetsVote, 65)
+    failed = first_failure(ForgetsVote, 70)
     assert failed.verdict is Verdict.INVARIANT_BROKEN
     assert failed.checker in ("election_safety", "one_vote_per_term")
     assert simulate(failed.seed).verdict is Verdict.HELD
 
 
 def test_a_failed_seed_fails_alike_every_time() -> None:
-    failed = first_failure(ForgetsEntry, 3)
+    failed = first_failure(ForgetsEntry, 8)
     assert simulate(failed.seed, peer=ForgetsEntry) == failed
