@@ -317,7 +317,9 @@ def test_leadership_goes_to_whom_it_is_given(team: Path) -> None:
     back = quorate_here("transfer", leader, "--node", leader, folder=team)  # which does not lead
     assert back.stdout == f"{leader} leads\n", back.stderr
     assert quorate_here("transfer", other, folder=team).stdout == f"{other} leads\n"
-    assert json.loads(quorate_here("transfer", "--json", folder=team).stdout)["leader_name"] != other
+    assert (
+        json.loads(quorate_here("transfer", "--json", folder=team).stdout)["leader_name"] != other
+    )
     done = quorate_here("transfer", "n9", folder=team)
     assert (done.returncode, done.stderr) == (2, "error: this node knows no node 'n9'\n")
 
