@@ -13,18 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import quorate
+from command_line import quorate, quorate_here
 
 from node import jobfile
 from node.lab.cluster import PYTHON, Cluster, ModelOptions
 from node.lab.door import Door, DoorError, Doors
 from node.lab.outcome import Outcome
-from node.lab.run_job import RunOptions, run_job
+from node.lab.run_job import Run, RunOptions, run_job
 from node.lab.schedule import Fault
 from protocol.codec import OLDEST_VERSION, VERSION
 from protocol.jobs import ClaimMode, Job, Task
@@ -32,25 +31,12 @@ from protocol.jobs import ClaimMode, Job, Task
 FAST = ModelOptions(speed=25.0)
 
 
-def run_list(
-    name: str, nodes: int, *faults: str, claims: str = "lease", tasks: int = 20
-) -> Outcome:
-    """The first tasks of a list; they need none of those after them."""
-    job = jobfile.with_fresh_id(jobfile.read(name, "simulated"), ClaimMode(claims))
-    job = replace(job, tasks=job.tasks[:tasks])
+def run_list(name: str, nodes: int, *faults: str) -> Outcome:
+    job = jobfile.with_fresh_id(jobfile.read(name, "simulated"))
     options = RunOptions(
         nodes=nodes, faults=tuple(map(Fault.parse, faults)), model=FAST, timeout_s=120.0
     )
     return asyncio.run(run_job(job, options))
-
-
-@pytest.mark.parametrize("claims", [mode.value for mode in ClaimMode])
-def test_three_processes_do_a_list_and_agree_in_every_claim_mode(claims: str) -> None:
-    outcome = run_list("mathutils_p09", 3, claims=claims, tasks=8)
-    assert outcome.is_good, outcome
-    assert len(outcome.digests) == 3
-    assert len(outcome.checks) == 8
-    assert sum(outcome.done_by.values()) == 8
 
 
 def test_the_job_is_finished_without_its_leader() -> None:
@@ -86,6 +72,19 @@ def team(tmp_path: Path) -> Iterator[Cluster]:
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A team for all tests that leave it whole."""
     yield from started(tmp_path_factory.mktemp("lasting") / "team")
+
+
+@pytest.mark.parametrize("claims", ClaimMode, ids=str)
+async def test_three_processes_do_a_list_and_agree_in_every_claim_mode(
+    claims: ClaimMode, lasting: Cluster
+) -> None:
+    job = jobfile.with_fresh_id(jobfile.read("mathutils_p09", "simulated"), claims)
+    run = Run(job, RunOptions(nodes=3, model=FAST, timeout_s=120.0), lasting)
+    outcome = await run.execute(lambda: None)
+    assert outcome.is_good, outcome
+    assert len(outcome.digests) == 3
+    assert len(outcome.checks) == 20
+    assert sum(outcome.done_by.values()) == 20
 
 
 def slow_job(job_id: str) -> Job:
@@ -197,18 +196,20 @@ def test_up_outlives_its_terminal_and_down_stops_exactly_what_it_started(tmp_pat
         done = quorate("submit", "mathutils_p09", "--wait", folder=tmp_path)
         assert (done.returncode, "succeeded, 20 of 20" in done.stdout) == (0, True), done.stderr
         assert "\nplanned " in done.stdout, "as quick as the team's model was told to be"
-        assert "accepted" in quorate("tasks", folder=tmp_path).stdout
-        assert quorate("ask", "How many voters of five must agree?", folder=tmp_path).stdout.strip()
-        done = quorate("get", "--out", "files", folder=tmp_path)
+        assert "accepted" in quorate_here("tasks", folder=tmp_path).stdout
+        assert quorate_here(
+            "ask", "How many voters of five must agree?", folder=tmp_path
+        ).stdout.strip()
+        done = quorate_here("get", "--out", "files", folder=tmp_path)
         assert (tmp_path / "files" / "add.py").exists(), done.stderr
-        assert "JobFinished" in quorate("logs", folder=tmp_path).stdout
+        assert "JobFinished" in quorate_here("logs", folder=tmp_path).stdout
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        assert quorate("ps", folder=tmp_path).returncode == 1
+        assert quorate_here("ps", folder=tmp_path).returncode == 1
         assert quorate("up", folder=tmp_path).returncode == 0
         tasks = json.loads(quorate("tasks", "--json", folder=tmp_path).stdout)
         assert tasks["finished"], "what was accepted is still accepted"
-        assert "running" in quorate("ps", folder=tmp_path).stdout
+        assert "running" in quorate_here("ps", folder=tmp_path).stdout
         assert "stopped n1, n2, n3" in quorate("down", folder=tmp_path).stdout
         assert bystander.poll() is None, "a stranger's process is left alone"
     finally:
@@ -242,30 +243,32 @@ async def test_a_leader_hands_over_and_another_leaves_in_good_order(team: Cluste
 
 def test_a_team_that_lost_its_majority_is_rescued_from_one_node(tmp_path: Path) -> None:
     def told(*arguments: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(quorate(*arguments, "--json", folder=tmp_path).stdout)
+        done = quorate_here(*arguments, "--json", folder=tmp_path)
+        found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     try:
-        nodes = told("up", "-n", "3", "--speed", "50")["nodes"]
-        assert quorate("register", "k", "--set", "v", folder=tmp_path).stdout == "revision 1\n"
-        assert "leader n" in quorate("status", folder=tmp_path).stdout
+        done = quorate("up", "-n", "3", "--speed", "50", "--json", folder=tmp_path)
+        nodes = json.loads(done.stdout)["nodes"]
+        assert quorate_here("register", "k", "--set", "v", folder=tmp_path).stdout == "revision 1\n"
+        assert "leader n" in quorate_here("status", folder=tmp_path).stdout
         assert quorate("rescue", "--node", "n3", "--yes", folder=tmp_path).returncode == 1
         for node in nodes[:2]:
             os.kill(node["pid"], signal.SIGKILL)
         while not any("n1 and n2 failed" in why for why in told("status")["why_no_leader"]):
             time.sleep(0.05)
-        done = quorate("status", folder=tmp_path)
+        done = quorate_here("status", folder=tmp_path)
         assert (done.returncode, "no leader" in done.stdout) == (1, True)
         assert "1 of 3 voters can vote, and it takes 2: n1 and n2 failed" in done.stdout
-        done = quorate("rescue", "--node", "n3", folder=tmp_path)
+        done = quorate_here("rescue", "--node", "n3", folder=tmp_path)
         assert (done.returncode, "--confirm" in done.stderr) == (2, True), "nobody confirmed it"
-        assert quorate("rescue", "--node", "n3", "--yes", folder=tmp_path).returncode == 0
-        assert quorate("register", "k", folder=tmp_path).stdout == "v"
+        assert quorate_here("rescue", "--node", "n3", "--yes", folder=tmp_path).returncode == 0
+        assert quorate_here("register", "k", folder=tmp_path).stdout == "v"
         assert quorate("up", folder=tmp_path).returncode == 0
         while len(told("status")["voters"]) < 3:
             time.sleep(0.05)
         assert told("status")["epoch"] == 1
-        assert quorate("register", "k", "--node", "n1", folder=tmp_path).stdout == "v"
+        assert quorate_here("register", "k", "--node", "n1", folder=tmp_path).stdout == "v"
     finally:
         quorate("down", folder=tmp_path)
 
