@@ -30,7 +30,8 @@ def is_running(pid: int) -> bool:
 
 
 def of_kind(facts: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    return [fact for fact in facts if fact["type"] == kind]
+    """Those about the task that is raced; the other one may be, on a slow machine."""
+    return [fact for fact in facts if fact["type"] == kind and fact["task"] == "t"]
 
 
 async def test_the_first_verified_result_wins_and_the_other_agent_is_stopped(
@@ -44,17 +45,19 @@ async def test_the_first_verified_result_wins_and_the_other_agent_is_stopped(
     after = Task(
         "u", "", needs=("t",), writes=("u.txt",), agent="command", program="sleep 1; echo u"
     )
-    job = Job("race", "race", (task, after), speculation=Speculation(1, 0, after_s=2.0))
-    async with local_run(job, RunOptions(nodes=3, timeout_s=60.0)) as run:
+    # One holder by the log, and one other: no two claims of the task, or of the race, collide.
+    race = Speculation(1, 0, after_s=2.0)
+    job = Job("race", "race", (task, after), claims=ClaimMode.RAFT, speculation=race)
+    async with local_run(job, RunOptions(nodes=2, timeout_s=60.0)) as run:
         outcome = await run.execute(lambda: None)
         child = int((tmp_path / "child").read_text())
         facts = run.progress.facts
         assert not is_running(child)
     assert outcome.succeeded
     assert outcome.agreed
-    holder, racer, _ = of_kind(facts, "TaskStarted")
+    holder, racer = of_kind(facts, "TaskStarted")
     assert (holder["races"], racer["races"]) == (False, True)
-    accepted = [fact for fact in of_kind(facts, "TaskAccepted") if fact["task"] == "t"]
+    accepted = of_kind(facts, "TaskAccepted")
     assert {fact["node"] for fact in accepted} == {racer["at"]}
     (stopped,) = of_kind(facts, "AttemptAborted")
     assert stopped["at"] == holder["at"]
