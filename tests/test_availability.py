@@ -54,7 +54,7 @@ def test_a_link_that_comes_and_goes_disturbs_nobody(seed: int) -> None:
     assert (found.term_growth, found.leaders_at_once) == (0, 1)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_leader_that_hears_nobody_gives_way(seed: int) -> None:
     measurement = Measurement("mute_in", seed)
     found = measurement.run()
@@ -63,9 +63,8 @@ def test_a_leader_that_hears_nobody_gives_way(seed: int) -> None:
     assert (found.term_growth, found.leaders_at_once) == (1, 1)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_an_isolated_node_is_served_again_at_once_and_has_ended_no_term(seed: int) -> None:
-    measurement = Measurement("isolated", seed)
+def test_an_isolated_node_is_served_again_at_once_and_has_ended_no_term() -> None:
+    measurement = Measurement("isolated", 1)
     found = measurement.run()
     assert found.any_node == 1
     assert found.mean >= 0.9
@@ -81,9 +80,8 @@ def test_an_isolated_node_is_served_again_at_once_and_has_ended_no_term(seed: in
     assert not any(client.failed for client in others)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_the_newest_log_wins_though_its_owner_sees_the_hub_only(seed: int) -> None:
-    measurement = Measurement("constrained", seed)
+def test_the_newest_log_wins_though_its_owner_sees_the_hub_only() -> None:
+    measurement = Measurement("constrained", 1)
     found = measurement.run()
     assert found.any_node >= 0.98
     assert of_hearers(measurement, found) >= 0.98

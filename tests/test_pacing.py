@@ -86,7 +86,7 @@ def test_a_refusal_slows_the_whole_team_down() -> None:
     world = SmallWorld(16, shop.perform)
     world.agents.refuses = shop.refuses  # type: ignore[method-assign]
     world.agents.rate = 1_000_000_000  # ... and now one that is none
-    world.do(job(*[task(f"t{number}") for number in range(100)]), within=600 * SECOND)
+    world.do(job(*[task(f"t{number}") for number in range(60)]), within=600 * SECOND)
     assert world.diary.of(EndpointRefused)
     assert len(shop.refused) <= 0.2 * len(shop.served), "no storm"
 
