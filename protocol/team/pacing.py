@@ -2,14 +2,24 @@
 
 Each node has a token bucket (Turner 1986) for each endpoint, filled with its share of the limit;
 shares follow demand, of which the nodes tell each other by gossip. The limit is what somebody
-configured, or what a refusal (429) taught: then it is a share of what the team had asked in the
-second before, and grows again until the next refusal (AIMD; Chiu and Jain 1989). A refusal that
-says when to come back stops everybody until then.
+configured, or what a refusal (429) taught. A refusal that says when to come back stops everybody
+until then.
 
-Invariant: while all nodes know each other's demand, the team begins no more calls a second than
-the limit, and a node's bucket holds one call at most, so that there is no burst. Who has not asked
-of late listens for a moment first, and what was refused counts as demand until it is asked again:
-else all who begin together would each take the whole limit for theirs.
+What is learnt is what the team was served, and no node need count that: while calls wait, it is
+what the limit let through since the last lesson, which all nodes know. After the first refusal the
+limit is a guess that doubles every few seconds, for a burst tells little of a rate. From the second
+on it is left by a cubic (Ha, Rhee and Xu, CUBIC, 2008): slowly where the last refusal was, faster
+the longer none comes, and the faster the shorter the time was that it was learnt from. One refusal
+below a limit that was configured is an accident, and soon forgotten; several make a lesson that
+wins over a limit that was configured too high.
+
+Invariant: while all nodes know each other's demand, the team begins no more calls than the limit
+over time, and a node's bucket holds one call at most, so that there is no burst. Who has not asked
+of late listens for a moment first: else all who begin together would each take the whole limit for
+theirs. Then, and after a refusal, each takes its place in the team's round by its name, so that the
+nodes' calls follow each other evenly, and they do while shares are steady. Nothing holds them there
+against drift: in any one second a few more may begin, and a server that counts by single seconds
+and lets nothing through at once refuses a few.
 
 A node tells what it has met with itself and never what it has heard: two that repeat each other's
 lessons keep them alive for ever. Of all lessons the lowest counts. How long to wait and how old a
@@ -38,8 +48,17 @@ LISTEN: Nanoseconds = 50 * MILLISECOND  # enough for a word of everybody in one 
 TELL_EVERY: Nanoseconds = SECOND // 2  # at most so often, but for the first word and a refusal
 REPEAT_AFTER: Nanoseconds = 2 * WINDOW  # while there is demand, though it has not changed
 FRESH: Nanoseconds = 5 * WINDOW  # how long a word about demand counts: two repetitions may be late
-DECREASE = 0.8  # of what was asked in the second before a refusal
-INCREASE = 0.05  # of that, each second without another
+PAUSE: Nanoseconds = SECOND // 2  # at least, after a refusal: a server that is left alone so long
+# has room for some calls again, so that the next chance crowd does not teach a limit
+AT_ONCE: Nanoseconds = SECOND  # so long a time's calls a server is taken to let through at once
+STEP: Nanoseconds = SECOND // 4  # of looking back
+SPAN_MIN: Nanoseconds = SECOND  # what was learnt in less is a guess
+DOUBLING: Nanoseconds = 3 * SECOND  # of a guess
+DECREASE = 0.95  # of what was served
+DECREASE_MAX = 0.7  # of the limit before, once that was more than a guess
+PLATEAU: Nanoseconds = 7 * SECOND  # after so long a limit grows least
+GAIN, GAIN_MIN = 0.5, 0.05  # what it has gained by then, learnt in AT_ONCE, or in long
+NEAR = 0.8  # of the limit that was configured
 FORGET_AFTER: Nanoseconds = 60 * SECOND  # asking without a refusal, there is no limit any more
 RECENT_MAX = 1_000  # calls
 MILLI = 1_000
@@ -47,7 +66,7 @@ MILLI = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The value of `rate/ENDPOINT/NODE`: how many calls wait there or have begun of late; the limit
+    """The value of `rate/ENDPOINT/NODE`: how much is asked there (see `_demand`); the limit
     that somebody configured, and the one that a refusal taught that node, in calls per 1,000 s (0:
     none). What follows is of that refusal, in milliseconds: when it was by the node's wall clock,
     for how long after it nobody shall ask, and how long ago it was when this was told."""
@@ -69,17 +88,24 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class _Lesson:
     """What a refusal taught, and from when on one might ask again, by this node's clock. `rate`: as
-    in `Pace`, 0 for none."""
+    in `Pace`, 0 for none. `wait`: how long that was after the refusal. `span`: from how
+    long a time of calls it was learnt; 0: it is a guess."""
 
     rate: int = 0
     at: Nanoseconds = 0
+    wait: Nanoseconds = 0
+    span: Nanoseconds = 0
 
     def holds(self, now: Nanoseconds) -> bool:
         return self.rate > 0 and now < self.at + FORGET_AFTER
 
     def limit(self, now: Nanoseconds) -> float:
         """Calls a second."""
-        return self.rate / MILLI * (1.0 + INCREASE * (now - self.at) / SECOND)
+        passed = max(0, now - self.at)
+        if self.span < SPAN_MIN:
+            return self.rate / MILLI * 2.0 ** (passed / DOUBLING)
+        gain = max(GAIN_MIN, GAIN * AT_ONCE / self.span)
+        return self.rate / MILLI * (1.0 + gain * (1.0 + (passed / PLATEAU - 1.0) ** 3))
 
 
 @dataclass(slots=True)
@@ -99,9 +125,10 @@ class _Endpoint:
 
     configured: int = 0
     waiting: int = 0
-    recent: list[Nanoseconds] = field(default_factory=list)  # when calls began, or will again
+    recent: list[tuple[Nanoseconds, int]] = field(default_factory=list)
+    # when calls began, or will again; and how many waited then, these included
     listens_until: Nanoseconds = 0
-    has_listened: bool = True
+    has_place: bool = True  # in the team's round
     level: float = 1.0  # of the bucket
     filled_at: Nanoseconds = 0
     lesson: _Lesson = _Lesson()
@@ -159,7 +186,11 @@ class Pacing:
         if before is not None and before.sequence == sequence:
             return False
         pace = replace(said, demand=min(said.demand, RECENT_MAX))
-        lesson = _Lesson(pace.learnt, turn.now + _left_of(pace, turn.wall, is_live))
+        at = turn.now + _left_of(pace, turn.wall, is_live)
+        wait = min(pace.blocked_for * MILLISECOND, RETRY_MAX)
+        is_new = is_live and at >= turn.now
+        span = self._span(endpoint, pace.learnt / MILLI, at - wait) if is_new else FORGET_AFTER
+        lesson = _Lesson(pace.learnt, at, wait, span)
         if before is not None and before.is_live and before.pace.refused_at == pace.refused_at:
             lesson = before.lesson  # told again, and no younger for that
         self._block(endpoint, lesson.at, turn.now)
@@ -173,24 +204,63 @@ class Pacing:
     def refused(self, turn: Turn, event: RateLimited) -> None:
         """The endpoint said 429: everybody slows down."""
         now, endpoint = turn.now, self._open(turn, event.endpoint)
-        rate = sum(now - SECOND < at <= now for at in endpoint.recent)
-        others = sum(word.pace.demand for word in self._fresh(endpoint, now))
-        team = max(1.0, rate + others * SECOND / WINDOW)
+        rate = self._served(endpoint, now)
+        span = self._span(endpoint, rate, now)
+        if span >= SPAN_MIN:
+            rate *= DECREASE
         # An answer that was under way may ask for less than the one before it.
-        wait = max(min(RETRY_MAX, event.retry_after_ns), endpoint.lesson.at - now)
+        wait = max(PAUSE, min(RETRY_MAX, event.retry_after_ns), endpoint.lesson.at - now)
         endpoint.blocked_for = -(-wait // MILLISECOND)
-        endpoint.lesson = _Lesson(max(1, int(team * DECREASE * MILLI)), now + wait)
+        endpoint.lesson = _Lesson(max(1, int(rate * MILLI)), now + wait, wait, span)
         endpoint.refused_at = max(endpoint.refused_at + 1, turn.wall // MILLISECOND)
         self._block(endpoint, now + wait, now)
-        endpoint.recent.append(now + wait)
+        endpoint.recent.append((now + wait, 1))
         endpoint.is_urgent = True
+
+    def _served(self, endpoint: _Endpoint, now: Nanoseconds) -> float:
+        """How many calls a second the endpoint takes at least, now that it has refused one.
+
+        It is empty now, so in the time from any moment on it has let through what came in that
+        time, and AT_ONCE more at most; and if it counts by a window, no more than that window's
+        calls, of which the wait tells the length. The best of these bounds counts."""
+        own = sum(now - SECOND < at <= now for at, _ in endpoint.recent)
+        asked = own + sum(word.pace.demand for word in self._fresh(endpoint, now))
+        ceiling = self._ceiling(endpoint)
+        lessons = self._lessons(endpoint, now)
+        if not lessons:
+            return max(1.0, asked) if ceiling is None else ceiling * DECREASE
+        last = max(lessons, key=lambda each: each.at)
+        limit = _lowest(lessons, ceiling, now)
+        if not any(last.at < at <= now for at, _ in endpoint.recent):
+            return limit  # that call began before
+        taken, served, moment = 0.0, 0.0, now
+        while moment > last.at:
+            step = min(STEP, moment - last.at)
+            moment -= step
+            taken += _lowest(lessons, ceiling, moment + step // 2) * step
+            served = max(served, taken / (max(now - moment, last.wait) + AT_ONCE))
+        is_sudden = now < last.at + SPAN_MIN or last.span >= SPAN_MIN
+        return max(limit * DECREASE_MAX if is_sudden else 0.0, min(served, asked))
+
+    def _span(self, endpoint: _Endpoint, rate: float, refused_at: Nanoseconds) -> Nanoseconds:
+        """How long calls were made since an earlier lesson. The first is but a guess, for it does
+        not tell how much the endpoint takes at once; and what comes near to the limit that was
+        configured is an accident, after which one may soon be back there."""
+        ceiling = self._ceiling(endpoint)
+        lessons = self._lessons(endpoint, refused_at)
+        earlier = [each.at for each in lessons if each.at < refused_at]
+        if not earlier or (ceiling is not None and rate >= NEAR * ceiling):
+            return 0
+        return refused_at - max(earlier)
+
+    def _lessons(self, endpoint: _Endpoint, now: Nanoseconds) -> list[_Lesson]:
+        known = (endpoint.lesson, *(word.lesson for word in endpoint.heard.values()))
+        return [lesson for lesson in known if lesson.holds(now)]
 
     def _block(self, endpoint: _Endpoint, until: Nanoseconds, now: Nanoseconds) -> None:
         """Nobody asks until then, and then not everybody at once."""
         if until > endpoint.blocked_until and until > now:
-            endpoint.blocked_until = until
-            endpoint.level = min(endpoint.level, self._random.random())
-            endpoint.filled_at = until
+            endpoint.blocked_until, endpoint.has_place = until, False
 
     # -- calls ---------------------------------------------------------------------------------
 
@@ -199,7 +269,7 @@ class Pacing:
         endpoint = self._open(turn, name)
         endpoint.configured = configured
         if not self._demand(endpoint, turn.now):
-            endpoint.listens_until, endpoint.has_listened = turn.now + LISTEN, False
+            endpoint.listens_until, endpoint.has_place = turn.now + LISTEN, False
         endpoint.waiting += 1
 
     def leaves(self, name: str) -> None:
@@ -216,14 +286,14 @@ class Pacing:
         if limit is None:
             return True
         part = self._share(endpoint, view, now)
-        if not endpoint.has_listened:
+        if not endpoint.has_place:
             if now < endpoint.listens_until:
                 self._alarm.ask(endpoint.listens_until)
                 return False
-            endpoint.has_listened = True
-            endpoint.level = 1.0 if part == 1.0 else self._random.random()
-            endpoint.filled_at = now
-        share = max(limit * MARGIN * part, 1 / MILLI)
+            endpoint.has_place = True
+            endpoint.level = 1.0 if part == 1.0 else self._place(endpoint, view, now)
+            endpoint.filled_at = max(endpoint.listens_until, endpoint.blocked_until)
+        share = max(limit * part, 1 / MILLI)
         self._fill(endpoint, now, share)
         if endpoint.level >= 1.0:
             return True
@@ -233,7 +303,7 @@ class Pacing:
     def begins(self, name: str, now: Nanoseconds) -> None:
         """A call that was admitted begins."""
         endpoint = self._endpoints[name]
-        endpoint.recent.append(now)
+        endpoint.recent.append((now, endpoint.waiting + 1))
         del endpoint.recent[:-RECENT_MAX]
         endpoint.level = max(0.0, endpoint.level - 1.0)
         endpoint.filled_at = max(endpoint.filled_at, now)
@@ -250,11 +320,14 @@ class Pacing:
 
     def _limit(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float | None:
         """Calls a second of the whole team; None if nobody knows of a limit."""
+        lessons, ceiling = self._lessons(endpoint, now), self._ceiling(endpoint, view)
+        return None if not lessons and ceiling is None else _lowest(lessons, ceiling, now)
+
+    def _ceiling(self, endpoint: _Endpoint, view: View | None = None) -> float | None:
+        """What was configured, here or at a node that is there."""
         words = endpoint.heard.values()
-        configured = [word.pace.configured for word in words if word.pace.node in view.alive]
-        limits = [each / MILLI for each in (endpoint.configured, *configured) if each]
-        lessons = (endpoint.lesson, *(word.lesson for word in words))
-        limits += [lesson.limit(now) for lesson in lessons if lesson.holds(now)]
+        there = [w.pace.configured for w in words if view is None or w.pace.node in view.alive]
+        limits = [each / MILLI for each in (endpoint.configured, *there) if each]
         return min(limits, default=None)
 
     def _share(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float:
@@ -264,12 +337,25 @@ class Pacing:
         others = sum(word.pace.demand for word in fresh if word.pace.node in view.alive)
         return own / (own + others)
 
+    def _place(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float:
+        """Where this node stands in the team's round, from 0 to 1: all begin evenly, and not as
+        chance would bunch them."""
+        before, own = 0, max(1, self._demand(endpoint, now))
+        for word in self._fresh(endpoint, now):
+            if word.pace.node in view.alive and word.pace.node < self.node:
+                before += word.pace.demand
+        return (before + own * self._random.random()) / own * self._share(endpoint, view, now)
+
     def _fresh(self, endpoint: _Endpoint, now: Nanoseconds) -> list[_Heard]:
         return [word for word in endpoint.heard.values() if now < word.at + FRESH]
 
     def _demand(self, endpoint: _Endpoint, now: Nanoseconds) -> int:
-        endpoint.recent = [at for at in endpoint.recent if at > now - WINDOW]
-        return min(endpoint.waiting + len(endpoint.recent), RECENT_MAX)
+        """How many agents want to call, or how many calls a second they make if that is more. It
+        must be steady: where shares change all the time, the nodes' calls bunch."""
+        endpoint.recent = [each for each in endpoint.recent if each[0] > now - WINDOW]
+        agents = max((number for _, number in endpoint.recent), default=0)
+        calls = (endpoint.waiting + len(endpoint.recent)) * SECOND // WINDOW
+        return min(max(endpoint.waiting, agents, calls), RECENT_MAX)
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -317,6 +403,12 @@ class Pacing:
         if is_same and not pace.demand:
             return None
         return endpoint.told_at + (REPEAT_AFTER if is_same else TELL_EVERY)
+
+
+def _lowest(lessons: list[_Lesson], ceiling: float | None, now: Nanoseconds) -> float:
+    """Of all limits that somebody knows of."""
+    limits = [lesson.limit(now) for lesson in lessons]
+    return min(limits if ceiling is None else [ceiling * MARGIN, *limits])
 
 
 def _left_of(pace: Pace, wall: Nanoseconds, is_live: bool) -> Nanoseconds:
