@@ -113,8 +113,8 @@ class _Node:
 
 class Crowd:
     """`size` nodes with `slots` agents each. `took` is how long a call takes, and `pause` how long
-    an agent then has no call to make. `lag`: to the server, back, and half of that to other nodes. `whole`: the server says when to come back in full seconds,
-    and else exactly."""
+    an agent then has no call to make; `lag` is the way to the server, and back, and twice that to
+    other nodes. `whole`: the server says when to come back in full seconds, and else exactly."""
 
     def __init__(
         self,

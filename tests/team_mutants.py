@@ -218,7 +218,7 @@ def ask_at_once(self: Pacing, now: Nanoseconds, view: View, name: str) -> bool:
 @instead_of("NeverListens", "who begins to ask listens first", (Pacing, "waits"))
 def never_listen(self: Pacing, turn: Turn, name: str, configured: int) -> None:
     _waits(self, turn, name, configured)
-    self._endpoints[name].has_listened = True
+    self._endpoints[name].has_place = True
 
 
 _waits = Pacing.waits

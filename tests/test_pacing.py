@@ -343,9 +343,9 @@ def test_of_all_lessons_the_lowest_counts() -> None:
     bucket.waits_for(0)
     bucket.begins(LISTEN)
     assert bucket.waits_for(LISTEN) >= 5.0
-    bucket.hear(3 * SECOND, learnt=5_000, refused_at=wall_ms(3 * SECOND))
-    bucket.begins(3 * SECOND)
-    assert 0.4 <= bucket.waits_for(3 * SECOND) <= 1.1
+    bucket.hear(30 * SECOND, learnt=500, refused_at=wall_ms(30 * SECOND))
+    bucket.begins(30 * SECOND)
+    assert 1.5 <= bucket.waits_for(30 * SECOND) <= 2.1
 
 
 def test_a_lesson_is_no_younger_for_being_told_again() -> None:

@@ -103,7 +103,8 @@ class _Lesson:
         """Calls a second."""
         passed = max(0, now - self.at)
         if self.span < SPAN_MIN:
-            return self.rate / MILLI * 2.0 ** (passed / DOUBLING)
+            doubled: float = 2.0 ** (passed / DOUBLING)
+            return self.rate / MILLI * doubled
         gain = max(GAIN_MIN, GAIN * AT_ONCE / self.span)
         return self.rate / MILLI * (1.0 + gain * (1.0 + (passed / PLATEAU - 1.0) ** 3))
 
@@ -228,7 +229,8 @@ class Pacing:
         ceiling = self._ceiling(endpoint)
         lessons = self._lessons(endpoint, now)
         if not lessons:
-            return max(1.0, asked) if ceiling is None else ceiling * DECREASE
+            guess = max(1.0, asked)
+            return guess if ceiling is None else min(guess, ceiling * DECREASE)
         last = max(lessons, key=lambda each: each.at)
         limit = _lowest(lessons, ceiling, now)
         if not any(last.at < at <= now for at, _ in endpoint.recent):
