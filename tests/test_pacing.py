@@ -19,7 +19,8 @@ from protocol.facts.work import EndpointRefused, TaskAccepted
 from protocol.identity import Identity, NodeId
 from protocol.jobs import Budget, Usage
 from protocol.store import Store
-from protocol.team.pacing import FORGET_AFTER, FRESH, LISTEN, REPEAT_AFTER, Pace, Pacing
+from protocol.team.lessons import FORGET_AFTER
+from protocol.team.pacing import FRESH, LISTEN, REPEAT_AFTER, Pace, Pacing
 from protocol.team.view import View
 from protocol.turn import Turn
 

@@ -3,15 +3,7 @@
 Each node has a token bucket (Turner 1986) for each endpoint, filled with its share of the limit;
 shares follow demand, of which the nodes tell each other by gossip. The limit is what somebody
 configured, or what a refusal (429) taught. A refusal that says when to come back stops everybody
-until then.
-
-What is learnt is what the team was served, and no node need count that: while calls wait, it is
-what the limit let through since the last lesson, which all nodes know. After the first refusal the
-limit is a guess that doubles every few seconds, for a burst tells little of a rate. From the second
-on it is left by a cubic (Ha, Rhee and Xu, CUBIC, 2008): slowly where the last refusal was, faster
-the longer none comes, and the faster the shorter the time was that it was learnt from. One refusal
-below a limit that was configured is an accident, and soon forgotten; several make a lesson that
-wins over a limit that was configured too high.
+until then; what it teaches is in `lessons`.
 
 Invariant: while all nodes know each other's demand, the team begins no more calls than the limit
 over time, and a node's bucket holds one call at most, so that there is no burst. Who has not asked
@@ -38,11 +30,20 @@ from protocol.clocks import MILLISECOND, SECOND, Alarm, Nanoseconds
 from protocol.events import RETRY_MAX, RateLimited
 from protocol.identity import NodeId
 from protocol.store import Store, word_of
+from protocol.team.lessons import (
+    DECREASE,
+    FORGET_AFTER,
+    MILLI,
+    NO_LESSON,
+    SPAN_MIN,
+    Lesson,
+    lowest,
+    served,
+)
 from protocol.team.view import View
 from protocol.turn import Turn
 
 PACE_PREFIX = "rate/"
-MARGIN = 0.97  # of the limit: clocks and news are never quite right
 WINDOW: Nanoseconds = 2 * SECOND  # in which calls count as demand
 LISTEN: Nanoseconds = 50 * MILLISECOND  # enough for a word of everybody in one site
 TELL_EVERY: Nanoseconds = SECOND // 2  # at most so often, but for the first word and a refusal
@@ -50,18 +51,8 @@ REPEAT_AFTER: Nanoseconds = 2 * WINDOW  # while there is demand, though it has n
 FRESH: Nanoseconds = 5 * WINDOW  # how long a word about demand counts: two repetitions may be late
 PAUSE: Nanoseconds = SECOND // 2  # at least, after a refusal: a server that is left alone so long
 # has room for some calls again, so that the next chance crowd does not teach a limit
-AT_ONCE: Nanoseconds = SECOND  # so long a time's calls a server is taken to let through at once
-STEP: Nanoseconds = SECOND // 4  # of looking back
-SPAN_MIN: Nanoseconds = SECOND  # what was learnt in less is a guess
-DOUBLING: Nanoseconds = 3 * SECOND  # of a guess
-DECREASE = 0.95  # of what was served
-DECREASE_MAX = 0.7  # of the limit before, once that was more than a guess
-PLATEAU: Nanoseconds = 7 * SECOND  # after so long a limit grows least
-GAIN, GAIN_MIN = 0.5, 0.05  # what it has gained by then, learnt in AT_ONCE, or in long
 NEAR = 0.8  # of the limit that was configured
-FORGET_AFTER: Nanoseconds = 60 * SECOND  # asking without a refusal, there is no limit any more
 RECENT_MAX = 1_000  # calls
-MILLI = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +76,6 @@ class Pace:
         return self.refused_ago >= self.blocked_for
 
 
-@dataclass(frozen=True, slots=True)
-class _Lesson:
-    """What a refusal taught, and from when on one might ask again, by this node's clock. `rate`: as
-    in `Pace`, 0 for none. `wait`: how long that was after the refusal. `span`: from how
-    long a time of calls it was learnt; 0: it is a guess."""
-
-    rate: int = 0
-    at: Nanoseconds = 0
-    wait: Nanoseconds = 0
-    span: Nanoseconds = 0
-
-    def holds(self, now: Nanoseconds) -> bool:
-        return self.rate > 0 and now < self.at + FORGET_AFTER
-
-    def limit(self, now: Nanoseconds) -> float:
-        """Calls a second."""
-        passed = max(0, now - self.at)
-        if self.span < SPAN_MIN:
-            doubled: float = 2.0 ** (passed / DOUBLING)
-            return self.rate / MILLI * doubled
-        gain = max(GAIN_MIN, GAIN * AT_ONCE / self.span)
-        return self.rate / MILLI * (1.0 + gain * (1.0 + (passed / PLATEAU - 1.0) ** 3))
-
-
 @dataclass(slots=True)
 class _Heard:
     """Another's word. `is_live`: it came by gossip, and did not lie in the store for long."""
@@ -117,7 +84,7 @@ class _Heard:
     is_live: bool
     sequence: int
     at: Nanoseconds
-    lesson: _Lesson
+    lesson: Lesson
 
 
 @dataclass(slots=True)
@@ -132,7 +99,7 @@ class _Endpoint:
     has_place: bool = True  # in the team's round
     level: float = 1.0  # of the bucket
     filled_at: Nanoseconds = 0
-    lesson: _Lesson = _Lesson()
+    lesson: Lesson = NO_LESSON
     refused_at: int = 0  # when that was taught, by the wall clock in milliseconds
     blocked_for: int = 0  # from then on, in milliseconds
     blocked_until: Nanoseconds = 0  # whoever said so
@@ -191,7 +158,7 @@ class Pacing:
         wait = min(pace.blocked_for * MILLISECOND, RETRY_MAX)
         is_new = is_live and at >= turn.now
         span = self._span(endpoint, pace.learnt / MILLI, at - wait) if is_new else FORGET_AFTER
-        lesson = _Lesson(pace.learnt, at, wait, span)
+        lesson = Lesson(pace.learnt, at, wait, span)
         if before is not None and before.is_live and before.pace.refused_at == pace.refused_at:
             lesson = before.lesson  # told again, and no younger for that
         self._block(endpoint, lesson.at, turn.now)
@@ -212,18 +179,14 @@ class Pacing:
         # An answer that was under way may ask for less than the one before it.
         wait = max(PAUSE, min(RETRY_MAX, event.retry_after_ns), endpoint.lesson.at - now)
         endpoint.blocked_for = -(-wait // MILLISECOND)
-        endpoint.lesson = _Lesson(max(1, int(rate * MILLI)), now + wait, wait, span)
+        endpoint.lesson = Lesson(max(1, int(rate * MILLI)), now + wait, wait, span)
         endpoint.refused_at = max(endpoint.refused_at + 1, turn.wall // MILLISECOND)
         self._block(endpoint, now + wait, now)
         endpoint.recent.append((now + wait, 1))
         endpoint.is_urgent = True
 
     def _served(self, endpoint: _Endpoint, now: Nanoseconds) -> float:
-        """How many calls a second the endpoint takes at least, now that it has refused one.
-
-        It is empty now, so in the time from any moment on it has let through what came in that
-        time, and AT_ONCE more at most; and if it counts by a window, no more than that window's
-        calls, of which the wait tells the length. The best of these bounds counts."""
+        """How many calls a second the endpoint takes, now that it has refused one."""
         own = sum(now - SECOND < at <= now for at, _ in endpoint.recent)
         asked = own + sum(word.pace.demand for word in self._fresh(endpoint, now))
         ceiling = self._ceiling(endpoint)
@@ -232,17 +195,9 @@ class Pacing:
             guess = max(1.0, asked)
             return guess if ceiling is None else min(guess, ceiling * DECREASE)
         last = max(lessons, key=lambda each: each.at)
-        limit = _lowest(lessons, ceiling, now)
         if not any(last.at < at <= now for at, _ in endpoint.recent):
-            return limit  # that call began before
-        taken, served, moment = 0.0, 0.0, now
-        while moment > last.at:
-            step = min(STEP, moment - last.at)
-            moment -= step
-            taken += _lowest(lessons, ceiling, moment + step // 2) * step
-            served = max(served, taken / (max(now - moment, last.wait) + AT_ONCE))
-        is_sudden = now < last.at + SPAN_MIN or last.span >= SPAN_MIN
-        return max(limit * DECREASE_MAX if is_sudden else 0.0, min(served, asked))
+            return lowest(lessons, ceiling, now)  # that call began before
+        return served(lessons, ceiling, asked, now)
 
     def _span(self, endpoint: _Endpoint, rate: float, refused_at: Nanoseconds) -> Nanoseconds:
         """How long calls were made since an earlier lesson. The first is but a guess, for it does
@@ -255,7 +210,7 @@ class Pacing:
             return 0
         return refused_at - max(earlier)
 
-    def _lessons(self, endpoint: _Endpoint, now: Nanoseconds) -> list[_Lesson]:
+    def _lessons(self, endpoint: _Endpoint, now: Nanoseconds) -> list[Lesson]:
         known = (endpoint.lesson, *(word.lesson for word in endpoint.heard.values()))
         return [lesson for lesson in known if lesson.holds(now)]
 
@@ -323,7 +278,7 @@ class Pacing:
     def _limit(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float | None:
         """Calls a second of the whole team; None if nobody knows of a limit."""
         lessons, ceiling = self._lessons(endpoint, now), self._ceiling(endpoint, view)
-        return None if not lessons and ceiling is None else _lowest(lessons, ceiling, now)
+        return None if not lessons and ceiling is None else lowest(lessons, ceiling, now)
 
     def _ceiling(self, endpoint: _Endpoint, view: View | None = None) -> float | None:
         """What was configured, here or at a node that is there."""
@@ -405,12 +360,6 @@ class Pacing:
         if is_same and not pace.demand:
             return None
         return endpoint.told_at + (REPEAT_AFTER if is_same else TELL_EVERY)
-
-
-def _lowest(lessons: list[_Lesson], ceiling: float | None, now: Nanoseconds) -> float:
-    """Of all limits that somebody knows of."""
-    limits = [lesson.limit(now) for lesson in lessons]
-    return min(limits if ceiling is None else [ceiling * MARGIN, *limits])
 
 
 def _left_of(pace: Pace, wall: Nanoseconds, is_live: bool) -> Nanoseconds:
