@@ -146,6 +146,31 @@ def suited_best(unit: Unit, nodes: frozenset[NodeId]) -> NodeId:
     return order[slot % len(order)]
 
 
+def share_out(
+    units: Sequence[Unit], idle: Sequence[NodeId], nodes: frozenset[NodeId]
+) -> dict[Unit, NodeId]:
+    """Who of the idle takes which of units that are equally urgent, one each: what suits it best of
+    all nodes, else the pairs that suit each other best. Where one has taken its unit already, what
+    the others shall take stays the same."""
+    taken: dict[NodeId, Unit] = {}
+    for unit in units:
+        best = suited_best(unit, nodes)
+        if best in idle:
+            taken.setdefault(best, unit)
+    shared = {unit: node for node, unit in taken.items()}
+    pairs = [
+        (score(unit, node), unit, node)
+        for unit in units
+        if unit not in shared
+        for node in idle
+        if node not in taken
+    ]
+    for _, unit, node in sorted(pairs, reverse=True):
+        if unit not in shared and node not in taken:
+            shared[unit], taken[node] = node, unit
+    return shared
+
+
 @dataclass(slots=True)
 class Held:
     """A claim: since when this node knows of it, when it last heard of it being renewed, and

@@ -146,7 +146,6 @@ class TeamConfig:
     patience_ns: Nanoseconds = 60 * MILLISECOND  # a unit is left so long to whose turn it is
     tell_ns: Nanoseconds = 150 * MILLISECOND  # a claim that nobody disputes waits so long for its
     # result to make it needless; well below `lease_ns`
-    leave_ns: Nanoseconds = 250 * MILLISECOND  # so long a quick one is left to who may be at it
     begin_ns: Nanoseconds = 2 * SECOND  # so long a holder may take to tell that it has begun
     propose_retry_ns: Nanoseconds = (
         500 * MILLISECOND
@@ -233,7 +232,6 @@ def wan() -> Config:
             lease_ns=30 * SECOND,
             renew_ns=8 * SECOND,
             patience_ns=500 * MILLISECOND,
-            leave_ns=SECOND,
             begin_ns=5 * SECOND,
             propose_retry_ns=2 * SECOND,
         ),

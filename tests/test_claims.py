@@ -86,6 +86,20 @@ def test_the_idle_order_is_the_same_for_all_and_another_for_each_job() -> None:
     assert claims.idle_order(nodes, "j") != claims.idle_order(nodes, "k")
 
 
+def test_equally_urgent_units_are_shared_out_one_each() -> None:
+    nodes = [NodeId(f"n{number}") for number in range(8)]
+    for many in (3, 8, 20):
+        units = [("job", f"t{number}", 0) for number in range(many)]
+        shares = claims.share_out(units, nodes, frozenset(nodes))
+        assert len(shares) == len(set(shares.values())) == min(many, 8)
+        assert shares == claims.share_out(units, nodes[::-1], frozenset(nodes))
+        for unit, node in shares.items():  # of one that has taken its share, all have heard
+            rest = [each for each in units if each != unit]
+            idle = [each for each in nodes if each != node]
+            left = claims.share_out(rest, idle, frozenset(nodes))
+            assert left.items() >= shares.items() - {(unit, node)}
+
+
 def test_whoever_is_still_at_work_goes_before_whoever_gave_up() -> None:
     """Else good work is aborted for a claim that nobody holds."""
     for working, released in permutations([ADA, BOB, CAT], 2):

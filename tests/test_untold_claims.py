@@ -1,5 +1,5 @@
-"""Claims that nobody need hear of: where there is plenty of work, each node takes what suits it
-best, and tells of it only if that takes longer than a moment, or work becomes scarce."""
+"""Claims that nobody need hear of: where tasks are over in no time and there is plenty, each node
+takes what suits it best, and tells of it only if that takes longer than a moment."""
 
 from __future__ import annotations
 
@@ -20,13 +20,36 @@ from protocol.identity import Identity, NodeId
 from protocol.jobs import NO_USAGE, File, Quorum, VerifyBy
 from protocol.ledger import AcceptResult, SubmitJob, encode_command, retention
 from protocol.store import Store
+from protocol.team import View
 from protocol.turn import Turn
 
 UNIT = ("job", "a", 0)
 
 
+class Hurried(Desk):
+    """It knows that the job's tasks are over in no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.team.book.hear_of("job", -CATCH_UP_NS)
+        for number in range(3):
+            self.team.book.answered(("job", f"x{number}", 0), SELF.node, 1, 0)
+
+
+@pytest.mark.parametrize(("desk", "told"), [(Desk(), 1), (Hurried(), 0)])
+def test_only_what_is_over_in_no_time_is_not_told_of_at_once(desk: Desk, told: int) -> None:
+    desk.begin(task("a"), task("z"))
+    assert len(desk.store.scan("claim/")) == told
+
+
+def test_where_little_is_left_all_is_told_of() -> None:
+    desk = Hurried()
+    desk.begin(task("a"))
+    assert len(desk.store.scan("claim/")) == 1
+
+
 def test_a_claim_that_nobody_disputes_is_told_when_the_work_takes_longer() -> None:
-    desk = Desk()
+    desk = Hurried()
     desk.begin(task("a"), task("z"))
     before = desk.store.last_of(SELF.node)
     desk.wait(CONFIG.tell_ns - 1)
@@ -42,7 +65,7 @@ def test_a_claim_that_nobody_disputes_is_told_when_the_work_takes_longer() -> No
 
 def test_a_result_that_the_log_is_slow_to_take_is_told_of_as_well() -> None:
     """Else the others would begin it anew, for instance in a minority."""
-    desk = Desk()
+    desk = Hurried()
     first = desk.begin(task("a"), *(task(f"t{number}") for number in range(4)))
     turn = desk.turn()
     desk.team.completed(turn, finished(first.invocation))
@@ -59,6 +82,35 @@ def test_what_suits_another_best_is_left_to_it_after_there_was_plenty() -> None:
     world.do(job(*(task(f"t{number}") for number in range(30))))
     lost = world.diary.of(ClaimLost)
     assert len(lost) <= 1, lost
+
+
+def test_what_takes_long_is_begun_once_though_all_fall_idle_at_once() -> None:
+    world = SmallWorld(3, lambda assignment: done(assignment, 6 * SECOND // 10), seed=3)
+    world.do(job(*(task(f"t{number}") for number in range(36))))
+    assert len(world.diary.of(TaskStarted)) <= 36 + 1
+
+
+def test_where_all_wait_for_all_the_next_are_shared_out_without_anybody_waiting() -> None:
+    """Eight layers of as many tasks as there are nodes, each of which needs all of the layer
+    before."""
+    world = SmallWorld(8, lambda assignment: done(assignment, SECOND // 20))
+    layers = [[f"l{layer}-{number}" for number in range(8)] for layer in range(8)]
+    before: list[list[str]] = [[], *layers]
+    begun = world.world.now
+    world.do(job(*(task(name, *before[i]) for i, layer in enumerate(layers) for name in layer)))
+    ended = max(at for at, _, _ in world.diary.of(JobFinished))
+    assert len(world.diary.of(TaskStarted)) <= 64 + 2
+    assert ended - begun < 0.7 * SECOND, "ideally .4 seconds"
+
+
+def test_a_unit_of_a_quick_job_that_suits_is_found_further_on() -> None:
+    desk, nodes = Hurried(), frozenset({SELF.node, *(NodeId(f"n{number}") for number in range(3))})
+    desk.view = View(nodes, frozenset(), SELF.node)
+    names = [f"t{number}" for number in range(200)]
+    others = [name for name in names if claims.suited_best(("job", name, 0), nodes) != SELF.node]
+    own = [name for name in names if name not in others]
+    first = desk.begin(*(task(name) for name in [*others[: 4 * len(nodes)], own[0], *own[1:2]]))
+    assert first.assignment.task.id == own[0]
 
 
 def test_who_was_away_during_a_job_learns_nothing_of_how_long_its_tasks_took() -> None:
@@ -95,7 +147,7 @@ def accepted(name: str, node: NodeId = SELF.node, token: int = 1) -> AcceptResul
 
 def test_a_token_of_an_earlier_life_is_not_used_again() -> None:
     """Nobody was told of its claim, but the log has its result, which another node has to check."""
-    desk = Desk()
+    desk = Hurried()
     reviewed = replace(task("a"), verify="true", verify_by=VerifyBy.OTHER)
     first = desk.begin(reviewed, task("y"), task("z"))
     assert (first.assignment.task.id, desk.store.scan("claim/")) == ("a", [])
@@ -118,7 +170,7 @@ def refuted(name: str) -> object:
 
 
 def test_who_gave_up_does_not_take_a_unit_from_who_works_on_it() -> None:
-    desk = Desk()
+    desk = Hurried()
     first = desk.begin(task("a"), task("z"))
     unit = ("job", first.assignment.task.id, 0)
     turn = learn(desk, unit, Phase.RELEASED)
@@ -128,7 +180,7 @@ def test_who_gave_up_does_not_take_a_unit_from_who_works_on_it() -> None:
 
 def test_of_two_that_began_at_once_the_same_wins_as_if_both_had_told() -> None:
     for number in range(8):
-        desk = Desk()
+        desk = Hurried()
         first = desk.begin(task("a"), task("z"))
         unit = ("job", first.assignment.task.id, 0)
         other = Identity(bytes([number]) * 32)

@@ -141,7 +141,7 @@ class Attempts:
         self, turn: Turn, unit: Unit, token: int, races: bool = False, quietly: bool = False
     ) -> None:
         """Start an agent on a unit that this node has under this token, or races. If `quietly`, the
-        claim is told only if the work takes longer than `tell_ns`, or work becomes scarce."""
+        claim is told only if the work takes longer than `tell_ns`."""
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
@@ -300,15 +300,6 @@ class Attempts:
                 self._say(turn, result, Phase.RELEASED)
                 continue
             self._renew(turn, result, Phase.DONE)
-
-    def tell(self, turn: Turn, job: str) -> None:
-        """Tell of what was begun quietly: somebody may look for work now."""
-        for attempt in self.running.values():
-            if attempt.unit[0] == job and not attempt.is_told and not attempt.aborted:
-                self._tell(turn, attempt, Phase.WORKING)
-        for result in self.handed_in.values():
-            if result.unit[0] == job and not result.is_told:
-                self._tell(turn, result, Phase.DONE)
 
     def _goes_before(self, attempt: Attempt, other: Claim) -> bool:
         """Whether this node's claim, once it is told, wins against another's."""

@@ -1,21 +1,26 @@
 """Which unit an idle node takes next, so that nodes which see the same take different ones.
 
-The ready units stand in an order (longest chain first), and so do the idle nodes (by a hash); the
-first node takes the first unit, the second the second. Every node computes both orders by itself.
-Where there is plenty of equally urgent work, each takes what suits it best of all nodes (rendezvous
-hashing): nobody need know who is idle, nor be told of the claim at once. Hence what suits a node
-best is left to it for a moment after there was plenty: it may be at work on it already. Where tasks
-are over in no time, all of them are as good as equally urgent.
-A node further from its turn waits a moment longer, in case the one before it does not know, or is
-no more: that moment is all the coordination there is. Who finds no unit for itself races one that
-takes long, in the same way; and who races counts as idle, for a race is dropped for a task.
+The most urgent units come first (longest chain first), and of equally urgent ones each node takes
+what suits it best of all nodes (rendezvous hashing): for that nobody need know who is idle. What
+suits nobody who is idle is shared out among these, one each, by the same hash: every node computes
+that by itself, and whoever takes its share leaves those of the others as they are. Where there is
+plenty of equally urgent work, it is shared out among all, since it is not known who will be idle in
+a moment. A node further from its turn waits a moment longer, in case the one before it does not
+know, or is no more: that moment is all the coordination there is.
+
+Where tasks are over in no time, all of them are as good as equally urgent, and while there is
+plenty nobody is told of a claim that suits its node best. Hence what suits a node best is left to
+it for a moment after there was plenty: it may be at work on it already.
+
+Who finds no unit for itself races one that takes long, by its turn as well; and who races counts as
+idle, for a race is dropped for a task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import groupby, islice, takewhile
 
 from protocol import claims
 from protocol.claims import ClaimBook, Phase
@@ -31,6 +36,8 @@ from protocol.team.view import View
 from protocol.team.wishes import Wishes
 
 SHARE_WINDOW = 4  # units for each node that are looked at: one of these suits each of them
+QUIET_WINDOW = 2  # units for each node: while there are so many, a quick claim is not told of
+LOOK_MAX = 1_024  # units of a quick job among which one that suits is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,8 @@ class _Scene:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What to take. `undisputed`: nobody else wants it for now, so that there is no hurry to tell
-    of the claim."""
+    """What to take. `undisputed`: nobody else wants it before it is done, so that nobody need be
+    told of the claim."""
 
     unit: Unit
     undisputed: bool = False
@@ -91,57 +98,54 @@ class Choice:
                 del since[unit]
         self._plenty_at.pop(job, None)
 
-    def is_scarce(self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]) -> bool:
-        """Whether somebody may want a unit that another has taken and not told of. While there is
-        plenty nobody does, and where tasks are over in no time it is not worth a word."""
-        scene = _Scene(now, view, job, own, job.ready_units())
-        is_plenty = self._is_plenty(scene, self._shared(scene, self._first_units(scene)))
-        return not is_plenty and not self._is_quick(job)
-
     def choose(
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
     ) -> Chosen | None:
         """The unit to take now, if any. `own` is what this node is at already."""
         scene = _Scene(now, view, job, own, self._failing.ready_units(job))
-        takeable = self._first_units(scene)
+        nodes = len(view.alive)
+        takeable = self._takeable(scene, SHARE_WINDOW * nodes)
         shared = self._shared(scene, takeable)
-        is_plenty = self._is_plenty(scene, shared)
-        takeable = takeable[: len(view.alive)]
-        if is_plenty or self._was_plenty(scene, now):
-            share = shared if is_plenty else takeable
-            suiting = next((unit for unit in share if self._suits_best(scene, unit)), None)
-            if suiting is not None:
-                self._trim(self._ready_since, scene, ())
-                return Chosen(suiting, undisputed=is_plenty or self._is_quick(job))
-        if not takeable:
-            self._trim(self._ready_since, scene, takeable)
+        is_plenty = len(shared) >= nodes
+        if is_plenty and job.job.claims is ClaimMode.LEASE:  # the log tells of all claims
+            self._plenty_at[job.job.id] = now
+        unit = self._suiting(scene, shared)
+        is_undisputed = unit is not None and len(shared) >= QUIET_WINDOW * nodes
+        if unit is None:  # of one for each node, the last is this one's turn at the latest
+            unit = self._in_turn(scene, takeable[:nodes], is_plenty)
+        if unit is None:
             return None
-        idle, racing = self._idle(scene)
-        order = [*idle, *racing]
-        rank = self._rank(order)
-        left = self._left(scene, takeable, order)
-        unit = self._in_turn(scene, takeable, rank, len(order), self._ready_since, left)
-        return Chosen(unit) if unit is not None else None
+        self._trim(self._ready_since, scene, ())
+        return Chosen(unit, undisputed=is_undisputed and self._is_quick(job))
+
+    def _suiting(self, scene: _Scene, shared: Sequence[Unit]) -> Unit | None:
+        """The first of the units that suits this node best of all; of a quick job also one that
+        comes later, if it can be paid for."""
+        found = next((unit for unit in shared if self._suits_best(scene, unit)), None)
+        if found is not None or not shared or not self._is_quick(scene.job):
+            return found
+        further = (
+            unit
+            for task, slot, unit in islice(scene.ready, LOOK_MAX)
+            if self._suits_best(scene, unit) and self._is_takeable(scene, task, slot, unit)
+        )
+        return next((unit for unit in further if self._delay(scene, unit) == 0), None)
 
     def _is_quick(self, job: JobState) -> bool:
         return self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
 
     def _leave(self, job: JobState) -> Nanoseconds:
-        """For how long after there was plenty a unit is left to the node that it suits best."""
-        return self.config.leave_ns if self._is_quick(job) else self.config.patience_ns
+        """For how long after there was plenty a unit is left to the node that it suits best: until
+        that is done with it, or tells of it. Of a job that is not quick all claims are told."""
+        took = self._book.duration(job.job.id, 90)
+        if took is None or not self._is_quick(job):
+            return 0
+        least = self.config.patience_ns  # of who has not told nobody knows how long it took
+        return min(max(took, least), self.config.tell_ns + least)
 
     def _was_plenty(self, scene: _Scene, since: Nanoseconds) -> bool:
         plenty_at = self._plenty_at.get(scene.job.job.id)
         return plenty_at is not None and since - plenty_at < self._leave(scene.job)
-
-    def _first_units(self, scene: _Scene) -> list[Unit]:
-        return self._takeable(scene, SHARE_WINDOW * len(scene.view.alive))
-
-    def _is_plenty(self, scene: _Scene, shared: Sequence[Unit]) -> bool:
-        is_plenty = len(shared) >= len(scene.view.alive)
-        if is_plenty and scene.job.job.claims is ClaimMode.LEASE:  # the log tells of all claims
-            self._plenty_at[scene.job.job.id] = scene.now
-        return is_plenty
 
     def _shared(self, scene: _Scene, takeable: Sequence[Unit]) -> Sequence[Unit]:
         """Units for which there is money, and of which it is all the same which is done first: with
@@ -188,22 +192,61 @@ class Choice:
             return None  # there is a task for this node, in a moment
         # A moment later than a task would be: who is idle is not clear while tasks are taken.
         wait = dict.fromkeys(overdue, self.config.patience_ns // 4)
-        return self._in_turn(scene, overdue, rank, len(idle), self._overdue_since, wait)
+        turns = {unit: (rank - place) % len(idle) for place, unit in enumerate(overdue)}
+        return self._due(scene, turns, self._overdue_since, wait)
 
-    def _in_turn(
+    def _in_turn(self, scene: _Scene, units: Sequence[Unit], is_plenty: bool) -> Unit | None:
+        """The first of the units whose turn for this node has come."""
+        if not units:
+            self._trim(self._ready_since, scene, ())
+            return None
+        idle, racing = (sorted(scene.view.alive), []) if is_plenty else self._idle(scene)
+        if self.node not in (*idle, *racing):
+            racing.append(self.node)
+        turns = self._turns(scene, units, idle, racing)
+        left = self._left(scene, units, (*idle, *racing))
+        return self._due(scene, turns, self._ready_since, left)
+
+    def _turns(
+        self, scene: _Scene, units: Sequence[Unit], idle: Sequence[NodeId], racing: Sequence[NodeId]
+    ) -> Mapping[Unit, int]:
+        """How many go before this node, unit by unit; of equally urgent units its own comes first.
+        The most urgent are shared out first, and those who only race come after the idle."""
+        levels = {} if self._is_quick(scene.job) else scene.job.levels
+        takers: dict[Unit, NodeId] = {}
+        turns: dict[Unit, int] = {}
+        for _, urgent in groupby(units, key=lambda unit: levels.get(unit[1])):
+            group = list(urgent)
+            for nodes in (idle, racing):
+                busy = set(takers.values())
+                rest = [unit for unit in group if unit not in takers]
+                free = [node for node in nodes if node not in busy]
+                takers.update(claims.share_out(rest, free, scene.view.alive))
+            for unit in sorted(group, key=lambda unit: takers.get(unit) != self.node):
+                turns[unit] = self._turn(unit, takers.get(unit), idle, racing)
+        return turns
+
+    def _turn(
+        self, unit: Unit, taker: NodeId | None, idle: Sequence[NodeId], racing: Sequence[NodeId]
+    ) -> int:
+        """How many go before this node: the taker, and those that the unit suits better."""
+        if taker == self.node:
+            return 0
+        own = claims.score(unit, self.node)
+        rivals, first = (idle, ()) if self.node in idle else (racing, idle)
+        before = {*first, *(node for node in rivals if claims.score(unit, node) > own)}
+        return len(before | {taker} if taker else before)
+
+    def _due(
         self,
         scene: _Scene,
-        units: Sequence[Unit],
-        rank: int,
-        nodes: int,
+        turns: Mapping[Unit, int],
         since: dict[Unit, Nanoseconds],
         left: Mapping[Unit, Nanoseconds],
     ) -> Unit | None:
-        """The first of the units whose turn for the node of this rank has come; some are `left` to
-        others for so long."""
-        self._trim(since, scene, units)
-        for place, unit in enumerate(units):
-            turn = (rank - place) % nodes
+        """The first of the units whose turn has come; some are `left` to others for so long."""
+        self._trim(since, scene, turns)
+        for unit, turn in turns.items():
             delay = self._delay(scene, unit)
             if delay is None:
                 continue

@@ -76,8 +76,6 @@ class Taking:
                 self._wishes.fence(turn.now, unit, token)
             quietly = chosen.undisputed and held is None
             self._attempts.start(turn, unit, token, quietly=quietly)
-        if self._choice.is_scarce(turn.now, view, job, self._attempts.units()):
-            self._attempts.tell(turn, job.job.id)
         while self._attempts.has_free_slot():
             raced = self._choice.choose_race(turn.now, view, job, self._attempts.units())
             if raced is None:
