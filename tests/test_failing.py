@@ -34,7 +34,7 @@ from protocol.turn import Turn
 
 ALL_MODES = list(ClaimMode)
 ENDPOINT = "http://127.0.0.1:9/v1 cannot be reached"
-ADA = Identity(b"a" * 32)
+ADA = Identity(b"k" * 32)  # whom the task "a" suits less than SELF
 
 
 def fail(desk: Desk, invoked: Invoke, reason: Failure = Failure.VERIFY) -> Turn:
