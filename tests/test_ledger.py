@@ -578,3 +578,27 @@ def test_to_resume_what_is_not_there_is_to_begin() -> None:
     book = Book()
     facts = book.submit(resumed(task("a")))
     assert [type(fact) for fact in facts] == [JobSubmitted]
+
+
+def test_what_is_ready_is_the_same_kept_up_as_looked_for_anew() -> None:
+    """Tasks end in any order, now and then several before anybody looks."""
+    for seed in range(20):
+        random = Random(seed)
+        tasks = []
+        for number in range(30):
+            needs = {f"t{random.randrange(number)}" for _ in range(random.randrange(3)) if number}
+            quorum = random.choice((Quorum(), Quorum(2, 1)))
+            tasks.append(task(f"t{number}", *sorted(needs), quorum=quorum))
+        book = Book()
+        book.submit(job(*tasks))
+        while (ready := book.state.ready_units()) and not book.state.is_finished:
+            for _, _, unit in random.sample(ready, min(len(ready), 2)):
+                if random.random() < 0.1:
+                    book.say(AbandonTask("job", unit[1], "no"))
+                else:
+                    book.accept(unit[1], slot=unit[2])
+            if random.random() < 0.5:
+                kept = book.state.ready_units()
+                book.state.moved()
+                assert kept == book.state.ready_units()
+        assert book.state.is_finished

@@ -371,7 +371,7 @@ class Ledger:
         first = answers[likenesses.index(likeness)]
         task.accepted = first
         task.committed = self._here
-        job.moved()
+        job.ended(task)
         accepted = TaskAccepted(job.job.id, name, first.node, first.token, first.digest, index)
         return [*given, accepted, *self._abandon_stuck(job, index), *self._finish(job, index)]
 
@@ -415,7 +415,7 @@ class Ledger:
         job, task, _ = found
         task.abandoned = command.reason[:REASON_LENGTH_MAX] or "no reason given"
         task.committed = self._here
-        job.moved()
+        job.ended(task)
         fact = TaskAbandoned(job.job.id, task.task.id, task.abandoned, index)
         return [fact, *self._finish(job, index)]
 

@@ -5,6 +5,7 @@ Invariant: a task is accepted at most once; its fence and token never go down.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -204,17 +205,31 @@ class JobState:
     proposed: dict[Siblings, ProposedMerges] = field(default_factory=dict)
     edits: Edits = field(init=False, compare=False, repr=False)
     reviewed: tuple[TaskState, ...] = field(init=False, compare=False, repr=False)
-    _ready: Sequence[tuple[TaskState, Slot, Unit]] | None = field(
+    _ready: list[tuple[TaskState, Slot, Unit]] | None = field(
         default=None, init=False, compare=False, repr=False
     )
+    _ended: list[str] = field(default_factory=list, init=False, compare=False, repr=False)
+    _place: dict[str, int] = field(init=False, compare=False, repr=False)
+    _needed_by: dict[str, list[str]] = field(init=False, compare=False, repr=False)
     _due: Sequence[Siblings] | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.reviewed = tuple(state for state in self.tasks.values() if state.is_reviewed)
         self.edits = Edits(self.job, self.order, self.merges, self.version)
+        self._place = {task_id: place for place, task_id in enumerate(self.tasks)}
+        self._needed_by = {task_id: [] for task_id in self.tasks}
+        for state in self.tasks.values():
+            for need in state.task.needs:
+                self._needed_by[need].append(state.task.id)
+
+    def ended(self, task: TaskState) -> None:
+        """A task was accepted or abandoned: look again what can be done."""
+        self._due = None
+        if self._ready is not None:
+            self._ended.append(task.task.id)
 
     def moved(self) -> None:
-        """A task was accepted or abandoned, or a file was merged: look anew what can be done."""
+        """A file was merged, or all is different: look anew what can be done."""
         self._ready = self._due = None
 
     @property
@@ -275,15 +290,27 @@ class JobState:
 
     def ready_units(self) -> Sequence[tuple[TaskState, Slot, Unit]]:
         """The slots of ready tasks, those with the longest chain behind them first."""
-        if self._ready is None:
-            units = [
-                (state, slot, (self.job.id, state.task.id, number))
-                for state in self.tasks.values()
-                if self.is_ready(state)
-                for number, slot in enumerate(state.slots)
-            ]
-            self._ready = sorted(units, key=lambda found: -self.levels[found[0].task.id])
+        if self._ready is None or (self._ended and self.edits.shared):
+            self._ready = sorted(self._units_of(self.tasks), key=self._urgency)
+        elif self._ended:
+            following = dict.fromkeys(t for ended in self._ended for t in self._needed_by[ended])
+            # Whoever reads the old ones goes on with them.
+            self._ready = [found for found in self._ready if found[0].is_open]
+            for found in self._units_of(following):
+                insort(self._ready, found, key=self._urgency)
+        self._ended.clear()
         return self._ready
+
+    def _units_of(self, task_ids: Iterable[str]) -> Iterator[tuple[TaskState, Slot, Unit]]:
+        """The slots of those of the tasks that are ready."""
+        for state in map(self.tasks.__getitem__, task_ids):
+            if self.is_ready(state):
+                for number, slot in enumerate(state.slots):
+                    yield state, slot, (self.job.id, state.task.id, number)
+
+    def _urgency(self, found: tuple[TaskState, Slot, Unit]) -> tuple[float, int, int]:
+        _, task_id, number = found[2]
+        return -self.levels[task_id], self._place[task_id], number
 
     def units_of(self, node: NodeId) -> set[Unit]:
         """The slots that the log has given to this node and that have no answer yet."""
