@@ -23,6 +23,7 @@ from protocol.turn import Turn
 
 PAGE_RECORDS_MAX = 1_000  # of one MemberSync: the largest records must fit into a frame
 COMPARISONS = 10  # after the last news
+ROWS_SHARED = 3  # members that get the rows at a time, of which there are none in good order
 
 
 class Comparing:
@@ -126,10 +127,11 @@ class Comparing:
         ]
 
     def _sync(self, turn: Turn) -> None:
-        """A comparison with one member, and the rows, which no sum covers; now and then all that is
-        known goes to a seed, in case the team is two. To a member it would be most of what an idle
-        team of a hundred says."""
+        """A comparison with one member, and the rows, which no sum covers, with a few; now and then
+        all that is known goes to a seed, in case the team is two. To a member it would be most of
+        what an idle team of a hundred says."""
         self._timers.set(turn.now + self._config.sync_interval_ns, self._sync)
+        self._share_rows(turn)
         others: list[str] = [*self._members.alive(), *self._reunion.seeds]
         if not others:
             return
@@ -138,6 +140,9 @@ class Comparing:
             self.call(turn, target)
             return
         turn.send(target, ViewSummary(self._members.digest.fingerprint(), (), is_last=False))
+
+    def _share_rows(self, turn: Turn) -> None:
         rows = tuple(self._reach.rows()[:PAGE_RECORDS_MAX])
-        if rows:
-            turn.send(target, MemberSync(News(rows=rows)))
+        alive = self._members.alive()
+        for node in self._random.sample(alive, min(ROWS_SHARED, len(alive))) if rows else ():
+            turn.send(node, MemberSync(News(rows=rows)))

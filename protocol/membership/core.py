@@ -339,11 +339,11 @@ class Membership:
         once; what follows soon after, as when a team starts, is gathered into one message."""
         if not self._grapevine.is_hot or self._gathers_until > turn.now:
             return
-        hot = self._grapevine.take_hot()
+        hot, teller = self._grapevine.take_hot()
         self._gathers_until = turn.now + self.config.gather_ns
         self._timers.set(self._gathers_until, self._end_gathering)
         self._comparing.for_a_while(turn)
-        for node in self._confidants.choose():
+        for node in self._confidants.choose(teller):
             turn.send(node, MemberSync(hot))
 
     def _end_gathering(self, turn: Turn) -> None:
@@ -410,7 +410,7 @@ class Membership:
     def _take_news(self, turn: Turn, sender: NodeId, news: News) -> None:
         forgotten: list[Rumor] = []
         for record in news.records:
-            if not self._take_record(turn, record) and record.node != sender:
+            if not self._take_record(turn, sender, record) and record.node != sender:
                 forgotten += self.verdicts.rumors_about(record.node)
         if forgotten:
             # Who holds a node to be there that was forgotten here tells that node, which counts on:
@@ -424,7 +424,7 @@ class Membership:
         for row in news.rows:
             self._rows.take(turn, row)
 
-    def _take_record(self, turn: Turn, record: MemberRecord) -> bool:
+    def _take_record(self, turn: Turn, sender: NodeId, record: MemberRecord) -> bool:
         """Take what is news; False if its owner was forgotten, and has not counted on since."""
         if len(record.public_key) == 0 or fault_of_record(record):
             return True
@@ -448,7 +448,7 @@ class Membership:
         )
         if is_news:
             turn.persist(KeepMember(record))
-        self._grapevine.spread(record, is_hot=is_news)
+        self._grapevine.spread(record, is_hot=is_news, teller=sender)
         is_new = was is not State.ALIVE and was is not State.SUSPECT
         if is_new and self.reach.heard_at(node) == turn.now:
             self._confidants.called()

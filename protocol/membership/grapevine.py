@@ -18,7 +18,7 @@ from math import ceil, log, log10
 from typing import TypeAlias
 
 from protocol.config import MembershipConfig
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.messages.membership import NO_NEWS, MemberRecord, News, ReachRow, Rumor, Word
 
 Item: TypeAlias = MemberRecord | Rumor | ReachRow
@@ -42,13 +42,14 @@ class Grapevine:
         self._by_times: list[dict[_Subject, _Told]] = []  # how often told -> what
         self._where: dict[_Subject, int] = {}
         self._accusers: dict[NodeId, set[_Subject]] = {}  # what is being said against a node
-        self._hot: list[Item] = []
+        self._hot: list[tuple[Item, NodeId]] = []  # and who told it
 
     def __len__(self) -> int:
         return len(self._where)
 
-    def spread(self, item: Item, is_hot: bool = True) -> None:
-        """Tell this from now on; what is hot also to a few members at the end of the step."""
+    def spread(self, item: Item, is_hot: bool = True, teller: NodeId = NOBODY) -> None:
+        """Tell this, of which `teller` told here, from now on; what is hot also to a few members at
+        the end of the step."""
         node = item.node
         if isinstance(item, MemberRecord) or (isinstance(item, Rumor) and item.word in _FINAL):
             for subject in self._accusers.pop(node, ()):
@@ -59,17 +60,18 @@ class Grapevine:
         self._drop(subject)
         self._put(subject, _Told(item))
         if is_hot:
-            self._hot.append(item)
+            self._hot.append((item, teller))
 
     @property
     def is_hot(self) -> bool:
-        """Whether there is something that nobody has been told yet."""
+        """Whether there is something that this node has told nobody yet."""
         return bool(self._hot)
 
-    def take_hot(self) -> News:
-        """What nobody has been told yet."""
+    def take_hot(self) -> tuple[News, NodeId]:
+        """What this node has told nobody yet, and who knows all of it, as far as is known here."""
         hot, self._hot = self._hot, []
-        return news_of(hot)
+        tellers = {teller for _, teller in hot}
+        return news_of(item for item, _ in hot), tellers.pop() if len(tellers) == 1 else NOBODY
 
     def ride_along(self, team_size: int, about_receiver: Iterable[Rumor] = ()) -> News:
         """The least told news, each a bounded number of times; and always what concerns the
