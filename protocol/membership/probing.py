@@ -214,9 +214,9 @@ class Probing:
     def _timeout(self) -> Nanoseconds:
         """How long a node that is well waits for an answer."""
         least = self._config.probe_timeout_ns
-        if len(self._round_trips) < ROUND_TRIPS:
+        if not self._round_trips:
             return least
-        usual = sorted(self._round_trips)[ROUND_TRIPS // 2]
+        usual = sorted(self._round_trips)[len(self._round_trips) // 2]
         return min(max(least, ROUND_TRIP_SHARE * usual), self._config.probe_timeout_max * least)
 
     def _no_direct_answer(self, turn: Turn, sequence: int) -> None:
