@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protocol.clocks import SECOND
+from protocol.events import Received
 from protocol.identity import NodeId
 from protocol.membership.members import State
+from protocol.messages.membership import MemberSync, News
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 
@@ -34,3 +38,24 @@ def test_two_that_forgot_each_other_hear_of_it_from_who_knows_both() -> None:
     assert not is_whole()
     world.at(world.now + SECOND // 2, world.network.heal)
     assert world.run(world.now + 20 * SECOND, is_whole)
+
+
+@pytest.mark.parametrize("missed_until", [0, 2**62])
+def test_only_the_operators_word_makes_others_forget(missed_until: int) -> None:
+    """Who forgets a member for its silence says so to whoever still tells of it. That is no word of
+    the operator's: the other, a moment before it would have done so itself, took it for one, and
+    thought that the member would never come back."""
+    world = settled_world(3, seed=1)
+    one, other, gone = world.hosts
+    assert one.peer is not None
+    assert other.peer is not None
+    gone.crash("a test")
+    node = gone.identity.node
+    holders = [host.peer.membership for host in (one, other) if host.peer]
+    assert world.run(world.now + 20 * SECOND, lambda: all(node in each.gone() for each in holders))
+    member = other.peer.membership._members.get(node)
+    assert member is not None
+    other.peer.membership._members.forget(node, missed_until)
+    other.submit(Received(one.identity.node, MemberSync(News((member.record,)))))
+    world.run(world.now + SECOND)
+    assert one.peer.membership.state_of(node) is (State.FAILED if missed_until else None)

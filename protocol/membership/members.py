@@ -146,6 +146,10 @@ class Members:
         """Those that failed, were forgotten for it, and may live on somewhere else."""
         return [node for node, until in self._missed_until.items() if now < until]
 
+    def is_missed(self, node: NodeId) -> bool:
+        """Whether it was forgotten for having failed, and not because somebody said so."""
+        return node in self._missed_until
+
     def forget(self, node: NodeId, missed_until: Nanoseconds = 0) -> None:
         """Drop what is known of a node, but for its last record."""
         member = self._members.pop(node)

@@ -78,7 +78,8 @@ class Verdicts:
             last = self._members.forgotten(node)
             if last is None:
                 return ()
-            return (Rumor(node, *last.version, self._own, Word.FORGOTTEN),)
+            said_by = NOBODY if self._members.is_missed(node) else self._own
+            return (Rumor(node, *last.version, said_by, Word.FORGOTTEN),)
         if member.state is State.SUSPECT:
             return (_rumor(node, member, member.accuser, Word.SUSPECTED),)
         if member.state is State.FAILED:
@@ -149,7 +150,8 @@ class Verdicts:
         member = self._members.get(rumor.node)
         if member is None or rumor.version != member.record.version:
             return  # older than what its owner says, or of a record that will still arrive
-        if rumor.word is Word.FORGOTTEN and self.forget(turn, rumor.node):
+        is_wanted_away = rumor.word is Word.FORGOTTEN and rumor.accuser != NOBODY
+        if is_wanted_away and self.forget(turn, rumor.node):
             self._grapevine.spread(rumor)
         if not member.is_here:
             return

@@ -40,7 +40,8 @@ class Word(Enum):
     REFUSED = 2  # the accuser's connection was refused: nobody listens at its addresses
     FAILED = 3  # it was suspected and has not refuted in time
     ENDED = 4  # it has failed: enough connections were refused
-    FORGOTTEN = 5  # it has failed or left, and the operator does not want it back
+    FORGOTTEN = 5  # it has failed or left, and the operator does not want it back; from NOBODY:
+    # it was away for so long that the teller has forgotten it
 
 
 @dataclass(frozen=True, slots=True)
