@@ -278,7 +278,8 @@ def test_a_model_that_comes_back_finds_the_job_waiting(size: int, claims: ClaimM
     tasks = [task(name, attempts_max=1) for name in "abcd"]
     small.do(job(*tasks, claims=claims))
     assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
-    assert len(small.diary.of(AttemptFailed)) <= 10 * size + len(tasks)
+    rounds = 4  # of all tasks that a node may try meanwhile, each after a longer pause
+    assert len(small.diary.of(AttemptFailed)) <= rounds * size * len(tasks)
     assert small.world.now <= back_at + 35 * SECOND
 
 

@@ -118,7 +118,7 @@ def test_shrinking_is_bounded() -> None:
 
 def test_a_peer_that_forgets_its_vote_is_found_within_a_hundred_seeds() -> None:
     """Nodes crash just after they voted, while two candidates compete."""
-    failed = first_failure(ForgetsVote, 70)
+    failed = first_failure(ForgetsVote, 149)
     assert failed.verdict is Verdict.INVARIANT_BROKEN
     assert failed.checker in ("election_safety", "one_vote_per_term")
     assert simulate(failed.seed).verdict is Verdict.HELD

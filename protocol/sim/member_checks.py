@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from protocol.facts.membership import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.membership import sign_record
-from protocol.messages.membership import MemberSync, Probe, ProbeAck, ProbeRequest
+from protocol.messages.membership import MemberSync, Probe, ProbeAck, ProbeRequest, Word
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 
@@ -27,8 +27,11 @@ class MemberChecks:
         receiver: Host,
         said: Probe | ProbeAck | ProbeRequest | MemberSync,
     ) -> None:
-        """Whoever accuses is the first to say so."""
+        """Whoever accuses is the first to say so. That it has forgotten a member for its silence is
+        nobody's accusation."""
         for rumor in said.news.rumors:
+            if rumor.accuser == NOBODY and rumor.word is Word.FORGOTTEN:
+                continue
             accusation = (rumor.accuser, rumor.node, rumor.epoch, rumor.incarnation)
             if rumor.accuser == sender.identity.node:
                 self._accused.add(accusation)
