@@ -147,6 +147,22 @@ def test_a_few_that_are_slow_change_no_time_out() -> None:
     assert town.now - begun < 5 * SECOND
 
 
+def test_what_the_first_round_trips_took_counts_for_little() -> None:
+    """A team that starts is slow for a moment, and who dies then shall be found soon."""
+    probing = Town(2).machine(0)._probing
+    least = CONFIG.probe_timeout_ns
+    assert probing._timeout() == least
+    trips = probing._round_trips
+    trips.append(10 * least)
+    assert probing._timeout() == 3 * least
+    trips.append(MILLISECOND)
+    assert probing._timeout() == least
+    trips.append(10 * least)
+    assert probing._timeout() == 15 * least, "two of three: so it is"
+    probing.forget_all()
+    assert not probing._sent, "an answer after a pause is no round trip"
+
+
 # -- coming and going ------------------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from protocol.turn import Turn
 
 PAGE_RECORDS_MAX = 1_000  # of one MemberSync: the largest records must fit into a frame
 COMPARISONS = 10  # after the last news
-ROWS_SHARED = 3  # members that get the rows at a time, of which there are none in good order
+ROWS_SHARED = 3  # members that get the rows at a time; there are none until something was amiss
 
 
 class Comparing:

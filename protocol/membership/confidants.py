@@ -2,10 +2,12 @@
 
 To open one takes as much as dozens of messages, and a team that starts would open all there can be
 before it gets to its news. So who is in touch with enough members tells some of those; who is not
-tells all of them and, if the news is its own, one more, until it is. Probes reach everybody in
-turn, so that after a while all are in touch with all, and the choice is as random as in *SWIM*.
+tells all of them, and one more if the news is its own or came from several, until it is. Probes
+reach everybody in turn, so that after a while all are in touch with all, and the choice is as
+random as in *SWIM*.
 
 Who has told it need not be told: while a team starts, that is mostly the one whom all have called.
+Who is in touch with the teller alone tells nobody at once: probes and comparisons will.
 Of a newcomer everybody hears at once that is in touch with whom it has called: those that call at
 the same time know each other by this node alone.
 """

@@ -33,6 +33,7 @@ from protocol.turn import Turn
 
 PROBES_MAX = 256  # on their way at a time, those for others included
 ROUND_TRIPS = 9  # that the median is taken of
+FEW_ROUND_TRIPS = 3  # with fewer, at most so many time-outs: a single slow one tells little
 ROUND_TRIP_SHARE = 4  # medians until a probe counts as unanswered
 EXTRA_PROBES = 8  # that a silent member makes a node send beyond the one of each interval
 
@@ -123,6 +124,7 @@ class Probing:
     def forget_all(self) -> None:
         """After a pause: nothing that was asked before it counts."""
         self._probes.clear()
+        self._sent.clear()
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -214,10 +216,11 @@ class Probing:
     def _timeout(self) -> Nanoseconds:
         """How long a node that is well waits for an answer."""
         least = self._config.probe_timeout_ns
-        if not self._round_trips:
+        known = sorted(self._round_trips)
+        if not known:
             return least
-        usual = sorted(self._round_trips)[len(self._round_trips) // 2]
-        return min(max(least, ROUND_TRIP_SHARE * usual), self._config.probe_timeout_max * least)
+        most = self._config.probe_timeout_max if len(known) >= FEW_ROUND_TRIPS else FEW_ROUND_TRIPS
+        return min(max(least, ROUND_TRIP_SHARE * known[(len(known) - 1) // 2]), most * least)
 
     def _no_direct_answer(self, turn: Turn, sequence: int) -> None:
         probing = self._probes.get(sequence)
