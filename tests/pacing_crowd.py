@@ -101,8 +101,9 @@ class _Shelf:
 
 
 class _Node:
-    def __init__(self, node: NodeId, seed: str) -> None:
+    def __init__(self, node: NodeId, seed: str, said: int) -> None:
         self.node = node
+        self.said = said  # to it, of the limit
         self.shelf = _Shelf()
         self.alarm = Alarm()
         self.machine = Pacing(node, cast(Store, self.shelf), Random(seed), self.alarm)
@@ -129,7 +130,6 @@ class Crowd:
         seed: int = 1,
     ) -> None:
         self.server = server
-        self.said = int(said * 1_000)
         self.took, self.pause, self.whole, self.lag = took, pause, whole, lag
         self.served: list[Nanoseconds] = []
         self.refused: list[Nanoseconds] = []
@@ -137,7 +137,10 @@ class Crowd:
         self.random = Random(seed)
         self._heap: list[tuple[Nanoseconds, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
-        self.nodes = [_Node(NodeId(f"n{number:02}"), f"{seed}/{number}") for number in range(size)]
+        self.nodes = [
+            _Node(NodeId(f"n{number:02}"), f"{seed}/{number}", int(said * 1_000))
+            for number in range(size)
+        ]
         self._alive = frozenset(each.node for each in self.nodes)
         for node in self.nodes:
             for _ in range(slots):
@@ -148,6 +151,10 @@ class Crowd:
         while self._heap[0][0] <= until:
             self.now, _, action, arguments = heapq.heappop(self._heap)
             action(*arguments)
+
+    def lose(self, number: int) -> None:
+        """That node goes, and is known to be gone at once."""
+        self._alive -= {self.nodes[number].node}
 
     def shares(self, begin: Nanoseconds, end: Nanoseconds, rate: float) -> tuple[float, float]:
         """What part of the calls in that time was refused, and how much of the limit was used."""
@@ -166,13 +173,15 @@ class Crowd:
         return Turn(self.now, WALL + self.now, 1)
 
     def _want(self, node: _Node) -> None:
-        node.machine.waits(self._turn(), ENDPOINT, self.said)
+        node.machine.waits(self._turn(), ENDPOINT, node.said)
         node.waiting += 1
         self._step(node)
 
     def _step(self, node: _Node) -> None:
         node.rings_at = None
         node.alarm.clear()
+        if node.node not in self._alive:
+            return
         view = View(self._alive, frozenset(), node.node)
         while node.waiting and node.machine.admits(self.now, view, ENDPOINT):
             node.waiting -= 1

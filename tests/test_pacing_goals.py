@@ -108,3 +108,40 @@ def test_who_hears_late_has_more_refused_and_keeps_the_limit() -> None:
     refused, used = shares(Crowd(TokenBucket(RATE), lag=20 * MILLISECOND, whole=False))
     assert refused < REFUSED_MAX
     assert used >= USED_MIN
+
+
+def test_what_a_node_was_told_that_has_gone_is_no_limit() -> None:
+    """Found in a review: after a refusal it lowered the limit all the same, to less than half."""
+    crowd = Crowd(TokenBucket(2 * RATE), size=2, slots=20)
+    crowd.nodes[1].said = 1_000
+    crowd.run(2 * SECOND)
+    crowd.lose(1)
+    crowd.run(42 * SECOND)
+    refused, used = crowd.shares(11 * SECOND, 41 * SECOND, 2 * RATE)
+    assert crowd.refused
+    assert refused < REFUSED_MAX
+    assert used >= USED_MIN
+
+
+@pytest.mark.parametrize("said", [0.0, RATE], ids=["never", "earlier"])
+def test_nodes_that_hear_of_a_limit_do_not_fall_into_step(said: float) -> None:
+    """Found in a review: 50 that had known of none called all but at once, and so again in
+    every round."""
+    crowd = Crowd(TokenBucket(10**6), said=said, size=50, took=SECOND)
+    crowd.run(10 * SECOND)
+    for node in crowd.nodes:
+        node.said = 0
+    crowd.run(25 * SECOND)
+    assert rate_max(crowd, 20 * SECOND, 25 * SECOND) > 2 * RATE, "there is no limit now"
+    crowd.nodes[0].said = int(RATE * 1_000)
+    crowd.run(60 * SECOND)
+    first = next(at for at in crowd.served if at >= 27 * SECOND)
+    assert rate_max(crowd, first, 60 * SECOND) <= 2 * RATE
+    _, used = crowd.shares(30 * SECOND, 60 * SECOND, RATE)
+    assert used >= USED_MIN
+
+
+def rate_max(crowd: Crowd, begin: Nanoseconds, end: Nanoseconds) -> int:
+    """How many calls were made in the busiest second."""
+    calls = [at for at in crowd.served if begin <= at < end]
+    return max(sum(at <= each < at + SECOND for each in calls) for at in calls)

@@ -2,11 +2,19 @@
 
 What is learnt is what the team was served, and no node need count that: while calls wait, it is
 what the limit let through since the last lesson, which all nodes know. After the first refusal the
-limit is a guess that doubles every few seconds, for a burst tells little of a rate. From the second
-on it is left by a cubic (Ha, Rhee and Xu, CUBIC, 2008): slowly where the last refusal was, faster
+limit is a guess that doubles every few seconds, for a burst tells little of a rate; so is what was
+learnt in less than SPAN_MIN, or comes near to a limit that was configured. What was learnt in
+longer is left by a cubic (Ha, Rhee and Xu, CUBIC, 2008): slowly where the last refusal was, faster
 the longer none comes, and the faster the shorter the time was that it was learnt from. One refusal
 below a limit that was configured is an accident, and soon forgotten; several make a lesson that
 wins over a limit that was configured too high.
+
+A server that refuses for a while, whatever it is asked, teaches a series of lessons. Each takes the
+limit down to DECREASE_MAX of what it was then, or less far if more was served (and by DECREASE
+besides, if it is more than a guess); only a guess that had SPAN_MIN to grow may fall further. The
+floor is one call in 1,000 s; but a lesson ends FORGET_AFTER the wait that it came with, so that the
+next call comes after about that time at the latest. When the last has ended, there is no limit but
+what was configured.
 """
 
 from __future__ import annotations
@@ -33,7 +41,8 @@ MILLI = 1_000
 class Lesson:
     """What a refusal taught, and from when on one might ask again, by this node's clock. `rate`:
     calls in 1,000 s, 0 for none. `wait`: how long that was after the refusal. `span`: from how long
-    a time of calls it was learnt; 0: it is a guess."""
+    a time of calls it was learnt; 0: it is a guess. Nobody tells the span: each who hears of the
+    refusal estimates it by the lessons it knows itself, so that nodes may differ in it."""
 
     rate: int = 0
     at: Nanoseconds = 0

@@ -119,6 +119,7 @@ class Pacing:
         self._alarm = alarm
         self._endpoints: dict[str, _Endpoint] = {}  # that were asked here
         self._asked_earlier: dict[str, None] = {}  # in an earlier life
+        self._alive = frozenset({node})  # when a call was last to begin
 
     def learn(self, turn: Turn | None, key: str) -> bool:
         """Take note of another node's word on an endpoint that is asked here; whether it is news.
@@ -154,13 +155,10 @@ class Pacing:
         if before is not None and before.sequence == sequence:
             return False
         pace = replace(said, demand=min(said.demand, RECENT_MAX))
-        at = turn.now + _left_of(pace, turn.wall, is_live)
-        wait = min(pace.blocked_for * MILLISECOND, RETRY_MAX)
-        is_new = is_live and at >= turn.now
-        span = self._span(endpoint, pace.learnt / MILLI, at - wait) if is_new else FORGET_AFTER
-        lesson = Lesson(pace.learnt, at, wait, span)
         if before is not None and before.is_live and before.pace.refused_at == pace.refused_at:
             lesson = before.lesson  # told again, and no younger for that
+        else:
+            lesson = self._lesson(turn, endpoint, pace, is_live)
         self._block(endpoint, lesson.at, turn.now)
         if author == self.node:  # in an earlier life
             endpoint.lesson, endpoint.told = lesson, said
@@ -168,6 +166,15 @@ class Pacing:
         else:
             endpoint.heard[author] = _Heard(pace, is_live, sequence, turn.now, lesson)
         return True
+
+    def _lesson(self, turn: Turn, endpoint: _Endpoint, pace: Pace, is_live: bool) -> Lesson:
+        """What another's word teaches. To look for its span takes a pass over all words, and there
+        is one only if it tells of a refusal just now."""
+        at = turn.now + _left_of(pace, turn.wall, is_live)
+        wait = min(pace.blocked_for * MILLISECOND, RETRY_MAX)
+        is_new = is_live and pace.learnt > 0 and at >= turn.now
+        span = self._span(endpoint, pace.learnt / MILLI, at - wait) if is_new else FORGET_AFTER
+        return Lesson(pace.learnt, at, wait, span)
 
     def refused(self, turn: Turn, event: RateLimited) -> None:
         """The endpoint said 429: everybody slows down."""
@@ -235,12 +242,13 @@ class Pacing:
 
     def admits(self, now: Nanoseconds, view: View, name: str) -> bool:
         """Whether a call may begin now; if not, the alarm rings when it may."""
-        endpoint = self._endpoints[name]
+        endpoint, self._alive = self._endpoints[name], view.alive
         if now < endpoint.blocked_until:
             self._alarm.ask(endpoint.blocked_until)
             return False
-        limit = self._limit(endpoint, view, now)
-        if limit is None:
+        limit = self._limit(endpoint, now)
+        if limit is None:  # if one is heard of, each takes its place in the round from now on
+            endpoint.listens_until, endpoint.has_place = max(endpoint.listens_until, now), False
             return True
         part = self._share(endpoint, view, now)
         if not endpoint.has_place:
@@ -275,15 +283,15 @@ class Pacing:
         endpoint.level = min(1.0, endpoint.level + passed * share)
         endpoint.filled_at = max(endpoint.filled_at, now)
 
-    def _limit(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float | None:
+    def _limit(self, endpoint: _Endpoint, now: Nanoseconds) -> float | None:
         """Calls a second of the whole team; None if nobody knows of a limit."""
-        lessons, ceiling = self._lessons(endpoint, now), self._ceiling(endpoint, view)
+        lessons, ceiling = self._lessons(endpoint, now), self._ceiling(endpoint)
         return None if not lessons and ceiling is None else lowest(lessons, ceiling, now)
 
-    def _ceiling(self, endpoint: _Endpoint, view: View | None = None) -> float | None:
+    def _ceiling(self, endpoint: _Endpoint) -> float | None:
         """What was configured, here or at a node that is there."""
         words = endpoint.heard.values()
-        there = [w.pace.configured for w in words if view is None or w.pace.node in view.alive]
+        there = [word.pace.configured for word in words if word.pace.node in self._alive]
         limits = [each / MILLI for each in (endpoint.configured, *there) if each]
         return min(limits, default=None)
 
