@@ -1,8 +1,8 @@
 """Claims: what nodes say in the store about who works on what, and who should take what next.
 
 Invariant: from equal stores and ledgers every node derives the same holder of every slot, and all
-agree whom a unit suits best and in which order idle nodes choose, so that claims seldom collide and
-collisions resolve themselves without another message.
+agree whom a unit suits best and who of the idle takes which of equally urgent units, so that claims
+seldom collide and collisions resolve themselves without another message.
 
 A claim is a value of the key `claim/JOB/TASK/SLOT`, and who races its holder says so under
 `race/JOB/TASK/SLOT/NODE`, with the holder's token. Of concurrent claims (siblings) the higher
@@ -13,7 +13,7 @@ token wins, then whoever has not given up, then the higher score, a hash of slot
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -22,7 +22,7 @@ from protocol import codec
 from protocol.clocks import MILLISECOND, Nanoseconds
 from protocol.durations import Durations
 from protocol.errors import RemoteProtocolError
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import NO_USAGE, Usage
 from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version, word_of
@@ -137,6 +137,12 @@ def score(unit: Unit, node: NodeId) -> bytes:
     return hashlib.sha256(f"{unit[0]}/{unit[1]}/{unit[2]}/{node}".encode()).digest()[:8]
 
 
+@lru_cache(maxsize=64)
+def one_object(nodes: frozenset[NodeId]) -> frozenset[NodeId]:
+    """The same nodes, as the same object each time: caches find that at once."""
+    return nodes
+
+
 @lru_cache(maxsize=65_536)
 def suited_best(unit: Unit, nodes: frozenset[NodeId]) -> NodeId:
     """The node that a unit suits best (rendezvous hashing; Thaler and Ravishankar 1998). The slots
@@ -147,28 +153,42 @@ def suited_best(unit: Unit, nodes: frozenset[NodeId]) -> NodeId:
 
 
 def share_out(
-    units: Sequence[Unit], idle: Sequence[NodeId], nodes: frozenset[NodeId]
+    units: Sequence[Unit], idle: Collection[NodeId], nodes: frozenset[NodeId]
 ) -> dict[Unit, NodeId]:
     """Who of the idle takes which of units that are equally urgent, one each: what suits it best of
-    all nodes, else the pairs that suit each other best. Where one has taken its unit already, what
-    the others shall take stays the same."""
-    taken: dict[NodeId, Unit] = {}
+    all nodes, else what is next to it on a ring. Of the same units and the same idle nodes, without
+    one that has taken its share and without that, the shares of the others stay the same; where
+    the lists differ otherwise, few shares do."""
+    free = dict.fromkeys(idle)
+    shared: dict[Unit, NodeId] = {}
     for unit in units:
         best = suited_best(unit, nodes)
-        if best in idle:
-            taken.setdefault(best, unit)
-    shared = {unit: node for node, unit in taken.items()}
-    pairs = [
-        (score(unit, node), unit, node)
-        for unit in units
-        if unit not in shared
-        for node in idle
-        if node not in taken
-    ]
-    for _, unit, node in sorted(pairs, reverse=True):
-        if unit not in shared and node not in taken:
-            shared[unit], taken[node] = node, unit
-    return shared
+        if best in free:
+            shared[unit] = best
+            del free[best]
+    rest = [unit for unit in units if unit not in shared]
+    return {**shared, **_matched(rest, list(free))}
+
+
+def _matched(units: Sequence[Unit], nodes: Sequence[NodeId]) -> dict[Unit, NodeId]:
+    """Units and nodes stand on a ring by their hashes, and match as brackets do: each node takes
+    the last unit before it that is not taken. That costs no more than to sort them."""
+    if not units or not nodes:
+        return {}
+    job = (units[0][0], "", 0)
+    ring: list[tuple[bytes, Unit, NodeId]] = [(score(unit, NOBODY), unit, NOBODY) for unit in units]
+    ring += [(score(job, node), job, node) for node in nodes]
+    matched: dict[Unit, NodeId] = {}
+    waiting: list[Unit] = []
+    taken: set[NodeId] = set()
+    for _, unit, node in sorted(ring) * 2:  # what waits at the end is for those at the beginning
+        if node == NOBODY:
+            if unit not in matched:
+                waiting.append(unit)
+        elif waiting and node not in taken:
+            matched[waiting.pop()] = node
+            taken.add(node)
+    return matched
 
 
 @dataclass(slots=True)
@@ -292,6 +312,7 @@ def rank(unit: Unit, claim: Claim) -> tuple[int, bool, bytes]:
 
 
 def idle_order(nodes: Sequence[NodeId], job: str) -> list[NodeId]:
-    """Idle nodes in the order in which they shall take a job's ready units: the first takes the
-    first unit, and so on. Equal everywhere, and different from job to job."""
+    """Nodes in the order in which one stands in for another: who finds no share of a job's ready
+    units comes after those between a unit's taker and itself, and so do they race. Equal
+    everywhere, and different from job to job."""
     return sorted(nodes, key=lambda node: score((job, "", 0), node))

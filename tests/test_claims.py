@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import pytest
 from ledger_hand import ADA, BOB, CAT
 
 from protocol import claims, codec
 from protocol.claims import Claim, ClaimBook, Phase
 from protocol.identity import NodeId
-from protocol.ledger import TOKEN_MAX
+from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version
 
 UNIT = ("job", "a", 0)
@@ -98,6 +99,33 @@ def test_equally_urgent_units_are_shared_out_one_each() -> None:
             idle = [each for each in nodes if each != node]
             left = claims.share_out(rest, idle, frozenset(nodes))
             assert left.items() >= shares.items() - {(unit, node)}
+
+
+def test_a_slightly_different_view_changes_few_shares() -> None:
+    nodes = [NodeId(f"n{number}") for number in range(60)]
+    units = [("job", f"t{number}", 0) for number in range(50)]
+    shares = claims.share_out(units, nodes, frozenset(nodes))
+    for unit in units[:10]:
+        less = claims.share_out([u for u in units if u != unit], nodes, frozenset(nodes))
+        assert len(less.items() - shares.items()) <= 8
+
+
+def test_to_share_out_costs_no_look_at_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [NodeId(f"n{number}") for number in range(200)]
+    units = [("job", f"t{number}", 0) for number in range(199)]
+    known = frozenset(nodes)
+    for unit in units:
+        claims.suited_best(unit, known)
+    looks: list[object] = []
+    score = claims.score
+
+    def counted(unit: Unit, node: NodeId) -> bytes:
+        looks.append((unit, node))
+        return score(unit, node)
+
+    monkeypatch.setattr(claims, "score", counted)
+    assert len(claims.share_out(units, nodes, known)) == 199
+    assert len(looks) <= len(nodes) + len(units)
 
 
 def test_whoever_is_still_at_work_goes_before_whoever_gave_up() -> None:

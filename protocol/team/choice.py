@@ -6,7 +6,9 @@ suits nobody who is idle is shared out among these, one each, by the same hash: 
 that by itself, and whoever takes its share leaves those of the others as they are. Where there is
 plenty of equally urgent work, it is shared out among all, since it is not known who will be idle in
 a moment. A node further from its turn waits a moment longer, in case the one before it does not
-know, or is no more: that moment is all the coordination there is.
+know, or is no more: that moment is all the coordination there is. A node that has work and room
+for more comes a moment after those that have none, for until it has told of what it has just taken
+they would share out other units than it does.
 
 Where tasks are over in no time, all of them are as good as equally urgent, and while there is
 plenty nobody is told of a claim that suits its node best. Hence what suits a node best is left to
@@ -18,8 +20,10 @@ idle, for a race is dropped for a task.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import groupby, islice, takewhile
 
 from protocol import claims
@@ -40,6 +44,14 @@ QUIET_WINDOW = 2  # units for each node: while there are so many, a quick claim 
 LOOK_MAX = 1_024  # units of a quick job among which one that suits is looked for
 
 
+class Hands(Enum):
+    """What a node has to do."""
+
+    FREE = "free"
+    RACING = "racing"  # and nothing else: it drops that for a task
+    AT_WORK = "at work"  # and may have room for more
+
+
 @dataclass(frozen=True, slots=True)
 class _Scene:
     """A job as one node sees it at one moment. `own` is what this node is at already, `ready` what
@@ -49,6 +61,7 @@ class _Scene:
     view: View
     job: JobState
     own: Collection[Unit]
+    hands: Hands
     ready: Sequence[tuple[TaskState, Slot, Unit]]
 
     def able(self, task: TaskState) -> frozenset[NodeId]:
@@ -99,24 +112,39 @@ class Choice:
         self._plenty_at.pop(job, None)
 
     def choose(
-        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
+        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit], hands: Hands
     ) -> Chosen | None:
-        """The unit to take now, if any. `own` is what this node is at already."""
-        scene = _Scene(now, view, job, own, self._failing.ready_units(job))
+        """The unit to take now, if any. `own` is what this node is at already, or has handed in."""
+        scene = self._scene(now, view, job, own, hands, self._failing.ready_units(job))
         nodes = len(view.alive)
-        takeable = self._takeable(scene, SHARE_WINDOW * nodes)
+        room = nodes * self.config.slots
+        takeable = self._takeable(scene, max(SHARE_WINDOW * nodes, QUIET_WINDOW * room))
         shared = self._shared(scene, takeable)
         is_plenty = len(shared) >= nodes
-        if is_plenty and job.job.claims is ClaimMode.LEASE:  # the log tells of all claims
+        if len(shared) >= room and job.job.claims is ClaimMode.LEASE:  # the log tells of all claims
             self._plenty_at[job.job.id] = now
-        unit = self._suiting(scene, shared)
-        is_undisputed = unit is not None and len(shared) >= QUIET_WINDOW * nodes
+        # Where there is less, what suits a node that is not free is some idle node's share.
+        may_suit = hands is Hands.FREE or len(shared) >= (room if hands is Hands.AT_WORK else nodes)
+        unit = self._suiting(scene, shared) if may_suit else None
+        is_undisputed = unit is not None and len(shared) >= QUIET_WINDOW * room
         if unit is None:  # of one for each node, the last is this one's turn at the latest
             unit = self._in_turn(scene, takeable[:nodes], is_plenty)
         if unit is None:
             return None
         self._trim(self._ready_since, scene, ())
         return Chosen(unit, undisputed=is_undisputed and self._is_quick(job))
+
+    def _scene(
+        self,
+        now: Nanoseconds,
+        view: View,
+        job: JobState,
+        own: Collection[Unit],
+        hands: Hands,
+        ready: Sequence[tuple[TaskState, Slot, Unit]],
+    ) -> _Scene:
+        known = replace(view, alive=claims.one_object(view.alive))
+        return _Scene(now, known, job, own, hands, ready)
 
     def _suiting(self, scene: _Scene, shared: Sequence[Unit]) -> Unit | None:
         """The first of the units that suits this node best of all; of a quick job also one that
@@ -167,32 +195,38 @@ class Choice:
         """For how long units are left to the nodes that they suit best. Who seems idle may have
         taken its share while there was plenty."""
         left: dict[Unit, Nanoseconds] = {}
+        leave = self._leave(scene.job)
+        if not leave:
+            return left
         for unit in units:
             best = claims.suited_best(unit, scene.view.alive)
             may_be_at_it = best != self.node and (best in idle or self.config.slots > 1)
             if may_be_at_it and self._was_plenty(scene, self._ready_since.get(unit, scene.now)):
-                left[unit] = self._leave(scene.job)
+                left[unit] = leave
         return left
 
     def choose_race(
-        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit]
+        self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit], hands: Hands
     ) -> Unit | None:
         """The unit of somebody else to race now, if any; for a node that has nothing to take."""
-        scene = _Scene(now, view, job, own, job.ready_units())
+        scene = self._scene(now, view, job, own, hands, job.ready_units())
         overdue = [
             unit
             for task, slot, unit in self._racing.overdue(now, view, job)
             if self._may_race(scene, task, slot, unit)
         ]
-        idle, _ = self._idle(scene) if overdue else ([], [])
-        rank = self._rank(idle)
-        if overdue:
-            rank -= len(self._takeable(scene, len(view.alive)))
-        if rank < 0:
+        if not overdue:
+            self._trim(self._overdue_since, scene, ())
+            return None
+        tiers = self._tiers(scene)
+        takers = set(self._takers(scene, self._takeable(scene, len(view.alive)), tiers).values())
+        if self.node in takers:
             return None  # there is a task for this node, in a moment
+        rest = [node for tier in tiers for node in tier if node not in takers]
+        rank = rest.index(self.node)
         # A moment later than a task would be: who is idle is not clear while tasks are taken.
         wait = dict.fromkeys(overdue, self.config.patience_ns // 4)
-        turns = {unit: (rank - place) % len(idle) for place, unit in enumerate(overdue)}
+        turns = {unit: (rank - place) % len(rest) for place, unit in enumerate(overdue)}
         return self._due(scene, turns, self._overdue_since, wait)
 
     def _in_turn(self, scene: _Scene, units: Sequence[Unit], is_plenty: bool) -> Unit | None:
@@ -200,42 +234,62 @@ class Choice:
         if not units:
             self._trim(self._ready_since, scene, ())
             return None
-        idle, racing = (sorted(scene.view.alive), []) if is_plenty else self._idle(scene)
-        if self.node not in (*idle, *racing):
-            racing.append(self.node)
-        turns = self._turns(scene, units, idle, racing)
-        left = self._left(scene, units, (*idle, *racing))
-        return self._due(scene, turns, self._ready_since, left)
+        tiers = [sorted(scene.view.alive)] if is_plenty else self._tiers(scene)
+        takers = self._takers(scene, units, tiers)
+        turns = self._turns(scene, units, takers, tiers)
+        idle = {node for tier in tiers[:2] for node in tier}
+        return self._due(scene, turns, self._ready_since, self._left(scene, units, idle))
+
+    def _levels(self, scene: _Scene) -> Mapping[str, float]:
+        """How urgent tasks are; where they are over in no time, all are as good as equal."""
+        return {} if self._is_quick(scene.job) else scene.job.levels
+
+    def _takers(
+        self, scene: _Scene, units: Sequence[Unit], tiers: Sequence[Sequence[NodeId]]
+    ) -> Mapping[Unit, NodeId]:
+        """Who takes what. The most urgent are shared out first, to the foremost nodes."""
+        levels = self._levels(scene)
+        takers: dict[Unit, NodeId] = {}
+        free = [dict.fromkeys(tier) for tier in tiers]
+        for _, urgent in groupby(units, key=lambda unit: levels.get(unit[1])):
+            rest = list(urgent)
+            for nodes in free:
+                if not (rest and nodes):
+                    continue
+                shares = claims.share_out(rest, nodes, scene.view.alive)
+                for node in shares.values():
+                    del nodes[node]
+                takers.update(shares)
+                rest = [unit for unit in rest if unit not in shares]
+        return takers
 
     def _turns(
-        self, scene: _Scene, units: Sequence[Unit], idle: Sequence[NodeId], racing: Sequence[NodeId]
+        self,
+        scene: _Scene,
+        units: Sequence[Unit],
+        takers: Mapping[Unit, NodeId],
+        tiers: Sequence[Sequence[NodeId]],
     ) -> Mapping[Unit, int]:
         """How many go before this node, unit by unit; of equally urgent units its own comes first.
-        The most urgent are shared out first, and those who only race come after the idle."""
-        levels = {} if self._is_quick(scene.job) else scene.job.levels
-        takers: dict[Unit, NodeId] = {}
+        Where a taker does not come, those after it in its tier do, then the tiers after that."""
+        number = next(number for number, tier in enumerate(tiers) if self.node in tier)
+        first = {node for tier in tiers[:number] for node in tier}
+        places = {node: place for place, node in enumerate(tiers[number])}
+        place = places[self.node]
+        least = 1 if scene.hands is Hands.AT_WORK else 0  # what it has taken now nobody knows yet
+        levels = self._levels(scene)
         turns: dict[Unit, int] = {}
         for _, urgent in groupby(units, key=lambda unit: levels.get(unit[1])):
-            group = list(urgent)
-            for nodes in (idle, racing):
-                busy = set(takers.values())
-                rest = [unit for unit in group if unit not in takers]
-                free = [node for node in nodes if node not in busy]
-                takers.update(claims.share_out(rest, free, scene.view.alive))
-            for unit in sorted(group, key=lambda unit: takers.get(unit) != self.node):
-                turns[unit] = self._turn(unit, takers.get(unit), idle, racing)
+            for unit in sorted(urgent, key=lambda unit: takers.get(unit) != self.node):
+                taker = takers.get(unit)
+                if taker == self.node:
+                    turn = 0
+                elif taker in places:
+                    turn = len(first) + (place - places[taker]) % len(places)
+                else:
+                    turn = len(first) + place + (taker not in first)
+                turns[unit] = least + turn
         return turns
-
-    def _turn(
-        self, unit: Unit, taker: NodeId | None, idle: Sequence[NodeId], racing: Sequence[NodeId]
-    ) -> int:
-        """How many go before this node: the taker, and those that the unit suits better."""
-        if taker == self.node:
-            return 0
-        own = claims.score(unit, self.node)
-        rivals, first = (idle, ()) if self.node in idle else (racing, idle)
-        before = {*first, *(node for node in rivals if claims.score(unit, node) > own)}
-        return len(before | {taker} if taker else before)
 
     def _due(
         self,
@@ -268,28 +322,33 @@ class Choice:
         task = scene.job.tasks[unit[1]].task
         return self._spending.patience(scene.view, scene.job, task)
 
-    def _rank(self, order: list[NodeId]) -> int:
-        """This node's place in the order, in which it is put if it is not."""
-        if self.node not in order:
-            order.append(self.node)
-        return order.index(self.node)
-
-    def _idle(self, scene: _Scene) -> tuple[list[NodeId], list[NodeId]]:
-        """Who has nothing to do, as far as is known here; and who only races."""
-        busy: set[NodeId | None] = set()
+    def _tiers(self, scene: _Scene) -> list[list[NodeId]]:
+        """Who has nothing to do, as far as is known here; who only races; and who is at work and
+        has room for more, those with less work first. This node is among them."""
+        at_work: Counter[NodeId] = Counter()
         racing: set[NodeId] = set()
         by_lease = scene.job.job.claims is ClaimMode.LEASE
         for _, slot, unit in scene.ready:
             if slot.answer or (by_lease and self._book.get(unit) is None):
                 continue
-            busy.add(self._worker(scene, slot, unit))
+            worker = self._worker(scene, slot, unit)
+            if worker:
+                at_work[worker] += 1
             racing.update(self._racing.racers(scene.now, scene.view, unit))
-        order = claims.idle_order(sorted(scene.view.alive - busy), scene.job.job.id)
-        idle = [node for node in order if node not in racing]
-        return idle, [node for node in order if node in racing]
+        tiers: list[list[NodeId]] = [[] for _ in range(self.config.slots + 2)]
+        for node in claims.idle_order(sorted(scene.view.alive), scene.job.job.id):
+            number = at_work[node] + 1 if at_work[node] else int(node in racing)
+            if node == self.node and scene.hands is Hands.AT_WORK:
+                number = max(number, 2)
+            elif node == self.node and at_work[node]:
+                number = 1
+            elif at_work[node] >= self.config.slots:
+                continue
+            tiers[min(number, len(tiers) - 1)].append(node)
+        return tiers
 
     def _takeable(self, scene: _Scene, at_most: int) -> list[Unit]:
-        """The first of them: of one for each node, the last is this one's turn at the latest."""
+        """The first so many of them that this node may take."""
         found = (
             unit for task, slot, unit in scene.ready if self._is_takeable(scene, task, slot, unit)
         )

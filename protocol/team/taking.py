@@ -10,15 +10,15 @@ Invariant: a task is started only when everything it needs is accepted, in each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from protocol.claims import ClaimBook, Phase
 from protocol.facts.work import LeaseExpired
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
-from protocol.ledger import JobState, Ledger
+from protocol.ledger import JobState, Ledger, Unit
 from protocol.team.attempts import Attempts
-from protocol.team.choice import Choice
+from protocol.team.choice import Choice, Hands
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
@@ -55,7 +55,8 @@ class Taking:
     def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
         """Claim in the store and start at once."""
         while self._attempts.has_room(len(self._attempts.held())):
-            chosen = self._choice.choose(turn.now, view, job, self._attempts.units())
+            own, hands = self._attempts.units(), self._hands(self._attempts.held())
+            chosen = self._choice.choose(turn.now, view, job, own, hands)
             if chosen is None:
                 break
             unit = chosen.unit
@@ -77,12 +78,18 @@ class Taking:
             quietly = chosen.undisputed and held is None
             self._attempts.start(turn, unit, token, quietly=quietly)
         while self._attempts.has_free_slot():
-            raced = self._choice.choose_race(turn.now, view, job, self._attempts.units())
+            own, hands = self._attempts.units(), self._hands(self._attempts.held())
+            raced = self._choice.choose_race(turn.now, view, job, own, hands)
             if raced is None:
                 return
             held = self._book.get(raced)
             assert held is not None, "what is raced has a holder"
             self._attempts.start(turn, raced, held.claim.token, races=True)
+
+    def _hands(self, taken: Collection[Unit]) -> Hands:
+        if taken:
+            return Hands.AT_WORK
+        return Hands.RACING if self._attempts.running else Hands.FREE
 
     def _claim_by_log(
         self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
@@ -96,13 +103,14 @@ class Taking:
             if claim.node == self.node:
                 taken.add((claim.job, claim.task, claim.slot))
         while self._attempts.has_room(len(taken)):
-            chosen = self._choice.choose(turn.now, view, job, own | taken)
+            chosen = self._choice.choose(turn.now, view, job, own | taken, self._hands(taken))
             if chosen is None:
                 break
             self._wishes.claim(turn.now, chosen.unit, self.node)
             taken.add(chosen.unit)
         if self._attempts.has_room(len(taken | own)):
-            unit = self._choice.choose_race(turn.now, view, job, own | taken)
+            hands = self._hands(taken)
+            unit = self._choice.choose_race(turn.now, view, job, own | taken, hands)
             if unit is not None:
                 self._wishes.clone(turn.now, unit, self.node)
 

@@ -1,0 +1,98 @@
+"""What nodes choose: those that see the same take different units, whatever room they have."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from ledger_hand import ADA, job, task
+from small_world import SmallWorld, done
+from team_hand import CONFIG, SELF, Desk, commands
+from test_racing import AT_ONCE
+
+from protocol import claims, codec
+from protocol import config as presets
+from protocol.claims import Claim, Phase
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.effects import Assignment
+from protocol.events import AgentFailed, Completed
+from protocol.facts.work import TaskStarted
+from protocol.identity import Identity
+from protocol.messages.agreement import EntryKind, LogEntry
+from protocol.store import Version
+from protocol.team import View
+from protocol.team.choice import Hands
+
+OTHER = Identity(b"o" * 32).node
+
+
+@pytest.mark.parametrize(
+    ("nodes", "slots", "tasks"),
+    [(3, 1, 3), (3, 2, 4), (8, 2, 8), (8, 2, 16), (8, 4, 16), (8, 4, 24), (8, 4, 32)],
+)
+def test_who_has_room_for_several_takes_nothing_that_another_takes(
+    nodes: int, slots: int, tasks: int
+) -> None:
+    """And yet all room is filled in a moment for each slot, or two."""
+    team = replace(presets.local().team, slots=slots)
+    for seed in range(1, 4):
+        world = SmallWorld(
+            nodes,
+            lambda given: done(given, 5 * SECOND),
+            replace(presets.local(), team=team),
+            seed,
+        )
+        world.do(job(*(task(f"t{number}") for number in range(tasks))))
+        started = world.diary.of(TaskStarted)
+        assert len(started) <= tasks + tasks // 16
+        begun = [at for at, _, _ in started]
+        assert max(begun) - min(begun) <= 2 * slots * CONFIG.patience_ns
+
+
+@pytest.mark.parametrize("name", ["t0", "t1", "t2", "t3", "t4", "t5"])
+def test_a_race_is_not_dropped_for_what_an_idle_node_takes(name: str) -> None:
+    """One node is at a long task, one races it, and the third has just done what `name` needs."""
+
+    def script(given: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        times = {"long": 60 * SECOND, "first": 2 * SECOND}
+        return done(given, times.get(given.task.id, SECOND))
+
+    world = SmallWorld(3, script)
+    tasks = (task("long", weight=60.0), task("first"), task(name, "first"))
+    world.submit(replace(job(*tasks), speculation=AT_ONCE))
+    world.run(10 * SECOND)
+    started = [(fact.task, fact.races) for _, _, fact in world.diary.of(TaskStarted)]
+    assert sorted(started) == [("first", False), ("long", False), ("long", True), (name, False)]
+
+
+@pytest.mark.parametrize("name", ["t0", "t1", "t2", "t3", "t4", "t5"])
+def test_who_has_no_share_races_and_who_has_one_does_not(name: str) -> None:
+    """Two are idle, and there is one task besides what the third works on."""
+    desk = Desk()
+    desk.view = View(frozenset({SELF.node}), frozenset(), SELF.node)
+    (submit,) = commands(
+        desk.submit(replace(job(task("long", weight=9.0), task(name)), speculation=AT_ONCE))
+    )
+    desk.ledger.apply(entry(submit))
+    claim = codec.pack_value(Claim(OTHER, 1, Phase.WORKING))
+    desk.team.book.learn(("job", "long", 0), [Version(OTHER, 1, claim, 0)], 0)
+    nodes = frozenset({SELF.node, OTHER, ADA})
+    unit = ("job", name, 0)
+    taker = claims.share_out([unit], [SELF.node, ADA], nodes)[unit]
+    view, found = View(nodes, frozenset(), OTHER), desk.ledger.jobs["job"]
+    choice = desk.team._choice
+    raced = [
+        choice.choose_race(now, view, found, frozenset(), Hands.FREE)
+        for now in (0, CONFIG.patience_ns - MILLISECOND)
+    ]
+    chosen = choice.choose(0, view, found, frozenset(), Hands.FREE)
+    if taker == SELF.node:
+        assert chosen is not None
+        assert raced == [None, None]
+    else:
+        assert chosen is None
+        assert raced == [None, ("job", "long", 0)]
+
+
+def entry(data: bytes) -> LogEntry:
+    return LogEntry(1, 1, EntryKind.COMMAND, data)
