@@ -191,6 +191,28 @@ def test_nor_does_it_once_it_has_forgotten_them() -> None:
     assert collected_apart(([0, 1], [2, 3]), forget_after_ns=2 * SECOND) == [False, False]
 
 
+def test_who_knows_nobody_yet_drops_nothing_that_others_may_show() -> None:
+    """A newcomer that a storm has told entries, and no members, deleted a value, and then all trace
+    of that (seed 40640)."""
+    config = presets.local()
+    config = replace(config, gossip=replace(config.gossip, collect_interval_ns=SECOND))
+    world = settled_world(2, 1, config)
+    newcomer, other = world.hosts
+    for number, key in enumerate(("k", "another")):  # of each author the last is kept
+        other.submit(EntryWritten(number, key, b"shown"))
+    world.run(world.now + 2 * SECOND)
+    assert newcomer.peer is not None
+    world.network.cut([0], [1])
+    newcomer.peer.membership._members.forget(other.identity.node)
+    seen = Collected()
+    world.watch(seen)
+    for number, key in enumerate(("k", "another")):
+        newcomer.submit(EntryWritten(number, key, None))
+    world.run(world.now + 5 * SECOND)
+    assert not newcomer.peer.membership.members()
+    assert 0 not in seen.hosts
+
+
 def test_two_that_are_late_wait_for_who_has_just_joined() -> None:
     """It knows what counts, and joined after the last tick (seed 1705)."""
     world = settled_world(3, 1)
