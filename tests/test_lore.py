@@ -104,7 +104,8 @@ def test_what_an_agent_finds_out_is_not_told_to_those_that_answer_independently(
     desk = Desk(replace(CONFIG, slots=2))
     tasks = (task("a", quorum=Quorum(2, 2)), task("b", "a"))
     (command,) = commands(desk.submit(job(*tasks)))
-    begun = invoked(desk.commit(command))
+    begun = [*invoked(desk.commit(command)), *invoked(desk.wait(CONFIG.patience_ns))]
+    assert len(begun) == 2
     for each in begun:
         turn = desk.turn()
         found = f"the answer may be {each.assignment.slot}"
