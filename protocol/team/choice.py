@@ -164,12 +164,8 @@ class Choice:
 
     def _leave(self, job: JobState) -> Nanoseconds:
         """For how long after there was plenty a unit is left to the node that it suits best: until
-        that is done with it, or tells of it. Of a job that is not quick all claims are told."""
-        took = self._book.duration(job.job.id, 90)
-        if took is None or not self._is_quick(job):
-            return 0
-        least = self.config.patience_ns  # of who has not told nobody knows how long it took
-        return min(max(took, least), self.config.tell_ns + least)
+        that is done with it, or has told of it. Of a job that is not quick all claims are told."""
+        return self.config.tell_ns + self.config.patience_ns if self._is_quick(job) else 0
 
     def _was_plenty(self, scene: _Scene, since: Nanoseconds) -> bool:
         plenty_at = self._plenty_at.get(scene.job.job.id)
