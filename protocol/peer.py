@@ -405,7 +405,7 @@ class Peer:
         everybody = [node for node, each in members.items() if each.state is not State.LEFT]
         everybody += self.membership.missed(now)
         if not everybody:  # a newcomer that has not been told yet who is there (seed 40640)
-            return [author for author in self.store.vector() if author != self.node]
+            return [NodeId(author) for author in self.store.vector() if author != self.node]
         awaited = [
             node
             for node, each in members.items()
