@@ -11,35 +11,25 @@ from pathlib import Path
 import pytest
 from command_line import quorate_here
 from ledger_hand import job, task
+from live_team import FAST, started
 
 from node.cli import exit_code_of
-from node.lab.cluster import Cluster, ClusterError, ModelOptions, StartFailed
+from node.lab.cluster import Cluster, ClusterError, StartFailed
 from node.lab.door import Door, DoorError, Doors, route
 from node.lab.run_job import Run, RunFailed, RunOptions
 from node.lab.schedule import Fault
 from node.lab.watch import Progress, ask_now_and_then
 
-FAST = ModelOptions(speed=25.0)
-
-
-def started(folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster.create(folder, 2)
-    try:
-        cluster.start(FAST)
-        yield cluster
-    finally:
-        cluster.stop()
-
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Cluster]:
-    yield from started(tmp_path / "team")
+    yield from started(tmp_path / "team", 2)
 
 
 @pytest.fixture(scope="module")
 def unhurt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A pair for all tests that leave it as it is."""
-    yield from started(tmp_path_factory.mktemp("unhurt") / "team")
+    yield from started(tmp_path_factory.mktemp("unhurt") / "team", 2)
 
 
 def test_a_failed_start_leaves_what_ran_before_running(pair: Cluster) -> None:

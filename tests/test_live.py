@@ -18,17 +18,16 @@ from typing import Any
 
 import pytest
 from command_line import quorate, quorate_here
+from live_team import FAST, started
 
 from node import jobfile
-from node.lab.cluster import PYTHON, Cluster, ModelOptions
+from node.lab.cluster import PYTHON, Cluster
 from node.lab.door import Door, DoorError, Doors
 from node.lab.outcome import Outcome
 from node.lab.run_job import Run, RunOptions, run_job
 from node.lab.schedule import Fault
 from protocol.codec import OLDEST_VERSION, VERSION
 from protocol.jobs import ClaimMode, Job, Task
-
-FAST = ModelOptions(speed=25.0)
 
 
 def run_list(name: str, nodes: int, *faults: str) -> Outcome:
@@ -54,24 +53,15 @@ def test_accepted_results_survive_the_death_of_everybody() -> None:
     assert len(outcome.digests) == 3
 
 
-def started(folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster.create(folder, 3, allow_faults=True)
-    try:
-        cluster.start(FAST)
-        yield cluster
-    finally:
-        cluster.stop()
-
-
 @pytest.fixture
 def team(tmp_path: Path) -> Iterator[Cluster]:
-    yield from started(tmp_path / "team")
+    yield from started(tmp_path / "team", 3, allow_faults=True)
 
 
 @pytest.fixture(scope="module")
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A team for all tests that leave it whole."""
-    yield from started(tmp_path_factory.mktemp("lasting") / "team")
+    yield from started(tmp_path_factory.mktemp("lasting") / "team", 3, allow_faults=True)
 
 
 @pytest.mark.parametrize("claims", ClaimMode, ids=str)

@@ -250,13 +250,13 @@ class Pacing:
         if limit is None:  # if one is heard of, each takes its place in the round from now on
             endpoint.listens_until, endpoint.has_place = max(endpoint.listens_until, now), False
             return True
-        part = self._share(endpoint, view, now)
+        part = self._share(endpoint, now)
         if not endpoint.has_place:
             if now < endpoint.listens_until:
                 self._alarm.ask(endpoint.listens_until)
                 return False
             endpoint.has_place = True
-            endpoint.level = 1.0 if part == 1.0 else self._place(endpoint, view, now)
+            endpoint.level = 1.0 if part == 1.0 else self._place(endpoint, now)
             endpoint.filled_at = max(endpoint.listens_until, endpoint.blocked_until)
         share = max(limit * part, 1 / MILLI)
         self._fill(endpoint, now, share)
@@ -295,21 +295,22 @@ class Pacing:
         limits = [each / MILLI for each in (endpoint.configured, *there) if each]
         return min(limits, default=None)
 
-    def _share(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float:
+    def _share(self, endpoint: _Endpoint, now: Nanoseconds) -> float:
         """This node's part of the limit, by what waits and has begun of late here and elsewhere."""
         own = max(1, self._demand(endpoint, now))
-        fresh = self._fresh(endpoint, now)
-        others = sum(word.pace.demand for word in fresh if word.pace.node in view.alive)
-        return own / (own + others)
+        return own / (own + sum(self._others(endpoint, now).values()))
 
-    def _place(self, endpoint: _Endpoint, view: View, now: Nanoseconds) -> float:
+    def _place(self, endpoint: _Endpoint, now: Nanoseconds) -> float:
         """Where this node stands in the team's round, from 0 to 1: all begin evenly, and not as
         chance would bunch them."""
-        before, own = 0, max(1, self._demand(endpoint, now))
-        for word in self._fresh(endpoint, now):
-            if word.pace.node in view.alive and word.pace.node < self.node:
-                before += word.pace.demand
-        return (before + own * self._random.random()) / own * self._share(endpoint, view, now)
+        own, others = max(1, self._demand(endpoint, now)), self._others(endpoint, now)
+        before = sum(demand for node, demand in others.items() if node < self.node)
+        return (before + own * self._random.random()) / own * self._share(endpoint, now)
+
+    def _others(self, endpoint: _Endpoint, now: Nanoseconds) -> dict[NodeId, int]:
+        """What each of the others asks for that is there."""
+        fresh = self._fresh(endpoint, now)
+        return {each.pace.node: each.pace.demand for each in fresh if each.pace.node in self._alive}
 
     def _fresh(self, endpoint: _Endpoint, now: Nanoseconds) -> list[_Heard]:
         return [word for word in endpoint.heard.values() if now < word.at + FRESH]
