@@ -137,12 +137,6 @@ def score(unit: Unit, node: NodeId) -> bytes:
     return hashlib.sha256(f"{unit[0]}/{unit[1]}/{unit[2]}/{node}".encode()).digest()[:8]
 
 
-@lru_cache(maxsize=64)
-def one_object(nodes: frozenset[NodeId]) -> frozenset[NodeId]:
-    """The same nodes, as the same object each time: caches find that at once."""
-    return nodes
-
-
 @lru_cache(maxsize=65_536)
 def suited_best(unit: Unit, nodes: frozenset[NodeId]) -> NodeId:
     """The node that a unit suits best (rendezvous hashing; Thaler and Ravishankar 1998). The slots

@@ -185,6 +185,7 @@ class Peer:
         self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store, self._random("team"))
         self.team.restore(now)
+        self._alive: frozenset[NodeId] = frozenset()
         self._found = settings.found and not self.raft.log.last_index
         self.farewell = Farewell(self.membership, self.consensus, config.raft.leave_timeout_ns)
         self._despatch = Despatch(self.membership, self.relaying, self.raft)
@@ -517,4 +518,6 @@ class Peer:
     def view(self) -> View:
         """Whom this node takes for alive, for gone, and for the leader."""
         alive = frozenset({self.node, *self.membership.alive()})
-        return View(alive, frozenset(self.membership.gone()), self.raft.leader)
+        if alive != self._alive:
+            self._alive = alive  # the same object while they are the same: caches find it at once
+        return View(self._alive, frozenset(self.membership.gone()), self.raft.leader)

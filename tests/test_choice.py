@@ -21,7 +21,7 @@ from protocol.identity import Identity
 from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.store import Version
 from protocol.team import View
-from protocol.team.choice import Hands
+from protocol.team.scene import Hands
 
 OTHER = Identity(b"o" * 32).node
 

@@ -20,53 +20,29 @@ idle, for a race is dropped for a task.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
-from itertools import groupby, islice, takewhile
+from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from protocol import claims
-from protocol.claims import ClaimBook, Phase
+from protocol.claims import ClaimBook
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Slot, TaskState, Unit
+from protocol.team.eligible import Eligible
 from protocol.team.failing import Failing
 from protocol.team.racing import Racing
+from protocol.team.scene import Hands, Scene
 from protocol.team.spending import Spending
+from protocol.team.turns import Turns
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 
 SHARE_WINDOW = 4  # units for each node that are looked at: one of these suits each of them
 QUIET_WINDOW = 2  # units for each node: while there are so many, a quick claim is not told of
 LOOK_MAX = 1_024  # units of a quick job among which one that suits is looked for
-
-
-class Hands(Enum):
-    """What a node has to do."""
-
-    FREE = "free"
-    RACING = "racing"  # and nothing else: it drops that for a task
-    AT_WORK = "at work"  # and may have room for more
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """A job as one node sees it at one moment. `own` is what this node is at already, `ready` what
-    could be worked on."""
-
-    now: Nanoseconds
-    view: View
-    job: JobState
-    own: Collection[Unit]
-    hands: Hands
-    ready: Sequence[tuple[TaskState, Slot, Unit]]
-
-    def able(self, task: TaskState) -> frozenset[NodeId]:
-        """Who is there, without those whose result of the task another node found wrong."""
-        return self.view.alive - {answer.node for answer in task.refuted()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +74,8 @@ class Choice:
         self._racing = racing
         self._failing = failing
         self._spending = spending
-        self._wishes = wishes
+        self._eligible = Eligible(node, book, racing, failing, wishes)
+        self._turns = Turns(node, config.slots, book, racing)
         self._alarm = alarm
         self._ready_since: dict[Unit, Nanoseconds] = {}
         self._overdue_since: dict[Unit, Nanoseconds] = {}
@@ -132,7 +109,7 @@ class Choice:
         if unit is None:
             return None
         self._trim(self._ready_since, scene, ())
-        return Chosen(unit, undisputed=is_undisputed and self._is_quick(job))
+        return Chosen(unit, undisputed=is_undisputed and scene.quick)
 
     def _scene(
         self,
@@ -142,56 +119,53 @@ class Choice:
         own: Collection[Unit],
         hands: Hands,
         ready: Sequence[tuple[TaskState, Slot, Unit]],
-    ) -> _Scene:
-        known = replace(view, alive=claims.one_object(view.alive))
-        return _Scene(now, known, job, own, hands, ready)
+    ) -> Scene:
+        quick = self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
+        return Scene(now, view, job, own, hands, ready, quick)
 
-    def _suiting(self, scene: _Scene, shared: Sequence[Unit]) -> Unit | None:
+    def _suiting(self, scene: Scene, shared: Sequence[Unit]) -> Unit | None:
         """The first of the units that suits this node best of all; of a quick job also one that
         comes later, if it can be paid for."""
         found = next((unit for unit in shared if self._suits_best(scene, unit)), None)
-        if found is not None or not shared or not self._is_quick(scene.job):
+        if found is not None or not shared or not scene.quick:
             return found
         further = (
             unit
             for task, slot, unit in islice(scene.ready, LOOK_MAX)
-            if self._suits_best(scene, unit) and self._is_takeable(scene, task, slot, unit)
+            if self._suits_best(scene, unit) and self._eligible.takeable(scene, task, slot, unit)
         )
         return next((unit for unit in further if self._delay(scene, unit) == 0), None)
 
-    def _is_quick(self, job: JobState) -> bool:
-        return self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
-
-    def _leave(self, job: JobState) -> Nanoseconds:
+    def _leave(self, scene: Scene) -> Nanoseconds:
         """For how long after there was plenty a unit is left to the node that it suits best: until
         that is done with it, or has told of it. Of a job that is not quick all claims are told."""
-        return self.config.tell_ns + self.config.patience_ns if self._is_quick(job) else 0
+        return self.config.tell_ns + self.config.patience_ns if scene.quick else 0
 
-    def _was_plenty(self, scene: _Scene, since: Nanoseconds) -> bool:
+    def _was_plenty(self, scene: Scene, since: Nanoseconds) -> bool:
         plenty_at = self._plenty_at.get(scene.job.job.id)
-        return plenty_at is not None and since - plenty_at < self._leave(scene.job)
+        return plenty_at is not None and since - plenty_at < self._leave(scene)
 
-    def _shared(self, scene: _Scene, takeable: Sequence[Unit]) -> Sequence[Unit]:
+    def _shared(self, scene: Scene, takeable: Sequence[Unit]) -> Sequence[Unit]:
         """Units for which there is money, and of which it is all the same which is done first: with
         as long a chain behind them as the first has; any, if a task takes no longer than to agree
         on it would."""
         shared = [unit for unit in takeable if self._delay(scene, unit) == 0]
-        if shared and not self._is_quick(scene.job):
+        if shared and not scene.quick:
             levels = scene.job.levels
             first = levels[shared[0][1]]
             shared = list(takewhile(lambda unit: levels[unit[1]] == first, shared))
         return shared
 
-    def _suits_best(self, scene: _Scene, unit: Unit) -> bool:
+    def _suits_best(self, scene: Scene, unit: Unit) -> bool:
         return claims.suited_best(unit, scene.view.alive) == self.node
 
     def _left(
-        self, scene: _Scene, units: Sequence[Unit], idle: Collection[NodeId]
+        self, scene: Scene, units: Sequence[Unit], idle: Collection[NodeId]
     ) -> Mapping[Unit, Nanoseconds]:
         """For how long units are left to the nodes that they suit best. Who seems idle may have
         taken its share while there was plenty."""
         left: dict[Unit, Nanoseconds] = {}
-        leave = self._leave(scene.job)
+        leave = self._leave(scene)
         if not leave:
             return left
         for unit in units:
@@ -209,13 +183,14 @@ class Choice:
         overdue = [
             unit
             for task, slot, unit in self._racing.overdue(now, view, job)
-            if self._may_race(scene, task, slot, unit)
+            if self._eligible.raceable(scene, task, slot, unit)
         ]
         if not overdue:
             self._trim(self._overdue_since, scene, ())
             return None
-        tiers = self._tiers(scene)
-        takers = set(self._takers(scene, self._takeable(scene, len(view.alive)), tiers).values())
+        tiers = self._turns.tiers(scene)
+        foremost = self._takeable(scene, len(view.alive))
+        takers = set(self._turns.takers(scene, foremost, tiers).values())
         if self.node in takers:
             return None  # there is a task for this node, in a moment
         rest = [node for tier in tiers for node in tier if node not in takers]
@@ -225,71 +200,20 @@ class Choice:
         turns = {unit: (rank - place) % len(rest) for place, unit in enumerate(overdue)}
         return self._due(scene, turns, self._overdue_since, wait)
 
-    def _in_turn(self, scene: _Scene, units: Sequence[Unit], is_plenty: bool) -> Unit | None:
+    def _in_turn(self, scene: Scene, units: Sequence[Unit], is_plenty: bool) -> Unit | None:
         """The first of the units whose turn for this node has come."""
         if not units:
             self._trim(self._ready_since, scene, ())
             return None
-        tiers = [sorted(scene.view.alive)] if is_plenty else self._tiers(scene)
-        takers = self._takers(scene, units, tiers)
-        turns = self._turns(scene, units, takers, tiers)
+        tiers = [sorted(scene.view.alive)] if is_plenty else self._turns.tiers(scene)
+        takers = self._turns.takers(scene, units, tiers)
+        turns = self._turns.before(scene, units, takers, tiers)
         idle = {node for tier in tiers[:2] for node in tier}
         return self._due(scene, turns, self._ready_since, self._left(scene, units, idle))
 
-    def _levels(self, scene: _Scene) -> Mapping[str, float]:
-        """How urgent tasks are; where they are over in no time, all are as good as equal."""
-        return {} if self._is_quick(scene.job) else scene.job.levels
-
-    def _takers(
-        self, scene: _Scene, units: Sequence[Unit], tiers: Sequence[Sequence[NodeId]]
-    ) -> Mapping[Unit, NodeId]:
-        """Who takes what. The most urgent are shared out first, to the foremost nodes."""
-        levels = self._levels(scene)
-        takers: dict[Unit, NodeId] = {}
-        free = [dict.fromkeys(tier) for tier in tiers]
-        for _, urgent in groupby(units, key=lambda unit: levels.get(unit[1])):
-            rest = list(urgent)
-            for nodes in free:
-                if not (rest and nodes):
-                    continue
-                shares = claims.share_out(rest, nodes, scene.view.alive)
-                for node in shares.values():
-                    del nodes[node]
-                takers.update(shares)
-                rest = [unit for unit in rest if unit not in shares]
-        return takers
-
-    def _turns(
-        self,
-        scene: _Scene,
-        units: Sequence[Unit],
-        takers: Mapping[Unit, NodeId],
-        tiers: Sequence[Sequence[NodeId]],
-    ) -> Mapping[Unit, int]:
-        """How many go before this node, unit by unit; of equally urgent units its own comes first.
-        Where a taker does not come, those after it in its tier do, then the tiers after that."""
-        number = next(number for number, tier in enumerate(tiers) if self.node in tier)
-        first = {node for tier in tiers[:number] for node in tier}
-        places = {node: place for place, node in enumerate(tiers[number])}
-        place = places[self.node]
-        least = 1 if scene.hands is Hands.AT_WORK else 0  # what it has taken now nobody knows yet
-        levels = self._levels(scene)
-        turns: dict[Unit, int] = {}
-        for _, urgent in groupby(units, key=lambda unit: levels.get(unit[1])):
-            for unit in sorted(urgent, key=lambda unit: takers.get(unit) != self.node):
-                taker = takers.get(unit)
-                if taker == self.node:
-                    turn = 0
-                elif taker in places:
-                    turn = len(first) + (place - places[taker]) % len(places)
-                else:
-                    turn = len(first) + place + (taker not in first)
-                turns[unit] = least + turn
-        return turns
-
     def _due(
         self,
-        scene: _Scene,
+        scene: Scene,
         turns: Mapping[Unit, int],
         since: dict[Unit, Nanoseconds],
         left: Mapping[Unit, Nanoseconds],
@@ -307,121 +231,22 @@ class Choice:
             self._alarm.ask(at)
         return None
 
-    def _trim(self, since: dict[Unit, Nanoseconds], scene: _Scene, units: Collection[Unit]) -> None:
+    def _trim(self, since: dict[Unit, Nanoseconds], scene: Scene, units: Collection[Unit]) -> None:
         """Forget since when there were units which are no more."""
         for unit in [unit for unit in since if unit[0] == scene.job.job.id]:
             if unit not in units:
                 del since[unit]
 
-    def _delay(self, scene: _Scene, unit: Unit) -> Nanoseconds | None:
+    def _delay(self, scene: Scene, unit: Unit) -> Nanoseconds | None:
         """For how long it is left to those who have rights to spend; None: for now."""
         task = scene.job.tasks[unit[1]].task
         return self._spending.patience(scene.view, scene.job, task)
 
-    def _tiers(self, scene: _Scene) -> list[list[NodeId]]:
-        """Who has nothing to do, as far as is known here; who only races; and who is at work and
-        has room for more, those with less work first. This node is among them."""
-        at_work: Counter[NodeId] = Counter()
-        racing: set[NodeId] = set()
-        by_lease = scene.job.job.claims is ClaimMode.LEASE
-        for _, slot, unit in scene.ready:
-            if slot.answer or (by_lease and self._book.get(unit) is None):
-                continue
-            worker = self._worker(scene, slot, unit)
-            if worker:
-                at_work[worker] += 1
-            racing.update(self._racing.racers(scene.now, scene.view, unit))
-        tiers: list[list[NodeId]] = [[] for _ in range(self.config.slots + 2)]
-        for node in claims.idle_order(sorted(scene.view.alive), scene.job.job.id):
-            number = at_work[node] + 1 if at_work[node] else int(node in racing)
-            if node == self.node and scene.hands is Hands.AT_WORK:
-                number = max(number, 2)
-            elif node == self.node and at_work[node]:
-                number = 1
-            elif at_work[node] >= self.config.slots:
-                continue
-            tiers[min(number, len(tiers) - 1)].append(node)
-        return tiers
-
-    def _takeable(self, scene: _Scene, at_most: int) -> list[Unit]:
+    def _takeable(self, scene: Scene, at_most: int) -> list[Unit]:
         """The first so many of them that this node may take."""
         found = (
-            unit for task, slot, unit in scene.ready if self._is_takeable(scene, task, slot, unit)
+            unit
+            for task, slot, unit in scene.ready
+            if self._eligible.takeable(scene, task, slot, unit)
         )
         return list(islice(found, at_most))
-
-    def _is_takeable(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
-        if slot.answer or unit in scene.own:
-            return False
-        if self._wishes.has("abandon", unit[:2]) or self._wishes.has("claim", unit):
-            return False
-        if self._answers_elsewhere(scene, task, unit) or self._was_wrong(scene, task):
-            return False
-        if self._failing.forbids(scene.now, scene.view, scene.job, task):
-            return False
-        if scene.job.job.claims is ClaimMode.LEASE:
-            return not self._is_held(scene, task, slot, unit)
-        return not slot.holder
-
-    def _was_wrong(self, scene: _Scene, task: TaskState) -> bool:
-        """Whose result another node found wrong leaves the task to the others, if there are any."""
-        able = scene.able(task)
-        return bool(able) and self.node not in able
-
-    def _may_race(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
-        held = self._book.get(unit)
-        if unit in scene.own or self._wishes.has("clone", unit) or slot.has(self.node, slot.token):
-            return False
-        raced = self._book.races(unit).get(self.node)
-        if held is None or (raced is not None and raced.claim.token == held.claim.token):
-            return False  # it has tried already
-        if self._failing.forbids(scene.now, scene.view, scene.job, task):
-            return False
-        return held.claim.node != self.node and not self._answers_elsewhere(scene, task, unit)
-
-    def _answers_elsewhere(self, scene: _Scene, task: TaskState, unit: Unit) -> bool:
-        """Independent answers come from different nodes, if there are enough."""
-        others = [
-            (unit[0], unit[1], number) for number in range(len(task.slots)) if number != unit[2]
-        ]
-        able = scene.able(task) - self._failing.unable(scene.job, task)
-        if not others or len(able) < len(task.slots):
-            return False
-        return any(self._is_mine(scene, task, other) for other in others)
-
-    def _is_mine(self, scene: _Scene, task: TaskState, unit: Unit) -> bool:
-        if unit in scene.own:
-            return True
-        answer = task.slots[unit[2]].answer
-        held = self._book.get(unit)
-        return (answer is not None and answer.node == self.node) or (
-            held is not None
-            and held.claim.node == self.node
-            and held.claim.phase is not Phase.RELEASED
-        )
-
-    def _is_held(self, scene: _Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
-        """Whether a living lease protects the unit, the holder's or that of who takes its place."""
-        held = self._book.get(unit)
-        if held is None:  # or it was not told of, and its result waits for somebody's word
-            return any(answer.node in scene.view.alive for answer in slot.candidates)
-        is_wrong = task.is_refuted(unit[2], held.claim.node, held.claim.token)
-        if held.claim.phase is not Phase.RELEASED and not is_wrong:
-            if held.claim.node == self.node:
-                return unit in scene.own  # a claim of an earlier life of this node is void
-            if self._racing.is_living(scene.now, scene.view, held):
-                return True
-        return bool(self._racing.racers(scene.now, scene.view, unit))
-
-    def _worker(self, scene: _Scene, slot: Slot, unit: Unit) -> NodeId | None:
-        """Who works on the unit, as far as is known here."""
-        if scene.job.job.claims is not ClaimMode.LEASE:
-            return slot.holder
-        held = self._book.get(unit)
-        if held is None or held.claim.phase is not Phase.WORKING:
-            return None
-        if slot.proposes(held.claim.node, held.claim.token):
-            return None
-        if held.claim.node == self.node:
-            return self.node if unit in scene.own else None
-        return held.claim.node if self._racing.is_living(scene.now, scene.view, held) else None

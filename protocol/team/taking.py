@@ -18,7 +18,8 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Unit
 from protocol.team.attempts import Attempts
-from protocol.team.choice import Choice, Hands
+from protocol.team.choice import Choice
+from protocol.team.scene import Hands
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
