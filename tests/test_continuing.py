@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from properties import bounded
 
 from node.agents.continuing import LEAD_MAX, Seam
-from node.prompt import ANCHOR_LINES_MAX, anchor_of, continue_prompt, keep_lines, read_kept
+from node.prompt.follow_up import (
+    ANCHOR_LINES_MAX,
+    anchor_of,
+    continue_prompt,
+    keep_lines,
+    read_kept,
+)
 
 WANTED = ("a.py", "b.py", "c.md")
 LINES = st.sampled_from(

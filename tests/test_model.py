@@ -26,7 +26,8 @@ from node.model.faults import REFUSAL, RateLimit, draw_faults, garbage
 from node.model.knobs import RATES, ModelKnobs
 from node.model.latency import key_of, latency_s, tokens_of
 from node.model.server import REQUEST_SIZE_MAX, RunningModel, start_model
-from node.prompt import build_prompt, continue_prompt
+from node.prompt.follow_up import continue_prompt
+from node.prompt.opening import build_prompt
 
 FAST = 1_000_000.0
 Json = dict[str, object]

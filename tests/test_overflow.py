@@ -9,7 +9,8 @@ from agent_setup import assigned, text_file
 
 from node.agents.overflow import ANSWER_ROOM, Overflow, read_overflow
 from node.agents.shrinking import HEAD_MIN, JUDGED_MIN, shrink
-from node.prompt import build_prompt, judge_prompt
+from node.prompt.judging import judge_prompt
+from node.prompt.opening import build_prompt
 from protocol.effects import Answered, Proposal, Purpose
 from protocol.events import Failure
 from protocol.jobs import File

@@ -26,7 +26,7 @@ from node.agents import AgentError, Progress
 from node.agents.chat import MESSAGE_OVERHEAD, ChatEndpoint
 from node.agents.permits import Endpoint, Meter, Permits
 from node.agents.prices import PRICES_VARIABLE
-from node.prompt import Message
+from node.prompt.shown import Message
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import CallDenied, CallGranted
 from protocol.events import (

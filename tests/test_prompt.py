@@ -5,23 +5,18 @@ from dataclasses import replace
 import pytest
 from agent_setup import assigned, text_file
 
-from node.prompt import (
-    ANSWERS_HEADING,
+from node.prompt.judging import ANSWERS_HEADING, judge_prompt, read_groups
+from node.prompt.opening import (
     DRAFTS_HEADING,
     MARK_REQUEST,
-    NOTES_MAX,
     QUESTION_HEADING,
-    SHOWN_SIZE_MAX,
     WRITE_HEADING,
-    Message,
     Request,
     build_prompt,
-    judge_prompt,
     program_prompt,
-    read_groups,
     read_request,
-    show_files,
 )
+from node.prompt.shown import NOTES_MAX, SHOWN_SIZE_MAX, Message, show_files
 from protocol.config import TeamConfig
 from protocol.effects import Answered, Assignment, Proposal, Purpose
 from protocol.jobs import File, Quorum

@@ -11,7 +11,7 @@ from small_world import SmallWorld
 
 from node.cli.question import DRAFT, QUESTION_SIZE_MAX, Manner, account_of, lines_of, question_job
 from node.doors.views import job_view
-from node.prompt import MARK_REQUEST
+from node.prompt.opening import MARK_REQUEST
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, Purpose
 from protocol.errors import InvalidJob

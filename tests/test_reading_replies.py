@@ -16,7 +16,7 @@ from node.agents.reply import Piece, Reply, read_chunk, read_completion
 from node.agents.settings import AgentSettings, AnswerFormat, VariableError
 from node.agents.thoughts import Thoughts
 from node.agents.verdict import Verdict, verdict_of
-from node.prompt import read_groups
+from node.prompt.judging import read_groups
 from protocol.jobs import FILE_SIZE_MAX, File
 
 WANTED = ("a.py", "b.py")

@@ -24,7 +24,7 @@ from foreign_server import (
 
 from node.agents.permits import Meter, Permits
 from node.agents.settings import AnswerFormat
-from node.prompt import CONTINUE_HEADING
+from node.prompt.follow_up import CONTINUE_HEADING
 from protocol.effects import CallGranted, Proposal, Purpose
 from protocol.events import CallAsked, CallSettled, Event
 from protocol.jobs import Usage

@@ -14,7 +14,7 @@ from agent_setup import ADD, Watched, assigned, quick, text_file
 from foreign_server import Bench, Foreign, foreign_servers, streamed
 
 from node.agents import Progress, unfinished
-from node.prompt import build_prompt
+from node.prompt.opening import build_prompt
 from protocol.effects import Assignment, Proposal, Purpose
 from protocol.events import AgentFailed, AnswerMade, Completed, WrittenSoFar
 from protocol.jobs import ANSWER_PATH, FILE_SIZE_MAX, PARTIAL_FILES_MAX, File, Usage

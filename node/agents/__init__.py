@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from node.prompt import shorten
+from node.prompt.shown import shorten
 from protocol.effects import Assignment
 from protocol.errors import QuorateError
 from protocol.events import Failure

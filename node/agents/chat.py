@@ -26,7 +26,7 @@ from node.agents.retry import RETRY_MAX_S, wait_s
 from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
 from node.model.latency import READ_MAX
-from node.prompt import Message
+from node.prompt.shown import Message
 from protocol.errors import InvalidJob
 from protocol.events import Failure
 from protocol.jobs import Usage

@@ -20,7 +20,7 @@ from node.agents.process import (
 )
 from node.agents.scratch import in_thread, lay_out
 from node.agents.unfinished import Folder, lay_out_partial, shared_meanwhile
-from node.prompt import program_prompt
+from node.prompt.opening import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Usage

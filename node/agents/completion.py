@@ -26,7 +26,7 @@ from node.agents.scratch import in_thread
 from node.agents.settings import AgentSettings
 from node.agents.thoughts import Thoughts
 from node.legible import Legible, legible
-from node.prompt import Message
+from node.prompt.shown import Message
 from protocol.events import Failure
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from node.agents.answer import AnswerReader
-from node.prompt import anchor_of
+from node.prompt.follow_up import anchor_of
 
 LEAD_MAX = 6  # lines that a model may put before those it is told to repeat
 _LEAD = re.compile(r"(?:[A-Z].*[.:!]|[`~]{3,})?")  # "I go on:", a bare fence, a blank line

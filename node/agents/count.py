@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from node.prompt import Message
+from node.prompt.shown import Message
 from protocol.jobs import Usage
 
 TOKEN_LENGTH = 4  # characters of a token, about, where nobody has counted

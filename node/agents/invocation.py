@@ -20,7 +20,7 @@ from node.agents.scratch import scratch_folder
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
 from node.legible import legible
-from node.prompt import shorten
+from node.prompt.shown import shorten
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
 from protocol.events import (
     AgentFailed,

@@ -24,18 +24,10 @@ from node.agents.settings import AnswerFormat
 from node.agents.shrinking import SHRINKINGS_MAX, shrink
 from node.agents.unfinished import SoFar, shared_meanwhile, text_so_far
 from node.agents.verdict import Verdict, faults_of, verdict_of
-from node.prompt import (
-    Message,
-    build_prompt,
-    continue_prompt,
-    is_marked,
-    judge_prompt,
-    keep_lines,
-    mark_prompt,
-    read_groups,
-    repair_prompt,
-    shorten,
-)
+from node.prompt.follow_up import continue_prompt, keep_lines, mark_prompt, repair_prompt
+from node.prompt.judging import judge_prompt, read_groups
+from node.prompt.opening import build_prompt, is_marked
+from node.prompt.shown import Message, shorten
 from protocol.conclusion import conclusion_of, has_conclusion
 from protocol.effects import Assignment, Purpose
 from protocol.events import Failure

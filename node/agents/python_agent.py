@@ -15,7 +15,7 @@ from node.agents import AgentError, AgentResult, Progress
 from node.agents.command_agent import assemble, program_environment, run_in_workspace
 from node.agents.process import Ended, Said
 from node.legible import legible
-from node.prompt import program_prompt
+from node.prompt.opening import program_prompt
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File

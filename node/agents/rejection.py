@@ -17,7 +17,7 @@ from node.agents import AgentError
 from node.agents.overflow import read_overflow
 from node.agents.refusal import is_refused_request
 from node.agents.retry import read_retry_after
-from node.prompt import shorten
+from node.prompt.shown import shorten
 from protocol.events import Failure
 
 if TYPE_CHECKING:

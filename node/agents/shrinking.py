@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from node.prompt import (
+from node.prompt.shown import (
     JUDGED_SIZE_MAX,
     shorten,
     show_files,

@@ -25,7 +25,7 @@ from node.agents.process import (
     run_process,
 )
 from node.agents.scratch import scratch_folder
-from node.prompt import DETAIL_SIZE_MAX
+from node.prompt.shown import DETAIL_SIZE_MAX
 from protocol.effects import Assignment
 from protocol.jobs import File
 

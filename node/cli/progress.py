@@ -17,7 +17,7 @@ from node.cli.console import plural
 from node.cli.shortcomings import shortcomings
 from node.lab.prediction import comparison
 from node.legible import printable
-from node.prompt import shorten
+from node.prompt.shown import shorten
 
 if TYPE_CHECKING:
     from node.lab.outcome import Outcome

@@ -19,7 +19,8 @@ from typing import Any
 from node.agents.backends import check_backends, default_agent
 from node.lab.cluster import ModelOptions
 from node.lab.door import DoorError, Doors
-from node.prompt import MARK_REQUEST, shorten
+from node.prompt.opening import MARK_REQUEST
+from node.prompt.shown import shorten
 from protocol.errors import InvalidJob
 from protocol.job_rules import validate
 from protocol.jobs import (

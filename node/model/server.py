@@ -40,7 +40,8 @@ from node.model.wire import (
     usage_body,
 )
 from node.model.wording import argued, files_text, groups_text, rest_of
-from node.prompt import Request, read_kept, read_request
+from node.prompt.follow_up import read_kept
+from node.prompt.opening import Request, read_request
 
 SERVED_MODEL = "simulated"  # whichever model the knobs name
 REQUEST_SIZE_MAX = 4 * 1024 * 1024

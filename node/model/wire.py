@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from node.prompt import Message
+from node.prompt.shown import Message
 
 Json: TypeAlias = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 

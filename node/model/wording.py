@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from node.prompt import Request, anchor_of, shorten
+from node.prompt.follow_up import anchor_of
+from node.prompt.opening import Request
+from node.prompt.shown import shorten
 from protocol.conclusion import conclusion_of
 
 CLAIM_SIZE_MAX = 200  # characters of a draft that its critic quotes
