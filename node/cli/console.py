@@ -47,6 +47,21 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 T = TypeVar("T")
 
 
+def seconds_given(text: str, option: str) -> float:
+    """A span of time that an option gives, in seconds; more than none."""
+    from node.jobfile.forms import seconds_of
+
+    try:
+        seconds = seconds_of(text)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint=option) from None
+    if seconds <= 0:
+        raise typer.BadParameter(
+            f"{text} is no time: leave it out, or say how long", param_hint=option
+        )
+    return seconds
+
+
 def doors_of(folder: Path, node: str) -> Doors:
     """The doors to ask: the given one, else those of the team's running nodes."""
     from node.lab.cluster import Cluster, first_running

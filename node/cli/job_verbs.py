@@ -25,6 +25,7 @@ from node.cli.console import (
     plural,
     print_json,
     say,
+    seconds_given,
 )
 from node.cli.shortcomings import shortcomings
 from node.hiding import hide_from_programs
@@ -128,7 +129,7 @@ def run(
         output=output,
         model=ModelOptions(speed=speed, seed=seed, model=model, wrong=wrong),
         folder=keep,
-        timeout_s=_seconds(within),
+        timeout_s=seconds_given(within, "--within"),
     )
     check_output_folder(output)
     hide_from_programs()
@@ -148,15 +149,6 @@ def _why_not_alone(job: Job) -> str:
     if task := needs_witness(job):
         return f"task {task!r} has verify_by: other, but one node has no other to run its check"
     return ""
-
-
-def _seconds(within: str) -> float:
-    from node.jobfile.forms import seconds_of
-
-    try:
-        return seconds_of(within)
-    except ValueError as fault:
-        raise typer.BadParameter(str(fault), param_hint="--within") from None
 
 
 def prepare(

@@ -17,6 +17,7 @@ from node.cli.console import (
     negative,
     print_json,
     say,
+    seconds_given,
 )
 from node.cli.job_verbs import view_of
 
@@ -48,7 +49,7 @@ def note(
     if task or path:
         body |= {"scope": "task" if task else "path", "about": task or path}
     if lasts:
-        body["lifetime_s"] = _lifetime_s(lasts)
+        body["lifetime_s"] = seconds_given(lasts, "--lasts")
     doors = doors_of(folder, node)
     job_id = view_of(doors, job)["id"]
     if text is not None:
@@ -64,16 +65,3 @@ def note(
     for each in notes:
         about = f" about {each['about']}" if each["about"] else ""
         say(f"{each['name']}{about}: {each['text']}")
-
-
-def _lifetime_s(lasts: str) -> float:
-    """In seconds. None at all would be for ever, as a door reads it."""
-    from node.jobfile.forms import seconds_of
-
-    try:
-        lifetime_s = seconds_of(lasts)
-    except ValueError as fault:
-        raise typer.BadParameter(str(fault)) from None
-    if lifetime_s <= 0:
-        raise typer.BadParameter(f"--lasts {lasts} is no time: leave it out, or say how long")
-    return lifetime_s
