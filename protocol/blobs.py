@@ -13,6 +13,7 @@ here; the host reads a part when somebody wants it (`ReadPart`), and keeps it (`
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -38,6 +39,9 @@ SHUN_NS: Nanoseconds = (
     5 * SECOND
 )  # who did not answer, or has not got it, is not asked so soon again
 ID_SIZE = 32  # bytes; 64 characters of hex
+UNASKED = "a part that was not asked for, or came too late"
+WRONG_MANIFEST = "a manifest that is not the blob's"
+WRONG_PART = "a part that is not the manifest's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ MANIFEST = 0  # stands for the manifest where parts are numbered: they begin wit
 
 
 class Blobs:
-    """See the module's text."""
+    """See the module's text. `refused` counts what was not taken, by reason, each a fixed text."""
 
     def __init__(self, held: Iterable[tuple[str, bytes, frozenset[int]]], random: Random) -> None:
         """`held`: of each blob its id, its manifest encoded, and the parts on the disk."""
@@ -77,6 +81,7 @@ class Blobs:
         self._random = random
         self._alarm = Alarm()
         self._size = 0
+        self.refused: Counter[str] = Counter()
         for blob, encoded, parts in held:
             manifest = codec.unpack_value(Manifest, encoded)
             self._blobs[blob] = _Blob(manifest, _numbers(manifest) - parts)
@@ -170,6 +175,7 @@ class Blobs:
         """A part, or a manifest, that was asked for."""
         fetch = self._fetches.get(message.blob)
         if fetch is None or message.part not in fetch.asked:
+            self.refused[UNASKED] += 1
             return
         if message.part == MANIFEST:
             self._take_manifest(turn, sender, message, fetch)
@@ -207,6 +213,7 @@ class Blobs:
         except RemoteProtocolError:
             manifest = None
         if manifest is None or _hash(message.data).hex() != message.blob or not _is_sane(manifest):
+            self.refused[WRONG_MANIFEST] += 1
             fetch.shunned[sender] = turn.now + SHUN_NS
         elif self._has_room(manifest):
             self._begin(turn, message.blob, message.data, manifest)
@@ -218,6 +225,7 @@ class Blobs:
         held = self._blobs[message.blob]
         del fetch.asked[message.part]
         if _hash(message.data) != held.manifest.hashes[message.part - 1]:
+            self.refused[WRONG_PART] += 1
             fetch.shunned[sender] = turn.now + SHUN_NS
         elif message.part in held.lacks:
             self._keep(turn, message.blob, message.part, message.data)

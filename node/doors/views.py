@@ -33,11 +33,13 @@ def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
         },
         "membership": _membership_view(peer),
         "store": _store_view(peer),
+        "blobs": {"refused": dict(peer.blobs.refused)},
     }
 
 
 def _membership_view(peer: Peer) -> dict[str, Any]:
-    """How well this node is, and whom of those that are there it does not reach."""
+    """How well this node is, whom of those that are there it does not reach, and how often others
+    brought what it did not take, by reason."""
     membership = peer.membership
     return {
         "health": membership.health.score,
@@ -45,6 +47,7 @@ def _membership_view(peer: Peer) -> dict[str, Any]:
         "seeds": list(membership.seeds),
         "silent_seeds": membership.silent_seeds(),
         "unreached": [name_of(peer, node) for node in membership.reach.troubled()],
+        "refused": dict(membership.refused),
     }
 
 

@@ -22,6 +22,7 @@ record of its own.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
@@ -45,7 +46,7 @@ from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Member, Members
 from protocol.membership.own_record import OwnRecord
 from protocol.membership.probing import Probing
-from protocol.membership.reach import Reach
+from protocol.membership.reach import Reach, fault_of_row
 from protocol.membership.records import (
     fault_of_record,
     fault_of_tags,
@@ -72,10 +73,13 @@ from protocol.timers import Timers
 from protocol.turn import Turn
 
 NEAR_MIN = 8  # connections: of so many each, chance leaves no part of a team apart
+NO_ROOM = "there are members_max members already"
+FORGED = "the record's owner did not sign it"
 
 
 class Membership:
-    """See the module's text."""
+    """See the module's text. `refused` counts what was not taken, by reason; the reasons are fixed
+    texts, so that nobody can make more of them."""
 
     def __init__(
         self,
@@ -93,6 +97,7 @@ class Membership:
         self.cluster = cluster
         self.config = config
         self.health = LocalHealth(config.health_max)
+        self.refused: Counter[str] = Counter()
         self._members = Members()
         self._random = random
         self._timers = Timers()
@@ -422,14 +427,21 @@ class Membership:
             else:
                 self.verdicts.hear(turn, rumor, sender)
         for row in news.rows:
-            self._rows.take(turn, row)
+            fault = fault_of_row(row)
+            if fault:
+                self.refused[fault] += 1
+            else:
+                self._rows.take(turn, row)
 
     def _take_record(self, turn: Turn, sender: NodeId, record: MemberRecord) -> bool:
         """Take what is news; False if its owner was forgotten, and has not counted on since."""
-        if len(record.public_key) == 0 or fault_of_record(record):
+        fault = fault_of_record(record)
+        if fault:
+            self.refused[fault] += 1
             return True
         if record.node == self.node:
-            self._own.outbid(record, turn.now, self.config.redial_interval_ns)
+            if not self._own.outbid(record, turn.now, self.config.redial_interval_ns):
+                self.refused[FORGED] += 1
             return True
         if not self._members.is_newer(record) or not self._is_acceptable(record):
             return self._members.forgotten(record.node) is None
@@ -471,12 +483,16 @@ class Membership:
         return True
 
     def _is_acceptable(self, record: MemberRecord) -> bool:
-        """There is room for it, and its owner signed it. A forged record is dropped without a word:
-        its bearer may only be passing it on."""
+        """There is room for it, and its owner signed it. A forged record is counted, and its bearer
+        is told nothing: it may only be passing it on."""
         is_known = self._members.get(record.node) is not None
         if not is_known and len(self._members) >= self.config.members_max:
+            self.refused[NO_ROOM] += 1
             return False
-        return is_signed(self.identity, self.cluster, record)
+        if not is_signed(self.identity, self.cluster, record):
+            self.refused[FORGED] += 1
+            return False
+        return True
 
     def _refute(self, turn: Turn, rumor: Rumor) -> None:
         if rumor.version != self.own.version or self.own.left:

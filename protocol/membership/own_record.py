@@ -56,15 +56,16 @@ class OwnRecord:
             self.renew()
         return fault
 
-    def outbid(self, record: MemberRecord, now: Nanoseconds, patience: Nanoseconds) -> None:
+    def outbid(self, record: MemberRecord, now: Nanoseconds, patience: Nanoseconds) -> bool:
         """What this very node once said: if that was more than it now knows of, its journal is lost
         or old, and it counts on from there. Once in `patience`: if two processes run with one key,
-        by mistake, each of them outbids the other."""
+        by mistake, each of them outbids the other. False if it is forged."""
         own = self.record
         if own.left or record.version < own.version or record == own or now < self._outbids_at:
-            return
+            return True
         if not is_signed(self._identity, self._cluster, record):
-            return
+            return False
         self._outbids_at = now + patience
         self.record = replace(own, epoch=record.epoch, incarnation=record.incarnation)
         self.renew()
+        return True

@@ -110,8 +110,6 @@ class Reach:
         """Whether a row of another node is new; then it counts."""
         if row.node == self._own or self._members.get(row.node) is None:
             return False
-        if len(row.deaf) > ROW_MAX or len(row.silent) > ROW_MAX or row.number > NUMBER_MAX:
-            return False
         known = self._rows.get(row.node)
         if known is not None and row.version <= known[0].version:
             return False
@@ -177,6 +175,15 @@ class Reach:
     def _is_here(self, node: NodeId) -> bool:
         member = self._members.get(node)
         return member is not None and member.is_here
+
+
+def fault_of_row(row: ReachRow) -> str:
+    """Why no node would say this, whoever brings it; empty if one might."""
+    if max(len(row.deaf), len(row.silent)) > ROW_MAX:
+        return f"a row names over {ROW_MAX} members of a kind"
+    if row.number > NUMBER_MAX:
+        return f"the number of a row ends at {NUMBER_MAX}"
+    return ""
 
 
 def _judgement(row: ReachRow, facing: ReachRow) -> Fact | None:
