@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from protocol.effects import DropBlob, KeepManifest, KeepPart
 from protocol.errors import RemoteProtocolError
 
 _MANIFEST_FILE = "manifest"
+_NUMBER = re.compile("[0-9]+")
 
 
 class BlobFiles:
@@ -59,7 +61,8 @@ class BlobFiles:
                 parts = frozenset(
                     int(file.name)
                     for file in folder.iterdir()
-                    if file.name.isdigit() and MANIFEST < int(file.name) <= len(manifest[1].hashes)
+                    if _NUMBER.fullmatch(file.name)
+                    and MANIFEST < int(file.name) <= len(manifest[1].hashes)
                 )
                 found.append((folder.name, manifest[0], parts))
         return tuple(found)

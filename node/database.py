@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -219,7 +220,7 @@ def _put_aside(path: Path) -> Path:
     kept = sorted(
         (int(each.suffix.removeprefix(".damaged-")), each)
         for each in path.parent.glob(f"{path.name}.damaged-*")
-        if each.suffix.removeprefix(".damaged-").isdigit()
+        if re.fullmatch(r"\.damaged-[0-9]+", each.suffix)
     )
     for _, old in kept[: max(0, len(kept) + 1 - DAMAGED_KEPT_MAX)]:
         old.unlink()

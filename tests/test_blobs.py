@@ -203,6 +203,7 @@ async def test_a_journal_keeps_parts_and_notices_damage(tmp_path: Path) -> None:
             (KeepManifest("cd" * 32, b"another"), DropBlob("cd" * 32)),
         )
         assert (journal.read_part(blob, 1), journal.read_part(blob, 2)) == (b"one", None)
+    (tmp_path / "blobs" / blob / "\N{SUPERSCRIPT TWO}").touch()  # a digit, and no number
     with opened(tmp_path) as journal:
         assert journal.load().blobs == ((blob, encoded, frozenset({1})),)
         (tmp_path / "blobs" / blob / "1").write_bytes(b"0ne")
@@ -230,6 +231,7 @@ async def test_a_client_brings_and_gets_a_blob(node: tuple[str, Runtime]) -> Non
     [
         ("GET", "/v1/blobs/short", 400, "64 hexadecimal digits"),
         ("GET", f"/v1/blobs/{'ab' * 32}?timeout_s=often", 400, "number of seconds"),
+        ("GET", f"/v1/blobs/{'ab' * 32}?timeout_s=\N{SUPERSCRIPT TWO}", 400, "number of seconds"),
         ("GET", f"/v1/blobs/{'ab' * 32}?timeout_s=0.1", 504, "in time"),
         ("DELETE", f"/v1/blobs/{'ab' * 32}", 409, "no such blob"),
     ],

@@ -140,11 +140,14 @@ async def test_the_damaged_file_is_kept_as_it_was(tmp_path: Path) -> None:
 
 async def test_the_number_of_files_kept_aside_is_bounded(tmp_path: Path) -> None:
     await fill(tmp_path)
+    of_others = tmp_path / f"{FILE}.damaged-\N{SUPERSCRIPT TWO}"
+    of_others.touch()
     for left in range(30, 20, -1):
         change(tmp_path, f"DELETE FROM log WHERE key = {left}")
         with opened(tmp_path) as journal:
             assert f"damaged-{31 - left}" in journal.damage
             assert len(journal.load().entries) == left - 1
+    of_others.unlink()
     names = files(tmp_path, f"{FILE}*")
     assert names == [FILE, *(f"{FILE}.damaged-{number}" for number in (10, 8, 9))]
     assert len(names) == 1 + DAMAGED_KEPT_MAX

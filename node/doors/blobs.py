@@ -8,6 +8,8 @@ GET    /v1/blobs       what this node has, and how many parts it lacks
 
 from __future__ import annotations
 
+import re
+
 from aiohttp import web
 
 from node.doors import OCTETS
@@ -18,6 +20,7 @@ from protocol.blobs import BLOB_SIZE_MAX, PART_SIZE, fault_of
 ROOT = "/v1/blobs"
 TIMEOUT_S = 30.0
 TIMEOUT_MAX_S = 600.0
+SECONDS = re.compile(r"[0-9]{1,3}(\.[0-9]{0,9})?")  # no other digits: "²" is one, and no number
 
 
 class BlobsDoor:
@@ -49,7 +52,7 @@ class BlobsDoor:
     async def _get(self, request: web.Request) -> web.StreamResponse:
         blob = _blob_of(request)
         timeout_s = request.query.get("timeout_s", str(TIMEOUT_S))
-        if not timeout_s.replace(".", "", 1).isdigit() or float(timeout_s) > TIMEOUT_MAX_S:
+        if not SECONDS.fullmatch(timeout_s) or float(timeout_s) > TIMEOUT_MAX_S:
             raise bad_request(f"'timeout_s' is a number of seconds up to {TIMEOUT_MAX_S:g}")
         await self.runtime.want_blob(blob, float(timeout_s))
         size = self.peer.blobs.size_of(blob)
