@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
 from ledger_hand import job, task
 from lone_node import ALLOWED, READ, TOKEN, ask, lone_node
 
-from node.doors import PACKED
-from node.doors.client import BODY_SIZE_MAX
+from node.doors import PACKED, client
+from node.doors.client import BODY_SIZE_MAX, ClientDoor
 from node.lab.door import Door, DoorError, Doors, route
 from node.links.listening import endpoint_of, listen_on
 from protocol import codec
@@ -94,6 +96,23 @@ async def test_what_a_form_of_a_page_could_send_is_not_read(address: str, path: 
         status, answer = await ask(address, "POST", path, b"{}", Content_Type=kind, **ALLOWED)
         assert (status, answer["error"]) == (415, "UnsupportedMediaType")
         assert "send Content-Type: application/" in str(answer["detail"])
+
+
+async def test_every_route_is_told_of_in_the_text_of_the_door(tmp_path: Path) -> None:
+    async with lone_node(tmp_path) as (_, runtime):
+        routes = ClientDoor(runtime, Mock(), Mock(), Mock(), TOKEN).routes()
+    called = {"blob": "ID"}
+    told = re.findall(r"^    ([A-Z]+) +(/\S+)", client.__doc__ or "", flags=re.MULTILINE)
+    served = [
+        (
+            route.method,
+            re.sub(
+                r"\{(\w+)(:[^}]+)?\}", lambda part: called.get(part[1], part[1].upper()), route.path
+            ),
+        )
+        for route in routes
+    ]
+    assert sorted(told) == sorted(served)
 
 
 # -- errors ----------------------------------------------------------------------------------------

@@ -1,25 +1,49 @@
 """The client door: HTTP on loopback, for people and programs.
 
-    GET  /healthz                      the process answers
-    GET  /readyz                       200 when a leader is known and the log is being followed
-    GET  /v1/status                    this node, its role, term, leader
-    GET  /v1/members                   everybody it knows
-    GET  /v1/jobs                      all jobs, briefly
-    POST /v1/jobs                      submit: a job as YAML, JSON, or packed by the codec
-    GET  /v1/jobs/JOB                  one job with its tasks, late results and siblings; ?brief: as
-                                       among all jobs
-    GET  /v1/jobs/JOB/files            manifest of the accepted files: path -> SHA-256
-    GET  /v1/jobs/JOB/files/PATH       one accepted file
-    GET  /v1/jobs/JOB/partials/PATH    all current versions of a partial result
-    GET  /v1/jobs/JOB/versions/PATH    who wrote it, who saw whose version, what was merged
-    ...  /v1/jobs/JOB/notes            what its agents may need to know: see `notes`
-    GET  /v1/tasks/TASK  /v1/jobs/JOB/tasks/TASK/story   how a task came about: see `stories`
-    GET  /v1/events                    facts as server-sent events
-    POST /v1/prepare                   load what agents of these kinds need, before a job comes
-    POST /v1/faults                    cut links, if the node was started with --allow-faults
-    POST /v1/leave                     hand over, leave the team and stop
-    POST /v1/transfer  /v1/rescue      who leads, and whose log it is: see `agreement`
-    ...  /v1/registers                 named values that the team agrees on: see `registers`
+    GET    /healthz                         the process answers
+    GET    /readyz                          200 when a leader is known and the log is being followed
+    GET    /v1/status                       this node, its role, term, leader, health: see `views`
+    GET    /v1/members                      everybody it knows
+    GET    /v1/events                       facts as server-sent events
+
+    GET    /v1/jobs                         all jobs, briefly
+    POST   /v1/jobs                         submit: a job as YAML, JSON, or packed by the codec
+    GET    /v1/jobs/JOB                     one job with its tasks, late results and siblings;
+                                            ?brief: as among all jobs
+    GET    /v1/jobs/JOB/files               manifest of the accepted files: path -> SHA-256
+    GET    /v1/jobs/JOB/files/PATH          one accepted file
+    GET    /v1/jobs/JOB/partials/PATH       all current versions of a partial result
+    GET    /v1/jobs/JOB/versions/PATH       who wrote it, who saw whose version, what was merged
+    GET    /v1/jobs/JOB/notes               what its agents may need to know: see `notes`
+    POST   /v1/jobs/JOB/notes
+    GET    /v1/jobs/JOB/tasks/TASK/story    how a task came about: see `stories`
+    GET    /v1/tasks/TASK                   which jobs have such a task
+    POST   /v1/prepare                      load what agents of these kinds need, before a job comes
+
+    GET    /v1/registers                    named values that the team agrees on: see `registers`
+    POST   /v1/registers
+    GET    /v1/registers/KEY
+    PUT    /v1/registers/KEY
+    DELETE /v1/registers/KEY
+
+    GET    /v1/entries                      values that nodes share by gossip: see `entries`
+    GET    /v1/entries/KEY
+    PUT    /v1/entries/KEY
+    DELETE /v1/entries/KEY
+    GET    /v1/blobs                        large values by their hash: see `blobs`
+    PUT    /v1/blobs
+    GET    /v1/blobs/ID
+    DELETE /v1/blobs/ID
+
+    POST   /v1/announce                     tell every member something: see `gathering`
+    POST   /v1/query                        ask every member something
+    POST   /v1/join                         call more addresses of the team
+    POST   /v1/tags                         what all shall know of this node
+    POST   /v1/forget                       drop a node that has failed or left
+    POST   /v1/leave                        hand over, leave the team and stop
+    POST   /v1/transfer                     another voter shall lead: see `agreement`
+    POST   /v1/rescue                       the majority is lost: this node's log is the team's
+    POST   /v1/faults                       cut links, if the node was started with --allow-faults
 
 Every request but the first two shows the node's token: `Authorization: Bearer TOKEN`. Other users
 of the machine do not have it, and neither has a page in a browser; what comes from one is refused
@@ -118,35 +142,37 @@ class ClientDoor:
         self._lanes: Lanes | None = None
         self._server: asyncio.Server | None = None
 
+    def routes(self) -> list[web.RouteDef]:
+        """What this door serves."""
+        return [
+            web.get("/healthz", self._health),
+            web.get("/readyz", self._ready),
+            web.get("/v1/status", self._status),
+            web.get("/v1/members", self._members),
+            web.get("/v1/jobs", self._jobs),
+            web.post("/v1/jobs", self._submit),
+            web.get("/v1/jobs/{job}", self._job),
+            web.get("/v1/jobs/{job}/files", self._files),
+            web.get("/v1/jobs/{job}/files/{path:.+}", self._file),
+            web.get("/v1/jobs/{job}/partials/{path:.+}", self._partials),
+            web.get("/v1/jobs/{job}/versions/{path:.+}", self._versions),
+            web.get("/v1/events", self._events),
+            web.post("/v1/prepare", self._prepare),
+            web.post("/v1/faults", self._faults),
+            web.post("/v1/leave", self._leave),
+            *self._registers.routes(),
+            *self._agreement.routes(),
+            *self._gathering.routes(),
+            *self._entries.routes(),
+            *self._notes.routes(),
+            *self._blobs.routes(),
+            *self._stories.routes(),
+        ]
+
     async def start(self, listening: socket) -> None:
         """Serve on a socket that is bound already."""
         application = web.Application(client_max_size=BODY_SIZE_MAX, middlewares=[self._guard])
-        application.add_routes(
-            [
-                web.get("/healthz", self._health),
-                web.get("/readyz", self._ready),
-                web.get("/v1/status", self._status),
-                web.get("/v1/members", self._members),
-                web.get("/v1/jobs", self._jobs),
-                web.post("/v1/jobs", self._submit),
-                web.get("/v1/jobs/{job}", self._job),
-                web.get("/v1/jobs/{job}/files", self._files),
-                web.get("/v1/jobs/{job}/files/{path:.+}", self._file),
-                web.get("/v1/jobs/{job}/partials/{path:.+}", self._partials),
-                web.get("/v1/jobs/{job}/versions/{path:.+}", self._versions),
-                web.get("/v1/events", self._events),
-                web.post("/v1/prepare", self._prepare),
-                web.post("/v1/faults", self._faults),
-                web.post("/v1/leave", self._leave),
-                *self._registers.routes(),
-                *self._agreement.routes(),
-                *self._gathering.routes(),
-                *self._entries.routes(),
-                *self._notes.routes(),
-                *self._blobs.routes(),
-                *self._stories.routes(),
-            ]
-        )
+        application.add_routes(self.routes())
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         assert self._runner.server is not None
