@@ -6,6 +6,7 @@ says what it sees, and from whom it has what it does not see itself.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from protocol.clocks import SECOND, Nanoseconds
@@ -15,6 +16,7 @@ from protocol.peer import IMPAIRED, JOURNAL, Peer
 
 HEARSAY_FRESH: Nanoseconds = 10 * SECOND  # what others said of leaders, and how far they are
 NAMES_MAX = 7  # in one sentence: a council, at most
+ID_SHOWN = 8  # characters of a node's id, beside a name that is not its own alone
 
 
 def name_of(peer: Peer, node: NodeId) -> str:
@@ -23,6 +25,17 @@ def name_of(peer: Peer, node: NodeId) -> str:
         return peer.settings.name
     member = peer.membership.members().get(node)
     return member.record.name if member else str(node)
+
+
+def names_apart(peer: Peer, nodes: Iterable[NodeId]) -> dict[NodeId, str]:
+    """The names of these nodes; where several have one name, with the beginning of their ids, so
+    that none is taken for another."""
+    names = {node: name_of(peer, node) for node in nodes}
+    counts = Counter(names.values())
+    return {
+        node: name if counts[name] == 1 else f"{name} ({node[:ID_SHOWN]})"
+        for node, name in names.items()
+    }
 
 
 def why_no_leader(peer: Peer, now: Nanoseconds) -> list[str]:

@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import quorate_here
 from lone_node import ALLOWED, READ, ask, lone_node
 
 from node.runtime import Runtime
+from protocol import codec
+from protocol.events import Received
 from protocol.facts.sharing import EventReceived
+from protocol.identity import Identity
+from protocol.membership import sign_record
+from protocol.messages.membership import MemberRecord, MemberSync, News
+from protocol.store import Store
+from protocol.store.families import Number
 
 Node = tuple[str, Runtime]
 
@@ -108,6 +116,17 @@ async def test_nobody_is_forgotten_who_is_not_known(node: Node) -> None:
     assert (status, answer["error"]) == (404, "NotFound")
 
 
+async def test_no_answer_is_lost_among_nodes_of_one_name(node: Node) -> None:
+    peer = node[1].peer
+    twin = Identity(b"t" * 32)
+    record = MemberRecord(twin.public_key, "n1", (), 1, 0, False, (), b"")
+    signed = sign_record(twin, "doors", record)
+    node[1].deliver(Received(twin.node, MemberSync(News((signed,)))))
+    _, found = await post(node, "/v1/query", {"name": "ping", "timeout_s": 0.2})
+    mine, other = f"n1 ({peer.node[:8]})", f"n1 ({twin.node[:8]})"
+    assert found == {"answers": {mine: "pong"}, "silent": [other]}
+
+
 # -- entries ---------------------------------------------------------------------------------------
 
 
@@ -139,6 +158,54 @@ async def test_a_deleted_entry_is_gone(node: Node) -> None:
     await put(node, "k", b"v")
     assert (await ask(node[0], "DELETE", "/v1/entries/k", b"", **ALLOWED))[0] == 200
     assert (await get(node, "k"))[0] == 404
+
+
+async def test_of_a_sum_a_node_takes_back_only_its_own_part(node: Node) -> None:
+    other = Identity(b"o" * 32)
+    part, _ = Store(other, "doors", 9).write([("user/sum/s", codec.pack_value(Number(4)))], 1)
+    node[1].peer.store.merge(part)
+    await put(node, "sum/s", b"3")
+    assert (await get(node, "sum/s"))[1]["value"] == 7
+    _, found = await ask(node[0], "DELETE", "/v1/entries/sum/s", b"", **ALLOWED)
+    assert found["remains"] == {"value": 4, "authors": [other.node]}
+    assert (await get(node, "sum/s"))[1]["value"] == 4
+    _, found = await ask(node[0], "DELETE", "/v1/entries/k", b"", **ALLOWED)
+    assert found == {"key": "k", "is_sum": False, "remains": None}
+
+
+def told_by_verb(monkeypatch: pytest.MonkeyPatch, answer: object, *options: str) -> list[str]:
+    """What `quorate entry KEY` prints of what a door answers."""
+
+    class Stub:
+        async def get(self, path: str) -> object:
+            return answer
+
+        async def first(self, asking: object) -> object:
+            return answer
+
+    monkeypatch.setattr("node.cli.entry_verb.doors_of", lambda folder, node: Stub())
+    done = quorate_here("entry", "key", *options, folder=Path.cwd())
+    assert done.returncode == 0
+    return done.stdout.splitlines()
+
+
+def test_only_what_nobody_has_merged_is_shown_with_its_authors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    siblings = [{"author": "n1", "value": "x"}, {"author": "a-long-name", "value": "y"}]
+    found = {"value": ["x", "y"], "versions": siblings}
+    assert told_by_verb(monkeypatch, found) == ["n1        x", "a-long-name y"]
+    merged = {"value": ["x", "y"], "versions": [{"author": "n1"}, {"author": "n2"}]}
+    assert told_by_verb(monkeypatch, merged) == ["x", "y"]
+
+
+def test_who_deletes_is_told_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {"key": "sum/s", "is_sum": True, "remains": None}
+    assert told_by_verb(monkeypatch, gone, "--delete") == ["deleted sum/s"]
+    left = {**gone, "remains": {"value": 4, "authors": ["n2", "n3"]}}
+    (line,) = told_by_verb(monkeypatch, left, "--delete")
+    assert line.startswith("took back what this node had added to sum/s; what n2, n3 added remains")
+    assert "4 in all" in line
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ def entry(
     ],
     value: Annotated[str | None, typer.Option("--set", metavar="VALUE", help="Write this.")] = None,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete what this node has seen.")
+        bool,
+        typer.Option("--delete", help="Delete what this node has seen; of a sum, its own part."),
     ] = False,
     folder: DirOption = Path(DEFAULT_DIR),
     node: NodeOption = "",
@@ -43,8 +44,8 @@ def entry(
     doors = doors_of(folder, node)
     path = f"/v1/entries/{quote(key, safe='/')}"
     if delete:
-        execute(doors.first(lambda door: door.delete(path)))
-        print_json({"key": key}) if as_json else say(f"deleted {key}")
+        deleted: dict[str, Any] = execute(doors.first(lambda door: door.delete(path)))
+        print_json(deleted) if as_json else say(_fate(deleted))
     elif value is not None:
         content = value.encode("utf-8", "surrogateescape")
         execute(doors.first(lambda door: door.put(path, content)))
@@ -55,11 +56,27 @@ def entry(
         print_json(found) if as_json else _show(found)
 
 
+def _fate(deleted: dict[str, Any]) -> str:
+    """What a deletion has done. Of a sum a node takes back what it has added itself: what others
+    add belongs to them, and comes in without its having been asked."""
+    key, remains = deleted["key"], deleted["remains"]
+    if remains is None:
+        return f"deleted {key}"
+    authors = ", ".join(remains["authors"])
+    if not deleted["is_sum"]:
+        return f"deleted what this node had seen of {key}; written meanwhile by {authors}: read it"
+    return (
+        f"took back what this node had added to {key}; what {authors} added remains, "
+        f"{remains['value']} in all: delete it there as well (--node)"
+    )
+
+
 def _show(found: dict[str, Any]) -> None:
-    merged = found["value"]
-    if isinstance(merged, list) and len(found["versions"]) == len(merged) > 1:
-        for version in found["versions"]:
-            say(f"{version['author']:<10}{version.get('value', '')}")
+    merged, versions = found["value"], found["versions"]
+    # Only of what nobody has merged does a version have a value of its own.
+    if isinstance(merged, list) and len(versions) > 1 and "value" in versions[0]:
+        for version in versions:
+            say(f"{version['author']:<9} {version['value']}")
     elif isinstance(merged, list):
         for item in merged:
             say(item)

@@ -55,9 +55,9 @@ def query(
         print_json(found)
     else:
         for who, said in sorted(found["answers"].items()):
-            say(f"{who:<10}{said}".rstrip())
+            say(f"{who:<9} {said}".rstrip())
         for who in sorted(found["silent"]):
-            say(f"{who:<10}(no answer)")
+            say(f"{who:<9} (no answer)")
     raise typer.Exit(1 if found["silent"] else 0)
 
 

@@ -2,7 +2,8 @@
 
     PUT    /v1/entries/KEY   the body is the value; under last/, max/, sum/ and set/ it is merged in
                              that way, elsewhere concurrent values stay side by side
-    DELETE /v1/entries/KEY   what this node has seen of it
+    DELETE /v1/entries/KEY   what this node has seen of it, and under sum/ only what it has added
+                             itself; {"remains": {"value", "authors"}} tells what is left, or null
     GET    /v1/entries/KEY   {"value": merged, "versions": [{"author", "sequence", "value", ...}]}
     GET    /v1/entries?prefix=TEXT   keys, as far as this node has them
 
@@ -45,19 +46,28 @@ class EntriesDoor:
         ]
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
-        return await self._write(request.match_info["key"], await request.read())
+        key = request.match_info["key"]
+        await self._write(key, await request.read())
+        return web.json_response({"key": key})
 
     async def _delete(self, request: web.Request) -> web.StreamResponse:
-        return await self._write(request.match_info["key"], None)
+        key = request.match_info["key"]
+        await self._write(key, None)
+        left = self.peer.store.read(PREFIX + key)
+        remains = None
+        if left:
+            authors = sorted({name_of(self.peer, version.author) for version in left})
+            remains = {"value": self._merged(PREFIX + key), "authors": authors}
+        is_sum = FAMILIES.join_of(PREFIX + key) is Join.SUM
+        return web.json_response({"key": key, "is_sum": is_sum, "remains": remains})
 
-    async def _write(self, key: str, value: bytes | None) -> web.StreamResponse:
+    async def _write(self, key: str, value: bytes | None) -> None:
         fault = fault_of(key, value)
         if fault:
             if value is not None and len(value) > VALUE_SIZE_MAX:
                 raise RequestFault(413, "TooLarge", fault)
             raise bad_request(fault)
         await self.runtime.write_entry(key, value)
-        return web.json_response({"key": key})
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
         key = PREFIX + request.match_info["key"]
@@ -78,17 +88,21 @@ class EntriesDoor:
         if join in (Join.MAX, Join.SUM, Join.UNION):  # what is written is packed, for the join
             for row in rows:
                 del row["value"]
+        view["value"] = self._merged(key)
+        return web.json_response(view)
+
+    def _merged(self, key: str) -> Any:
+        """All versions as one, in JSON."""
         joined = self.peer.store.joined(key)
         match joined:
             case bytes():
-                view["value"] = shown(joined)
+                return shown(joined)
             case frozenset():
-                view["value"] = [shown(item) for item in sorted(joined)]
+                return [shown(item) for item in sorted(joined)]
             case tuple():
-                view["value"] = [shown(item) for item in joined]
+                return [shown(item) for item in joined]
             case _:
-                view["value"] = joined
-        return web.json_response(view)
+                return joined
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         prefix = PREFIX + request.query.get("prefix", "")

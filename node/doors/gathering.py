@@ -22,7 +22,7 @@ from node.doors.answers import RequestFault, bad_request
 from node.doors.bodies import mapping_of
 from node.runtime import Runtime
 from node.settings import DEFAULT_PORT, Address, SettingsError
-from protocol.diagnosis import name_of
+from protocol.diagnosis import name_of, names_apart
 from protocol.identity import NodeId
 from protocol.membership import tags_of
 
@@ -61,10 +61,11 @@ class GatheringDoor:
         if type(timeout_s) not in (int, float) or not 0 < timeout_s <= QUERY_TIMEOUT_MAX_S:
             raise bad_request(f"'timeout_s' is a number up to {QUERY_TIMEOUT_MAX_S:g}")
         found = await self.runtime.query(name, payload, timeout_s)
+        names = names_apart(self.peer, [*(node for node, _ in found.answers), *found.silent])
         return web.json_response(
             {
-                "answers": {name_of(self.peer, node): said for node, said in found.answers},
-                "silent": [name_of(self.peer, node) for node in found.silent],
+                "answers": {names[node]: said for node, said in found.answers},
+                "silent": [names[node] for node in found.silent],
             }
         )
 

@@ -8,7 +8,7 @@ from node.doors.versions import merges_view, siblings_view
 from protocol import graph
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
-from protocol.diagnosis import is_majority_lost, name_of, why_no_leader
+from protocol.diagnosis import is_majority_lost, name_of, names_apart, why_no_leader
 from protocol.jobs import Compare, Usage, manifest
 from protocol.ledger import Answer, JobState, Place, TaskState, why_anew
 from protocol.membership import State, tags_of
@@ -56,7 +56,8 @@ def _store_view(peer: Peer) -> dict[str, Any]:
     by the clocks of both; `limit` is how many entries a second this node may write while the team
     is overloaded; `refused` counts what was not taken, by reason."""
     vector, gossip = peer.store.vector(), peer.gossip
-    lag = {name_of(peer, node): round(ns / MILLISECOND, 1) for node, ns in gossip.lag.items()}
+    names = names_apart(peer, gossip.lag)
+    lag = {names[node]: round(ns / MILLISECOND, 1) for node, ns in gossip.lag.items()}
     return {
         "entries": sum(vector.values()),
         "authors": len(vector),
@@ -224,9 +225,11 @@ def _budget_view(peer: Peer, job: JobState) -> dict[str, Any]:
     if not budget.is_metered:
         return found
     nodes = {}
-    for node, account in peer.team.spending.accounts(job.job.id).items():
+    accounts = peer.team.spending.accounts(job.job.id)
+    names = names_apart(peer, accounts)
+    for node, account in accounts.items():
         spent, reserved = account.spent, account.reserved
-        nodes[name_of(peer, node)] = {
+        nodes[names[node]] = {
             "tokens": spent.tokens,
             "usd": spent.microusd / 1_000_000,
             "reserved_tokens": reserved.tokens,
