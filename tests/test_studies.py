@@ -7,9 +7,9 @@ from pathlib import Path
 
 from command_line import quorate_here
 
-from node.lab import figures
+from node.lab import figures, joining
 from protocol.clocks import SECOND
-from protocol.sim.studies import lifeguard, plumtree, swim
+from protocol.sim.studies import hyparview, lifeguard, plumtree, swim
 from protocol.sim.studies.table import Line, Study
 from protocol.sim.studies.townships import acquainted
 
@@ -41,6 +41,18 @@ def test_who_stood_still_makes_nobody_fail_among_the_others() -> None:
         counts[name] = failures.false_by_healthy
     assert counts["swim"] > 50
     assert counts["ours"] == 0
+
+
+def test_who_joins_by_one_address_becomes_one_team() -> None:
+    found = joining.study(nodes=300)
+    assert found.holds, found.text()
+    assert [line.ours for line in found.lines if "connected" in line.what] == ["300", "300"]
+
+
+def test_who_is_apart_never_becomes_one_team() -> None:
+    country = hyparview.joined(30, seed=1)
+    country.crowd.carries = lambda sender, receiver: 29 not in (sender, receiver)
+    assert joining.seconds_to_converge(country) is None
 
 
 def test_figures_are_taken() -> None:

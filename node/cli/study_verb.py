@@ -14,7 +14,10 @@ from node.cli.console import JsonOption, print_json
 if TYPE_CHECKING:
     from protocol.sim.studies.table import Study
 
-NAMES = ("swim", "lifeguard", "hyparview", "plumtree", "scuttlebutt", "figures", "team", "claims")
+NAMES = (
+    "swim", "lifeguard", "hyparview", "plumtree", "scuttlebutt", "joining", "figures", "team",
+    "claims",
+)  # fmt: skip
 
 
 def study(
@@ -59,6 +62,10 @@ def _study_of(name: str) -> Callable[[int], Study]:
             from protocol.sim.studies import scuttlebutt
 
             return scuttlebutt.study
+        case "joining":
+            from node.lab import joining
+
+            return joining.study
         case "figures":
             from node.lab import figures
 

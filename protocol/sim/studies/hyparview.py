@@ -101,18 +101,27 @@ def overlay_of(place: Place) -> Overlay:
     return place.machine
 
 
-def founded(size: int, seed: int, config: OverlayConfig = CONFIG) -> Country:
-    """So many nodes that have joined one after the other, all at the first, and shuffled since."""
+def joined(
+    size: int, seed: int, config: OverlayConfig = CONFIG, every: Nanoseconds = JOIN_EVERY
+) -> Country:
+    """So many nodes, started one after the other, all of which know the first one's address. The
+    last one starts now."""
     crowd = Crowd(Random(f"{seed}/crowd"))
     country = Country(crowd, Ears(), Random(f"{seed}/country"))
     for number in range(size):
-        crowd.run(number * JOIN_EVERY)
+        crowd.run(number * every)
         node = node_id_of(hashlib.sha256(b"%d/%d" % (seed, number)).digest())
         own = Contact(node, (f"p{number}:1",))
         seeds = ("p0:1",) if number else ()
         random = Random(f"{seed}/{number}")
         machine = Overlay(own, seeds, config, random, crowd.now, country.ears.deliver)
         crowd.add(node, own.endpoints[0], machine)
+    return country
+
+
+def founded(size: int, seed: int, config: OverlayConfig = CONFIG) -> Country:
+    """So many nodes that have joined one after the other, all at the first, and shuffled since."""
+    country = joined(size, seed, config)
     for _ in range(SETTLING_CYCLES):
         country.cycle()
     return country
