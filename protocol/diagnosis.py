@@ -246,7 +246,12 @@ def _election(peer: Peer, now: Nanoseconds) -> list[str]:
 
 
 def _names(peer: Peer, nodes: Iterable[NodeId]) -> str:
-    names = sorted(name_of(peer, node) for node in nodes)
+    return listed(name_of(peer, node) for node in nodes)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names in a sentence, the first few of many."""
+    names = sorted(names)
     if len(names) > NAMES_MAX:
         names = [*names[: NAMES_MAX - 1], f"{len(names) - NAMES_MAX + 1} others"]
     return _list(names)

@@ -90,7 +90,7 @@ if TYPE_CHECKING:
         (["ask", "x", "--judge", "--run", "cat"], "--judge asks a model, and a command agent"),
         (["ask", "x", "--wrong", "2"], "Invalid value for '--wrong'"),
         (["ask", "x", "-n", "0"], "1 to 64 nodes"),
-        (["note", "x", "--lasts", "0s"], "--lasts 0s is no time"),
+        (["note", "x", "--lasts", "0s"], "--lasts: 0s is no time"),
         (["note", "x", "--lasts", "soon"], "is no duration"),
         (["note", "x", "--task", "t", "--path", "p"], "about a task or a path, not both"),
         (["note", ""], "the note is empty"),
@@ -416,6 +416,33 @@ def test_a_status_names_who_does_not_answer(
     assert capsys.readouterr().out.endswith("\nno answer from n1 within 3 s\n")
     app(["status", "--json"], standalone_mode=False)
     assert json.loads(capsys.readouterr().out)["silent"] == ["n1"]
+
+
+class OneFailed:
+    """The door of a node that knows two others, one of which has failed."""
+
+    async def get(self, path: str) -> Any:
+        if path == "/v1/status":
+            return {"name": "n1", "leader": "a", "trouble": {"says": ["the team is split"]}}
+        assert path == "/v1/members"
+        return [
+            {"node": "a", "name": "n1", "state": "alive", "tags": {"role": "gpu"}, "door": "d:1"},
+            {"node": "b", "name": "n2", "state": "failed", "evidence": "silence", "tags": {}},
+            {"node": "c", "name": "n3", "state": "alive", "evidence": "", "degraded": True},
+        ]
+
+
+def test_members_are_shown_with_why_they_failed_and_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("node.cli.team_verbs.doors_of", lambda *_: OneFailed())
+    app(["ps", "--node", "n1"], standalone_mode=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "n1          alive     leader  role=gpu  http://d:1",
+        "n2          failed    silence",
+        "n3          alive     degraded",
+        "! n1: the team is split",
+    ]
 
 
 # -- what a run shows ----------------------------------------------------------------------------

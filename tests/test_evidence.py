@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from member_hand import CONFIG, Town
 
+from node.doors.trouble import trouble_view
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.events import LinkFault
 from protocol.facts import Fact
@@ -166,6 +168,68 @@ def test_a_deaf_node_fails_once_and_is_called_deaf() -> None:
     assert all(town.state(at, 5) is State.ALIVE for at in range(5))
 
 
+# -- what a node says of it while it lasts ---------------------------------------------------------
+
+
+def trouble(town: Town, at: int) -> dict[str, Any]:
+    names = {node: f"n{number}" for number, node in enumerate(town.nodes)}
+    return trouble_view(town.machine(at), names)
+
+
+NO_TROUBLE = {
+    "isolated": False,
+    "split": None,
+    "one_way": [],
+    "broken": [],
+    "deaf": [],
+    "degraded": [],
+    "says": [],
+}
+
+
+def test_a_cut_is_told_of_as_long_as_it_lasts() -> None:
+    town = Town(5)
+    town.settle_in()
+    town.cut = {
+        pair for one in (3, 4) for other in (0, 1, 2) for pair in ((one, other), (other, one))
+    }
+    town.run(LONG)
+    large, small = trouble(town, 0), trouble(town, 4)
+    assert (large["split"]["here"], large["split"]["there"]) == (3, 2)
+    assert (small["split"]["here"], sorted(small["split"]["missing"])) == (2, ["n0", "n1", "n2"])
+    assert large["says"] == ["the team is split: 3 nodes on this side, 2 on the other: n3 and n4"]
+    town.cut.clear()
+    town.run(LONG)
+    assert [trouble(town, at) for at in range(5)] == [NO_TROUBLE] * 5
+
+
+def test_who_is_cut_off_alone_says_so_itself() -> None:
+    town = Town(4)
+    town.settle_in()
+    town.isolate(3)
+    town.run(LONG)
+    found = trouble(town, 3)
+    assert found["isolated"]
+    assert found["says"] == ["this node is cut off from all others: n0, n1 and n2"]
+    assert trouble(town, 0)["split"] is None, "for the others it is one node that is silent"
+
+
+def test_a_deaf_node_and_one_that_comes_and_goes_are_named() -> None:
+    town = Town(4)
+    town.settle_in()
+    town.cut = {(other, 3) for other in range(3)}
+    town.run(LONG)
+    assert trouble(town, 0)["deaf"] == ["n3"]
+    assert "spoke and did not hear: n3" in trouble(town, 0)["says"]
+    for _ in range(6):
+        town.cut.clear()
+        town.run(5 * SECOND)
+        town.isolate(3)
+        town.run(20 * SECOND)
+    assert trouble(town, 0)["degraded"] == ["n3"]
+    assert "comes and goes, so nothing is built on it: n3" in trouble(town, 0)["says"]
+
+
 # -- links -----------------------------------------------------------------------------------------
 
 
@@ -183,9 +247,11 @@ def test_a_broken_link_is_named_and_nobody_fails() -> None:
     assert facts_about_links(town) == {LinkBroken(*sorted((town.nodes[1], town.nodes[4])))}
     assert len(town.told(LinkBroken)) >= 6, "everybody knows"
     assert town.told(MemberFailed) == town.told(MemberSuspected) == []
+    assert sorted(trouble(town, 2)["broken"][0]) == ["n1", "n4"]
     town.facts.clear()
     town.cut.clear()
     town.run(LONG)
+    assert trouble(town, 2) == NO_TROUBLE
     assert facts_about_links(town) == {LinkMended(*sorted((town.nodes[1], town.nodes[4])))}
 
 
@@ -196,6 +262,14 @@ def test_a_one_way_link_is_told_from_a_broken_one() -> None:
     town.run(LONG)
     assert facts_about_links(town) == {LinkOneWay(town.nodes[4], town.nodes[1])}
     assert town.told(MemberFailed) == []
+    for at in (0, 1, 4):  # both ends among them
+        assert trouble(town, at)["one_way"] == [{"speaker": "n4", "hearer": "n1"}]
+        assert trouble(town, at)["says"] == [
+            "the link of n4 and n1 works one way: n1 hears n4 and is not heard"
+        ]
+    town.stop(4)
+    town.run(LONG)
+    assert trouble(town, 0)["one_way"] == [], "what has ended has no links"
 
 
 def test_one_end_alone_blames_no_link() -> None:

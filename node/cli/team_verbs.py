@@ -92,19 +92,22 @@ def down(folder: DirOption = Path(DEFAULT_DIR), as_json: JsonOption = False) -> 
 def ps(
     folder: DirOption = Path(DEFAULT_DIR), node: NodeOption = "", as_json: JsonOption = False
 ) -> None:
-    """Who is in the team, who leads, and what each node does."""
+    """Who is in the team, who leads, what each node does, and what is wrong between them."""
     from node.lab.cluster import Cluster
     from node.lab.door import Doors
 
     rows: list[dict[str, Any]] = []
+    told: list[dict[str, Any]] = []
     if node:
         members, status = execute(_as_seen_by(doors_of(folder, node)))
+        told = [status]
         rows = [{**row, "leads": row["node"] == status["leader"]} for row in members]
     else:
         cluster = Cluster.load(folder)
         entries = cluster.nodes
         everybody = Doors([entry.door for entry in entries], cluster.token)
         found = execute(everybody.gather("/v1/status"))
+        told = [status for status in found if status]
         for entry, status in zip(entries, found, strict=True):
             alive = entry.process.is_alive
             row = {"name": entry.name, "pid": entry.pid, "door": entry.door}
@@ -115,6 +118,8 @@ def ps(
         return
     for row in rows:
         say(_row_line(row))
+    for line in _trouble_lines(told):
+        say(line)
     if not any(row.get("state") in ("running", "alive") for row in rows):
         raise typer.Exit(1)
 
@@ -135,7 +140,24 @@ def _row_line(row: dict[str, Any]) -> str:
         parts.append("leader")
     elif row["state"] == "silent":
         parts.append(f"(no answer within {LOOK_TIMEOUT_S:g} s)")
+    parts += filter(None, [_standing(row)])
     return "  ".join([*parts, f"http://{row['door']}" if row.get("door") else ""]).rstrip()
+
+
+def _standing(row: dict[str, Any]) -> str:
+    """Beside a member's state: why it failed, whether it comes and goes, what is said of it."""
+    words = [row.get("evidence", ""), "degraded" if row.get("degraded") else ""]
+    words += [f"{key}={value}" for key, value in row.get("tags", {}).items()]
+    return " ".join(filter(None, words))
+
+
+def _trouble_lines(told: list[dict[str, Any]]) -> list[str]:
+    """What nodes hold to be wrong, and which of them do."""
+    by: dict[str, list[str]] = {}
+    for status in told:
+        for sentence in status["trouble"]["says"]:
+            by.setdefault(sentence, []).append(status["name"])
+    return [f"! {', '.join(names)}: {sentence}" for sentence, names in by.items()]
 
 
 def _part(row: dict[str, Any]) -> str:

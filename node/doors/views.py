@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from node.doors.trouble import trouble_view
 from node.doors.versions import merges_view, siblings_view
 from protocol import graph
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
 from protocol.diagnosis import is_majority_lost, name_of, names_apart, why_no_leader
+from protocol.identity import NodeId
 from protocol.jobs import Compare, Usage, manifest
 from protocol.ledger import Answer, JobState, Place, TaskState, why_anew
 from protocol.membership import State, tags_of
@@ -31,10 +33,16 @@ def status_view(peer: Peer, now: Nanoseconds) -> dict[str, Any]:
             job_id: {"finished": state.is_finished, "outcome": state.outcome}
             for job_id, state in peer.ledger.jobs.items()
         },
+        "tags": tags_of(peer.membership.own),
         "membership": _membership_view(peer),
+        "trouble": trouble_view(peer.membership, _names_of_all(peer)),
         "store": _store_view(peer),
         "blobs": {"refused": dict(peer.blobs.refused)},
     }
+
+
+def _names_of_all(peer: Peer) -> dict[NodeId, str]:
+    return names_apart(peer, [peer.node, *peer.membership.members()])
 
 
 def _membership_view(peer: Peer) -> dict[str, Any]:

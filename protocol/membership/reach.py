@@ -38,7 +38,7 @@ class Reach:
         self._in_touch: dict[NodeId, None] = {}  # in the order of their first word
         self._row_at: Nanoseconds = 0
         self._rows: dict[NodeId, tuple[ReachRow, Nanoseconds]] = {}  # and since when it says so
-        self._broken: dict[_Pair, Fact] = {}
+        self._broken: dict[_Pair, LinkBroken | LinkOneWay] = {}
         self.is_changed = False
 
     # -- what this node finds ----------------------------------------------------------------------
@@ -151,7 +151,7 @@ class Reach:
         }
         if self._row_at <= settled:
             rows[self._own] = self._row
-        found: dict[_Pair, Fact] = {}
+        found: dict[_Pair, LinkBroken | LinkOneWay] = {}
         for row in rows.values():
             for other in (*row.deaf, *row.silent):
                 facing = rows.get(other)
@@ -172,6 +172,14 @@ class Reach:
         self._broken.update(found)
         return news
 
+    def broken(self) -> list[LinkBroken | LinkOneWay]:
+        """The links between nodes that are there which do not work, as they were reported."""
+        return [
+            fault
+            for pair, fault in self._broken.items()
+            if all(node == self._own or self._is_here(node) for node in pair)
+        ]
+
     def _is_here(self, node: NodeId) -> bool:
         member = self._members.get(node)
         return member is not None and member.is_here
@@ -186,7 +194,7 @@ def fault_of_row(row: ReachRow) -> str:
     return ""
 
 
-def _judgement(row: ReachRow, facing: ReachRow) -> Fact | None:
+def _judgement(row: ReachRow, facing: ReachRow) -> LinkBroken | LinkOneWay | None:
     """What two nodes that do not answer each other say together."""
     one, other = row.node, facing.node
     if other in row.deaf and one in facing.silent:

@@ -35,6 +35,10 @@ class Sides:
         """It is back, or it is known what became of it."""
         self._lost.pop(node, None)
 
+    def across(self) -> list[NodeId]:
+        """Those on the other side, while it is called a cut; nobody otherwise."""
+        return list(self._lost) if self._told is not None else []
+
     def judge(self, now: Nanoseconds, alive: int) -> Fact | None:
         """What there is to tell, of a team of which `alive` others are there; None if it is nothing
         new."""

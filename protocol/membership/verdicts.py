@@ -255,6 +255,11 @@ class Verdicts:
         else:
             self._timers.set(turn.now + self._config.flap_half_life_ns, self._look_if_steady, node)
 
+    def across_cut(self) -> list[NodeId]:
+        """Members that this node holds to be on the other side of a cut, as TeamSplit and Isolated
+        told; nobody while the team is whole."""
+        return self._sides.across()
+
     def _judge_sides(self, turn: Turn) -> None:
         fact = self._sides.judge(turn.now, len(self._members.alive()))
         if fact is not None:
