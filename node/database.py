@@ -52,6 +52,7 @@ from protocol.effects import (
     KeepManifest,
     KeepMember,
     KeepPart,
+    KeepProof,
     KeepSnapshot,
     Record,
     Restored,
@@ -213,6 +214,8 @@ def _records_of(survey: Survey) -> Iterable[Record]:
     yield KeepLateness(restored.late)
     for member in restored.members:
         yield KeepMember(member)
+    for author, proof in restored.proofs:
+        yield KeepProof(author, proof)
 
 
 def _put_aside(path: Path) -> Path:

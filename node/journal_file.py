@@ -8,6 +8,7 @@
     batches   the store's signed batches in the order in which they came; where some were collected
               their places (`Place`), neighbours in one row
     members   the members' own records by node
+    proofs    two batches of each author that has signed two histories
 
 Invariant: no row can be changed, lost, exchanged or brought back from the past unnoticed, as long
 as one page of the file suffers at a time (disks lose and misplace writes: Bairavasundaram et al.,
@@ -27,7 +28,7 @@ from protocol.configuration import Configuration
 from protocol.errors import QuorateError
 
 FILE = "journal.db"
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 APPLICATION_ID = 0x51524A31  # marks the file as ours
 SCHEMA = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",
@@ -43,6 +44,7 @@ SCHEMA = (
     " value BLOB, checksum INTEGER)",
     "CREATE INDEX batches_place ON batches(author, first)",
     "CREATE TABLE members(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",
+    "CREATE TABLE proofs(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER)",
 )
 _EXTENT = struct.Struct(">9Q")
 _ENTRY = struct.Struct(">IQQI")

@@ -44,6 +44,7 @@ from protocol.effects import (
     KeepManifest,
     KeepMember,
     KeepPart,
+    KeepProof,
     KeepSnapshot,
     Record,
     Snapshot,
@@ -91,6 +92,8 @@ class Keeper:
                     self._keep_place(record.collected)
                 case KeepLateness():
                     self.put("meta", "late", pack_value(str(int(record.late))))
+                case KeepProof():
+                    self.put("proofs", record.author, pack_value(record.proof))
                 case DropBatches():
                     for author, first in record.batches:
                         self._drop_batch(author, first)

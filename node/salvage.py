@@ -37,7 +37,7 @@ from protocol.errors import RemoteProtocolError
 from protocol.identity import NodeId
 from protocol.messages.agreement import EntryKind, LogEntry
 from protocol.messages.membership import MemberRecord
-from protocol.messages.sharing import Collected
+from protocol.messages.sharing import Collected, Forked
 
 _KINDS = {kind.value: kind for kind in EntryKind}
 
@@ -64,7 +64,8 @@ class Survey:
         self.own = self._read_value("meta", "own", Own) or Own()
         self.late = self._read_value("meta", "late", str) == "1"
         self.batches = self._read_batches(node)
-        self.members = self._read_members()
+        self.members = self._read_alone("members", MemberRecord)
+        self.proofs = self._read_alone("proofs", Forked)
 
     @property
     def damage(self) -> str:
@@ -83,7 +84,8 @@ class Survey:
             tuple(each.encoded for each in self.batches if isinstance(each, KeepBatch)),
             tuple(each.collected for each in self.batches if isinstance(each, KeepCollected)),
             self.late,
-            tuple(self.members),
+            tuple(record for _, record in self.members),
+            proofs=tuple((NodeId(author), proof) for author, proof in self.proofs),
         )
 
     # -- rows --------------------------------------------------------------------------------------
@@ -248,19 +250,20 @@ class Survey:
             self.lost_others.append(f"batches: {dropped} of other nodes were dropped")
         return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
 
-    def _read_members(self) -> list[MemberRecord]:
-        found: list[MemberRecord] = []
+    def _read_alone(self, table: str, kind: type[T]) -> list[tuple[str, T]]:
+        """Rows that stand alone; who has lost one hears it again from others."""
+        found: list[tuple[str, T]] = []
         dropped = 0
         try:
-            for key, value, checksum in self._rows("SELECT * FROM members ORDER BY key"):
+            for key, value, checksum in self._rows(f"SELECT * FROM {table} ORDER BY key"):
                 try:
-                    found.append(_unpacked("members", key, value, checksum, MemberRecord))
+                    found.append((key, _unpacked(table, key, value, checksum, kind)))
                 except _Unsound:
                     dropped += 1
         except _Unsound as fault:
-            self.lost_others.append(f"members: {fault}")
+            self.lost_others.append(f"{table}: {fault}")
         if dropped:
-            self.lost_others.append(f"members: {dropped} records were dropped")
+            self.lost_others.append(f"{table}: {dropped} records were dropped")
         return found
 
 

@@ -1,12 +1,14 @@
 """Events and queries: something is told to every member, or asked of every member.
 
     announce   an entry of the store under `event/`: signed, repaired like all entries, and reported
-               by every node once, in its author's order; nobody that is there misses it
+               by every node once, in its author's order; no member misses one, be it cut off for
+               a while, for an entry is held until all have it
     query      an announcement that wants answers: each node's host answers to who asked, directly
                and around a broken link; who asked gathers them until everybody that is there has
                answered, or time is over
 
-An author's announcements go round in `SLOTS` keys, so that old ones are replaced and collected.
+An author's announcements go round in `SLOTS` keys, so that old ones are replaced and, once all
+members have them, collected: whoever joins later hears the latest of each author only.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from protocol.effects import Asked, Gathered, Reply
 from protocol.errors import RemoteProtocolError
 from protocol.events import Announced, Answered, Queried
 from protocol.facts.sharing import BatchMerged, EventReceived
+from protocol.gossip import Gossip
 from protocol.identity import NodeId
 from protocol.messages.sharing import QueryAnswer
-from protocol.store import Store
 from protocol.turn import Turn
 
 SLOTS = 64
@@ -55,9 +57,10 @@ class _Query:
 class Announcing:
     """See the module's text."""
 
-    def __init__(self, own: NodeId, store: Store) -> None:
+    def __init__(self, own: NodeId, gossip: Gossip) -> None:
         self._own = own
-        self._store = store
+        self._gossip = gossip
+        self._store = gossip.store
         self._queries: dict[int, _Query] = {}
         self._alarm = Alarm()
         self._number = max((each.number for each in self._own_announcements()), default=0)
@@ -67,11 +70,15 @@ class Announcing:
         return self._alarm.at
 
     def announce(self, turn: Turn, event: Announced) -> None:
-        """Tell everybody."""
+        """Tell everybody; answered once it is on this node's disk."""
         fault = _fault(event.name, event.payload)
-        if not fault:
-            self._write(turn, event.name, event.payload, 0)
-        turn.perform(Reply(event.request, "InvalidEvent" if fault else "", fault))
+        refusal = "" if fault else self._write(turn, event.name, event.payload, 0)
+        if fault:
+            turn.perform(Reply(event.request, "InvalidEvent", fault))
+        elif refusal:
+            turn.perform(Reply(event.request, "Busy", refusal))
+        else:
+            turn.answer_durable(Reply(event.request, "", ""))
 
     def query(self, turn: Turn, event: Queried, alive: list[NodeId]) -> None:
         """Ask everybody that is there, this node's own host included."""
@@ -83,25 +90,27 @@ class Announcing:
             turn.perform(Reply(event.request, "Busy", detail))
         else:
             timeout = min(event.timeout_ns, QUERY_TIMEOUT_MAX)
-            number = self._write(turn, event.name, event.payload, timeout // MILLISECOND)
+            refusal = self._write(turn, event.name, event.payload, timeout // MILLISECOND)
+            if refusal:
+                turn.perform(Reply(event.request, "Busy", refusal))
+                return
             until = turn.now + timeout
-            self._queries[number] = _Query(event.request, until, {self._own, *alive})
+            self._queries[self._number] = _Query(event.request, until, {self._own, *alive})
             self._alarm.ask(until)
 
     def learn(self, turn: Turn, fact: BatchMerged) -> None:
-        """Report the announcements among what was merged."""
-        for key in fact.keys:
-            if not key.startswith(PREFIX):
+        """Report the announcements among what was merged: those also that a later one, which came
+        with them, has replaced."""
+        if not any(key.startswith(PREFIX) for key in fact.keys):
+            return
+        for entry in self._store.entries_of(fact.author, fact.first):
+            if not entry.key.startswith(PREFIX) or entry.deletes:
                 continue
-            for version in self._store.read(key):
-                is_of_this = fact.first <= version.sequence <= fact.last
-                if version.author != fact.author or not is_of_this:
-                    continue  # of an earlier batch, or of a later one that has its own fact
-                announcement = _read(version.value)
-                if announcement is not None and key == _key(fact.author, announcement.number):
-                    written = HybridClock.milliseconds(version.stamp)
-                    age = max(0, turn.wall // MILLISECOND - written)
-                    self._received(turn, fact.author, announcement, age)
+            announcement = _read(entry.value)
+            if announcement is not None and entry.key == _key(fact.author, announcement.number):
+                written = HybridClock.milliseconds(entry.stamp)
+                age = max(0, turn.wall // MILLISECOND - written)
+                self._received(turn, fact.author, announcement, age)
 
     def answered(self, turn: Turn, event: Answered) -> None:
         """This node's host has answered a query."""
@@ -141,11 +150,16 @@ class Announcing:
 
     # -- details -----------------------------------------------------------------------------------
 
-    def _write(self, turn: Turn, name: str, payload: str, timeout_ms: int) -> int:
-        self._number += 1
-        announcement = Announcement(name, payload, self._number, timeout_ms)
-        turn.write(_key(self._own, self._number), codec.pack_value(announcement))
-        return self._number
+    def _write(self, turn: Turn, name: str, payload: str, timeout_ms: int) -> str:
+        """Under the next number. Why it is not written; empty if it is."""
+        number = self._number + 1
+        announcement = Announcement(name, payload, number, timeout_ms)
+        refusal = self._gossip.write_for_client(
+            turn, _key(self._own, number), codec.pack_value(announcement)
+        )
+        if not refusal:
+            self._number = number
+        return refusal
 
     def _received(
         self, turn: Turn, author: NodeId, announcement: Announcement, age_ms: int

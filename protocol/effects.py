@@ -19,7 +19,7 @@ from protocol.jobs import File, Job, Task
 from protocol.messages import Message
 from protocol.messages.agreement import LogEntry
 from protocol.messages.membership import MemberRecord
-from protocol.messages.sharing import Collected
+from protocol.messages.sharing import Collected, Forked
 from protocol.registers import Versioned
 
 # -- what is kept ----------------------------------------------------------------------------
@@ -62,6 +62,14 @@ class KeepLateness:
     """Whether this node skipped some of the store, and has not heard yet what still counts."""
 
     late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeepProof:
+    """This author has signed two histories: nothing more of it is taken."""
+
+    author: NodeId
+    proof: Forked
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,7 @@ Record: TypeAlias = (
     | KeepBatch
     | KeepCollected
     | KeepLateness
+    | KeepProof
     | DropBatches
     | KeepMember
     | ForgetMember
@@ -180,6 +189,7 @@ class Restored:
     late: bool = False
     members: tuple[MemberRecord, ...] = ()
     blobs: tuple[tuple[str, bytes, frozenset[int]], ...] = ()  # id, manifest, parts
+    proofs: tuple[tuple[NodeId, Forked], ...] = ()  # by author
 
 
 # -- the effects -----------------------------------------------------------------------------
@@ -415,6 +425,7 @@ __all__ = [
     "KeepManifest",
     "KeepMember",
     "KeepPart",
+    "KeepProof",
     "KeepSnapshot",
     "Permit",
     "Persist",

@@ -6,9 +6,10 @@
     user/sum/KEY    the sum of what each node has added
     user/set/KEY    the union of what was put in
 
-A write replaces what its node has seen of the key. Reads are of what this node has: nothing is
-asked of others, so a minority can read and write too. For values that must never fork there are
-registers.
+A write replaces what its node has seen of the key, and is on this node's disk when it is answered,
+also while all else waits because the team is overloaded (see `pace`). Reads are of what this node
+has: nothing is asked of others, so a minority can read and write too. For values that must never
+fork there are registers.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from __future__ import annotations
 from protocol import codec
 from protocol.effects import Reply
 from protocol.events import EntryWritten
+from protocol.gossip import Gossip
 from protocol.identity import NodeId
-from protocol.store import Families, Join, Store
+from protocol.store import VALUE_SIZE_MAX, Families, Join
 from protocol.store.families import Members, Number
 from protocol.turn import Turn
 
 PREFIX = "user/"
 KEY_LENGTH_MAX = 256  # characters, the prefix not counted
-VALUE_SIZE_MAX = 256 * 1024
+CLIENT_VALUE_SIZE_MAX = 256 * 1024
 NUMBER_MAX = 2**53  # what every reader of JSON can hold
 FAMILIES = Families(
     {
@@ -38,24 +40,27 @@ FAMILIES = Families(
 class Entries:
     """See the module's text."""
 
-    def __init__(self, own: NodeId, store: Store) -> None:
+    def __init__(self, own: NodeId, gossip: Gossip) -> None:
         self._own = own
-        self._store = store
+        self._gossip = gossip
+        self._store = gossip.store
 
     def write(self, turn: Turn, event: EntryWritten) -> None:
         """Write, or delete, one value; answered once it is on this node's disk."""
+        key = PREFIX + event.key
+        value: bytes | None = None
         fault = fault_of(event.key, event.value)
+        if event.value is not None and not fault:
+            value = self._encoded(key, event.value)
+            fault = self._fault_of_whole(key, value)
         if fault:
             turn.perform(Reply(event.request, "InvalidEntry", fault))
             return
-        if not self._store.has_room:
-            detail = "this node holds as many entries as others take from it: delete some"
-            turn.perform(Reply(event.request, "Busy", detail))
-            return
-        key = PREFIX + event.key
-        value = event.value
-        turn.write(key, None if value is None else self._encoded(key, value))
-        turn.answer_durable(Reply(event.request, "", ""))
+        refusal = self._gossip.write_for_client(turn, key, value)
+        if refusal:
+            turn.perform(Reply(event.request, "Busy", refusal))
+        else:
+            turn.answer_durable(Reply(event.request, "", ""))
 
     def _encoded(self, key: str, value: bytes) -> bytes:
         """What is written so that the family's join gives what the client means."""
@@ -73,6 +78,14 @@ class Entries:
             case Join.SIBLINGS | Join.LAST_WRITER:
                 return value
 
+    def _fault_of_whole(self, key: str, value: bytes) -> str:
+        """Why what the value becomes, together with what is there, is too much."""
+        if len(value) > VALUE_SIZE_MAX:
+            return f"the set would have {len(value)} bytes, the limit is {VALUE_SIZE_MAX}"
+        if FAMILIES.join_of(key) is Join.SUM and codec.unpack_value(Number, value).n > NUMBER_MAX:
+            return f"what this node has added would be over {NUMBER_MAX}"
+        return ""
+
     def _own_part(self, key: str) -> int:
         """What this node has added so far."""
         own = [version.value for version in self._store.read(key) if version.author == self._own]
@@ -85,8 +98,8 @@ def fault_of(key: str, value: bytes | None) -> str:
         return f"a key has 1 to {KEY_LENGTH_MAX} characters"
     if value is None:
         return ""
-    if len(value) > VALUE_SIZE_MAX:
-        return f"the value has {len(value)} bytes, the limit is {VALUE_SIZE_MAX}"
+    if len(value) > CLIENT_VALUE_SIZE_MAX:
+        return f"the value has {len(value)} bytes, the limit is {CLIENT_VALUE_SIZE_MAX}"
     if FAMILIES.join_of(PREFIX + key) in (Join.MAX, Join.SUM):
         is_number = value.isdigit() and len(value) <= 16 and int(value) <= NUMBER_MAX
         return "" if is_number else f"a value of this family is a number from 0 to {NUMBER_MAX}"

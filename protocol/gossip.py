@@ -32,7 +32,7 @@ from typing import TypeAlias
 
 from protocol.clocks import MILLISECOND, HybridClock, Nanoseconds
 from protocol.config import GossipConfig
-from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness
+from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness, KeepProof
 from protocol.errors import RemoteProtocolError
 from protocol.facts import RequestRefused
 from protocol.facts.sharing import (
@@ -60,7 +60,6 @@ from protocol.messages.sharing import (
 from protocol.pace import Pace
 from protocol.returning import Returning
 from protocol.store import (
-    ENTRIES_PER_BATCH_MAX,
     PARTS,
     Equivocation,
     Gap,
@@ -77,6 +76,7 @@ GossipMessage: TypeAlias = (
 )
 
 SHORT_DIGEST = 64  # authors: as long as the sums that would be sent first
+REASONS_MAX = 64  # that refusals are counted by
 
 
 def fanout_of(others: int, config: GossipConfig) -> int:
@@ -131,6 +131,17 @@ class Gossip:
         partial result costs time, no more."""
         self._write(turn, self.pace.admit(writes, turn.now))
 
+    def write_for_client(self, turn: Turn, key: str, value: bytes | None) -> str:
+        """Write one value now, ahead of all that waits: whoever computes it from what is held, or
+        tells its client that it is on disk, needs that. Why it is not written; empty if it is. A
+        deletion may use the room that is kept free of values."""
+        if not self.pace.admits_client(turn.now):
+            return "the others cannot follow so many writes: try again in a moment"
+        full = "this node holds as much as others take from it: delete some"
+        if value is not None and not self.store.has_room_for(len(value)):
+            return full
+        return "" if self._write(turn, ((key, value),)) else full
+
     def keep_pace(self, turn: Turn) -> None:
         """Write what has waited long enough."""
         self.pace.tick(turn.now)
@@ -141,19 +152,22 @@ class Gossip:
         """What was to be sent to somebody was dropped, for the link cannot carry so much."""
         self.pace.overloaded()
 
-    def _write(self, turn: Turn, writes: Sequence[tuple[str, bytes | None]]) -> None:
-        for at in range(0, len(writes), ENTRIES_PER_BATCH_MAX):
-            some = writes[at : at + ENTRIES_PER_BATCH_MAX]
+    def _write(self, turn: Turn, writes: Sequence[tuple[str, bytes | None]]) -> bool:
+        """Whether there was room for them."""
+        left = list(writes)
+        while left:
+            some = left[: self.store.fits_into_batch(left)]
             try:
                 encoded, merged = self.store.write(some, self.clock.stamp(turn.wall))
             except QuotaReached:
-                self.refused["own quota"] += len(writes) - at
-                quota = self.store.entries_per_author_max
-                turn.report(RequestRefused(f"{len(writes) - at} writes beyond {quota} entries"))
-                return
+                self.refused["own quota"] += len(left)
+                turn.report(RequestRefused(f"{len(left)} writes beyond this node's quota"))
+                return False
+            del left[: len(some)]
             turn.persist(KeepBatch(merged.author, merged.first, merged.last, encoded))
             turn.report(BatchMerged(merged.author, merged.first, merged.last, merged.keys))
             self._own.append(encoded)
+        return True
 
     def receive(self, turn: Turn, sender: NodeId, message: GossipMessage) -> None:
         """Take a message from another node."""
@@ -328,6 +342,7 @@ class Gossip:
     ) -> set[NodeId]:
         """Merge what can be merged; the authors of what did not connect to what is held."""
         unconnected: set[NodeId] = set()
+        liars: set[NodeId] = set()
         skipped = False
         gaps = {(gap.author, gap.first): gap for gap in collected}
         for encoded in batches:
@@ -336,14 +351,20 @@ class Gossip:
                 merged = self.store.merge(encoded)
             except Gap as gap_before:
                 unconnected.add(gap_before.author)
-            except Equivocation as proof:
-                self._found_fork(turn, sender, proof.author, Forked(proof.one, proof.other))
+            except Equivocation as found:
+                self._found_fork(turn, found.author)
             except RemoteProtocolError as fault:
-                self.refused[str(fault)] += 1
+                self._refuse(str(fault))
                 turn.report(BatchRefused(sender, sender, str(fault)))
             else:
                 if merged is not None:
                     self._merged(turn, sender, encoded, merged)
+                elif self.store.proofs:
+                    liars.add(self.store.author_of(encoded))
+        for author in sorted(liars & self.store.proofs.keys()):
+            self._refuse("of an author with two histories")
+            if sender != author:  # it does not know yet
+                turn.send(sender, self.store.proofs[author])
         for gap in gaps.values():
             skipped |= self._skip(turn, gap)
         if skipped and self.returning.skipped(turn.now):
@@ -385,8 +406,15 @@ class Gossip:
             written_at = HybridClock.milliseconds(newest) * MILLISECOND
             self.lag[merged.author] = max(0, turn.wall - written_at)
 
-    def _found_fork(self, turn: Turn, sender: NodeId, author: NodeId, proof: Forked) -> None:
-        self.refused["two histories"] += 1
+    def _refuse(self, reason: str) -> None:
+        """Count it. A liar may give many reasons; after so many they are one."""
+        is_known = reason in self.refused or len(self.refused) < REASONS_MAX
+        self.refused[reason if is_known else "another reason"] += 1
+
+    def _found_fork(self, turn: Turn, author: NodeId) -> None:
+        proof = self.store.proofs[author]
+        self._refuse("two histories")
+        turn.persist(KeepProof(author, proof))
         turn.report(AuthorForked(author))
         self._proofs.append(proof)
 
@@ -395,8 +423,8 @@ class Gossip:
         try:
             author = self.store.prove(proof.one, proof.other)
         except RemoteProtocolError as fault:
-            self.refused[str(fault)] += 1
+            self._refuse(str(fault))
             turn.report(BatchRefused(sender, sender, str(fault)))
             return
         if author is not None:
-            self._found_fork(turn, sender, author, proof)
+            self._found_fork(turn, author)

@@ -13,14 +13,21 @@ end, whatever they were (Chiu and Jain 1989).
 What may not be written yet waits. A later value of a key takes the place of the one that waits, so
 that the queue is no longer than there are keys. Nothing is dropped: what does not fit into the
 queue is written at once, whatever the rate.
+
+A client's write does not wait, for it is answered once it is on disk, and each counts, not only the
+last of its key. Clients have a rate of their own, the same, and above it they are told to come back
+later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import GossipConfig
+
+CLIENTS_BURST_NS: Nanoseconds = SECOND  # what clients may write at once, if they have not of late
 
 Write = tuple[str, bytes | None]
 
@@ -34,6 +41,8 @@ class Pace:
         self._waiting: dict[str, bytes | None] = {}
         self._credit = 0.0  # entries that may be written now
         self._credited_at = now
+        self._clients_credit = inf  # beyond what they may have at once is forgotten
+        self._clients_credited_at = now
         self._was_overloaded = False  # in this tick
         self._calm_ticks = 0
         self._ticked_at = now
@@ -89,6 +98,21 @@ class Pace:
             else:
                 at_once.append((key, value))
         return [*self._take(now), *at_once]
+
+    def admits_client(self, now: Nanoseconds) -> bool:
+        """Whether a client's write is made now; otherwise the client has to come again."""
+        self._asked += 1
+        if self._limit is None:
+            self._clients_credit = inf
+            return True
+        earned = self._limit * (now - self._clients_credited_at) / SECOND
+        self._clients_credited_at = now
+        burst = max(1.0, self._limit * CLIENTS_BURST_NS / SECOND)
+        self._clients_credit = min(self._clients_credit + earned, burst)
+        if self._clients_credit < 1:
+            return False
+        self._clients_credit -= 1
+        return True
 
     def due(self) -> Nanoseconds | None:
         """When something that waits may be written; None if nothing waits."""

@@ -147,7 +147,7 @@ class Peer:
             config.gossip.size_per_author_max,
             FAMILIES,
         )
-        self.store.restore(restored.batches, restored.collected)
+        self.store.restore(restored.batches, restored.collected, restored.proofs)
         self.gossip = Gossip(self.store, config.gossip, self._random("gossip"), now, restored.late)
         nonce = settings.epoch.to_bytes(8, "big")
         self.consensus = Consensus(
@@ -179,8 +179,8 @@ class Peer:
         self.relaying = Relaying(
             identity, settings.cluster, settings.epoch, config.raft.relay_after_ns
         )
-        self.announcing = Announcing(self.node, self.store)
-        self.entries = Entries(self.node, self.store)
+        self.announcing = Announcing(self.node, self.gossip)
+        self.entries = Entries(self.node, self.gossip)
         self.blobs = Blobs(restored.blobs, self._random("blobs"))
         self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store, self._random("team"))

@@ -326,6 +326,18 @@ def absences(seed: int) -> Plan:
     )
 
 
+def overloads(seed: int) -> Plan:
+    """Clients share few values and write more than exchanges carry, so that writes have to wait."""
+    plan = aimed(seed, 4, either(crashes, gaps), 4)
+    return replace(
+        plan,
+        knobs=Knobs(delta_size_max=1, pace_min=1),
+        sharing=SharingOptions(3, 1, 20 * MILLISECOND),
+        registers=NO_REGISTERS,
+        links=LinkConditions(loss=0.2),
+    )
+
+
 AIMS: dict[str, Callable[[int], Plan]] = {
     "reads": reads,
     "leases": leases,
@@ -346,4 +358,5 @@ AIMS: dict[str, Callable[[int], Plan]] = {
     "thrift": thrift,
     "zombies": zombies,
     "absences": absences,
+    "overloads": overloads,
 }

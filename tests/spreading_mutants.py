@@ -23,6 +23,7 @@ from protocol.messages.sharing import (
     Collected,
     Delta,
     Digest,
+    Forked,
     Holding,
     PartDigest,
     Push,
@@ -253,7 +254,30 @@ def keep_forked(self: Store, author: NodeId, one: bytes, other: bytes) -> Equivo
     return proof
 
 
+@instead_of("ForgetsForks", "a proof against a liar outlasts a restart", (Store, "restore"))
+def restore_without_proofs(
+    self: Store,
+    batches: Iterable[bytes],
+    collected: Iterable[Collected] = (),
+    proofs: Iterable[tuple[NodeId, Forked]] = (),
+) -> None:
+    _restore(self, batches, collected)
+
+
+_restore = Store.restore
+
+
 # -- gossip ---------------------------------------------------------------------------------------
+
+
+@instead_of(
+    "AnswersWhatWaits",
+    "each write of a client is an entry of its own",
+    (Gossip, "write_for_client"),
+)
+def answer_what_waits(self: Gossip, turn: Turn, key: str, value: bytes | None) -> str:
+    turn.write(key, value)
+    return ""
 
 
 @instead_of("ForgesMatch", "equal fingerprints mean equal stores", (Store, "fingerprint"))

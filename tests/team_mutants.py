@@ -28,8 +28,8 @@ from protocol.ledger import (
     merges,
 )
 from protocol.team.attempts import Attempt, Attempts
-from protocol.team.choice import Choice
 from protocol.team.deadlines import Deadlines
+from protocol.team.eligible import Eligible
 from protocol.team.failing import Failing
 from protocol.team.notes import Notes
 from protocol.team.pacing import Pacing
@@ -111,8 +111,8 @@ def review_itself(self: Reviewing, view: View, job: JobState, piece: Piece) -> l
     return [piece.attempt[1]] if isinstance(piece, ResultToReview) else []
 
 
-@instead_of("TakesItAgain", "who was wrong leaves the task to others", (Choice, "_was_wrong"))
-def take_again(self: Choice, scene: object, task: TaskState) -> bool:
+@instead_of("TakesItAgain", "who was wrong leaves the task to others", (Eligible, "_was_wrong"))
+def take_again(self: Eligible, scene: object, task: TaskState) -> bool:
     return False
 
 

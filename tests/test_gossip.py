@@ -11,10 +11,10 @@ import pytest
 from protocol import codec
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.config import GossipConfig
-from protocol.effects import KeepBatch
+from protocol.effects import KeepBatch, KeepProof
 from protocol.facts import Fact, RequestRefused
 from protocol.facts.sharing import BatchMerged, BatchRefused, SiblingsFound
-from protocol.gossip import Gossip, GossipMessage
+from protocol.gossip import REASONS_MAX, Gossip, GossipMessage
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.messages import Message
 from protocol.messages.sharing import Delta, Digest, Holdings, Push, Summary
@@ -375,6 +375,19 @@ def test_many_writes_of_one_step_become_several_batches() -> None:
     ]
 
 
+def test_large_writes_of_one_step_become_batches_that_can_travel() -> None:
+    """Under overload many wait, and may all be written at once."""
+    circle = Circle(2)
+    turn = circle.turn(0)
+    circle.gossips[0].write(turn, [(f"k{number}", bytes(250_000)) for number in range(60)])
+    circle.end(0, turn)
+    circle.settle()
+    circle.compare(1, 0)
+    assert [len(circle.values(1, f"k{number}")) for number in range(60)] == [1] * 60
+    sizes = [len(record.encoded) for record in turn.records if isinstance(record, KeepBatch)]
+    assert max(sizes) < 1.1 * 1024 * 1024
+
+
 def test_two_histories_of_one_author_have_different_fingerprints() -> None:
     """A journal restored from an old backup: equal counts, different entries."""
     one, two = (Store(Identity(b"a" * 32), "team", 100) for _ in range(2))
@@ -382,6 +395,52 @@ def test_two_histories_of_one_author_have_different_fingerprints() -> None:
     two.write([("k", b"2")], 1)
     assert one.vector() == two.vector()
     assert one.fingerprint() != two.fingerprint()
+
+
+def test_the_proof_against_a_liar_survives_a_restart_and_reaches_who_comes_later() -> None:
+    circle = Circle(4)
+    one, other = (Store(circle.identities[3], "team", 100) for _ in range(2))
+    batches = [store.write([("k", value)], 1)[0] for store, value in ((one, b"1"), (other, b"2"))]
+    liar = circle.nodes[3]
+    for to, batch in enumerate(batches):
+        circle.receive(to, liar, Push((batch,)))
+    circle.settle()
+    turn = circle.receive(0, liar, Push((batches[1],)))
+    circle.settle()
+    knowing = circle.gossips[0].store
+    assert knowing.forked() == {liar}
+    assert circle.gossips[0].refused["of an author with two histories"] == 1
+    assert turn.records == [], "what is known is not kept again"
+    kept = [(author, proof) for author, proof in knowing.proofs.items()]
+    restarted = Store(circle.identities[0], "team", 1_000)
+    restarted.restore([batches[0]], (), kept)
+    assert restarted.forked() == {liar}
+    assert restarted.fingerprint() == knowing.fingerprint()
+    circle.gossips[0].store = restarted
+    newcomer = circle.gossips[2] = Gossip(
+        Store(circle.identities[2], "team", 1_000), CONFIG, Random(9), 0
+    )
+    circle.receive(2, liar, Push((batches[1],)))
+    circle.wire.clear()  # nobody else hears of it
+    circle.compare(2, 0)
+    assert newcomer.store.forked() == {liar}
+
+
+def test_a_proof_is_kept_on_disk() -> None:
+    circle = Circle(2)
+    one, other = (Store(circle.identities[1], "team", 100) for _ in range(2))
+    batches = [store.write([("k", value)], 1)[0] for store, value in ((one, b"1"), (other, b"2"))]
+    turn = circle.receive(0, circle.nodes[1], Push(tuple(batches)))
+    proofs = [record for record in turn.records if isinstance(record, KeepProof)]
+    assert proofs == [KeepProof(circle.nodes[1], circle.gossips[0].store.proofs[circle.nodes[1]])]
+
+
+def test_the_reasons_that_refusals_are_counted_by_are_bounded() -> None:
+    circle = Circle(2)
+    for number in range(2 * REASONS_MAX):
+        circle.gossips[0]._refuse(f"reason {number}")
+    assert len(circle.gossips[0].refused) == REASONS_MAX + 1
+    assert circle.gossips[0].refused["another reason"] == REASONS_MAX
 
 
 def test_a_digest_tells_only_of_what_is_durable() -> None:

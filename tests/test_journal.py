@@ -37,12 +37,13 @@ from protocol.effects import (
     KeepCollected,
     KeepImpairment,
     KeepMember,
+    KeepProof,
     KeepSnapshot,
     Record,
     Restored,
 )
 from protocol.identity import Identity, NodeId
-from protocol.messages.sharing import Collected
+from protocol.messages.sharing import Collected, Forked
 from protocol.store import Store
 from tests.journal_hand import (
     CLUSTER,
@@ -73,6 +74,7 @@ async def test_every_kind_of_record_is_there_after_reopening(tmp_path: Path) -> 
             (HardState(2, NodeId("")), KeepBatch(author, 10, 10, b"b10"), KeepMember(member(2))),
             (KeepMember(member(3)), ForgetMember(member(3).node)),
             (KeepCollected(Collected(NodeId("cc"), 1, 7, b"link")),),
+            (KeepProof(NodeId("dd"), Forked(b"one", b"other")),),
         )
     with opened(tmp_path) as journal:
         kept = journal.load()
@@ -80,6 +82,7 @@ async def test_every_kind_of_record_is_there_after_reopening(tmp_path: Path) -> 
     assert kept.entries == (entry(1), entry(2))
     assert kept.batches == (b"a1", b"b1", b"b3", b"b10")
     assert kept.collected == (Collected(NodeId("cc"), 1, 7, b"link"),)
+    assert kept.proofs == ((NodeId("dd"), Forked(b"one", b"other")),)
     assert set(kept.members) == {member(1, 5), member(2)}
 
 
@@ -409,7 +412,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=99")
-    with pytest.raises(JournalNewer, match="format 99, this version knows up to 6"):
+    with pytest.raises(JournalNewer, match="format 99, this version knows up to 7"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 
@@ -417,7 +420,7 @@ def test_an_older_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=1")
-    with pytest.raises(JournalOlder, match="format 1, this version needs 6: finish with"):
+    with pytest.raises(JournalOlder, match="format 1, this version needs 7: finish with"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 

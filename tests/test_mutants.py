@@ -22,6 +22,7 @@ import test_codec
 import test_collecting
 import test_consensus
 import test_council
+import test_entries
 import test_evidence
 import test_failing
 import test_gossip
@@ -302,6 +303,11 @@ SPREADING_RULES: list[tuple[str, Test]] = [
         "KeepsForked",
         test_collecting.test_an_author_with_two_histories_is_found_out_and_believed_no_more,
     ),
+    (
+        "ForgetsForks",
+        test_gossip.test_the_proof_against_a_liar_survives_a_restart_and_reaches_who_comes_later,
+    ),
+    ("AnswersWhatWaits", test_entries.test_each_answered_write_counts_in_an_overloaded_team),
     ("ForgesMatch", test_gossip.test_what_push_missed_is_repaired_by_digest),
     ("PushesAnySize", test_gossip.test_what_is_large_is_fetched_from_one_node),
     ("AnswersEndlessly", test_gossip.test_a_delta_that_brings_nothing_is_not_asked_to_go_on),

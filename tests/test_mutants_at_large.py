@@ -103,6 +103,7 @@ LOOSE = [
     Loose("CollectsUnseen", "absences", 11, ("equal_values", "no_resurrection", "causal_order")),
     Loose("BuriesEarly", "absences", 8, ("equal_values", "no_resurrection", "causal_order")),
     Loose("SkipsAnywhere", "absences", 2, ("collected_is_spent",)),
+    Loose("AnswersWhatWaits", "overloads", 1, ("answered_is_kept",)),
     Loose("ForgesMatch", SWARM, 1, ("equal_values", "collected_had")),
 ]
 

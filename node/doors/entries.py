@@ -21,7 +21,7 @@ from node.doors.answers import RequestFault, bad_request
 from node.runtime import Runtime
 from protocol.clocks import HybridClock
 from protocol.diagnosis import name_of
-from protocol.entries import FAMILIES, PREFIX, VALUE_SIZE_MAX, fault_of
+from protocol.entries import CLIENT_VALUE_SIZE_MAX, FAMILIES, PREFIX, fault_of
 from protocol.store import Join
 
 ROOT = "/v1/entries"
@@ -64,7 +64,7 @@ class EntriesDoor:
     async def _write(self, key: str, value: bytes | None) -> None:
         fault = fault_of(key, value)
         if fault:
-            if value is not None and len(value) > VALUE_SIZE_MAX:
+            if value is not None and len(value) > CLIENT_VALUE_SIZE_MAX:
                 raise RequestFault(413, "TooLarge", fault)
             raise bad_request(fault)
         await self.runtime.write_entry(key, value)

@@ -10,7 +10,8 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
     member_checks      accusations and records are whose they are
     job_checks         acceptances, fences, outcomes, honest quorums, clients' answers, budgets
     register_checks    histories are linearizable, writes happen once, what failed is not seen
-    store_checks       gap-free authors, causal order, equal digests show equal values
+    store_checks       gap-free authors, causal order, equal digests show equal values, what is
+                       answered is kept
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ class Checkers(Watcher):
 
     def see_reply(self, at: Nanoseconds, host: Host, reply: Reply) -> None:
         self.agreement.see_reply(host, reply)
+        self.store.see_reply(host, reply)
 
     def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
         self.jobs.see_spent(host, job, usage)

@@ -20,6 +20,7 @@ from protocol.effects import (
     KeepManifest,
     KeepMember,
     KeepPart,
+    KeepProof,
     KeepSnapshot,
     Record,
     Restored,
@@ -28,7 +29,7 @@ from protocol.effects import (
 from protocol.identity import NOBODY, NodeId
 from protocol.messages.agreement import LogEntry
 from protocol.messages.membership import MemberRecord
-from protocol.messages.sharing import Collected
+from protocol.messages.sharing import Collected, Forked
 from protocol.store.batches import open_batch
 
 
@@ -54,6 +55,7 @@ class Disk:
     batches: dict[NodeId, dict[int, bytes | Collected]] = field(default_factory=dict)
     members: dict[NodeId, MemberRecord] = field(default_factory=dict)
     blobs: dict[str, tuple[bytes, dict[int, bytes]]] = field(default_factory=dict)
+    proofs: dict[NodeId, Forked] = field(default_factory=dict)
     starts: int = 0
 
     @property
@@ -114,6 +116,8 @@ class Disk:
                     self.batches.setdefault(gap.author, {})[gap.first] = gap
                 case KeepLateness():
                     self.late = record.late
+                case KeepProof():
+                    self.proofs[record.author] = record.proof
                 case DropBatches():
                     for author, first in record.batches:
                         self._collect(author, first)
@@ -143,6 +147,7 @@ class Disk:
             tuple(
                 (blob, encoded, frozenset(parts)) for blob, (encoded, parts) in self.blobs.items()
             ),
+            tuple(self.proofs.items()),
         )
 
     def _collect(self, author: NodeId, first: int) -> None:

@@ -40,6 +40,7 @@ class Knobs:
     horizon_ns: int = 0
     tell_ns: int = 0
     gather_ns: int = 0
+    pace_min: int = 0
 
     def __str__(self) -> str:
         turned = [
@@ -84,6 +85,7 @@ def draw_knobs(random: Random, moments: Random) -> Knobs:
         horizon_ns=rarely(1, 5) * SECOND,
         tell_ns=rarely(1, 1_000, 5_000, of=moments) * MILLISECOND,
         gather_ns=rarely(1, 200, of=moments) * MILLISECOND,
+        pace_min=rarely(1, 5, of=moments),
     )
 
 

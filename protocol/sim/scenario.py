@@ -101,7 +101,8 @@ class Run:
         self.world.watch(self.checkers, *watchers)
         self.clients = clients_of(self.world, self.random, plan.work)
         self.writers = register_clients(self.world, plan.registers, plan.end_ns)
-        self.sharers = sharers(self.world, plan.sharing, plan.end_ns, seed)
+        note = self.checkers.store.see_wish
+        self.sharers = sharers(self.world, plan.sharing, plan.end_ns, seed, note)
         self.injection = Injection(self.world, plan)
 
     def execute(self) -> Outcome:

@@ -1,20 +1,27 @@
 """Clients of the store: each writes and deletes shared values and announces events, at any node.
 
 What comes of it is looked at by `store_checks`: equal stores at the end, nothing that was replaced
-or deleted shows again, and each event at most once at each node, in its author's order.
+or deleted shows again, each event at most once at each node, in its author's order, and an entry of
+its own on the node's disk for each wish that was answered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 
+from protocol.announcing import PREFIX as EVENTS
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.entries import PREFIX as ENTRIES
 from protocol.events import Announced, EntryWritten
+from protocol.sim.host import Host
 from protocol.sim.world import World
 
 KINDS = ("", "", "last/", "max/", "sum/", "set/")
-REQUEST = 0  # nobody waits for the answer
+FIRST_REQUEST = 2**40  # beyond the numbers of others
+Note = Callable[[Host, int, str], None]  # who was asked, the request, the key to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +52,17 @@ class Sharer:
     """One of them, until `until`."""
 
     def __init__(
-        self, world: World, random: Random, options: SharingOptions, until: Nanoseconds
+        self,
+        world: World,
+        random: Random,
+        options: SharingOptions,
+        until: Nanoseconds,
+        numbers: count[int],
+        note: Note,
     ) -> None:
         self._world = world
+        self._numbers = numbers
+        self._note = note
         self._random = random
         self._options = options
         self._until = until
@@ -63,18 +78,25 @@ class Sharer:
         if host is None:
             pass  # nobody is up
         elif draw < 0.15:
-            host.submit(Announced(REQUEST, "sim", str(self._world.now)))
+            request = next(self._numbers)
+            self._note(host, request, EVENTS)
+            host.submit(Announced(request, "sim", str(self._world.now)))
         else:
             key = f"{random.choice(KINDS)}{number}"
             value = None if draw < 0.4 else b"%d" % random.randrange(100)
-            host.submit(EntryWritten(REQUEST, key, value))
+            request = next(self._numbers)
+            self._note(host, request, ENTRIES + key)
+            host.submit(EntryWritten(request, key, value))
         think = 1 + int(random.expovariate(1.0) * self._options.think_ns)
         self._world.after(think, self.begin)
 
 
-def sharers(world: World, options: SharingOptions, until: Nanoseconds, seed: int) -> list[Sharer]:
-    """As many as the options say."""
+def sharers(
+    world: World, options: SharingOptions, until: Nanoseconds, seed: int, note: Note
+) -> list[Sharer]:
+    """As many as the options say. `note` is told what is wished for."""
+    numbers = count(FIRST_REQUEST)
     return [
-        Sharer(world, Random(f"{seed}/sharer/{number}"), options, until)
+        Sharer(world, Random(f"{seed}/sharer/{number}"), options, until, numbers, note)
         for number in range(options.clients)
     ]

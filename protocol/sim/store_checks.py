@@ -2,17 +2,20 @@
 were collected, and are the same everywhere, so that nobody else has written them and nobody has
 written them twice; only what counts for nothing is collected; a value that somebody has overwritten
 knowingly never shows again, nor beside the one that replaced it (causal order, key by key); stores
-with equal digests show equal values, and in the end none that anybody has replaced or deleted.
+with equal digests show equal values, and in the end none that anybody has replaced or deleted; and
+each write of a client that is answered is an entry on disk.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from protocol import codec
+from protocol.announcing import PREFIX as EVENTS
 from protocol.clocks import VersionVector
-from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness, Record
+from protocol.effects import DropBatches, KeepBatch, KeepCollected, KeepLateness, Record, Reply
 from protocol.facts import Fact
 from protocol.facts.sharing import BatchCollected, BatchMerged, EventReceived, HistorySkipped
 from protocol.identity import NodeId
@@ -36,6 +39,9 @@ class StoreChecks:
         self._events: dict[tuple[int, NodeId], int] = {}  # node, origin: the last event's number
         self._had: dict[tuple[NodeId, NodeId], int] = {}  # node, author: up to which sequence
         self._ends: dict[tuple[NodeId, int], int] = {}  # of each batch, by author and first
+        self._wishes: dict[tuple[NodeId, int], str] = {}  # node, request: the key to be written
+        self._made: Counter[tuple[NodeId, str]] = Counter()  # author, key: entries it has kept
+        self._answered: Counter[tuple[NodeId, str]] = Counter()  # node, key: wishes answered
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
         """Who wants to see which facts."""
@@ -65,11 +71,33 @@ class StoreChecks:
                 if not is_known or record.author == host.identity.node:
                     self._learn(record)
                 self._see_had(host, record.author, record.last)
+                if record.author == host.identity.node:
+                    for entry in open_batch(record.encoded).entries:
+                        self._made[record.author, _kind_of(entry.key)] += 1
             elif isinstance(record, KeepCollected):
                 gap = record.collected
                 self._see_had(host, gap.author, gap.last)
             elif isinstance(record, DropBatches) and KeepLateness(False) not in records:
                 self._check_had(host, record)
+
+    def see_wish(self, host: Host, request: int, key: str) -> None:
+        """A client asks this node to write the key."""
+        self._wishes[host.identity.node, request] = _kind_of(key)
+
+    def see_reply(self, host: Host, reply: Reply) -> None:
+        """What is answered is on disk, each by an entry of its own: what a client adds to a sum may
+        not be lost in what another adds."""
+        node = host.identity.node
+        key = self._wishes.pop((node, reply.request), None)
+        if key is None or reply.error:
+            return
+        self._answered[node, key] += 1
+        if self._answered[node, key] > self._made[node, key]:
+            raise InvariantBroken(
+                "answered_is_kept",
+                f"n{host.number} has answered {self._answered[node, key]} writes of {key}, and "
+                f"has kept {self._made[node, key]}",
+            )
 
     def _see_had(self, host: Host, author: NodeId, last: int) -> None:
         """What a damaged disk has lost since, it had: for what is dropped meanwhile it is late."""
@@ -208,3 +236,8 @@ class StoreChecks:
                         f"n{host.number} shows {key} by {version.author}:{version.sequence}, "
                         f"which was replaced",
                     )
+
+
+def _kind_of(key: str) -> str:
+    """Events are counted together: the key of one follows from its number."""
+    return EVENTS if key.startswith(EVENTS) else key

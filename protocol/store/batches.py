@@ -18,6 +18,9 @@ from protocol.identity import KEY_SIZE, Identity, NodeId, node_id_of
 KEY_LENGTH_MAX = 512  # characters of a key
 ENTRIES_PER_BATCH_MAX = 1_000
 VALUE_SIZE_MAX = 2 * 1024 * 1024
+BATCH_SIZE_MAX = 3 * 1024 * 1024  # bytes: one value, or a proof's two batches, fit into a message
+BATCH_FILL = 1024 * 1024  # bytes beyond which another entry goes into the next batch
+AUTHOR_SIZE = 40  # bytes that one author takes in an entry's context, about
 LINK_SIZE = 32  # bytes
 NO_LINK = b""  # before an author's first batch
 
@@ -85,6 +88,8 @@ def sign_batch(
 
 def open_batch(encoded: bytes) -> Opened:
     """What the bytes say; RemoteProtocolError if they are no batch."""
+    if len(encoded) > BATCH_SIZE_MAX:
+        raise RemoteProtocolError("a batch over its size limit")
     batch = codec.unpack_value(Batch, encoded)
     if len(batch.public_key) != KEY_SIZE:
         raise RemoteProtocolError("a public key has 32 bytes")
@@ -92,7 +97,7 @@ def open_batch(encoded: bytes) -> Opened:
         raise RemoteProtocolError(f"a link has {LINK_SIZE} bytes")
     entries = codec.unpack_value(Body, batch.body).entries
     if not 0 < len(entries) <= ENTRIES_PER_BATCH_MAX:
-        raise RemoteProtocolError(f"a batch of {len(entries)} entries")
+        raise RemoteProtocolError("a batch of no entries, or of too many")
     for entry in entries:
         if len(entry.key) > KEY_LENGTH_MAX or len(entry.value) > VALUE_SIZE_MAX:
             raise RemoteProtocolError("a key or value over its size limit")

@@ -19,8 +19,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from protocol.clocks import VersionVector
 from protocol.errors import RemoteProtocolError
 from protocol.identity import Identity, NodeId
-from protocol.messages.sharing import Collected, Holding
+from protocol.messages.sharing import Collected, Forked, Holding
 from protocol.store.batches import (
+    AUTHOR_SIZE,
+    BATCH_FILL,
     ENTRIES_PER_BATCH_MAX,
     KEY_LENGTH_MAX,
     VALUE_SIZE_MAX,
@@ -35,6 +37,7 @@ from protocol.store.keys import Keys, Version
 from protocol.store.outcomes import Equivocation, Gap, Lacking, Merged, QuotaReached
 from protocol.store.sums import FINGERPRINT_SIZE, Sums, part_of
 
+KEPT_FREE = 1 / 16  # of an author's quota
 HOLDINGS_PAGE = 500_000  # batches that one message tells of: about 2 MB
 
 
@@ -56,7 +59,7 @@ class Store:
         self.families = families or Families()
         self._histories: dict[NodeId, History] = {}
         self._keys = Keys()
-        self._forked: set[NodeId] = set()
+        self.proofs: dict[NodeId, Forked] = {}  # who has signed two histories, and which
         self._sums = Sums()
 
     def __repr__(self) -> str:
@@ -75,6 +78,12 @@ class Store:
         versions = sorted(self.read(key), key=lambda each: (each.stamp, each.author))
         return joined(self.families.join_of(key), [version.value for version in versions])
 
+    def entries_of(self, author: NodeId, first: int) -> tuple[Entry, ...]:
+        """What the batch of `author` that begins with this sequence wrote; () if it is not held."""
+        history = self._histories.get(author)
+        batch = history.batch_with(first) if history else None
+        return open_batch(batch.encoded).entries if batch else ()
+
     def scan(self, prefix: str = "") -> list[str]:
         """All keys with a value that begin with `prefix`, sorted."""
         return self._keys.scan(prefix)
@@ -85,7 +94,7 @@ class Store:
         return {
             author: history.last
             for author, history in self._histories.items()
-            if author not in self._forked and (parts is None or part_of(author) in parts)
+            if author not in self.proofs and (parts is None or part_of(author) in parts)
         }
 
     def author_count(self) -> int:
@@ -110,13 +119,22 @@ class Store:
         history = self._histories.get(author)
         return history.last if history else 0
 
-    @property
-    def has_room(self) -> bool:
-        """Whether this node may write another entry."""
-        own = self._histories.get(self.identity.node)
-        return own is None or (
-            own.entries < self.entries_per_author_max and own.size < self.size_per_author_max
-        )
+    def has_room_for(self, size: int) -> bool:
+        """Whether this node may write another value, of so many bytes. Some room is kept for what
+        deletes, else who is at the end of its quota could do nothing about it."""
+        own = self._histories.get(self.identity.node) or History(self.identity.node)
+        return own.entries < self.entries_per_author_max * (
+            1 - KEPT_FREE
+        ) and own.size + size < self.size_per_author_max * (1 - KEPT_FREE)
+
+    def fits_into_batch(self, writes: Sequence[tuple[str, bytes | None]]) -> int:
+        """How many of these, from the first on, go into one batch: one at least."""
+        size = 0
+        for count, (key, value) in enumerate(writes[:ENTRIES_PER_BATCH_MAX]):
+            size += len(key) + len(value or b"") + AUTHOR_SIZE * len(self._keys.seen(key))
+            if size > BATCH_FILL and count:
+                return count
+        return min(len(writes), ENTRIES_PER_BATCH_MAX)
 
     def size(self) -> int:
         """Bytes of the batches that are held."""
@@ -124,7 +142,7 @@ class Store:
 
     def forked(self) -> frozenset[NodeId]:
         """Authors that have signed two histories: nothing more of them is taken or passed on."""
-        return frozenset(self._forked)
+        return frozenset(self.proofs)
 
     @staticmethod
     def author_of(encoded: bytes) -> NodeId:
@@ -138,7 +156,7 @@ class Store:
     def lacks(self, vector: Mapping[str, int]) -> bool:
         """Whether a peer with this digest has something that this store has not."""
         return any(
-            last > self.last_of(NodeId(author)) and author not in self._forked
+            last > self.last_of(NodeId(author)) and author not in self.proofs
             for author, last in vector.items()
         )
 
@@ -154,7 +172,7 @@ class Store:
             if parts is not None and part_of(author) not in parts:
                 continue
             have = vector.get(author, 0)
-            if have < history.last and author not in self._forked:
+            if have < history.last and author not in self.proofs:
                 behind.append((have > 0, history.size_after(have), author, have))
         batches: list[bytes] = []
         collected: list[Collected] = []
@@ -201,7 +219,7 @@ class Store:
         Equivocation if it belongs to another history of its author."""
         opened = open_batch(encoded)
         author = opened.author
-        if author in self._forked:
+        if author in self.proofs:
             return None
         history = self._histories.get(author) or History(author)
         if opened.batch.first <= history.last:
@@ -210,7 +228,7 @@ class Store:
         if opened.batch.first != history.last + 1:
             raise Gap(author)
         if not opened.is_signed(self.identity, self.cluster):
-            raise RemoteProtocolError(f"the signature is not {author}'s for this history")
+            raise RemoteProtocolError("the signature is not its author's for this history")
         before = history.kept[-1] if history.kept else None
         if (
             before is not None
@@ -219,14 +237,19 @@ class Store:
         ):
             raise self._fork(author, before.encoded, encoded)
         if history.entries + len(opened.entries) > self.entries_per_author_max:
-            raise RemoteProtocolError(f"{author} is over its quota of entries")
+            raise RemoteProtocolError("its author is over its quota of entries")
         if history.size + len(encoded) > self.size_per_author_max:
-            raise RemoteProtocolError(f"{author} is over its quota of bytes")
+            raise RemoteProtocolError("its author is over its quota of bytes")
         return self._take(opened, encoded)
 
-    def restore(self, batches: Iterable[bytes], collected: Iterable[Collected] = ()) -> None:
-        """Take back what this node itself had made durable: batches, and up to where others have
-        been collected."""
+    def restore(
+        self,
+        batches: Iterable[bytes],
+        collected: Iterable[Collected] = (),
+        proofs: Iterable[tuple[NodeId, Forked]] = (),
+    ) -> None:
+        """Take back what this node itself had made durable: batches, up to where others have been
+        collected, and who has signed two histories."""
         for encoded in batches:
             opened = open_batch(encoded)
             history = self._histories.get(opened.author)
@@ -236,12 +259,14 @@ class Store:
         for gap in collected:
             if gap.last > self.last_of(gap.author):
                 self._skip(gap.author, gap.last, gap.link)
+        for author, proof in proofs:
+            self._fork(author, proof.one, proof.other)
 
     def skip(self, gap: Collected) -> bool:
         """What another store says was collected everywhere; whether it fits to what is held and is
         new."""
         last = self.last_of(gap.author)
-        if gap.author in self._forked or not gap.first <= last + 1 <= gap.last:
+        if gap.author in self.proofs or not gap.first <= last + 1 <= gap.last:
             return False
         self._skip(gap.author, gap.last, gap.link)
         return True
@@ -252,7 +277,7 @@ class Store:
         """The author who signed both of these batches, which cannot be of one history, and is
         believed no more; None if they prove nothing, or nothing new."""
         first, second = open_batch(one), open_batch(other)
-        if first.author != second.author or first.author in self._forked:
+        if first.author != second.author or first.author in self.proofs:
             return None
         same_place = first.batch.first == second.batch.first and first.link != second.link
         follows = second.batch.first == first.last + 1 and second.batch.previous != first.link
@@ -277,8 +302,8 @@ class Store:
         history = self._histories.get(author)
         if history is not None:
             self._sums.change(author, _mark(history), 0)
-        self._forked.add(author)
-        return Equivocation(author, one, other)
+        self.proofs[author] = Forked(one, other)
+        return Equivocation(author)
 
     # -- collecting --------------------------------------------------------------------------------
 
@@ -326,7 +351,7 @@ class Store:
         late returner; as many as fit into a page, and whether there are more."""
         page: list[Holding] = []
         room = HOLDINGS_PAGE
-        for author in sorted(self._histories.keys() - self._forked):
+        for author in sorted(self._histories.keys() - self.proofs.keys()):
             if author <= after:
                 continue
             history = self._histories[author]

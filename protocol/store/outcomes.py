@@ -42,10 +42,8 @@ class QuotaReached(Exception):
 
 
 class Equivocation(RemoteProtocolError):
-    """An author signed two histories. The two batches prove it to everybody."""
+    """An author signed two histories. The store has the proof."""
 
-    def __init__(self, author: NodeId, one: bytes, other: bytes) -> None:
-        super().__init__(f"{author} has signed two different histories")
+    def __init__(self, author: NodeId) -> None:
+        super().__init__("its author has signed two different histories")
         self.author = author
-        self.one = one
-        self.other = other
