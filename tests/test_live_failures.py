@@ -1,4 +1,4 @@
-"""Real processes, one of which is no good, and a model that goes away and comes back."""
+"""Real processes, one of which fails or lies, and a model that goes away and comes back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from node import jobfile
 from node.agents.scratch import ROOT_RECORD
 from node.lab.cluster import Cluster, ModelOptions
-from protocol.jobs import ClaimMode, Job, Task
+from protocol.jobs import ClaimMode, Job, Task, VerifyBy
 
 FAST = ModelOptions(speed=25.0)
 TIMEOUT_S = 90
@@ -22,7 +22,7 @@ TIMEOUT_S = 90
 
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A team for both tests: each leaves it whole, with its model."""
+    """A team for all tests: each leaves it whole, with its model."""
     cluster = Cluster.create(tmp_path_factory.mktemp("team") / "team", 3)
     try:
         cluster.start(FAST)
@@ -61,6 +61,42 @@ async def test_a_node_whose_programs_always_fail_fails_no_job_in_any_claim_mode(
     tried = Counter(tuple(path.name.split(" ")[:2]) for path in failed.iterdir())
     assert tried, "the bad node has tried"
     assert set(tried.values()) == {1}, "and left to the others what it had failed"
+
+
+async def test_a_node_that_lies_about_its_work_is_found_out_in_any_claim_mode(
+    team: Cluster,
+) -> None:
+    """What it makes is wrong, and its own check passes all the same."""
+    liar = team.nodes[1]
+    lies = (team.data_dir(liar) / ROOT_RECORD).read_text()
+    program = f'case "$PWD" in "{lies}"/*) echo wrong; exit;; esac; sleep 0.1; echo right'
+    check = f'case "$PWD" in "{lies}"/*) exit 0;; esac; grep -qx right {{}}.txt'
+    tasks = tuple(
+        Task(
+            name,
+            "",
+            writes=(f"{name}.txt",),
+            agent="command",
+            program=program,
+            verify=check.format(name),
+            verify_by=VerifyBy.OTHER,
+        )
+        for name in ("a", "b", "c", "d", "e", "f")
+    )
+    doors = team.doors()
+    async with asyncio.timeout(TIMEOUT_S):
+        for mode in ClaimMode:
+            job = f"lies-{mode.value}"
+            await doors.submit(Job(job, job, tasks, claims=mode))
+            end = await doors.await_end(job)
+            assert end["succeeded"], end
+            files = await doors.files(job)
+            assert {file.path: file.content for file in files} == {
+                f"{task.id}.txt": b"right\n" for task in tasks
+            }
+            wrong = [answer for task in end["tasks"] for answer in task["late"] if answer["fault"]]
+            assert {answer["name"] for answer in wrong} == {liar.name}, "it has lied"
+            assert liar.name not in {answer["reviewer"] for answer in wrong}
 
 
 async def test_a_model_that_goes_away_and_comes_back_costs_no_attempt(team: Cluster) -> None:
