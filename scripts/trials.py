@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Long trials on real processes, for who wants to see the promises kept. Exit 1 if one was not.
 
-    .venv/bin/python scripts/trials.py lists            nine lists at n = 1 and 5, p05 at 2, 3, 4
+    .venv/bin/python scripts/trials.py lists [--nodes 1 5] [--claims lease | all]
+                                                            nine lists by teams of 1 to 5 and 8
     .venv/bin/python scripts/trials.py lists --papers DIR   the same for job files in a folder
     .venv/bin/python scripts/trials.py faults --runs 10     kill the leader, kill two followers,
                                                             stop a worker, kill everybody, a cut
@@ -27,11 +28,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from node import jobfile, lists
-from node.lab import collisions, cuts, grid, limited
+from node.lab import collisions, cuts, grid, limited, live_lists
 from node.lab.cluster import ModelOptions
 from node.lab.run_job import RunFailed, RunOptions, run_job
 from node.lab.schedule import Fault
@@ -40,6 +41,7 @@ from protocol.errors import QuorateError
 from protocol.jobs import ClaimMode
 from protocol.sim.partial_cuts import SIZES
 
+ALL = "all"
 FAULTS = {
     "leader": ("kill-leader@30%",),
     "followers": ("kill-followers:2@50%",),
@@ -82,16 +84,24 @@ def trial(
     return good, line
 
 
-def list_trials(sources: Iterable[str], speed: float, claims: str) -> list[bool]:
-    """Every list alone and with five nodes, and the middle ones with all sizes."""
-    results = []
-    for source in sources:
-        sizes = (1, 2, 3, 4, 5) if "p05" in source else (1, 5)
-        for nodes in sizes:
-            good, line = trial(source, nodes, speed, 1, (), claims)
-            print(line, flush=True)
-            results.append(good)
-    return results
+def list_trials(sources: Sequence[str], given: argparse.Namespace) -> list[bool]:
+    """Every list by every team, and the table."""
+    deadline = time.monotonic() + 60.0 * given.minutes
+    modes = list(ClaimMode) if given.claims == ALL else [ClaimMode(given.claims)]
+
+    async def measure() -> list[live_lists.Figures]:
+        runs = []
+        for mode in modes:
+            for nodes in given.nodes:
+                cell = live_lists.Cell(nodes, mode)
+                async for run in live_lists.measure(cell, sources, given.speed, 1, deadline):
+                    print(run, flush=True)
+                    runs.append(run)
+        return runs
+
+    runs = asyncio.run(measure())
+    print("", *live_lists.table(runs), "", sep="\n", flush=True)
+    return [run.is_good for run in runs]
 
 
 def fault_trials(kinds: Iterable[str], runs: int, speed: float, claims: str) -> list[bool]:
@@ -175,7 +185,7 @@ def run_trials(given: argparse.Namespace) -> list[bool]:
     match given.what:
         case "lists":
             found = sorted(given.papers.glob("*.json")) if given.papers else lists.names()
-            return list_trials(map(str, found), given.speed, given.claims)
+            return list_trials([str(each) for each in found], given)
         case "faults":
             return fault_trials(given.kinds, given.runs, given.speed, given.claims)
         case "cuts":
@@ -208,7 +218,9 @@ def read_arguments() -> argparse.Namespace:
 
     verb = add("lists", speed=20.0)
     verb.add_argument("--papers", type=Path, help="a folder with job files to use as lists")
-    verb.add_argument("--claims", default="lease", choices=modes)
+    verb.add_argument("--nodes", type=int, nargs="+", default=list(live_lists.SIZES))
+    verb.add_argument("--claims", default="lease", choices=[*modes, ALL])
+    verb.add_argument("--minutes", type=float, default=60.0, help="no run begins after these")
     verb = add("faults", speed=4.0, runs=10)
     verb.add_argument("--kinds", nargs="*", choices=sorted(FAULTS), default=list(FAULTS))
     verb.add_argument("--claims", default="lease", choices=modes)
