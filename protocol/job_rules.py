@@ -229,7 +229,9 @@ def _check_budget(budget: Budget) -> None:
         (budget.wall_s, WALL_MAX_S, "wall"),
     ):
         if not 0 <= value <= value_max:  # no number that is not a number is
-            raise InvalidJob(f"budget.{name} must be 0 (no limit) to {value_max}: correct it")
+            raise InvalidJob(
+                f"budget.{name} must be above 0 and at most {value_max}, or left out: correct it"
+            )
 
 
 def check_speculation(speculation: Speculation) -> None:

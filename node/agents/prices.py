@@ -17,6 +17,7 @@ from protocol.jobs import shown
 
 PRICES_VARIABLE = "QUORATE_PRICES"
 PRICE_MAX = 10**12  # millionths of a dollar for a million tokens: a dollar a token, in the table
+EXAMPLES = "0.15/0.60 for every model, or gpt-4o-mini=0.15/0.60,other-model=2/8"
 _PRICES = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*/\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*")
 _MILLION = 1_000_000
 
@@ -24,23 +25,40 @@ _MILLION = 1_000_000
 def prices_of(model: str, url: str, environment: Mapping[str, str] = os.environ) -> Prices | None:
     """The prices of a model at an endpoint, None if nobody knows them. InvalidJob if what the user
     says of them cannot be read."""
-    said = environment.get(PRICES_VARIABLE, "").strip()
-    if said:
-        found = _PRICES.fullmatch(said)
-        if found is None:
+    said = said_prices(environment)
+    return said.get(model) or said.get("") or _prices_in_table(model, url)
+
+
+def said_prices(environment: Mapping[str, str] = os.environ) -> dict[str, Prices]:
+    """What the user says, by model; under no name, of all models that have none of their own.
+    InvalidJob if it cannot be read."""
+    text = environment.get(PRICES_VARIABLE, "")
+    found: dict[str, Prices] = {}
+    for part in text.split(",") if text.strip() else ():
+        name, equals, pair = part.partition("=") if "=" in part else ("", "", part)
+        model, prices = name.strip(), _PRICES.fullmatch(pair)
+        if prices is None:
             raise InvalidJob(
-                f"{PRICES_VARIABLE}={shown(said)}: write dollars for a million tokens read and "
-                "written, like 0.15/0.60"
+                f"{PRICES_VARIABLE}: {shown(part.strip())} is no price: write dollars for a "
+                f"million tokens read and written, like {EXAMPLES}"
             )
-        return Prices(*(round(float(price) * _MILLION) for price in found.groups()))
-    return _prices_in_table(model, url)
+        if equals and not model:
+            raise InvalidJob(
+                f"{PRICES_VARIABLE}: no model stands before {shown(part.strip())}: write it there, "
+                "or leave out the '=' for every model"
+            )
+        if model in found:
+            whose = f"the model {shown(model)} has" if model else "models without a name have"
+            raise InvalidJob(f"{PRICES_VARIABLE}: {whose} two prices: leave one out")
+        found[model] = Prices(*(round(float(price) * _MILLION) for price in prices.groups()))
+    return found
 
 
 def why_no_price(model: str) -> str:
     """That money cannot be limited for this model, and what to do about it."""
     return (
         f"nobody knows what {shown(model)} costs, and the budget limits money: set "
-        f"{PRICES_VARIABLE} to dollars for a million tokens read and written, like 0.15/0.60, on "
+        f"{PRICES_VARIABLE} to dollars for a million tokens read and written, like {EXAMPLES}, on "
         "each node that asks it, or limit tokens instead"
     )
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from node.agents.prices import said_prices
 from node.model.knobs import ModelKnobs
-from protocol.errors import QuorateError
+from protocol.errors import InvalidJob, QuorateError
 
 OPENAI_URL = "https://api.openai.com/v1"
 PROGRAM_VARIABLES = "QUORATE_PROGRAM_ENV"
@@ -81,7 +82,12 @@ class AgentSettings:
     ) -> AgentSettings:
         """Settings with the endpoint that OPENAI_BASE_URL, _API_KEY and _MODEL name, and for
         programs the variables that QUORATE_PROGRAM_ENV lists (by commas or blanks). VariableError
-        if one says what cannot be meant."""
+        if one says what cannot be meant, also of prices, which are looked up when they are needed.
+        """
+        try:
+            said_prices(environment)
+        except InvalidJob as fault:
+            raise VariableError(str(fault)) from None
         return cls(
             scratch=scratch,
             base_url=environment.get("OPENAI_BASE_URL", "").strip(),

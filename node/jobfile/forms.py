@@ -12,7 +12,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    ValidationError,
+)
 
 from node import lists
 from node.jobfile.repeating import items_of, repeated
@@ -82,10 +90,20 @@ def _quorum(value: object) -> object:
     return value
 
 
+def _limiting(value: float) -> float:
+    """0 is how a `Budget` says that there is no limit, and who writes it here means the opposite.
+    What is left out is not looked at."""
+    if value <= 0:
+        raise ValueError(
+            f"{value:g} allows nothing: give more than 0, or leave it out for no limit"
+        )
+    return value
+
+
 class _Budget(_Ours):
-    usd: float = 0.0
-    tokens: int = 0
-    wall: Seconds = 0.0
+    usd: Annotated[float, AfterValidator(_limiting)] = 0.0
+    tokens: Annotated[int, AfterValidator(_limiting)] = 0
+    wall: Annotated[Seconds, AfterValidator(_limiting)] = 0.0
 
 
 class _Speculate(_Ours):
