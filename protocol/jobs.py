@@ -144,11 +144,26 @@ class Budget:
         microusd = max(1, int(self.usd * 1_000_000)) if self.usd else UNLIMITED
         return Amount(self.tokens or UNLIMITED, microusd)
 
-    def used_up(self) -> str:
-        """Why nothing more may be spent, for people."""
+    def used_up(self, overrun: Amount = NOTHING) -> str:
+        """Why nothing more may be spent, for people; `overrun` is what was used beyond it."""
+        more = self._limited_text(overrun)
+        return f"{self._named()} is used up" + (f", and {more} more were used" if more else "")
+
+    def too_small_for(self, needed: Amount) -> str:
+        """Why no call at all may be made, for people."""
+        return f"{self._named()} is too small for a call that may use {self._limited_text(needed)}"
+
+    def _named(self) -> str:
         limits = [f"{self.tokens} tokens"] if self.tokens else []
         limits += [f"{self.usd:g} USD (estimated)"] if self.usd else []
-        return f"the budget of {' and '.join(limits)} is used up"
+        return f"the budget of {' and '.join(limits)}"
+
+    def _limited_text(self, amount: Amount) -> str:
+        """What of an amount the budget limits; empty if that is nothing."""
+        parts = [f"{amount.tokens} tokens"] if self.tokens and amount.tokens else []
+        is_money = self.usd and amount.microusd
+        parts += [f"{amount.microusd / 1_000_000:g} USD (estimated)"] if is_money else []
+        return " and ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

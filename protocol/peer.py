@@ -271,7 +271,7 @@ class Peer:
             case CallAsked():
                 self.team.call_asked(turn, event)
             case CallSettled():
-                self.team.call_settled(event)
+                self.team.call_settled(turn, event)
             case RateLimited():
                 self.team.rate_limited(turn, event)
             case Completed():

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from agent_setup import ADD, assigned, quick
 
@@ -19,12 +20,14 @@ from protocol.effects import Assignment
 
 FENCED = f"Here you are.\n\n```python path=add.py\n{ADD}```\n"
 Play = Callable[[BaseHTTPRequestHandler], None]
+Always = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
 
 
 class ForeignServer:
-    """Plays its responses in order, one for each request, and keeps what was asked."""
+    """Plays its responses in order, one for each request, and keeps what was asked; or answers all
+    requests in one way, by what they ask."""
 
-    def __init__(self, *plays: Play) -> None:
+    def __init__(self, *plays: Play, always: Always | None = None) -> None:
         self.asked: list[dict[str, object]] = []
         self.keys: list[str] = []
         self._plays = list(plays)
@@ -38,7 +41,10 @@ class ForeignServer:
                 outer.asked.append(json.loads(body))
                 outer.keys.append(self.headers["Authorization"])
                 assert self.path == "/api/v1/chat/completions"
-                outer._plays.pop(0)(self)
+                if always is not None:
+                    always(self, json.loads(body))
+                else:
+                    outer._plays.pop(0)(self)
 
             def log_message(self, format: str, *arguments: object) -> None:
                 """Tests are quiet."""
@@ -68,8 +74,8 @@ def foreign_servers() -> Iterator[Foreign]:
     """A fixture: starts servers with the given plays; they are closed after the test."""
     servers: list[ForeignServer] = []
 
-    def start(*plays: Play) -> ForeignServer:
-        servers.append(ForeignServer(*plays))
+    def start(*plays: Play, always: Always | None = None) -> ForeignServer:
+        servers.append(ForeignServer(*plays, always=always))
         return servers[-1]
 
     yield start

@@ -12,7 +12,7 @@ from protocol.clocks import Nanoseconds
 from protocol.facts import Fact
 from protocol.facts.work import BudgetGranted, TaskCloned
 from protocol.identity import NodeId
-from protocol.jobs import NOTHING, ClaimMode
+from protocol.jobs import NOTHING, Amount, ClaimMode
 from protocol.ledger import (
     CloneTask,
     Edits,
@@ -28,6 +28,7 @@ from protocol.ledger import (
     merges,
 )
 from protocol.team.attempts import Attempt, Attempts
+from protocol.team.calls import Calls
 from protocol.team.deadlines import Deadlines
 from protocol.team.eligible import Eligible
 from protocol.team.failing import Failing
@@ -195,6 +196,16 @@ def grant_for_ever(self: Ledger, command: GrantBudget, index: int) -> list[Fact]
     job.grants[command.node] = Grant(command.number, before.amount.plus(command.amount))
     given = (command.amount.tokens, command.amount.microusd)
     return [BudgetGranted(command.job, command.node, *given, index)]
+
+
+@instead_of("CallsInCrowds", "paid calls are made one at a time", (Calls, "_is_under_way"))
+def call_in_crowds(self: Calls, job: str) -> bool:
+    return False
+
+
+@instead_of("ForgivesOverruns", "who hears of an overrun spends less", (Spending, "_left"))
+def forgive_overruns(self: Spending, job: JobState) -> Amount:
+    return job.job.budget.whole
 
 
 @instead_of("IgnoresTime", "a job ends with its time", (Deadlines, "check"))

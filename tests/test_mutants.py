@@ -360,6 +360,8 @@ TEAM_RULES: list[tuple[str, Test]] = [
     ("ForgetsCalls", test_spending.test_what_was_reserved_when_a_node_died_counts_as_spent),
     ("GivesTooMuch", test_spending.test_nobody_gives_what_it_has_not),
     ("GrantsForEver", test_spending.test_the_log_gives_out_what_there_is_and_no_more),
+    ("CallsInCrowds", test_spending.test_one_call_at_a_time_is_under_way_where_it_is_paid_for),
+    ("ForgivesOverruns", test_spending.test_what_another_has_overrun_is_nobody_s_to_spend),
     ("IgnoresTime", test_wall_budget.test_the_alarm_rings_when_the_time_is_over),
     (
         "LaterStands",

@@ -23,7 +23,8 @@ from foreign_server import (
 )
 
 from node.agents import AgentError, Progress
-from node.agents.chat import MESSAGE_OVERHEAD, ChatEndpoint
+from node.agents.chat import ChatEndpoint
+from node.agents.estimate import Estimate, size_of
 from node.agents.permits import Endpoint, Meter, Permits
 from node.agents.prices import PRICES_VARIABLE
 from node.prompt.shown import Message
@@ -82,7 +83,8 @@ async def test_a_call_whose_agent_is_stopped_before_it_begins_has_used_nothing(o
 
 # -- what a call has used --------------------------------------------------------------------------
 
-RESERVED = Amount(MESSAGE_OVERHEAD + len("Hello?") + 500)  # a byte is a token, and the answer
+HELLO = [Message("user", "Hello?")]
+RESERVED = Amount(Estimate().tokens(size_of(HELLO)) + 500)  # of an endpoint that has told nothing
 
 
 class Accountant:
@@ -117,7 +119,7 @@ async def used_at(
     chat = ChatEndpoint(settings, sleep=no_wait)
     progress = Progress(lambda files: None, books.meter)
     try:
-        await chat.ask([Message("user", "Hello?")], print, lambda: None, progress)
+        await chat.ask(HELLO, print, lambda: None, progress)
     except AgentError:
         pass  # of that other tests tell
     finally:
@@ -193,9 +195,7 @@ async def test_a_call_that_is_broken_off_is_charged_with_all_it_might_have_used(
     server = foreign(silent)
     chat = ChatEndpoint(quick(tmp_path, base_url=server.url, model="local-llm"))
     progress = Progress(lambda files: None, books.meter)
-    asking = asyncio.create_task(
-        chat.ask([Message("user", "Hello?")], print, lambda: None, progress)
-    )
+    asking = asyncio.create_task(chat.ask(HELLO, print, lambda: None, progress))
     await is_asked.wait()
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -213,7 +213,7 @@ async def test_who_is_asked_to_wait_too_long_fails_at_once_and_tells_the_team(
     chat = ChatEndpoint(quick(tmp_path, base_url=server.url, model="local-llm"), sleep=no_wait)
     progress = Progress(lambda files: None, books.meter)
     with pytest.raises(AgentError, match="it asks to wait 3600 s, more than the 120 s"):
-        await chat.ask([Message("user", "Hello?")], print, lambda: None, progress)
+        await chat.ask(HELLO, print, lambda: None, progress)
     await chat.close()
     assert books.blocked_for == [3600 * SECOND]
     assert books.settled == [NOTHING]

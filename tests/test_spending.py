@@ -15,7 +15,13 @@ from protocol import codec
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
 from protocol.events import AgentFailed, CallAsked, CallSettled, Completed
-from protocol.facts.work import BudgetGranted, TaskAbandoned, TaskAccepted, TaskStarted
+from protocol.facts.work import (
+    BudgetGranted,
+    ReservationExceeded,
+    TaskAbandoned,
+    TaskAccepted,
+    TaskStarted,
+)
 from protocol.identity import Identity, NodeId
 from protocol.jobs import (
     NO_USAGE,
@@ -91,8 +97,17 @@ class Till(Desk):
 
     def settled(self, call: int, tokens: int) -> Turn:
         turn = self.turn()
-        self.team.call_settled(CallSettled(self.invocation, call, Amount(tokens)))
+        self.team.call_settled(turn, CallSettled(self.invocation, call, Amount(tokens)))
         return self.settle(turn)
+
+    def hear(self, spent: Amount) -> None:
+        """Another node tells what it has spent."""
+        store = Store(Identity(b"x" * 32), "team", 100)
+        node = store.identity.node
+        account = codec.pack_value(Account(node, 1, spent, NOTHING, NOTHING, ()))
+        encoded, _ = store.write([(account_key("job", node), account)], 1)
+        self.store.merge(encoded)
+        assert self.team.spending.learn(account_key("job", node))
 
     def grant(self, turn: Turn) -> Turn:
         """The wish for a portion comes true."""
@@ -120,6 +135,7 @@ def test_the_reservation_is_on_the_disk_before_the_call_begins() -> None:
     assert [type(each) for each in turn.after] == [CallGranted]
     account = till.team.spending.accounts("job")[SELF.node]
     assert account.reserved == Amount(800)
+    till.settled(1, 450)
     till.is_overloaded = True  # what is written waits
     turn = till.ask(2, 300, 100, 500)
     assert permits(turn) == []
@@ -140,6 +156,7 @@ def test_a_portion_is_asked_for_so_that_not_every_call_has_to() -> None:
     till = Till(80_000)
     till.grant(till.ask(1, 300, 100, 500))
     assert till.ledger.jobs["job"].granted(SELF.node) == Amount(20_000, 2**61)
+    till.settled(1, 450)
     assert permits(till.ask(2, 300, 100, 500)) == [CallGranted(till.invocation, 2, 500)]
 
 
@@ -155,7 +172,8 @@ def test_what_nobody_has_is_denied() -> None:
     turn = till.grant(till.ask(1, 950, 100, 500))
     assert permits(turn) == [], "others may yet be heard of"
     turn = till.wait(CONFIG.renew_ns)
-    assert permits(turn) == [CallDenied(till.invocation, 1, "the budget of 1000 tokens is used up")]
+    reason = "the budget of 1000 tokens is too small for a call that may use 1050 tokens"
+    assert permits(turn) == [CallDenied(till.invocation, 1, reason)]
 
 
 def test_money_limits_a_call_as_tokens_do() -> None:
@@ -183,6 +201,51 @@ def test_what_was_reserved_when_a_node_died_counts_as_spent() -> None:
     account = till.team.spending.accounts("job")[SELF.node]
     assert (account.spent, account.reserved) == (Amount(800), NOTHING)
     assert till.team.spending.rights(till.ledger.jobs["job"]) == before
+
+
+# An endpoint can charge what it likes, and tells afterwards.
+
+
+def test_one_call_at_a_time_is_under_way_where_it_is_paid_for() -> None:
+    """So that an endpoint that charges too much can do so once before that is known."""
+    till = Till(10_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    assert permits(till.ask(2, 300, 100, 500)) == []
+    assert permits(till.settled(1, 450)) == [CallGranted(till.invocation, 2, 500)]
+
+
+def test_what_a_call_used_beyond_its_reservation_counts_and_is_told() -> None:
+    till = Till(10_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    turn = till.settled(1, 2_800)
+    (told,) = [fact for fact in turn.facts if isinstance(fact, ReservationExceeded)]
+    assert (told.job, told.endpoint, told.tokens) == ("job", "model", 2_000)
+    assert till.team.spending.accounts("job")[SELF.node].spent == Amount(2_800)
+    till.ask(2, 300, 100, 500)
+    turn = till.settled(2, 800)
+    assert not any(isinstance(fact, ReservationExceeded) for fact in turn.facts)
+
+
+def test_an_overrun_stops_all_further_calls_and_is_told() -> None:
+    till = Till(1_000)
+    till.grant(till.ask(1, 300, 100, 500))
+    till.settled(1, 1_700)
+    till.grant(till.ask(2, 0, 1, 1))
+    reason = "the budget of 1000 tokens is used up, and 700 tokens more were used"
+    assert permits(till.wait(CONFIG.renew_ns)) == [CallDenied(till.invocation, 2, reason)]
+
+
+def test_what_another_has_overrun_is_nobody_s_to_spend() -> None:
+    till = Till(1_000)
+    till.grant(till.ask(1, 300, 100, 700))
+    till.settled(1, 100)
+    job_state = till.ledger.jobs["job"]
+    assert till.team.spending.rights(job_state).tokens == 900
+    till.hear(Amount(950))
+    assert till.team.spending.rights(job_state).tokens == -50
+    till.ask(2, 0, 1, 1)
+    reason = "the budget of 1000 tokens is used up, and 50 tokens more were used"
+    assert permits(till.wait(CONFIG.renew_ns)) == [CallDenied(till.invocation, 2, reason)]
 
 
 def test_without_a_budget_a_call_begins_at_once() -> None:

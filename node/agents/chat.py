@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from node.agents import AgentError, Progress
 from node.agents.completion import Asked, Completions
 from node.agents.count import Count
+from node.agents.estimate import Estimate, size_of
 from node.agents.overflow import Overflow
 from node.agents.permits import FREE, NO_PRICES, Endpoint, Meter, Permit, Prices
 from node.agents.prices import prices_of, why_no_price
@@ -34,7 +35,6 @@ from protocol.jobs import Usage
 log = logging.getLogger(__name__)
 
 ANSWER_MIN = 256  # tokens: with less room for an answer it is not worth asking
-MESSAGE_OVERHEAD = 16  # tokens that a message costs beside its words
 UNREACHABLE_TRIES_MAX = 4  # requests to where nobody listens: 3.5 s of back-off at most
 
 
@@ -60,6 +60,7 @@ class ChatEndpoint:
         # The simulated model is on this machine: no proxy of the environment may get between.
         self._completions = Completions(settings, self._url, trust_env=not simulated)
         self._abilities = frozenset(Ability)  # until it rejects one
+        self._estimate = Estimate()
 
     @property
     def takes_schemas(self) -> bool:
@@ -82,8 +83,9 @@ class ChatEndpoint:
         await self._completions.connect()
         tries = 0
         room = 0  # for the answer, once the endpoint has said that there is less than was asked for
+        size = size_of(messages, schema)
         while True:
-            permit = await self._permit(messages, progress.meter)
+            permit = await self._permit(size, progress.meter)
             tokens_out = min(permit.tokens_out, room or permit.tokens_out)
             progress.spend(Usage(calls=1, simulated=self._simulated))
             count = Count(messages, hear, progress.spend, self._simulated)
@@ -116,6 +118,8 @@ class ChatEndpoint:
                 count.close_if_heard()
                 raise
             finally:
+                if count.is_told and count.tokens_in is not None:
+                    self._estimate.learn(size, count.tokens_in)
                 permit.settle(count.tokens_in, count.tokens_out)
             tries += 1
             await self._wait(tries, failed)
@@ -141,15 +145,14 @@ class ChatEndpoint:
                 Failure.BACKEND, f"no model chosen: set OPENAI_MODEL to one that {self._url} has"
             )
 
-    async def _permit(self, messages: Sequence[Message], meter: Meter | None) -> Permit:
-        """Leave for one request. A token is a byte at least, so this many are read at most."""
+    async def _permit(self, size: int, meter: Meter | None) -> Permit:
+        """Leave for one request of so many bytes."""
         if meter is None:
             return FREE
         if not meter.counts:
             return await meter.ask(self._endpoint)
-        tokens_in = sum(len(each.content.encode()) + MESSAGE_OVERHEAD for each in messages)
-        if self._simulated:  # its counts are measured means, and none of the words
-            tokens_in = max(tokens_in, READ_MAX)
+        # The simulated model's counts are measured means, and none of the words.
+        tokens_in = max(size, READ_MAX) if self._simulated else self._estimate.tokens(size)
         most = self._settings.answer_tokens_max
         least = min(ANSWER_MIN, most)
         prices = NO_PRICES  # of the simulated model, and where nobody counts money

@@ -32,6 +32,7 @@ class Count:
         self._simulated = simulated
         self.tokens_in: int | None = None  # until the endpoint tells
         self.tokens_out = 0
+        self.is_told = False  # by the endpoint, of a request that it has answered
 
     def hear(self, text: str) -> None:
         """A piece of the answer, which is counted already."""
@@ -45,7 +46,7 @@ class Count:
 
     def spend(self, tokens_in: int, tokens_out: int) -> None:
         """What the endpoint says that it was."""
-        self.tokens_in, self.tokens_out = tokens_in, tokens_out
+        self.tokens_in, self.tokens_out, self.is_told = tokens_in, tokens_out, True
         self._spend(Usage(0, tokens_in, tokens_out, simulated=self._simulated))
 
     def refuse(self) -> None:

@@ -2,8 +2,9 @@
 endpoint allows to the whole team, and reserves what the call may use out of the job's budget.
 
 Invariant: a call that was granted is settled once, whatever becomes of it; what it used is at most
-what was granted unless the endpoint disregards the limit that it was given. Waiting for leave is
-not the agent's time: its deadline stands still meanwhile.
+what was granted unless the endpoint disregards the limit that it was given, or counts more than was
+estimated (see `estimate`): that is charged all the same. Waiting for leave is not the agent's time:
+its deadline stands still meanwhile.
 """
 
 from __future__ import annotations

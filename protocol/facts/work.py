@@ -228,6 +228,18 @@ class BudgetGranted(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationExceeded(Fact):
+    """A call of this node has used so much more of the job's budget than it had reserved: the
+    endpoint has counted more than anybody could foresee, or written more than it was allowed."""
+
+    mark = "!"
+    job: str
+    endpoint: str
+    tokens: int
+    microusd: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileMerged(Fact):
     """The versions of a file by tasks that had not seen each other became one, by `node` alone or
     with an agent's help; or they did not, and `fault` says why. `reviewer` has checked it again, if

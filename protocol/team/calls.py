@@ -1,7 +1,9 @@
 """Calls: what agents want to ask their models, until it may be asked.
 
     asked     the endpoint's pace (`pacing`) lets it through, and the job's budget (`spending`) has
-              room for it: what it may use is reserved
+              room for it: what it may use is reserved. Of a job with a budget one call at a time is
+              under way here, so that an endpoint that charges more than was reserved can do so with
+              one call of each node before that is known
     reserved  once that is on the disk, the agent may begin
     begun     until it is settled, or its agent ends
 
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from protocol.clocks import Nanoseconds
 from protocol.effects import CallDenied, CallGranted
 from protocol.events import CallAsked, CallSettled
+from protocol.facts.work import ReservationExceeded
 from protocol.jobs import NOTHING, Amount
 from protocol.ledger import JobState
 from protocol.team.deadlines import Deadlines
@@ -50,11 +53,18 @@ class Calls:
         self._calls[event.invocation, event.call] = _Call(event, job)
         self._pacing.waits(turn, event.endpoint, event.rate)
 
-    def settle(self, event: CallSettled) -> None:
+    def settle(self, turn: Turn, event: CallSettled) -> None:
         """The call is over, and this is what it used."""
         number = (event.invocation, event.call)
-        if number in self._calls:
-            self._end(number, event.used)
+        call = self._calls.get(number)
+        if call is None:
+            return
+        self._end(number, event.used)
+        reserved = call.reservation.amount if call.reservation else event.used
+        more = event.used.minus(reserved).at_least(NOTHING)
+        if more != NOTHING:
+            told = (call.job, call.asked.endpoint, more.tokens, more.microusd)
+            turn.report(ReservationExceeded(*told))
 
     def drop(self, invocation: int) -> None:
         """The agent has ended, however: what it began and did not settle counts as used."""
@@ -87,6 +97,8 @@ class Calls:
             elif call.reservation is not None:
                 if self._spending.has_written(call.job, call.reservation):
                     self._begin(turn, number, call, call.reservation.tokens_out)
+            elif self._is_under_way(call.job):
+                continue
             elif self._pacing.admits(turn.now, view, call.asked.endpoint):
                 self._admit(turn, view, job, number, call)
         waiting = [call for call in self._calls.values() if call.reservation is None]
@@ -95,6 +107,10 @@ class Calls:
                 lacking = [c.asked for c in waiting if c.job == job.job.id and not c.begun]
                 self._spending.tell(turn, view, job, lacking)
         self._pacing.tell(turn)
+
+    def _is_under_way(self, job: str) -> bool:
+        """Whether a call has reserved something of the job's budget and is not over."""
+        return any(call.reservation and call.job == job for call in self._calls.values())
 
     def _admit(self, turn: Turn, view: View, job: JobState, number: _Number, call: _Call) -> None:
         """Its endpoint can take it now."""

@@ -270,9 +270,9 @@ class Team:
         else:
             turn.perform(CallDenied(event.invocation, event.call, "the attempt is over"))
 
-    def call_settled(self, event: CallSettled) -> None:
+    def call_settled(self, turn: Turn, event: CallSettled) -> None:
         """What a call used."""
-        self._calls.settle(event)
+        self._calls.settle(turn, event)
         self.dirty = True
 
     def rate_limited(self, turn: Turn, event: RateLimited) -> None:

@@ -20,7 +20,7 @@ from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import ClaimMode, Usage
+from protocol.jobs import Amount, ClaimMode, Usage
 from protocol.ledger import JobState, Slot, TaskState, Unit, load_of
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
@@ -303,8 +303,9 @@ class Leading:
         reason = self._deadlines.reason(job.job.id)
         if budget.tokens:
             usage = job.spent().plus(failed)
-            if usage.tokens_in + usage.tokens_out > budget.tokens:
-                reason = budget.used_up()
+            overrun = usage.tokens_in + usage.tokens_out - budget.tokens
+            if overrun > 0:
+                reason = budget.used_up(Amount(overrun))
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)

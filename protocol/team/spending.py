@@ -11,8 +11,10 @@ budget holds through every cut and crash.
     when it is over  what it used is spent, the rest is free again
     denied           nobody who is there has enough, or has reserved anything, the bank is empty
 
-Invariant: what a node has spent, reserved and given away is at most what it was granted and given.
-What was reserved when a node died counts as spent.
+Invariant: what a node has reserved, spent within its reservations and given away is at most what
+it was granted and given. What was reserved when a node died counts as spent. A call that used more
+than it had reserved counts in full, and who hears of it has so much less right to spend: an
+endpoint that charges what it likes can overrun the budget by the excess of one call of each node.
 """
 
 from __future__ import annotations
@@ -140,8 +142,17 @@ class Spending:
         own.stored = max(own.stored, account.number)
 
     def rights(self, job: JobState) -> Amount:
-        """What this node may still reserve."""
-        return self._rights_of(job, self.node, self._account(job.job.id))
+        """What this node may still reserve: of what is its own, as much as all have left over, for
+        some call may have used more than it had reserved."""
+        rights = self._rights_of(job, self.node, self._account(job.job.id))
+        return rights.at_most(self._left(job))
+
+    def _left(self, job: JobState) -> Amount:
+        """What of the budget nobody has spent or reserved, as far as is known here."""
+        left = job.job.budget.whole
+        for account in self.accounts(job.job.id).values():
+            left = left.minus(account.spent).minus(account.reserved)
+        return left
 
     def patience(self, view: View, job: JobState, task: Task) -> Nanoseconds | None:
         """For how long to leave a task to those who can pay for it; None: until more is known. Who
@@ -201,11 +212,18 @@ class Spending:
         tokens_out = asked.affordable(free)
         if tokens_out < asked.tokens_out_min:
             is_over = self._stays_hopeless(turn.now, view, job, asked)
-            return job.job.budget.used_up() if is_over else None
+            return self._why_denied(job, asked) if is_over else None
         own = self._own.setdefault(job.job.id, _Own())
         amount = asked.cost(tokens_out)
         own.reserved, own.is_news = own.reserved.plus(amount), True
         return Reservation(tokens_out, amount, own.number + 1)
+
+    def _why_denied(self, job: JobState, asked: CallAsked) -> str:
+        """For people: that the budget is used up, or too small from the beginning."""
+        budget, least = job.job.budget, asked.cost(asked.tokens_out_min)
+        if not budget.whole.covers(least):
+            return budget.too_small_for(least)
+        return budget.used_up(NOTHING.minus(self._left(job)).at_least(NOTHING))
 
     def has_written(self, job: str, reservation: Reservation) -> bool:
         """Whether it would survive a crash, once what this step persists is durable."""
@@ -244,7 +262,7 @@ class Spending:
             if account.reserved != NOTHING:
                 return False
             total = total.plus(self._rights_of(job, node, account).at_least(NOTHING))
-        return not total.covers(asked.cost(asked.tokens_out_min))
+        return not total.at_most(self._left(job)).covers(asked.cost(asked.tokens_out_min))
 
     # -- telling -------------------------------------------------------------------------------
 
