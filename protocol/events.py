@@ -307,6 +307,7 @@ class Failure(Enum):
     UNKNOWN_TASK = "unknown_task"  # the simulated model has no worked answer
     UNREACHABLE = "unreachable"  # the model endpoint is away, for now: no fault of the task
     AWAY = "away"  # the same, for longer than anybody waits
+    NO_CHECK = "no_check"  # this node has not got the program of the check; another one may
 
 
 @dataclass(frozen=True, slots=True)

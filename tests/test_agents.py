@@ -19,10 +19,10 @@ from node.agents.invocation import WAITING_MAX
 from node.agents.python_agent import PythonAgent
 from node.agents.scratch import ROOT_PREFIX, ROOT_RECORD, scratch_folder, scratch_root
 from node.agents.settings import AgentSettings
-from node.agents.verify import Verifier
+from node.agents.verify import Finding, Verifier
 from node.lab.run_job import check_output
 from node.lists import load
-from protocol.effects import Assignment
+from protocol.effects import Assignment, Check, Proposal, Purpose
 from protocol.errors import InvalidJob
 from protocol.events import AgentFailed, Completed, Failure, FoundOut
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Job, Task, Usage
@@ -347,7 +347,7 @@ async def test_checks_get_no_secrets_whatever_the_settings_name(tmp_path: Path) 
         ((), f"the check said no without a word (exit 1): {verify}"),
         (("JAVA_HOME", "OPENAI_API_KEY"), "JAVA_HOME=value of JAVA_HOME"),
     ):
-        assert await Verifier(tmp_path, variables=variables).check(assignment, ()) == seen
+        assert await Verifier(tmp_path, variables=variables).check(assignment, ()) == Finding(seen)
 
 
 async def test_the_last_check_of_a_run_gets_what_the_nodes_checks_get(
@@ -558,7 +558,8 @@ async def test_the_check_of_a_question_reads_the_text(node: Watched) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("no-such-check", "the check's command was not found"),
+        ("no-such-check", "the check's command was not found (status 127): install it or correct"),
+        ("sh -c no-such-check", "something that the check calls was not found (status 127): sh -c"),
         ("yes", "the check was stopped: it printed over 1048576 bytes: yes"),
         ("sleep 600", "the check did not end within its verify_timeout of 0.3 s: sleep 600"),
         ("exit 5", "the check said no without a word (exit 5)"),
@@ -572,10 +573,38 @@ async def test_a_check_that_goes_wrong_says_how(tmp_path: Path, line: str, words
         assigned("command", program="echo x", verify=line, verify_timeout_s=timeout_s)
     )
     assert isinstance(end, AgentFailed)
-    assert end.reason is Failure.VERIFY
+    assert end.reason is (Failure.NO_CHECK if line == "no-such-check" else Failure.VERIFY)
     assert words in end.detail
     await node.invocations.close()
     assert not list(tmp_path.glob("scratch/*"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("exit 5", Failure.VERIFY),
+        ("yes", Failure.VERIFY),
+        ("no-such-check", Failure.NO_CHECK),
+        ("cd / && no-such-check", Failure.NO_CHECK),
+        ("sh -c no-such-check", Failure.AGENT),
+        ("touch it; ./it", Failure.AGENT),
+        ("sleep 600", Failure.TIMEOUT),
+    ],
+)
+async def test_a_reviewer_gives_no_verdict_where_its_check_comes_to_no_end(
+    node: Watched, line: str, reason: Failure
+) -> None:
+    timeout_s = 0.3 if "sleep" in line else 10.0
+    work = assigned("command", program="echo x", verify=line, verify_timeout_s=timeout_s)
+    made = Proposal((text_file("add.py", "x"),), "")
+    check = Check(work.task, (), "")
+    for number, checks in enumerate(((), (check,))):  # of a result, and of a merge
+        node.invocations.start(
+            number, replace(work, purpose=Purpose.REVIEW, proposals=(made,), checks=checks)
+        )
+        end = await node.wait_end(number)
+        assert isinstance(end, AgentFailed)
+        assert end.reason is reason
 
 
 async def test_abort_kills_a_check_under_way(node: Watched, tmp_path: Path) -> None:

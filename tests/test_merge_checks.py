@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent_setup import Watched, quick, text_file
 from ledger_hand import ADA, BOB, CAT
-from small_world import SmallWorld
+from small_world import Scripted, SmallWorld
 from test_merging import BASE, BOTH, FIRST, SECOND_ONE, Edited, editor, editors, result
 
 from node.doors.versions import merges_view
@@ -329,6 +329,28 @@ def test_a_witness_that_dies_is_replaced() -> None:
     assert world.run(120 * SECOND, lambda: bool(world.diary.of(FileMerged)))
     at_work[0].start_again()
     assert world.run(120 * SECOND, world.is_finished)
+
+
+@pytest.mark.parametrize("lacking", [1, 2, 3])
+def test_who_has_not_got_the_check_of_a_merge_leaves_it_to_who_has(lacking: int) -> None:
+    """Where nobody else has it, the merge is given up for that reason, and nobody is called a
+    liar."""
+    agents = Editors()
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.checks:
+            return SECOND // 10, AgentFailed(0, Failure.NO_CHECK, "no jq here", (), NO_USAGE)
+        return agents(assignment)
+
+    world = SmallWorld(3, agents)
+    for host in world.hosts[:lacking]:
+        host.agents = Scripted(script)
+    world.do(editors(checked("a"), checked("b", attempts_max=1)))
+    (merged,) = seen(world, FileMerged)
+    assert isinstance(merged, FileMerged)
+    assert not any(isinstance(f, MergeReviewed) and f.fault for f in seen(world, MergeReviewed))
+    who = {1: "", 2: "no other node", 3: "no node"}[lacking]
+    assert merged.fault == (f"{who} can check it: no jq here" if who else "")
 
 
 @pytest.mark.parametrize("seen_before", [0, 1])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from ledger_hand import ADA, BOB, CAT, Book, job, task
-from small_world import SmallWorld
+from small_world import Scripted, SmallWorld
 
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, Purpose
@@ -16,6 +17,7 @@ from protocol.facts import Fact
 from protocol.facts.work import (
     AnswerGiven,
     AnswersJudged,
+    JobFinished,
     ResultLate,
     ResultProposed,
     ResultReviewed,
@@ -176,6 +178,70 @@ def test_a_check_that_could_not_be_run_is_run_again() -> None:
     world.do(job(replace(checked("a"), writes=())))
     assert len(tries) == 3
     assert world.diary.of(TaskAccepted)
+
+
+def unable(reason: Failure) -> Callable[[Assignment], tuple[Nanoseconds, Completed | AgentFailed]]:
+    """A node on which this becomes of every check."""
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK and reason is not Failure.NO_CHECK:
+            files = tuple(File(path, b"right") for path in assignment.task.writes)
+            return SECOND, Completed(0, files, "", NO_USAGE)
+        return SECOND // 10, AgentFailed(0, reason, "it is not here", (), NO_USAGE)
+
+    return script
+
+
+@pytest.mark.parametrize("reason", [Failure.NO_CHECK, Failure.TIMEOUT, Failure.AGENT])
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_cannot_run_a_check_has_no_word(claims: ClaimMode, reason: Failure) -> None:
+    """And the next node is asked."""
+    world = SmallWorld(3, Agents(tries=0))
+    world.hosts[-1].agents = Scripted(unable(reason))
+    tasks = [checked(f"t{number}", attempts_max=2) for number in range(6)]
+    world.do(job(*tasks, claims=claims))
+    assert all(fact.succeeded for _, _, fact in world.diary.of(JobFinished))
+    assert [fact.fault for fact in reviews(world)] == [""] * len(tasks)
+    peer = world.hosts[-1].peer
+    assert peer is not None
+    assert peer.node not in {fact.reviewer for fact in reviews(world)}
+    agents = world.hosts[-1].agents
+    assert isinstance(agents, Scripted)
+    tried = [each.task.id for each in agents.given if each.purpose is Purpose.REVIEW]
+    assert tried, "it finds out by trying"
+    if reason is Failure.NO_CHECK:
+        all_tried = [each.task.id for each in agents.given]
+        assert len(all_tried) == len(set(all_tried)), "and tries each task once"
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_what_nobody_else_can_check_is_given_up_with_that_reason(claims: ClaimMode) -> None:
+    world = SmallWorld(3, unable(Failure.NO_CHECK))
+    world.hosts[-1].agents = Scripted(Agents(tries=0))
+    world.do(job(checked("a", attempts_max=2), claims=claims))
+    (reason,) = {fact.reason for _, _, fact in world.diary.of(TaskAbandoned)}
+    assert reason == "no other node can check it: it is not here"
+    assert reviews(world) == [], "the result has nothing to do with it"
+
+
+@pytest.mark.parametrize("reason", [Failure.TIMEOUT, Failure.AGENT])
+def test_a_result_whose_check_comes_to_no_end_anywhere_holds_nothing_up(reason: Failure) -> None:
+    """It may be the result's own doing."""
+    agents = Agents(tries=0)
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.REVIEW and len(agents.given) < 8:
+            agents.given.append(assignment)
+            return SECOND, AgentFailed(0, reason, "it did not end", (), NO_USAGE)
+        return agents(assignment)
+
+    world = SmallWorld(4, script)
+    world.do(job(checked("a", attempts_max=4)))
+    first, second = reviews(world)
+    why = f"its check came to no end at any other node, {reason.value}: it did not end"
+    assert (first.fault, second.fault) == (why, "")
+    assert first.node not in (first.reviewer, second.node)
+    assert len(agents.given) <= 1 + 2 * 4, "so many tries, and not more than begin at once"
 
 
 @pytest.mark.parametrize("claims", ALL_MODES)

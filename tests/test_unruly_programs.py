@@ -65,7 +65,7 @@ async def test_how_a_program_ended_is_told_by_name(node: Watched, line: str, wor
         end = await node.wait_end(number)
         assert isinstance(end, AgentFailed)
         if number:
-            assert end.reason is Failure.VERIFY
+            assert end.reason is (Failure.NO_CHECK if "no-such" in line else Failure.VERIFY)
             words = words.replace("the program ", "the check ").replace("program not", "was not")
         assert words in end.detail
 
@@ -432,7 +432,6 @@ def test_a_job_of_bad_programs_ends_with_a_reason_for_each_and_keeps_the_rest(
     assert done.returncode == 1, done.stderr
     assert "FAILED" in done.stdout
     for task, why in (
-        ("unchecked", "the check's command was not found (status 127)"),
         ("link", "c is not a regular file"),
         ("escape", "the program did not write d"),
         ("flood", "the program was stopped: it printed over 1048576 bytes"),
@@ -440,7 +439,9 @@ def test_a_job_of_bad_programs_ends_with_a_reason_for_each_and_keeps_the_rest(
     ):
         assert re.search(rf"{task} abandoned: [2-4] attempts failed, the last with ", done.stdout)
         assert why in done.stdout
-    assert re.search(r"missing abandoned: .*program not found \(status 127\)", done.stdout)
+    for task, what in (("missing", "program"), ("unchecked", "the check's command was")):
+        why = rf"{task} abandoned: no node can run it: {what} not found \(status 127\)"
+        assert re.search(why, done.stdout)
     assert "after out of reach: something it needs was abandoned" in done.stdout
     kept = {path.name for path in (tmp_path / "result").iterdir()}
     assert kept == {"good.txt", "daemon.txt", "manifest.json"}

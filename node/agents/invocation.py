@@ -18,7 +18,7 @@ from node.agents.kinds import Agents
 from node.agents.permits import Meter, Permits
 from node.agents.scratch import scratch_folder
 from node.agents.settings import AgentSettings
-from node.agents.verify import Verifier
+from node.agents.verify import Finding, Verifier
 from node.legible import legible
 from node.prompt.shown import shorten
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
@@ -162,9 +162,11 @@ class Invocations:
             if purpose is Purpose.WORK and run.assignment.task.verify.strip():
                 made_so = (result.files, legible(result.text), run.progress.usage)
                 self._deliver(AnswerMade(run.number, *made_so))
-            fault_found = await self._fault_of(run.assignment, result.files, result.text)
-        if fault_found:
-            raise AgentError(Failure.VERIFY, fault_found)
+            found = await self._check(run.assignment, result.files, result.text)
+        if found.fault:
+            # To who made it, a check that comes to no end says no.
+            is_missing = found.reason is Failure.NO_CHECK
+            raise AgentError(found.reason if is_missing else Failure.VERIFY, found.fault)
         return result
 
     async def _made_by_agent(self, run: _Invocation) -> AgentResult:
@@ -190,22 +192,24 @@ class Invocations:
     async def _review(self, assignment: Assignment) -> AgentResult:
         """Somebody else's result, checked again."""
         (proposal,) = assignment.proposals
-        fault_found = await self._fault_of(assignment, proposal.files, proposal.text)
-        if fault_found:
-            raise AgentError(Failure.VERIFY, fault_found)
+        found = await self._check(assignment, proposal.files, proposal.text)
+        if found.fault:
+            raise AgentError(found.reason, found.fault)
         return AgentResult(())
 
-    async def _fault_of(self, assignment: Assignment, files: tuple[File, ...], text: str) -> str:
-        """Empty if the check passes, else why not. A merge must pass the checks of all tasks whose
-        versions went into it; that of the first which it does not is told by name."""
+    async def _check(self, assignment: Assignment, files: tuple[File, ...], text: str) -> Finding:
+        """What the check finds. A merge must pass the checks of all tasks whose versions went into
+        it; that of the first which it does not is told by name."""
         if not assignment.checks:
             return await self._verifier.check(assignment, files, text)
         for check in assignment.checks:
             of_task = replace(assignment, task=check.task, inputs=check.inputs)
-            if fault_found := await self._verifier.check(of_task, files, check.text):
+            found = await self._verifier.check(of_task, files, check.text)
+            if found.fault:
                 command = shorten(check.task.verify, COMMAND_LENGTH_MAX)
-                return f"the check of task {check.task.id!r} ({command}): {fault_found}"
-        return ""
+                whose = f"the check of task {check.task.id!r} ({command})"
+                return replace(found, fault=f"{whose}: {found.fault}")
+        return Finding()
 
     def _settle(self, run: _Invocation) -> None:
         """A task that is cancelled before its first step never gets to report its own end."""

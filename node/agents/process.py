@@ -39,6 +39,7 @@ TAIL_SIZE_MAX = 8 * 1024  # bytes of standard error that are kept: its end tells
 ERROR_SIZE_MAX = 64 * 1024 * 1024  # bytes of standard error that are read at all
 FOLDER_SIZE_MAX = 4 * 1024**3  # bytes of the disk under the program's folder
 WRITTEN_SIZE_MAX = 512 * 1024**2  # bytes of a file, wherever; a line may say `ulimit -f unlimited`
+SHELL = "/bin/sh"
 COMMAND_NOT_EXECUTABLE = 126  # POSIX shell, section 2.8.2
 COMMAND_NOT_FOUND = 127
 DRAIN_TIMEOUT_S = 1.0  # a process that left the group may hold a pipe open: then its loss
@@ -174,12 +175,12 @@ def _start(
     leash: _Pipe,
 ) -> _Program:
     """Start it with its guard. This blocks for the millisecond that it takes."""
-    program = ("/bin/sh", "-c", command) if isinstance(command, str) else tuple(command)
+    program = (SHELL, "-c", command) if isinstance(command, str) else tuple(command)
     mark = secrets.token_hex(16)
     guarding = (str(leash.reading_end), mark, _blocks_max())
     process = strays.start(
         lambda: subprocess.Popen(
-            ("/bin/sh", "-c", _GUARDED, "quorate", *guarding, *program),
+            (SHELL, "-c", _GUARDED, "quorate", *guarding, *program),
             cwd=folder,
             env=dict(environment),
             stdin=given,

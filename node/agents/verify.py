@@ -4,6 +4,12 @@ Invariant: the folder holds exactly the job's files, the accepted inputs and the
 the agent left elsewhere; the exit status alone decides; the check ends within its time limit, and
 nothing of it is left afterwards.
 
+A check that this node has not got the program of is told apart: the shell that was to run it says
+so in its own name, with status 127. Where the same status comes from further down, from a script
+that calls something or from `env` or `timeout`, the result itself may be the cause (it may be that
+script): to whoever made it that is a no. Who checks somebody else's work does not judge by it, nor
+by a status of 126 or by time that was up: its own machine may be the cause as well.
+
 What is checked may be code that nobody has read, and it may run in the very process whose exit
 status decides: `import add` of a file that calls `os._exit(0)` is such a status. A check that must
 not be fooled so runs the code in a child process, as the packaged checks do.
@@ -15,11 +21,13 @@ import asyncio
 import shlex
 import sys
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from node.agents.process import (
     COMMAND_NOT_EXECUTABLE,
     COMMAND_NOT_FOUND,
+    SHELL,
     Ended,
     environment_for_programs,
     run_process,
@@ -27,11 +35,22 @@ from node.agents.process import (
 from node.agents.scratch import scratch_folder
 from node.prompt.shown import DETAIL_SIZE_MAX
 from protocol.effects import Assignment
+from protocol.events import Failure
 from protocol.jobs import File
 
 VERIFICATIONS_MAX = 2  # at once: checks use the processor, agents mostly wait
 OUTPUT_SIZE_MAX = 1024 * 1024
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Why a result does not pass, empty if it does. `reason` is VERIFY if the check said no, and
+    NO_CHECK if this node has not got its program. It is TIMEOUT or AGENT where it came to no end
+    that tells what is wrong: with the result, or with this node."""
+
+    fault: str = ""
+    reason: Failure = Failure.VERIFY
 
 
 class Verifier:
@@ -43,12 +62,14 @@ class Verifier:
         self._variables = without_secrets(variables)
         self._turns = asyncio.Semaphore(VERIFICATIONS_MAX)
 
-    async def check(self, assignment: Assignment, files: tuple[File, ...], text: str = "") -> str:
-        """Empty if the result passes, else why not. A text is given on standard input."""
+    async def check(
+        self, assignment: Assignment, files: tuple[File, ...], text: str = ""
+    ) -> Finding:
+        """What is found wrong with the result. A text is given on standard input."""
         command = command_of(assignment)
         timeout_s = assignment.task.verify_timeout_s
         if not command.strip():
-            return ""
+            return Finding()
         everything = (*assignment.fixtures, *assignment.inputs, *files)
         async with self._turns, scratch_folder(self._scratch, everything) as folder:
             try:
@@ -64,10 +85,9 @@ class Verifier:
                         OUTPUT_SIZE_MAX,
                     )
             except TimeoutError:
-                return (
-                    f"the check did not end within its verify_timeout of {timeout_s:g} s: {command}"
-                )
-        return _verdict(command, ended)
+                limit = f"its verify_timeout of {timeout_s:g} s"
+                return Finding(f"the check did not end within {limit}: {command}", Failure.TIMEOUT)
+        return _finding(command, ended)
 
 
 def without_secrets(names: Collection[str]) -> frozenset[str]:
@@ -84,17 +104,28 @@ def command_of(assignment: Assignment) -> str:
     return task.verify.replace("{python}", shlex.quote(sys.executable)).replace("{id}", task.id)
 
 
-def _verdict(command: str, ended: Ended) -> str:
+def _finding(command: str, ended: Ended) -> Finding:
     said = ended.last_lines(DETAIL_SIZE_MAX - 500)
     if not ended.fate:
-        return ""
-    if ended.code == COMMAND_NOT_FOUND:
-        return (
+        return Finding()
+    if _is_missing(ended):
+        return Finding(
             "the check's command was not found (status 127): install it or correct 'verify' "
-            f"({said})"
+            f"({said})",
+            Failure.NO_CHECK,
         )
     if ended.excess:
-        return f"the check {ended.fate}: {command}"
+        return Finding(f"the check {ended.fate}: {command}")
+    if ended.code == COMMAND_NOT_FOUND:
+        what = "something that the check calls was not found (status 127)"
+        return Finding(f"{what}: {command}\n{said}".rstrip(), Failure.AGENT)
     if not 0 < ended.code < COMMAND_NOT_EXECUTABLE:
-        return f"the check {ended.fate}: {command}\n{said}".rstrip()
-    return said or f"the check said no without a word (exit {ended.code}): {command}"
+        reason = Failure.AGENT if ended.code == COMMAND_NOT_EXECUTABLE else Failure.VERIFY
+        return Finding(f"the check {ended.fate}: {command}\n{said}".rstrip(), reason)
+    return Finding(said or f"the check said no without a word (exit {ended.code}): {command}")
+
+
+def _is_missing(ended: Ended) -> bool:
+    """Whether the shell that was to run the check's own line has not found what it names."""
+    last = ended.error_tail.decode(errors="replace").strip().rpartition("\n")[2]
+    return ended.code == COMMAND_NOT_FOUND and last.startswith(f"{SHELL}:")

@@ -386,7 +386,8 @@ async def check_output(
     async def one(number: int) -> tuple[str, str]:
         task = job.tasks[number]
         assignment = Assignment(job.id, task, 0, 0, inputs=tuple(files), fixtures=job.files)
-        return task.id, await verifier.check(assignment, ())
+        found = await verifier.check(assignment, ())
+        return task.id, found.fault
 
     checked = [
         number

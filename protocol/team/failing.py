@@ -10,8 +10,8 @@ count. Its node waits before it asks there again. There are two bounds: an outag
 long counts, and so does the first attempt at a task in each outage after the task's first one, for
 it may be the task that its endpoint cannot bear.
 
-A node that has not got a task's program leaves the task to the others for good, which costs no
-attempt; once no living node has it, the task is given up.
+A node that has not got a task's program, or that of its check, leaves the task to the others for
+good, which costs no attempt; once no living node has it, the task is given up.
 
 All of it follows from FAIL notes and results, so that whoever gives work out (see `leading`) knows
 of the others what each knows of itself, but for what was on its way.
@@ -36,7 +36,12 @@ from protocol.team.view import View
 
 UNABLE_AFTER = 2  # failures of a task, by one node
 DOUBLINGS_MAX = 16  # of a time that has a bound of its own
-_BLAMELESS = frozenset((Failure.ABORTED, Failure.BUDGET, Failure.UNKNOWN_TASK, Failure.NO_PROGRAM))
+_BLAMELESS = frozenset(
+    (
+        *(Failure.ABORTED, Failure.BUDGET, Failure.UNKNOWN_TASK),
+        *(Failure.NO_PROGRAM, Failure.NO_CHECK),
+    )
+)
 # After these the endpoint is known to be there.
 _REACHED = frozenset(
     (
@@ -286,9 +291,10 @@ class Failing:
         return len(counted) >= task.task.attempts_max * len(task.slots)
 
     def _lacking(self, job: JobState, task: TaskState) -> dict[NodeId, str]:
-        """Who has not got the task's program, and what was said there."""
+        """Who has not got the task's program, or its check's, and what was said there."""
         notes = self._notes.of(job.job.id, task.task.id)
-        return {n.node: n.detail for n in notes if n.reason == Failure.NO_PROGRAM.value}
+        lacking = (Failure.NO_PROGRAM.value, Failure.NO_CHECK.value)
+        return {n.node: n.detail for n in notes if n.reason in lacking}
 
     def _nobody_has_program(self, view: View, job: JobState, task: TaskState) -> str:
         """Why, if no living node can run the task at all."""

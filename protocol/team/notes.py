@@ -21,16 +21,19 @@ from protocol.turn import Turn
 
 DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wrong
 # The reasons of notes about a model that was asked to judge answers or to merge versions: it did,
-# and the note only tells what it used; or it failed. The last is followed by what was to be merged.
-JUDGED, UNJUDGED, UNMERGED = "judged", "unjudged", "unmerged"
+# and the note only tells what it used; or it failed. The last is of a check of somebody else's work
+# that came to no end. The last two are followed by what was to be merged, or checked.
+JUDGED, UNJUDGED, UNMERGED, UNREVIEWED = "judged", "unjudged", "unmerged", "unreviewed"
 
 # What is so at a node, whatever its task.
-_OF_NODES = frozenset((Failure.UNREACHABLE.value, Failure.NO_PROGRAM.value))
+_OF_NODES = frozenset(
+    each.value for each in (Failure.UNREACHABLE, Failure.NO_PROGRAM, Failure.NO_CHECK)
+)
 
 
 def is_of_review(reason: str) -> bool:
-    """Whether a note tells of a judge or a merge, and not of an attempt at its task."""
-    return reason.split(" ", 1)[0] in (JUDGED, UNJUDGED, UNMERGED)
+    """Whether a note tells of a judge, a merge or a review, and not of an attempt at its task."""
+    return reason.split(" ", 1)[0] in (JUDGED, UNJUDGED, UNMERGED, UNREVIEWED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Notes:
         return [noted[1] for noted in self._notes if noted[0] == job]
 
     def of_review(self, job: str, task: str, reason: str) -> Sequence[FailNote]:
-        """Of the models that judged or merged, those that failed: reason as in `is_of_review`."""
+        """Of those who judged, merged or reviewed, who failed: reason as in `is_of_review`."""
         known = self._notes.get((job, task), {}).values()
         return [noted.note for noted in known if noted.note.reason == reason]
 

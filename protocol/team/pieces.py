@@ -4,7 +4,7 @@ run again, answers to be judged, versions of a file to be merged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from protocol.identity import NodeId
 from protocol.jobs import VerifyBy
 from protocol.ledger import JobState, Siblings, Unit
 from protocol.team.merging import check_assignment
-from protocol.team.notes import UNJUDGED, UNMERGED
+from protocol.team.notes import UNJUDGED, UNMERGED, UNREVIEWED
 from protocol.team.orders import assignment_of
 
 
@@ -75,6 +75,19 @@ def pieces_of(job: JobState) -> Iterator[Piece]:
         yield MergeToReview(_unit_of(job, siblings), siblings, number, merge.node)
 
 
+def is_check(piece: Piece) -> bool:
+    """Whether only a check has to be run."""
+    return isinstance(piece, ResultToReview | MergeToReview)
+
+
+def askable(alive: Collection[NodeId], piece: Piece) -> set[NodeId]:
+    """The living, but for whose work it is."""
+    nodes = set(alive)
+    if isinstance(piece, ResultToReview | MergeToReview):
+        nodes.discard(piece.maker)
+    return nodes
+
+
 def distrusted(job: JobState, piece: Piece) -> set[NodeId]:
     """Who has found earlier work of this kind wrong, or made what was found so. A node that lies
     would do it again and again, so these come after the others."""
@@ -89,16 +102,29 @@ def distrusted(job: JobState, piece: Piece) -> set[NodeId]:
 
 
 def reason_of(piece: Piece) -> str:
-    """What a note says of a node that failed at it; empty if there is nothing to say, since only a
-    check has to be run."""
+    """What a note says of a node that failed at it."""
     match piece:
         case AnswersToJudge():
             return UNJUDGED
         case VersionsToMerge():
             path, tasks = piece.siblings
             return f"{UNMERGED} {path} of {' '.join(tasks)}"
-        case ResultToReview() | MergeToReview():
-            return ""
+        case ResultToReview(_, (slot, node, token)):
+            return f"{UNREVIEWED} {slot} {node} {token}"
+        case MergeToReview():
+            path, tasks = piece.siblings
+            return f"{UNREVIEWED} {piece.number} {path} of {' '.join(tasks)}"
+
+
+def checked_tasks(piece: Piece) -> tuple[str, ...]:
+    """The tasks whose checks have to be run for it."""
+    match piece:
+        case AnswersToJudge():
+            return ()
+        case ResultToReview(unit):
+            return (unit[1],)
+        case VersionsToMerge() | MergeToReview():
+            return piece.siblings[1]
 
 
 def assignment_for(

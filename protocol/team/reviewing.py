@@ -11,6 +11,12 @@ while. When as many have failed as the task may have attempts, and a leader is i
 given up: then answers are compared as they stand, and versions stay unmerged. When a job's time is
 over nothing is begun, and its leader ends what can end without.
 
+A check that came to no end says nothing of what it was to check. A node that has not got the
+check's program says so to all, and is not asked again; when all others have said so, the task is
+given up, for its result has nothing to do with it. Any other such end, as when time was up, may be
+the result's own doing: so is told to all as well, and after as many of them as the task may have
+attempts it counts as wrong, or one bad result would hold its task up for ever.
+
 Invariant: nobody reviews what it has made itself; at most `reviews_max` reviews run on a node.
 """
 
@@ -46,8 +52,11 @@ from protocol.team.pieces import (
     Piece,
     ResultToReview,
     VersionsToMerge,
+    askable,
     assignment_for,
+    checked_tasks,
     distrusted,
+    is_check,
     pieces_of,
     reason_of,
 )
@@ -58,6 +67,7 @@ from protocol.turn import Turn
 GROUPS_MAX = 64
 UNASKED = "their changes touch each other, and only a model could be asked to merge them"
 DOUBLINGS_MAX = 4  # of the time between two tries of one node
+CHECKS_MIN = 3  # tries at a check that comes to no end, were a task to have fewer attempts
 
 
 @dataclass(slots=True)
@@ -132,6 +142,10 @@ class Reviewing:
                     self._end_late(turn, job, piece, late)
                 continue
             self._hear(turn, piece)
+            if missing := self._nobody_can_check(view, piece):
+                if view.leader in view.alive:
+                    self._end_unchecked(turn, job, piece, missing)
+                continue
             if self._is_vain(job, piece):
                 if view.leader in view.alive:
                     self._give_up(turn, job, piece)
@@ -146,23 +160,39 @@ class Reviewing:
                 self._begin(turn, job, piece)
 
     def _hear(self, turn: Turn, piece: Piece) -> None:
-        """Take note of the models that have failed since this was last asked."""
-        reason = reason_of(piece)
-        if not reason:
-            return  # of a check only the own tries are known
-        notes = self._notes.of_review(*piece.unit[:2], reason)
+        """Take note of who has failed since this was last asked."""
+        notes = self._notes.of_review(*piece.unit[:2], reason_of(piece))
         tried = self._tried.get(piece)
         if len(notes) > (tried.times.total() if tried else 0):
             times = Counter(note.node for note in notes)
             self._tried[piece] = _Tried(times, turn.now, notes[-1].detail)
 
     def _is_vain(self, job: JobState, piece: Piece) -> bool:
-        """Whether it is no use to ask a model once more."""
-        if _is_check(piece):
-            return False
+        """Whether it is no use to ask a model, or to run a check, once more."""
         tried = self._tried.get(piece)
-        attempts_max = job.tasks[piece.unit[1]].task.attempts_max
-        return piece in self._denied or (tried is not None and tried.times.total() >= attempts_max)
+        tries_max = job.tasks[piece.unit[1]].task.attempts_max
+        if is_check(piece):
+            tries_max = max(tries_max, CHECKS_MIN)
+        return piece in self._denied or (tried is not None and tried.times.total() >= tries_max)
+
+    def _lacking(self, piece: Piece) -> dict[NodeId, str]:
+        """Who has not got the program of a check that has to be run, and what was said there."""
+        return {
+            note.node: note.detail
+            for task in checked_tasks(piece)
+            for note in self._notes.of(piece.unit[0], task)
+            if note.reason == Failure.NO_CHECK.value
+        }
+
+    def _nobody_can_check(self, view: View, piece: Piece) -> str:
+        """Why, if no living node can run the checks but who has made what is to be checked."""
+        lacking = self._lacking(piece)
+        others = askable(view.alive, piece)
+        if not others or not others <= lacking.keys():
+            return ""
+        details = dict.fromkeys(lacking[node] for node in sorted(others))
+        who = "other node" if is_check(piece) else "node"
+        return f"no {who} can check it: {'; '.join(details)}"[:DETAIL_LENGTH_MAX]
 
     def _due_at(self, piece: Piece, order: list[NodeId]) -> Nanoseconds:
         """When it is this node's turn: by its place, and later if it has tried before."""
@@ -175,9 +205,7 @@ class Reviewing:
 
     def _order(self, view: View, job: JobState, piece: Piece) -> list[NodeId]:
         """Who may do it, in the order of their turns."""
-        nodes = set(view.alive)
-        if isinstance(piece, ResultToReview | MergeToReview):
-            nodes.discard(piece.maker)
+        nodes = askable(view.alive, piece) - self._lacking(piece).keys()
         last = distrusted(job, piece)
         tried = self._tried.get(piece)
         times = tried.times if tried else Counter[NodeId]()
@@ -187,12 +215,12 @@ class Reviewing:
 
     def _patience(self, piece: Piece) -> Nanoseconds:
         """After which the next node does it as well."""
-        return self.config.review_patience_ns if _is_check(piece) else self.config.model_patience_ns
+        return self.config.review_patience_ns if is_check(piece) else self.config.model_patience_ns
 
     def _begin(self, turn: Turn, job: JobState, piece: Piece) -> None:
         if isinstance(piece, VersionsToMerge):
             self._begin_merge(turn, job, piece)
-        elif _is_check(piece) or not self._is_paused(turn, job, piece):
+        elif is_check(piece) or not self._is_paused(turn, job, piece):
             self._invoke(turn, Review(piece), assignment_for(job, piece))
 
     def _is_paused(self, turn: Turn, job: JobState, piece: Piece) -> bool:
@@ -234,8 +262,21 @@ class Reviewing:
             case ResultToReview() | AnswersToJudge():
                 pass  # their task is given up
 
+    def _end_unchecked(self, turn: Turn, job: JobState, piece: Piece, missing: str) -> None:
+        """Give up what nobody can check, for no fault of who made it."""
+        match piece:
+            case ResultToReview(unit):
+                self._wishes.abandon(turn.now, job, job.tasks[unit[1]], missing)
+            case MergeToReview(unit, siblings, number):
+                command = ReviewMerge(unit[0], *siblings, number, NOBODY, missing)
+                self._wishes.review_merge(turn.now, command)
+            case VersionsToMerge():
+                self._wish_merge(turn, piece, b"", missing)
+            case AnswersToJudge():
+                pass  # no check is run
+
     def _give_up(self, turn: Turn, job: JobState, piece: Piece) -> None:
-        """Settle without a model what no model could."""
+        """Settle without a model what no model could, and without a check what no check did."""
         match piece:
             case AnswersToJudge(unit):
                 alike = [_likeness_of(answer) for answer in job.tasks[unit[1]].answers]
@@ -248,15 +289,22 @@ class Reviewing:
                 fault = f"{why}, {tried.fault if tried else 'none was asked'}"
                 self._wish_merge(turn, piece, b"", fault, by_agent)
             case ResultToReview() | MergeToReview():
-                pass  # checks are run until there is a verdict
+                if self.node != piece.maker:
+                    why = self._tried[piece].fault
+                    fault = f"its check came to no end at any other node, {why}"
+                    self._wish_review(turn, piece, fault[:DETAIL_LENGTH_MAX])
 
     def ended(self, turn: Turn, event: Completed | AgentFailed, usage: Usage) -> None:
         """A review of this node's is over."""
         review = self.running.pop(event.invocation)
         piece = review.piece
-        vain = not review.aborted and not self._settle(turn, review, event)
         reason = reason_of(piece)
-        if reason and review.content is None and self._is_away(turn, piece, event):
+        if isinstance(event, AgentFailed) and event.reason is Failure.NO_CHECK:
+            self._say(turn, piece, event.reason.value, event.detail[:DETAIL_LENGTH_MAX], usage)
+            return
+        vain = not review.aborted and not self._settle(turn, review, event)
+        by_model = review.content is None and not is_check(piece)
+        if by_model and self._is_away(turn, piece, event):
             vain = False  # it is this node's turn again when the pause is over
         if vain:
             fault = "it gave no answer"
@@ -264,13 +312,12 @@ class Reviewing:
                 fault = f"{event.reason.value}: {event.detail}"[:DETAIL_LENGTH_MAX]
                 if event.reason is Failure.BUDGET:
                     self._denied.add(piece)
-            if reason:
-                self._say(turn, piece, reason, fault, usage)
+            self._say(turn, piece, reason, fault, usage)
             before = self._tried.get(piece)
             times = Counter(before.times if before else ())
             times[self.node] += 1
             self._tried[piece] = _Tried(times, turn.now, fault)
-        elif reason and usage != NO_USAGE:
+        elif usage != NO_USAGE:
             self._say(turn, piece, JUDGED, "", usage)
 
     def _is_away(self, turn: Turn, piece: Piece, event: Completed | AgentFailed) -> bool:
@@ -309,6 +356,8 @@ class Reviewing:
     ) -> bool:
         """The checks of a merge that needed nobody are over; if it is wrong, a model is asked."""
         fault = _verdict_of(event)
+        if isinstance(event, AgentFailed) and event.reason is Failure.TIMEOUT:
+            fault = event.detail[:DETAIL_LENGTH_MAX]  # nobody has seen these checks end
         job = self._ledger.jobs.get(piece.unit[0])
         if fault == "":
             self._wish_merge(turn, piece, content, "")
@@ -358,11 +407,6 @@ class Reviewing:
         if piece in self._unfit:
             faults.append(self._unfit[piece])
         return tuple(dict.fromkeys(faults))[-self.config.notes_max :]
-
-
-def _is_check(piece: Piece) -> bool:
-    """Whether only a check has to be run, and that as often as it takes to have a verdict."""
-    return isinstance(piece, ResultToReview | MergeToReview)
 
 
 def _verdict_of(event: Completed | AgentFailed) -> str | None:

@@ -39,6 +39,7 @@ LATE_S = 1.0  # who reads an entry of the log so much later than the first is na
 _FAILURES = {
     Failure.AGENT.value: "its agent fails",
     Failure.NO_PROGRAM.value: "it has not got the program",
+    Failure.NO_CHECK.value: "it has not got the program of the check",
     Failure.BACKEND.value: "its model cannot be asked",
     Failure.OUTPUT.value: "its agent gives no usable answer",
     Failure.TIMEOUT.value: "it gets no result in time",
