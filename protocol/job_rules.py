@@ -195,6 +195,8 @@ def _check_limits(task: Task) -> None:
             f"task {task.id!r}: weight must be above 0 and at most {WEIGHT_MAX:.0f}: it says how "
             "long the task takes beside the others (1 if left out)"
         )
+    if not 0 <= task.number < SLOTS_MAX:
+        raise InvalidJob(f"task {task.id!r}: number must be 0 to {SLOTS_MAX - 1}")
     if not 1 <= task.quorum.agree <= task.quorum.of <= SLOTS_MAX:
         raise InvalidJob(f"task {task.id!r}: quorum must hold 1 <= agree <= of <= {SLOTS_MAX}")
     if task.quorum.compare is Compare.TESTS and not task.verify.strip():

@@ -173,7 +173,9 @@ class Task:
     `agent` is simulated, openai, command or python; `program` is the command line of a `command`
     agent or the `module:function` of a `python` agent, else empty. `verify` is a shell command run
     in a scratch copy; empty means that any answer passes, and it has `verify_timeout_s` to end.
-    `weight` is how long the task is expected to take beside the other tasks.
+    `weight` is how long the task is expected to take beside the other tasks. Of several tasks that
+    ask the same, `number` tells which it is: a program finds it, with its slot added, as it does
+    that of one of several answers.
     """
 
     id: str
@@ -190,6 +192,7 @@ class Task:
     verify_by: VerifyBy = VerifyBy.SELF
     weight: float = 1.0
     verify_timeout_s: float = VERIFY_TIMEOUT_S
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

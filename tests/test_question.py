@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from small_world import SmallWorld
 
+from node.agents.command_agent import program_environment
 from node.cli.question import DRAFT, QUESTION_SIZE_MAX, Manner, account_of, lines_of, question_job
 from node.doors.views import job_view
 from node.prompt.opening import MARK_REQUEST
@@ -58,6 +59,22 @@ def test_a_program_is_told_to_mark_its_answer() -> None:
     assert {task.agent for task in job.tasks} == {"command"}
     assert {task.program for task in job.tasks} == {"my-llm -q"}
     assert {task.prompt for task in job.tasks} == {f"Who?\n\n{MARK_REQUEST}"}
+
+
+@pytest.mark.parametrize("critique", [False, True])
+def test_each_answer_and_each_draft_has_a_number_of_its_own(critique: bool) -> None:
+    """By which a program picks one of several models."""
+    job = question_job("Who?", Manner(3, critique, program="my-llm -q"))
+    told = {
+        kind: sorted(
+            program_environment(Assignment(job.id, task, slot, 1), ())["QUORATE_SLOT"]
+            for task in job.tasks
+            if task.id.startswith(kind)
+            for slot in range(task.quorum.of)
+        )
+        for kind in (DRAFT, "answer")
+    }
+    assert told == {DRAFT: ["0", "1", "2"] if critique else [], "answer": ["0", "1", "2"]}
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,8 @@ def program_environment(assignment: Assignment, variables: Collection[str]) -> d
         **environment_for_programs(variables),
         "QUORATE_JOB": assignment.job,
         "QUORATE_TASK": assignment.task.id,
-        "QUORATE_SLOT": str(assignment.slot),  # which of several answers to the task it is
+        # Which of several answers it is, or of several drafts of them.
+        "QUORATE_SLOT": str(assignment.task.number + assignment.slot),
         "QUORATE_ATTEMPT": str(assignment.token),
     }
 

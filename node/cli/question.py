@@ -60,8 +60,15 @@ def question_job(question: str, manner: Manner) -> Job:
     prompt = question if agent in MODEL_KINDS else f"{question}\n\n{MARK_REQUEST}"
     count = manner.answers if manner.critique else 0
     drafts = tuple(
-        Task(f"{DRAFT}{number}", prompt, question[:80], agent=agent, program=manner.program)
-        for number in range(1, count + 1)
+        Task(
+            f"{DRAFT}{number + 1}",
+            prompt,
+            question[:80],
+            agent=agent,
+            program=manner.program,
+            number=number,
+        )
+        for number in range(count)
     )
     compare = Compare.JUDGE if manner.judge else Compare.NORMALISED
     answer = Task(
