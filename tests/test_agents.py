@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from agent_setup import ADD, Watched, assigned, quick, text_file
 
-from node.agents import Progress
+from node.agents import Progress, process
 from node.agents.backends import check_backends
 from node.agents.command_agent import TALK_SIZE_MAX, CommandAgent
 from node.agents.invocation import WAITING_MAX
@@ -363,7 +363,7 @@ async def test_the_last_check_of_a_run_gets_what_the_nodes_checks_get(
 # -- python --------------------------------------------------------------------------------------
 
 MODULE = """
-import os, time
+import os, sys, time
 def answer(prompt, workspace):
     print("noise that must not matter")
     return prompt.upper()
@@ -388,6 +388,9 @@ def number(prompt, workspace):
     return 42
 def dies(prompt, workspace):
     os._exit(7)
+def floods(prompt, workspace):
+    while True:
+        print("x" * 10_000, file=getattr(sys, prompt))
 def hangs(prompt, workspace):
     with open(prompt, "w") as file:
         file.write(f"{os.getpid()}\\n")
@@ -428,6 +431,18 @@ async def test_a_function_that_fails_gives_its_last_line(
     assert isinstance(end, AgentFailed)
     assert end.reason is reason
     assert words in end.detail
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_a_function_that_floods_is_told_where_it_printed(
+    node: Watched, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    """What it prints, and what it says to standard error, come by one pipe."""
+    monkeypatch.setattr(process, "ERROR_SIZE_MAX", 100_000)
+    end = await node.run(called("floods", prompt=stream))
+    assert isinstance(end, AgentFailed)
+    told = "it printed over 100000 bytes to standard output and standard error together"
+    assert end.detail.startswith(f"the worker was stopped: {told}")
 
 
 async def test_half_characters_of_a_function_do_not_come_out(node: Watched) -> None:

@@ -118,10 +118,12 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class Said:
     """What a program has printed so far: all of standard output, and the end of standard error.
-    Whoever brings this has it also when the program is cut short."""
+    Whoever brings this has it also when the program is cut short. `error_name` is what comes by
+    standard error, for people."""
 
     output: bytearray = field(default_factory=bytearray)
     error_tail: bytearray = field(default_factory=bytearray)
+    error_name: str = "standard error"
 
 
 async def run_process(
@@ -221,7 +223,7 @@ async def _attend(
         nonlocal told
         told += len(data)
         if told > ERROR_SIZE_MAX:
-            stop(f"printed over {ERROR_SIZE_MAX} bytes to standard error")
+            stop(f"printed over {ERROR_SIZE_MAX} bytes to {said.error_name}")
         tail.extend(data)
         del tail[:-TAIL_SIZE_MAX]
 

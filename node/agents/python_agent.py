@@ -42,7 +42,7 @@ class PythonAgent:
             "prompt": program_prompt(assignment),
             "workspace": str(workspace),
         }
-        said = Said()
+        said = Said(error_name="standard output and standard error together")
         try:
             ended, written, faults = await run_in_workspace(
                 (sys.executable, "-P", str(_WORKER)),
