@@ -226,12 +226,14 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """An agent ended and its result passed the task's check."""
+    """An agent ended and its result passed the task's check. `left` names files that it wrote and
+    that the task does not."""
 
     invocation: int
     files: tuple[File, ...]
     text: str
     usage: Usage
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True)

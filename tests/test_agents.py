@@ -69,7 +69,7 @@ async def test_program_result_is_the_files_it_wrote(node: Watched) -> None:
         "printf 'def add(a, b):\\n    return a + b\\n' > add.py; echo noise > other.txt; echo done"
     )
     end = await node.run(assigned("command", program=write, verify=PASSES))
-    assert end == Completed(1, (text_file("add.py", ADD),), "done", Usage(calls=1))
+    assert end == Completed(1, (text_file("add.py", ADD),), "done", Usage(calls=1), "other.txt")
     assert node.progressed()[0].files == (text_file("add.py", ADD),)
     assert node.events[-1] is end
 
@@ -252,6 +252,28 @@ async def test_a_path_that_is_file_and_folder_is_an_output_failure(node: Watched
             words in end.detail
             for words in ("not a regular file", "did not write x/y", "both a file and a folder")
         ), end.detail
+
+
+@pytest.mark.parametrize("agent", ["command", "python"])
+async def test_files_that_the_task_does_not_write_are_named(node: Watched, agent: str) -> None:
+    """As they are lost. What is usual litter is passed over."""
+    lines = "mkdir d .git; touch d/b.o a.o .git/x __pycache__ n1 n2 n3 n4"
+    wrapped = "import os\ndef f(prompt, workspace):\n    os.chdir(workspace); os.system(prompt)"
+    given = {"fixtures": (text_file("m.py", wrapped),), "inputs": (text_file("in", "1"),)}
+    for number, (more, writes) in enumerate(
+        ((";echo 1 > add.py", ("add.py",)), ("", ("add.py", "x")), ("", ()))
+    ):
+        program = {"command": lines + more, "python": "m:f"}[agent]
+        changes = {"program": program, "prompt": lines + more, "writes": writes, **given}
+        node.invocations.start(number, assigned(agent, **changes))
+    made, missing, unanswered = [await node.wait_end(number) for number in range(3)]
+    assert isinstance(made, Completed)
+    assert made.left == "a.o, n1, n2, n3, n4 and 1 more"
+    assert isinstance(missing, AgentFailed)
+    remedy = f"it wrote {made.left}, which the task does not write: list it under 'writes'"
+    assert missing.detail == f"the program did not write add.py, x; {remedy}"
+    assert isinstance(unanswered, AgentFailed)
+    assert unanswered.detail.startswith("no answer: print it to standard output; it wrote a.o, n1")
 
 
 async def test_an_endless_talk_beside_files_is_cut_to_its_end(node: Watched) -> None:

@@ -468,6 +468,7 @@ def odd_outcome() -> Outcome:
             "output": ODD,
             "work_s": None,
             "warnings": [],
+            "left": {},
         }
     )
 

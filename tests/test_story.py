@@ -98,6 +98,15 @@ def takeover() -> Team:
     return team.say(121.1, TaskFenced(*UNIT, 2, 4), BOB)
 
 
+def test_what_a_program_wrote_in_vain_is_named() -> None:
+    team = begun(submitted(), 101.0, BOB)
+    team.say(115.0, TaskCompleted(*UNIT, 1, "good", "a.o, b.o"), BOB)
+    (part,) = team.story(view_of()).parts[1:]
+    assert texts(part)[-1].endswith(
+        "has a result, good; not kept, for the task does not write it: a.o, b.o"
+    )
+
+
 def test_a_takeover_tells_why_and_what_became_of_the_late_result() -> None:
     story = takeover().story(view_of())
     first, second = story.parts[1:]

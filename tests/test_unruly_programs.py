@@ -412,7 +412,7 @@ JOB = """
 job: unruly
 defaults: {agent: command, attempts: 2}
 tasks:
-  - {id: good, run: "echo fine", writes: [good.txt]}
+  - {id: good, run: "echo fine; touch spare.o", writes: [good.txt]}
   - {id: daemon, run: "setsid sleep LONG > /dev/null 2>&1 & echo fine", writes: [daemon.txt]}
   - {id: unchecked, run: "echo x", writes: [a], verify: no-such-check}
   - {id: missing, run: no-such-program, writes: [b]}
@@ -443,6 +443,7 @@ def test_a_job_of_bad_programs_ends_with_a_reason_for_each_and_keeps_the_rest(
         why = rf"{task} abandoned: no node can run it: {what} not found \(status 127\)"
         assert re.search(why, done.stdout)
     assert "after out of reach: something it needs was abandoned" in done.stdout
+    assert "not kept, for task good does not write it: spare.o" in done.stdout
     kept = {path.name for path in (tmp_path / "result").iterdir()}
     assert kept == {"good.txt", "daemon.txt", "manifest.json"}
     assert marked(long) == []

@@ -42,11 +42,13 @@ class AgentError(QuorateError):
 @dataclass(frozen=True, slots=True)
 class AgentResult:
     """What an agent made: the files it was asked for, or the text that answers a question. Beside
-    files the text is what was said about them, unless it `is_file`: what became one of them."""
+    files the text is what was said about them, unless it `is_file`: what became one of them. `left`
+    names files that a program wrote and that are no part of the result."""
 
     files: tuple[File, ...]
     text: str = ""
     is_file: bool = False
+    left: str = ""
 
 
 class Progress:

@@ -8,9 +8,11 @@ changed; when the attempt ends in whatever way, the program's whole process grou
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
+from node.agents.leftover import as_remedy, left_behind
 from node.agents.process import (
     COMMAND_NOT_FOUND,
     Ended,
@@ -46,7 +48,7 @@ class CommandAgent:
         """Run the program; its exit status must be 0."""
         said = Said()
         try:
-            ended, files, faults = await run_in_workspace(
+            made = await run_in_workspace(
                 assignment.task.program,
                 assignment,
                 workspace,
@@ -56,8 +58,8 @@ class CommandAgent:
                 OUTPUT_SIZE_MAX,
                 said,
             )
-            self._check_end(ended)
-            return assemble(assignment, files, faults, ended.output)
+            self._check_end(made.ended)
+            return assemble(assignment, made, made.ended.output)
         except BaseException:  # no result and no file came of what it printed, were it aborted
             progress.find_out(said.output.decode(errors="replace"))
             raise
@@ -78,6 +80,17 @@ class CommandAgent:
             raise AgentError(Failure.AGENT, f"{how}: {said}" if said and not ended.excess else how)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """How a program ended, which of its task's files it made or changed, what is wrong with others,
+    and which files it `left` behind that the task does not write."""
+
+    ended: Ended
+    files: tuple[File, ...]
+    faults: tuple[str, ...] = ()
+    left: str = ""
+
+
 async def run_in_workspace(
     command: str | Sequence[str],
     assignment: Assignment,
@@ -87,10 +100,9 @@ async def run_in_workspace(
     stdin: bytes,
     output_size_max: int,
     said: Said,
-) -> tuple[Ended, tuple[File, ...], tuple[str, ...]]:
-    """(its end, files, faults): run a program among the job's files and the inputs, and see which
-    of the task's files it made or changed, and what is wrong with others. Progress gets them, and
-    `said` what it printed, also when we are cancelled."""
+) -> Made:
+    """Run a program among the job's files and the inputs, and see what it makes of them. Progress
+    gets its files, and `said` what it printed, also when we are cancelled."""
     given = {file.path: file for file in (*assignment.fixtures, *assignment.inputs)}
     await in_thread(lay_out, workspace, given.values())
     await in_thread(lay_out_partial, workspace, assignment.partial)
@@ -105,7 +117,8 @@ async def run_in_workspace(
         end = await folder.read()
         progress.finish(end.files)
         progress.so_far((), end.keeps)
-    return ended, end.files, end.faults
+    left = await in_thread(left_behind, workspace, {*given, *assignment.task.writes})
+    return Made(ended, end.files, end.faults, left)
 
 
 def program_environment(assignment: Assignment, variables: Collection[str]) -> dict[str, str]:
@@ -120,34 +133,34 @@ def program_environment(assignment: Assignment, variables: Collection[str]) -> d
     }
 
 
-def assemble(
-    assignment: Assignment, files: tuple[File, ...], faults: tuple[str, ...], output: bytes
-) -> AgentResult:
+def assemble(assignment: Assignment, made: Made, output: bytes) -> AgentResult:
     """The result: all files the task writes; one that was not written is the output itself."""
     writes = assignment.task.writes
-    written = {file.path for file in files}
+    written = {file.path for file in made.files}
     missing = [path for path in writes if path not in written]
-    if faults:
-        raise AgentError(Failure.OUTPUT, "; ".join(faults))
+    remedy = f"; {as_remedy(made.left)}" if made.left else ""
+    if made.faults:
+        raise AgentError(Failure.OUTPUT, "; ".join(made.faults))
     if not writes:
-        return AgentResult((), _answer_of(output))
+        return AgentResult((), _answer_of(output, remedy), left=made.left)
     if len(writes) == 1 and missing and output.strip():
         if len(output) > FILE_SIZE_MAX:
             raise AgentError(
                 Failure.OUTPUT, f"{missing[0]} would be over the limit of {FILE_SIZE_MAX} bytes"
             )
         talk = _talk_of(output, len(output))
-        return AgentResult((File(missing[0], output),), talk, is_file=True)
+        return AgentResult((File(missing[0], output),), talk, is_file=True, left=made.left)
     if missing:
-        raise AgentError(Failure.OUTPUT, f"the program did not write {', '.join(missing)}")
-    return AgentResult(files, _talk_of(output, sum(len(file.content) for file in files)))
+        raise AgentError(Failure.OUTPUT, f"the program did not write {', '.join(missing)}{remedy}")
+    talk = _talk_of(output, sum(len(file.content) for file in made.files))
+    return AgentResult(made.files, talk, left=made.left)
 
 
-def _answer_of(output: bytes) -> str:
-    """The output as the result of a question."""
+def _answer_of(output: bytes, remedy: str) -> str:
+    """The output as the result of a question; `remedy` if there may be another than to print."""
     text = output.decode(errors="replace").strip()
     if not text:
-        raise AgentError(Failure.OUTPUT, "no answer: print it to standard output")
+        raise AgentError(Failure.OUTPUT, f"no answer: print it to standard output{remedy}")
     if len(output) > ANSWER_SIZE_MAX:
         raise AgentError(
             Failure.OUTPUT,

@@ -143,7 +143,8 @@ class Invocations:
         else:
             del self._running[run.number]
             text = legible(result.text)
-            self._deliver(Completed(run.number, result.files, text, run.progress.usage))
+            made = (result.files, text, run.progress.usage)
+            self._deliver(Completed(run.number, *made, legible(result.left)))
 
     async def _result_of(self, run: _Invocation) -> AgentResult:
         purpose = run.assignment.purpose

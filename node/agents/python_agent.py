@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
@@ -44,7 +45,7 @@ class PythonAgent:
         }
         said = Said(error_name="standard output and standard error together")
         try:
-            ended, written, faults = await run_in_workspace(
+            made = await run_in_workspace(
                 (sys.executable, "-P", str(_WORKER)),
                 assignment,
                 workspace,
@@ -56,11 +57,11 @@ class PythonAgent:
             )
         finally:  # what a function prints goes to standard error
             progress.find_out(said.error_tail.decode(errors="replace"))
-        returned = _read_end(ended)
+        returned = _read_end(made.ended)
         if isinstance(returned, dict):
-            files = _returned_files(assignment, returned, written)
-            return assemble(assignment, files, faults, b"")
-        return assemble(assignment, written, faults, returned.encode())
+            files = _returned_files(assignment, returned, made.files)
+            return assemble(assignment, replace(made, files=files), b"")
+        return assemble(assignment, made, returned.encode())
 
     async def close(self) -> None:
         """Nothing is kept between invocations."""
@@ -70,7 +71,8 @@ def _read_end(ended: Ended) -> str | dict[str, str]:
     """What the function returned; AgentError if it raised or the worker died."""
     said = ended.last_lines(_SAID_SIZE_MAX)
     if ended.fate:
-        raise AgentError(Failure.AGENT, f"the worker {ended.fate}: {said}")
+        how = f"the worker {ended.fate}"
+        raise AgentError(Failure.AGENT, how if ended.excess else f"{how}: {said}")
     try:
         answer = json.loads(ended.output)
     except ValueError:

@@ -154,6 +154,8 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     for struck in outcome.faults:
         yield Text(f"fault: {struck}")
     yield from _check_lines(outcome.checks)
+    for task, left in outcome.left.items():
+        yield Text(f"not kept, for task {task} does not write it: {left}")
     yield Text(f"files: {outcome.output}")
 
 

@@ -56,6 +56,7 @@ class Outcome:
     output: str
     warnings: list[str]
     given_up: str  # why it was not waited for the end; what was accepted by then is here
+    left: dict[str, str]  # task -> files that its program wrote and that it does not write
 
     @property
     def is_good(self) -> bool:
@@ -106,6 +107,15 @@ def _busy_intervals(progress: Progress) -> dict[str, list[tuple[float, float]]]:
         elif fact["type"] in ends and key in begun:
             busy.setdefault(fact["at"], []).append((begun.pop(key), float(fact["ts"])))
     return busy
+
+
+def left_behind(progress: Progress) -> dict[str, str]:
+    """By task, in the order in which they ended: what programs wrote beside their tasks' files."""
+    return {
+        fact["task"]: fact["left"]
+        for fact in progress.facts
+        if fact["type"] == "TaskCompleted" and fact["job"] == progress.job and fact.get("left")
+    }
 
 
 def percentiles_ms(delays_s: list[float]) -> dict[str, float]:

@@ -30,6 +30,7 @@ from node.lab.outcome import (
     Outcome,
     drawn_lengths,
     hand_on_delays,
+    left_behind,
     measured_in,
     percentiles_ms,
 )
@@ -354,6 +355,7 @@ class Run:
             output=str(output) if output else "",
             warnings=warnings_of(self.job),
             given_up="" if view["finished"] else self.given_up,
+            left=left_behind(progress),
         )
 
     def _schedule(

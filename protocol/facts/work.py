@@ -103,7 +103,8 @@ class TaskStarted(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TaskCompleted(Fact):
-    """This node's agent ended with a verified result, not yet accepted."""
+    """This node's agent ended with a verified result, not yet accepted. `left` names files that it
+    wrote and that the task does not, so that nobody gets them."""
 
     mark = "*"
     job: str
@@ -111,6 +112,7 @@ class TaskCompleted(Fact):
     slot: int
     token: int
     digest: str
+    left: str = ""
 
 
 @dataclass(frozen=True, slots=True)

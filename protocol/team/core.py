@@ -309,7 +309,7 @@ class Team:
         self.wishes.accept(turn.now, attempt.unit, result)
         self.dirty = True
         digest = digest_of(event.files, event.text)
-        turn.report(TaskCompleted(job, task, slot, attempt.token, digest))
+        turn.report(TaskCompleted(job, task, slot, attempt.token, digest, event.left))
 
     def _result_of(self, attempt: Attempt, made: AnswerMade | Completed) -> AcceptResult:
         """What the log is given. Who checks an earlier attempt's answer tells what that has used,

@@ -156,7 +156,8 @@ class Sentences:
                 return f"from here on results under a token below {fact.token} do not count", ""
             case TaskCompleted():
                 passed = " that passes the check" if self._setting.verify else ""
-                return f"has a result{passed}, {fact.digest[:12]}", ""
+                kept = f"; not kept, for the task does not write it: {fact.left}"
+                return f"has a result{passed}, {fact.digest[:12]}{kept if fact.left else ''}", ""
             case AttemptFailed():
                 why = _FAILURES.get(fact.reason, f"it fails ({fact.reason})")
                 return (f"{why}:", fact.detail) if fact.detail.strip() else (why, "")
