@@ -338,6 +338,15 @@ def test_a_budget_that_does_not_suffice_is_never_exceeded(claims: ClaimMode) -> 
     assert reasons == {"the budget of 7500 tokens is used up"}
 
 
+def test_once_a_budget_is_used_up_all_that_is_left_is_given_up_soon() -> None:
+    """Not one task of each node after the other, each after the same wait."""
+    world, _ = watched(2)
+    world.do(metered(*(task(f"t{number}") for number in range(16)), tokens=2 * CALL))
+    given_up = [at for at, number, _ in world.diary.of(TaskAbandoned) if number == 0]
+    assert len(given_up) == 14
+    assert given_up[-1] - given_up[0] < SECOND
+
+
 def test_a_minority_spends_only_its_share() -> None:
     world, purse = watched(5)
     tasks = [task(f"t{number}") for number in range(40)]

@@ -240,7 +240,7 @@ class Choice:
     def _delay(self, scene: Scene, unit: Unit) -> Nanoseconds | None:
         """For how long it is left to those who have rights to spend; None: for now."""
         task = scene.job.tasks[unit[1]].task
-        return self._spending.patience(scene.view, scene.job, task)
+        return self._spending.patience(scene.now, scene.view, scene.job, task)
 
     def _takeable(self, scene: Scene, at_most: int) -> list[Unit]:
         """The first so many of them that this node may take."""

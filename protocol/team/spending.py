@@ -154,15 +154,21 @@ class Spending:
             left = left.minus(account.spent).minus(account.reserved)
         return left
 
-    def patience(self, view: View, job: JobState, task: Task) -> Nanoseconds | None:
+    def patience(
+        self, now: Nanoseconds, view: View, job: JobState, task: Task
+    ) -> Nanoseconds | None:
         """For how long to leave a task to those who can pay for it; None: until more is known. Who
-        is cut off, or just comes back, takes a holder that works on its last rights for lost."""
+        is cut off, or just comes back, takes a holder that works on its last rights for lost.
+        Where nobody could pay for the last call that was asked, each further task is asked for at
+        once: all of them are given up, unless there is one that is cheaper."""
         is_bought = job.job.budget.is_metered and task.agent in MODEL_KINDS
         if not is_bought or job.limited(self.rights(job)).at_least(NOTHING) != NOTHING:
             return 0
         if view.leader not in view.alive:
             return None
-        return self.config.renew_ns if job.is_bank_empty() else 0
+        since = self._hopeless_since.get(job.job.id, now)
+        is_hopeless = now - since >= self.config.renew_ns
+        return self.config.renew_ns if job.is_bank_empty() and not is_hopeless else 0
 
     def _account(self, job: str) -> Account:
         own = self._own.get(job, _Own())
