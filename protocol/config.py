@@ -157,7 +157,7 @@ class TeamConfig:
     review_patience_ns: Nanoseconds = 2 * SECOND  # then the next node reviews it as well
     model_patience_ns: Nanoseconds = 30 * SECOND  # the same where a model is asked
     notes_max: int = 5  # FAIL notes that reach a prompt: the newest ones
-    failures_in_a_row: int = 3  # then a node takes no further work for a pause
+    failures_in_a_row: int = 3  # then a node pauses, while others do better
     pause_first_ns: Nanoseconds = SECOND  # doubles with every further failure
     pause_max_ns: Nanoseconds = 30 * SECOND
     leave_failed_ns: Nanoseconds = 30 * SECOND  # who failed a task leaves it so long to the others,

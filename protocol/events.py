@@ -296,8 +296,9 @@ class Failure(Enum):
 
     ABORTED = "aborted"  # the peer asked for it
     AGENT = "agent"  # the agent raised, or exited non-zero
-    BACKEND = "backend"  # the model endpoint refuses the key or the request, or keeps failing
+    BACKEND = "backend"  # the model endpoint refuses the request, or keeps failing
     NO_PROGRAM = "no_program"  # this node has not got the agent's program; another one may
+    NO_MODEL = "no_model"  # this node has no model, no valid key for it, or no price; another may
     OUTPUT = "output"  # no usable answer: garbage, or files that were not asked for
     EMPTY = "empty"  # the model answered nothing, also when it was asked again
     REFUSED = "refused"  # the model, or its filter, does not want to do this

@@ -143,7 +143,7 @@ def keep_what_fails(
 
 
 @instead_of("NeverPauses", "who fails in a row pauses", (Failing, "is_paused"))
-def never_pause(self: Failing, now: Nanoseconds, node: NodeId, agent: str) -> bool:
+def never_pause(self: Failing, now: Nanoseconds, view: View, node: NodeId, agent: str) -> bool:
     return False
 
 

@@ -23,8 +23,8 @@ from protocol.facts.work import (
     TaskStarted,
 )
 from protocol.identity import Identity
-from protocol.jobs import NO_USAGE, ClaimMode, Compare, Quorum
-from protocol.ledger import AbandonTask, decode_command
+from protocol.jobs import NO_USAGE, ClaimMode, Compare, File, Quorum
+from protocol.ledger import AbandonTask, AcceptResult, decode_command, encode_command
 from protocol.sim.plan import draw
 from protocol.sim.scenario import Run, Verdict
 from protocol.sim.workload import PLAIN
@@ -55,20 +55,31 @@ def next_start(desk: Desk, within: Nanoseconds = 400 * SECOND) -> tuple[Nanoseco
     raise AssertionError("nothing is started")
 
 
+def fail_and_go_on(desk: Desk, started: Invoke) -> tuple[Nanoseconds, Invoke]:
+    """The same, after an agent has ended without a result."""
+    at_once = invoked(fail(desk, started))
+    return (0, at_once[0]) if at_once else next_start(desk)
+
+
 def meet(desk: Desk) -> None:
     """Another node is there; this one still leads."""
     desk.view = View(frozenset({SELF.node, ADA.node}), frozenset(), SELF.node)
 
 
-def hear_of_failure(desk: Desk, name: str, reason: Failure) -> Turn:
-    """A note of the other node comes by gossip."""
-    note = FailNote(ADA.node, 0, 1, reason.value, "no", NO_USAGE)
-    key = note_key("job", name, ADA.node, 0)
-    batch, _ = Store(ADA, "team", 10_000).write([(key, codec.pack_value(note))], desk.now)
+def hear_of_failures(desk: Desk, reason: Failure, *names: str) -> Turn:
+    """Notes of the other node about these tasks come by gossip."""
+    note = codec.pack_value(FailNote(ADA.node, 0, 1, reason.value, "no", NO_USAGE))
+    keys = [note_key("job", name, ADA.node, 0) for name in names]
+    batch, _ = Store(ADA, "team", 10_000).write([(key, note) for key in keys], desk.now)
     assert desk.store.merge(batch)
     turn = desk.turn()
-    desk.team.dirty |= desk.team.hearing.learn_key(turn, key, desk.now)
+    for key in keys:
+        desk.team.dirty |= desk.team.hearing.learn_key(turn, key, desk.now)
     return desk.settle(turn)
+
+
+def hear_of_failure(desk: Desk, name: str, reason: Failure) -> Turn:
+    return hear_of_failures(desk, reason, name)
 
 
 def abandoned(turn: Turn) -> list[AbandonTask]:
@@ -103,17 +114,52 @@ def test_a_task_that_the_others_have_failed_as_often_is_left_to_nobody() -> None
 
 def test_who_fails_in_a_row_pauses_ever_longer_until_it_succeeds() -> None:
     desk = Desk()
-    started = desk.begin(*(task(f"t{number}", attempts_max=50) for number in range(2)))
+    meet(desk)
+    started = desk.begin(*(task(f"t{number}") for number in range(20)))
     pauses = []
     for _ in range(9):
-        turn = fail(desk, started)
-        waited, started = (0, invoked(turn)[0]) if invoked(turn) else next_start(desk)
+        waited, started = fail_and_go_on(desk, started)
         pauses.append(waited // SECOND)
     assert pauses == [0, 0, 1, 2, 4, 8, 16, 30, 30]
     turn = desk.turn()
     desk.team.completed(turn, finished(started.invocation, *_files_of(started)))
     (started,) = invoked(desk.settle(turn))
-    assert invoked(fail(desk, started)), "the count begins anew"
+    assert fail_and_go_on(desk, started)[0] < SECOND, "the count begins anew"
+
+
+def test_who_is_alone_does_not_pause_when_it_fails_in_a_row() -> None:
+    """Nobody else could do better with the attempts."""
+    desk = Desk()
+    started = desk.begin(task("a", attempts_max=50))
+    for _ in range(49):
+        (started,) = invoked(fail(desk, started))
+    assert abandoned(fail(desk, started))
+
+
+def test_nobody_pauses_once_all_fail_in_a_row() -> None:
+    desk = Desk()
+    meet(desk)
+    started = desk.begin(*(task(f"t{number}") for number in range(20)))
+    for _ in range(5):
+        waited, started = fail_and_go_on(desk, started)
+    assert waited >= 4 * SECOND
+    hear_of_failures(desk, Failure.VERIFY, "t17", "t18", "t19")
+    for _ in range(5):
+        waited, started = fail_and_go_on(desk, started)
+        assert waited < SECOND
+
+
+def test_who_failed_while_all_did_pauses_only_shortly_once_another_succeeds() -> None:
+    desk = Desk()
+    meet(desk)
+    started = desk.begin(*(task(f"t{number}", attempts_max=50) for number in range(20)))
+    hear_of_failures(desk, Failure.VERIFY, "t17", "t18", "t19")
+    for _ in range(9):
+        _, started = fail_and_go_on(desk, started)
+    made = AcceptResult("job", "t19", 0, ADA.node, 2, (File("t19", b""),), "", NO_USAGE)
+    desk.commit(encode_command(made))
+    waited, _ = fail_and_go_on(desk, started)
+    assert waited // SECOND == 2, "as after the fourth failure, and not after the tenth"
 
 
 def _files_of(started: Invoke) -> tuple[object, ...]:
@@ -255,6 +301,15 @@ def test_a_node_that_always_fails_is_spared(claims: ClaimMode) -> None:
     assert len(failures) <= 8, "in some 10 s: at once, at once, at once, after 1 s, 2 s, 4 s"
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_job_in_which_everything_fails_says_so_soon(claims: ClaimMode, size: int) -> None:
+    small = SmallWorld(size, lambda assignment: failed(Failure.AGENT))
+    small.do(job(*(task(f"t{number}") for number in range(20)), claims=claims), 40 * SECOND)
+    reasons = {fact.reason for _, _, fact in small.diary.of(TaskAbandoned)}
+    assert reasons == {"5 attempts failed, the last with agent: it did not work"}
+
+
 @pytest.mark.parametrize("claims", ALL_MODES)
 def test_a_node_alone_tries_as_often_as_it_may_and_says_so(claims: ClaimMode) -> None:
     small = SmallWorld(1, lambda assignment: failed())
@@ -292,15 +347,29 @@ def test_a_model_that_is_nowhere_ends_the_job(claims: ClaimMode) -> None:
     assert "away: it did not work" in reasons.pop()
 
 
+@pytest.mark.parametrize("lacks", [Failure.NO_PROGRAM, Failure.NO_MODEL])
 @pytest.mark.parametrize("claims", ALL_MODES)
-def test_who_has_not_got_the_program_leaves_it_to_who_has(claims: ClaimMode) -> None:
-    small = SmallWorld(3, lambda assignment: failed(Failure.NO_PROGRAM))
+def test_who_has_not_got_what_it_takes_leaves_a_task_to_who_has(
+    claims: ClaimMode, lacks: Failure
+) -> None:
+    small = SmallWorld(3, lambda assignment: failed(lacks))
     small.hosts[-1].agents = Scripted()
     small.do(job(*(task(f"t{number}", attempts_max=1) for number in range(6)), claims=claims))
     assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
     tried = [(number, fact.task) for _, number, fact in small.diary.of(AttemptFailed)]
     assert tried, "who has it not finds out by trying"
     assert len(tried) == len(set(tried)), "and tries each task once"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_a_model_that_no_node_may_ask_ends_a_job_soon(claims: ClaimMode, size: int) -> None:
+    small = SmallWorld(size, lambda assignment: failed(Failure.NO_MODEL))
+    small.do(job(*(task(f"t{number}") for number in range(20)), claims=claims), 20 * SECOND)
+    reasons = {fact.reason for _, _, fact in small.diary.of(TaskAbandoned)}
+    assert reasons == {"no node can run it: it did not work"}
+    tried = [(number, fact.task) for _, number, fact in small.diary.of(AttemptFailed)]
+    assert len(tried) == len(set(tried)) == 20 * size
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -216,23 +216,36 @@ async def test_5xx_is_tried_again_within_the_bound(foreign: Foreign) -> None:
         (refused(403, "not yours"), "OPENAI_MODEL"),
         (refused(404, "The model `local-llm` does not exist", "model_not_found"), "OPENAI_MODEL"),
         (plain(404, b"<html>nothing here</html>"), "check OPENAI_BASE_URL"),
-        (refused(400, "no such voice"), "rejects the request with 400 (no such voice)"),
+        (refused(400, "Model Not Exist"), "set OPENAI_MODEL to one it has"),
+        (refused(402, "Insufficient Balance"), "account is used up"),
         (refused(429, "You exceeded your quota", "insufficient_quota"), "account is used up"),
     ],
 )
-async def test_a_refusal_that_stays_is_not_repeated_and_names_the_remedy(
+async def test_what_another_key_or_endpoint_may_do_is_not_repeated_and_names_the_remedy(
     foreign: Foreign, play: Play, words: str
 ) -> None:
     server = foreign(play)
     end = await Bench(Path(), server.url).run()
-    assert end.startswith("BACKEND: ")
+    assert end.startswith("NO_MODEL: ")
     assert words in end
     assert len(server.asked) == 1
 
 
+async def test_a_request_that_is_rejected_is_not_repeated(foreign: Foreign) -> None:
+    server = foreign(refused(400, "no such voice"))
+    end = await Bench(Path(), server.url).run()
+    assert end.startswith("BACKEND: ")
+    assert "rejects the request with 400 (no such voice)" in end
+    assert len(server.asked) == 1
+
+
 async def test_missing_settings_are_named() -> None:
-    assert "set OPENAI_API_KEY, or OPENAI_BASE_URL" in await Bench(Path(), "", api_key="").run()
-    assert "set OPENAI_MODEL" in await Bench(Path(), "http://127.0.0.1:9", model="").run()
+    unset = await Bench(Path(), "", api_key="").run()
+    assert unset.startswith("NO_MODEL: ")
+    assert "set OPENAI_API_KEY, or OPENAI_BASE_URL" in unset
+    unchosen = await Bench(Path(), "http://127.0.0.1:9", model="").run()
+    assert unchosen.startswith("NO_MODEL: ")
+    assert "set OPENAI_MODEL" in unchosen
 
 
 async def test_unreachable_endpoint_names_the_variable(

@@ -158,7 +158,7 @@ async def test_no_model_is_asked_that_nobody_knows_the_price_of(
     end = await node.run(replace(assigned("openai"), is_metered=True, limits_money=True))
     await node.invocations.close()
     assert isinstance(end, AgentFailed)
-    assert end.reason is Failure.BACKEND
+    assert end.reason is Failure.NO_MODEL
     assert "nobody knows what 'local-llm' costs" in end.detail
     assert PRICES_VARIABLE in end.detail
     assert server.asked == []

@@ -137,12 +137,12 @@ class ChatEndpoint:
     def _check_settings(self) -> None:
         if not self._settings.base_url and not self._settings.api_key:
             raise AgentError(
-                Failure.BACKEND,
+                Failure.NO_MODEL,
                 "no model to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own",
             )
         if not self._settings.model:
             raise AgentError(
-                Failure.BACKEND, f"no model chosen: set OPENAI_MODEL to one that {self._url} has"
+                Failure.NO_MODEL, f"no model chosen: set OPENAI_MODEL to one that {self._url} has"
             )
 
     async def _permit(self, size: int, meter: Meter | None) -> Permit:
@@ -166,9 +166,9 @@ class ChatEndpoint:
         try:
             prices = await in_thread(prices_of, self._settings.model, self._url)
         except InvalidJob as fault:
-            raise AgentError(Failure.BACKEND, str(fault)) from None
+            raise AgentError(Failure.NO_MODEL, str(fault)) from None
         if prices is None:
-            raise AgentError(Failure.BACKEND, why_no_price(self._settings.model))
+            raise AgentError(Failure.NO_MODEL, why_no_price(self._settings.model))
         return prices
 
     # -- after a failure -------------------------------------------------------------------------

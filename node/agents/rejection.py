@@ -1,7 +1,8 @@
 """What it means when an endpoint answers with an error, and what is to be done about it.
 
 Invariant: every error becomes one of four things: a `Retryable`, a parameter that the endpoint does
-not know, a prompt that is too long, or an `AgentError` that names the remedy.
+not know, a prompt that is too long, or an `AgentError` that names the remedy. What a node with
+another key or endpoint may do all the same is told apart: NO_MODEL.
 
 Source: the API reference at platform.openai.com (Error codes).
 """
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MESSAGE_SIZE_MAX = 500  # characters of an endpoint's own words in a detail
 _RETRIED = frozenset((408, 409, 425, 429))  # and everything from 500 on
+_NOT_FOR_THIS_NODE = frozenset((401, 402, 403, 404))
+_NO_SUCH_MODEL = ("invalid model", "unknown model", "model not exist")  # where the code is no help
 _UNKNOWN_PARAMETER = frozenset((400, 404, 415, 422, 501))
 
 
@@ -75,13 +78,16 @@ def judge(
             if ability in sent and _names(ability, f"{fault.param} {words}".lower()):
                 return Unable(ability)
     if code == "insufficient_quota":
-        return AgentError(Failure.BACKEND, f"the account is used up: {words}")
+        return AgentError(Failure.NO_MODEL, f"the account is used up: {words}")
     if status in _RETRIED or status >= 500:
         retry_after_s = read_retry_after(fault.response.headers)
         if status == 429:
             return Retryable(f"limits the rate (429): {words}", retry_after_s, is_too_many=True)
         return Retryable(f"answers {status}: {words}", retry_after_s, is_away=status >= 500)
-    return AgentError(Failure.BACKEND, f"{_remedy(status, code, words, url, model)} ({words})")
+    is_unknown = _is_unknown_model(status, code, fault.param, words)
+    is_lacking = is_unknown or status in _NOT_FOR_THIS_NODE
+    remedy = _remedy(status, is_unknown, url, model)
+    return AgentError(Failure.NO_MODEL if is_lacking else Failure.BACKEND, f"{remedy} ({words})")
 
 
 def judge_error(error: object) -> Retryable | AgentError:
@@ -125,12 +131,22 @@ def _names(ability: Ability, words: str) -> bool:
     return any(name in words for name in ability.value)
 
 
-def _remedy(status: int, code: str, words: str, url: str, model: str) -> str:
+def _is_unknown_model(status: int, code: str, parameter: str | None, words: str) -> bool:
+    """Whether the endpoint has no such model; most say so by a 404, some by a 400."""
+    if code == "model_not_found" or (status == 404 and "model" in words.lower()):
+        return True
+    said = parameter == "model" or any(each in words.lower() for each in _NO_SUCH_MODEL)
+    return said and status in _UNKNOWN_PARAMETER
+
+
+def _remedy(status: int, is_unknown: bool, url: str, model: str) -> str:
     if status == 401:
         return "the endpoint refuses the key: check OPENAI_API_KEY"
     if status == 403:
         return f"this key may not use {model!r}: check OPENAI_API_KEY and OPENAI_MODEL"
-    if status == 404 and (code == "model_not_found" or "model" in words.lower()):
+    if status == 402:
+        return "the account is used up: the endpoint wants to be paid"
+    if is_unknown:
         return f"the endpoint has no model {model!r}: set OPENAI_MODEL to one it has"
     if status == 404:
         return f"no chat completions at {url}: check OPENAI_BASE_URL (often ends in /v1)"

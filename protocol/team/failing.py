@@ -3,15 +3,18 @@ endpoint that is away for a while.
 
 A node that failed a task leaves it to those who have failed it less often, for a time that doubles:
 they may be busy, or no better. A node that failed several times in a row, whatever the tasks, takes
-no further work for a moment, which doubles as well, until it succeeds.
+no further work for a moment, which doubles as well, until it succeeds. That leaves the attempts of
+a job to those who do better: where all who are there fail in a row, the cause is not one node, and
+nobody pauses.
 
 An attempt that did not reach the endpoint of its model says nothing about its task and does not
 count. Its node waits before it asks there again. There are two bounds: an outage that lasts too
 long counts, and so does the first attempt at a task in each outage after the task's first one, for
 it may be the task that its endpoint cannot bear.
 
-A node that has not got a task's program, or that of its check, leaves the task to the others for
-good, which costs no attempt; once no living node has it, the task is given up.
+A node that has not got a task's program, or that of its check, or no model that it may ask, leaves
+the task to the others for good, which costs no attempt; once that is so for each living node, the
+task is given up.
 
 All of it follows from FAIL notes and results, so that whoever gives work out (see `leading`) knows
 of the others what each knows of itself, but for what was on its way.
@@ -31,7 +34,7 @@ from protocol.events import Failure
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Slot, TaskState, Unit
-from protocol.team.notes import Noted, Notes
+from protocol.team.notes import LACKING, Noted, Notes
 from protocol.team.view import View
 
 UNABLE_AFTER = 2  # failures of a task, by one node
@@ -128,7 +131,13 @@ class Failing:
     def succeeded(self, job: str, task: str, node: NodeId) -> None:
         """An attempt of this node has a result."""
         agent = self._agent_of(job, task)
-        self._streaks.pop(node, None)
+        in_a_row = self.config.failures_in_a_row
+        streak = self._streaks.pop(node, None)
+        if streak and streak.times >= in_a_row:
+            # It was no worse than the others: while all fail nobody pauses, and what they failed
+            # meanwhile tells little of them. They are given a short pause first.
+            for other in self._streaks.values():
+                other.times = min(other.times, in_a_row)
         self._outages.pop((node, agent), None)
         if node == self.node:
             self._reached.add(agent)
@@ -192,16 +201,24 @@ class Failing:
     def forbids(self, now: Nanoseconds, view: View, job: JobState, task: TaskState) -> bool:
         """Whether this node does not take the task now."""
         return (
-            self.is_paused(now, self.node, task.task.agent)
+            self.is_paused(now, view, self.node, task.task.agent)
             or self.leaves(now, view, job, task, self.node)
             or self.is_used_up(job, task)
         )
 
-    def is_paused(self, now: Nanoseconds, node: NodeId, agent: str) -> bool:
+    def is_paused(self, now: Nanoseconds, view: View, node: NodeId, agent: str) -> bool:
         """Whether a node takes no further work for an agent of this kind, for now."""
-        in_a_row = self._pause_end(self._streaks.get(node), self.config.failures_in_a_row)
         away = self._pause_end(self._outages.get((node, agent)), 1)
+        in_a_row = self._pause_end(self._streaks.get(node), self.config.failures_in_a_row)
+        if in_a_row > now and all(self._fails_in_a_row(now, each) for each in view.alive):
+            in_a_row = 0
         return self._is_before(now, max(in_a_row, away))
+
+    def _fails_in_a_row(self, now: Nanoseconds, node: NodeId) -> bool:
+        streak = self._streaks.get(node)
+        if streak is None or self._is_old(streak, now):
+            return False
+        return streak.times >= self.config.failures_in_a_row
 
     def leaves(
         self, now: Nanoseconds, view: View, job: JobState, task: TaskState, node: NodeId
@@ -273,7 +290,7 @@ class Failing:
                 continue
             if self.is_used_up(job, task):
                 yield task, self.account_of(job, task)
-            elif missing := self._nobody_has_program(view, job, task):
+            elif missing := self._nobody_can_run(view, job, task):
                 yield task, missing
             elif away := self._nobody_reaches(view, job, task):
                 yield task, away
@@ -291,12 +308,11 @@ class Failing:
         return len(counted) >= task.task.attempts_max * len(task.slots)
 
     def _lacking(self, job: JobState, task: TaskState) -> dict[NodeId, str]:
-        """Who has not got the task's program, or its check's, and what was said there."""
+        """Who has not got the task's program, its check's or its model, and what was said there."""
         notes = self._notes.of(job.job.id, task.task.id)
-        lacking = (Failure.NO_PROGRAM.value, Failure.NO_CHECK.value)
-        return {n.node: n.detail for n in notes if n.reason in lacking}
+        return {n.node: n.detail for n in notes if n.reason in LACKING}
 
-    def _nobody_has_program(self, view: View, job: JobState, task: TaskState) -> str:
+    def _nobody_can_run(self, view: View, job: JobState, task: TaskState) -> str:
         """Why, if no living node can run the task at all."""
         lacking = self._lacking(job, task)
         if not view.alive <= lacking.keys():

@@ -153,7 +153,7 @@ class Leading:
         wrong = {answer.node for answer in task.refuted()}
         able = [node for node in able if node not in wrong] or able
         agent = task.task.agent
-        awake = [node for node in able if not self._failing.is_paused(turn.now, node, agent)]
+        awake = [n for n in able if not self._failing.is_paused(turn.now, view, n, agent)]
         return min(awake, key=lambda node: (load[node], claims.score(unit, node)), default=NOBODY)
 
     def _weights(
@@ -244,7 +244,7 @@ class Leading:
         able = [
             node
             for node in idle
-            if not self._failing.is_paused(turn.now, node, agent)
+            if not self._failing.is_paused(turn.now, view, node, agent)
             and not self._failing.leaves(turn.now, view, job, task, node)
         ]
         if not able:
@@ -269,7 +269,7 @@ class Leading:
                 if work < self.config.slots
                 and not slot.has(node, slot.token)
                 and node not in holders
-                and not self._failing.is_paused(turn.now, node, task.task.agent)
+                and not self._failing.is_paused(turn.now, view, node, task.task.agent)
                 and not self._failing.leaves(turn.now, view, job, task, node)
             ]
             if idle and not self._wishes.has("clone", unit):

@@ -25,10 +25,10 @@ DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wr
 # that came to no end. The last two are followed by what was to be merged, or checked.
 JUDGED, UNJUDGED, UNMERGED, UNREVIEWED = "judged", "unjudged", "unmerged", "unreviewed"
 
+# What a node lacks, for good.
+LACKING = frozenset(each.value for each in (Failure.NO_PROGRAM, Failure.NO_CHECK, Failure.NO_MODEL))
 # What is so at a node, whatever its task.
-_OF_NODES = frozenset(
-    each.value for each in (Failure.UNREACHABLE, Failure.NO_PROGRAM, Failure.NO_CHECK)
-)
+_OF_NODES = frozenset((Failure.UNREACHABLE.value, *LACKING))
 
 
 def is_of_review(reason: str) -> bool:

@@ -157,7 +157,7 @@ class Reviewing:
             if turn.now < at:
                 self._alarm.ask(at)
             else:
-                self._begin(turn, job, piece)
+                self._begin(turn, view, job, piece)
 
     def _hear(self, turn: Turn, piece: Piece) -> None:
         """Take note of who has failed since this was last asked."""
@@ -217,23 +217,23 @@ class Reviewing:
         """After which the next node does it as well."""
         return self.config.review_patience_ns if is_check(piece) else self.config.model_patience_ns
 
-    def _begin(self, turn: Turn, job: JobState, piece: Piece) -> None:
+    def _begin(self, turn: Turn, view: View, job: JobState, piece: Piece) -> None:
         if isinstance(piece, VersionsToMerge):
-            self._begin_merge(turn, job, piece)
-        elif is_check(piece) or not self._is_paused(turn, job, piece):
+            self._begin_merge(turn, view, job, piece)
+        elif is_check(piece) or not self._is_paused(turn, view, job, piece):
             self._invoke(turn, Review(piece), assignment_for(job, piece))
 
-    def _is_paused(self, turn: Turn, job: JobState, piece: Piece) -> bool:
+    def _is_paused(self, turn: Turn, view: View, job: JobState, piece: Piece) -> bool:
         """Whether the model that would be asked is away for now."""
         agent = job.tasks[piece.unit[1]].task.agent
-        return self._failing.is_paused(turn.now, self.node, agent)
+        return self._failing.is_paused(turn.now, view, self.node, agent)
 
-    def _begin_merge(self, turn: Turn, job: JobState, piece: VersionsToMerge) -> None:
+    def _begin_merge(self, turn: Turn, view: View, job: JobState, piece: VersionsToMerge) -> None:
         """Without anybody's help where that can be, else with a model's."""
         siblings = piece.siblings
         content = None if piece in self._unfit else merged_alone(job, siblings)
         if content is None and can_ask(job, siblings):
-            if not self._is_paused(turn, job, piece):
+            if not self._is_paused(turn, view, job, piece):
                 notes = self._notes_for(job, piece)
                 self._invoke(turn, Review(piece), merge_assignment(job, siblings, notes))
         elif content is None:

@@ -40,6 +40,7 @@ _FAILURES = {
     Failure.AGENT.value: "its agent fails",
     Failure.NO_PROGRAM.value: "it has not got the program",
     Failure.NO_CHECK.value: "it has not got the program of the check",
+    Failure.NO_MODEL.value: "it has no model that it may ask",
     Failure.BACKEND.value: "its model cannot be asked",
     Failure.OUTPUT.value: "its agent gives no usable answer",
     Failure.TIMEOUT.value: "it gets no result in time",
