@@ -222,6 +222,8 @@ def _check_agent(task: Task) -> None:
         raise InvalidJob(
             f"task {task.id!r}: a {task.agent!r} agent needs a program, e.g. {example}"
         )
+    if task.asks_person and not task.prompt.strip():
+        raise InvalidJob(f"task {task.id!r}: a 'human' agent needs a prompt: what is asked of them")
 
 
 def _check_budget(budget: Budget) -> None:

@@ -35,8 +35,10 @@ PARTIAL_FOLDER = ".partial"  # of a scratch folder: what a program keeps there i
 PARTIAL_FILES_MAX = 64  # in that folder
 ANSWER_PATH = f"{PARTIAL_FOLDER}/answer.txt"  # what a model had said when its answer broke off
 RESERVED_PATH = "manifest.json"  # what the output folder calls its list of files
-AGENT_KINDS = ("simulated", "openai", "command", "python")
+AGENT_KINDS = ("simulated", "openai", "command", "python", "human")
 MODEL_KINDS = ("simulated", "openai")
+HUMAN = "human"
+HUMAN_TIMEOUT_S = 3_600.0  # for a person to answer, where the task does not say
 
 
 class ClaimMode(Enum):
@@ -170,12 +172,12 @@ class Budget:
 class Task:
     """One unit of work.
 
-    `agent` is simulated, openai, command or python; `program` is the command line of a `command`
-    agent or the `module:function` of a `python` agent, else empty. `verify` is a shell command run
-    in a scratch copy; empty means that any answer passes, and it has `verify_timeout_s` to end.
-    `weight` is how long the task is expected to take beside the other tasks. Of several tasks that
-    ask the same, `number` tells which it is: a program finds it, with its slot added, as it does
-    that of one of several answers.
+    `agent` is simulated, openai, command, python or human; `program` is the command line of a
+    `command` agent or the `module:function` of a `python` agent, else empty. `verify` is a shell
+    command run in a scratch copy; empty means that any answer passes, and it has `verify_timeout_s`
+    to end. `weight` is how long the task is expected to take beside the other tasks. Of several
+    tasks that ask the same, `number` tells which it is: a program finds it, with its slot added, as
+    it does that of one of several answers.
     """
 
     id: str
@@ -193,6 +195,11 @@ class Task:
     weight: float = 1.0
     verify_timeout_s: float = VERIFY_TIMEOUT_S
     number: int = 0
+
+    @property
+    def asks_person(self) -> bool:
+        """Whether its node only waits for somebody's answer, and can work on something else."""
+        return self.agent == HUMAN
 
 
 @dataclass(frozen=True, slots=True)

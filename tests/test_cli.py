@@ -19,7 +19,7 @@ from rich.console import Console
 
 from node.cli import app
 from node.cli.agreement_verbs import lines_of
-from node.cli.progress import print_outcome, table_of
+from node.cli.progress import RunDisplay, print_outcome, table_of
 from node.lab.cluster import Cluster
 from node.lab.door import DoorError
 from node.lab.outcome import Outcome
@@ -27,7 +27,7 @@ from node.lab.output import check_output_folder
 from node.lab.prediction import Planned
 from node.lab.watch import Progress, TaskProgress
 from node.legible import printable
-from protocol.jobs import Job
+from protocol.jobs import Job, Task
 
 if TYPE_CHECKING:
     from node.lab.run_job import Run
@@ -508,11 +508,38 @@ def test_a_run_that_was_given_up_says_why_and_blames_nobody(
     assert said.err == ""
 
 
+def run_with(progress: Progress, *tasks: Task) -> Run:
+    job = Job("job", "job", tasks)
+    cluster = Cluster(Path("folder"), "", [])
+    return cast("Run", SimpleNamespace(progress=progress, cluster=cluster, struck=[], job=job))
+
+
+def test_a_run_says_once_what_waits_for_a_person_and_how_to_answer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = Progress("job", {name: TaskProgress(name) for name in ("ask", "work")})
+    run = run_with(progress, Task("ask", "?", agent="human"), Task("work", "", agent="command"))
+    display = RunDisplay(quiet=True)
+    display.show(run)
+    progress.at_work = {"n": {("ask", 0), ("work", 0)}}
+    for _ in range(2):
+        display.show(run)
+    line = "ask waits for a person: quorate answer ask --dir folder\n"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", line), "not among JSON"
+    progress.at_work = {}
+    display.show(run)
+    progress.at_work = {"m": {("ask", 0)}}
+    display.show(run)
+    assert capsys.readouterr().err == line, "it is asked anew"
+    screen = io.StringIO()
+    Console(file=screen, width=200).print(table_of(run))
+    assert line in screen.getvalue()
+
+
 def test_the_table_of_a_run_shows_names_as_they_are() -> None:
     progress = Progress("job", {ODD: TaskProgress(ODD, holder="x", started_at=1.0)}, {"x": ODD})
-    run = cast(
-        "Run", SimpleNamespace(progress=progress, cluster=Cluster(Path(), "", []), struck=[])
-    )
+    run = run_with(progress)
     screen = io.StringIO()
     Console(file=screen, width=200).print(table_of(run))
     assert screen.getvalue().count(ODD) == 2, "as task and as node"

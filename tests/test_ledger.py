@@ -543,13 +543,15 @@ def test_what_makes_a_task_another_is_told(change: dict[str, Any], why: str) -> 
 def test_words_of_a_model_s_prompt_are_no_words_of_a_program_s() -> None:
     program = replace(task("a"), agent="command", program="seq 9")
     book = Book()
-    book.submit(job(program, task("b")))
-    book.accept("a")
-    book.accept("b")
-    changed = replace(resumed(replace(program, title="Nine"), task("b")), description="Count.")
-    book.submit(changed)
+    person = replace(task("c"), agent="human")
+    book.submit(job(program, task("b"), person))
+    for name in "abc":
+        book.accept(name)
+    changed = resumed(replace(program, title="Nine"), task("b"), person)
+    book.submit(replace(changed, description="Count."))
     reasons = why_anew(book.ledger.jobs["again"], book.state)
-    assert reasons == {"a": "", "b": "changed: the job's description"}
+    of_job = "changed: the job's description"
+    assert reasons == {"a": "", "b": of_job, "c": of_job}
 
 
 def test_a_file_of_the_job_that_has_changed_is_named() -> None:

@@ -50,6 +50,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
         "--critique --judge",
         "quorate why",
         "quorate plan",
+        "quorate answer",
     ):  # fmt: skip
         assert words in together
 

@@ -3,8 +3,8 @@
 The boundary with the rest of a node is `protocol.effects.Assignment` in and
 `protocol.events.Progressed`, `Completed` and `AgentFailed` out; `invocation.py` keeps it. Behind
 it an agent is one async method. The kinds live in files of their own (`openai_agent.py`,
-`simulated_agent.py`, `command_agent.py`, `python_agent.py`) and are found by `kinds.py`, so that
-what is heavy is imported only where it is used.
+`simulated_agent.py`, `command_agent.py`, `python_agent.py`, `human_agent.py`) and are found by
+`kinds.py`, so that what is heavy is imported only where it is used.
 
 Invariant: an agent ends in one of three ways: it returns an `AgentResult`, it raises `AgentError`,
 or it is cancelled. Whatever it finished or spent by then is in its `Progress`.

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from node.agents import AgentError, AgentResult, Progress
 from node.agents.kinds import Agents
@@ -34,10 +35,14 @@ from protocol.events import (
 )
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
+if TYPE_CHECKING:
+    from node.agents.human_agent import HumanAgent
+
 log = logging.getLogger(__name__)
 
 COMMAND_LENGTH_MAX = 200  # characters of a command in a message
 WAITING_MAX = 64  # invocations beyond those at work; a peer that starts more has lost count
+QUESTIONS_MAX = 1_024  # that wait for people, of all jobs
 
 
 @dataclass(slots=True)
@@ -71,6 +76,11 @@ class Invocations:
         self._closed = False
 
     @property
+    def people(self) -> HumanAgent:
+        """Where people answer what this node asks them."""
+        return self._agents.people
+
+    @property
     def running(self) -> tuple[int, ...]:
         """The numbers of the invocations that have not ended."""
         return tuple(self._running)
@@ -93,12 +103,20 @@ class Invocations:
         run = _Invocation(invocation, assignment, progress, meter)
         if self._closed:
             self._fail(run, Failure.ABORTED, "the node is stopping")
-        elif len(self._running) >= self._bound:
-            self._fail(run, Failure.AGENT, f"{self._bound} agents are at work or wait here already")
+        elif fault := self._why_no_room(assignment):
+            self._fail(run, Failure.AGENT, fault)
         else:
             self._running[invocation] = run
             run.work = asyncio.create_task(self._attempt(run), name=f"invocation-{invocation}")
             run.work.add_done_callback(lambda _: self._settle(run))
+
+    def _why_no_room(self, assignment: Assignment) -> str:
+        """Empty if there is room for it. People are asked many things at a time."""
+        asked = sum(run.assignment.task.asks_person for run in self._running.values())
+        if assignment.task.asks_person:
+            return "too many questions wait for people here" if asked >= QUESTIONS_MAX else ""
+        is_full = len(self._running) - asked >= self._bound
+        return f"{self._bound} agents are at work or wait here already" if is_full else ""
 
     def abort(self, invocation: int, reason: str) -> None:
         """Stop an agent. AgentFailed(ABORTED) follows when all it started is gone; nothing
@@ -142,6 +160,7 @@ class Invocations:
             self._fail(run, Failure.AGENT, _one_line(fault))
         else:
             del self._running[run.number]
+            self._tell_person(run, "")
             text = legible(result.text)
             made = (result.files, text, run.progress.usage)
             self._deliver(Completed(run.number, *made, legible(result.left)))
@@ -150,20 +169,27 @@ class Invocations:
         purpose = run.assignment.purpose
         if purpose is Purpose.REVIEW:
             return await self._review(run.assignment)
+        if purpose is Purpose.WORK and run.assignment.task.asks_person:
+            answer = await self._made_by_agent(run)  # a person takes long, and no turn
+            async with self._turns:
+                return await self._checked(run, answer)
         async with self._turns:
             if purpose is Purpose.FINISH:
                 (made,) = run.assignment.proposals
                 result = AgentResult(made.files, made.text)
             else:
                 result = await self._made_by_agent(run)
-            if purpose is Purpose.JUDGE:
-                return result
-            _check_files(run.assignment.task.writes, result.files)
-            run.progress.finish(result.files)
-            if purpose is Purpose.WORK and run.assignment.task.verify.strip():
-                made_so = (result.files, legible(result.text), run.progress.usage)
-                self._deliver(AnswerMade(run.number, *made_so))
-            found = await self._check(run.assignment, result.files, result.text)
+            return result if purpose is Purpose.JUDGE else await self._checked(run, result)
+
+    async def _checked(self, run: _Invocation, result: AgentResult) -> AgentResult:
+        """The result, if it is what was asked for and its check passes; AgentError else."""
+        _check_files(run.assignment.task.writes, result.files)
+        run.progress.finish(result.files)
+        is_work = run.assignment.purpose is Purpose.WORK
+        if is_work and run.assignment.task.verify.strip():
+            made_so = (result.files, legible(result.text), run.progress.usage)
+            self._deliver(AnswerMade(run.number, *made_so))
+        found = await self._check(run.assignment, result.files, result.text)
         if found.fault:
             # To who made it, a check that comes to no end says no.
             is_missing = found.reason is Failure.NO_CHECK
@@ -219,9 +245,15 @@ class Invocations:
 
     def _fail(self, run: _Invocation, reason: Failure, detail: str) -> None:
         self._running.pop(run.number, None)
+        self._tell_person(run, detail)
         self._deliver(
             AgentFailed(run.number, reason, legible(detail), run.progress.files, run.progress.usage)
         )
+
+    def _tell_person(self, run: _Invocation, fault: str) -> None:
+        """What has become of an answer, to whom it came from."""
+        if run.assignment.task.asks_person:
+            self._agents.people.ended(run.assignment, fault)
 
 
 def _check_files(writes: tuple[str, ...], files: tuple[File, ...]) -> None:

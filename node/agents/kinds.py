@@ -7,10 +7,15 @@ for what its jobs use.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from node.agents import Agent, AgentError
 from node.agents.settings import AgentSettings
 from protocol.events import Failure
+from protocol.jobs import HUMAN
+
+if TYPE_CHECKING:
+    from node.agents.human_agent import HumanAgent
 
 
 def _make_openai(settings: AgentSettings) -> Agent:
@@ -38,11 +43,18 @@ def _make_python(settings: AgentSettings) -> Agent:
     return PythonAgent(settings.program_variables)
 
 
+def _make_human(settings: AgentSettings) -> Agent:
+    from node.agents.human_agent import HumanAgent
+
+    return HumanAgent()
+
+
 KINDS: dict[str, Callable[[AgentSettings], Agent]] = {
     "simulated": _make_simulated,
     "openai": _make_openai,
     "command": _make_command,
     "python": _make_python,
+    HUMAN: _make_human,
 }
 
 
@@ -62,6 +74,15 @@ class Agents:
         if kind not in self._made:
             self._made[kind] = KINDS[kind](self._settings)
         return self._made[kind]
+
+    @property
+    def people(self) -> HumanAgent:
+        """Where people answer."""
+        from node.agents.human_agent import HumanAgent
+
+        agent = self.of(HUMAN)
+        assert isinstance(agent, HumanAgent)
+        return agent
 
     async def close(self) -> None:
         """Close all that were made."""

@@ -15,6 +15,7 @@ import typer
 
 from node.cli import (
     agreement_verbs,
+    answer_verb,
     ask_verb,
     check_verb,
     diff_verb,
@@ -60,6 +61,7 @@ app.command()(job_verbs.get)
 app.command()(diff_verb.diff)
 app.command()(note_verb.note)
 app.command()(ask_verb.ask)
+app.command()(answer_verb.answer)
 app.command()(plan_verb.plan)
 app.command()(register_verb.register)
 app.command()(entry_verb.entry)

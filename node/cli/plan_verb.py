@@ -66,6 +66,9 @@ def plan(
         found = replace(found, speculation=jobfile.speculation(clones, after))
     for warning in warnings_of(found):
         print(f"warning: {warning}", file=sys.stderr)
+    if asking := jobfile.people_asked(found):
+        said = f"{asking}: the plan takes them for as quick as the rest"
+        print(f"warning: {said}", file=sys.stderr)
     expectation = expectation_of(found, model, speed, history or ())
     planned = make_plan(found, expectation, sizes, success, seed, _prices_for(found))
     if as_json:

@@ -38,6 +38,7 @@ class RunDisplay:
         self._console = Console()
         self._live: Live | None = None
         self._shown_at = 0.0
+        self._asked: set[str] = set()  # tasks of which it was said that they wait for a person
 
     def __enter__(self) -> RunDisplay:
         if not self._quiet and self._console.is_terminal:
@@ -61,12 +62,32 @@ class RunDisplay:
     def show(self, run: Run) -> None:
         """Draw the run as it is now."""
         now = time.monotonic()
+        self._tell_whom_it_waits_for(run)
         if self._live and now - self._shown_at >= REDRAW_EVERY_S:
             self._shown_at = now
             self._live.update(table_of(run), refresh=True)
         elif not self._live and not self._quiet and now - self._shown_at >= PLAIN_EVERY_S:
             self._shown_at = now
             print(_headline(run), flush=True)
+
+    def _tell_whom_it_waits_for(self, run: Run) -> None:
+        """Say at once what waits for a person; the live table has it all the time."""
+        asking = set(_asking(run))
+        news, self._asked = sorted(asking - self._asked), asking
+        if self._live is None:
+            for task in news:
+                line = _how_to_answer(run, task)
+                print(line, file=sys.stderr if self._quiet else sys.stdout, flush=True)
+
+
+def _asking(run: Run) -> list[str]:
+    """The tasks that wait for a person now."""
+    working = run.progress.working
+    return [task.id for task in run.job.tasks if task.asks_person and task.id in working]
+
+
+def _how_to_answer(run: Run, task: str) -> str:
+    return f"{task} waits for a person: quorate answer {task} --dir {run.cluster.folder}"
 
 
 def _headline(run: Run) -> str:
@@ -102,7 +123,8 @@ def table_of(run: Run) -> Group:
         seconds = f"{end - task.started_at:.1f}" if task.started_at else ""
         name = run.progress.name(node) if node else ""
         table.add_row(Text(task.task), Text(state, style=style), Text(name), seconds)
-    return Group(Text(_headline(run), style="bold"), table)
+    waits = [Text(_how_to_answer(run, task), style="magenta") for task in _asking(run)[:ROWS_MAX]]
+    return Group(Text(_headline(run), style="bold"), *waits, table)
 
 
 def _state(task: TaskProgress, is_worked_on: bool) -> tuple[str, str]:

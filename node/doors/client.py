@@ -18,6 +18,9 @@
     POST   /v1/jobs/JOB/notes
     GET    /v1/jobs/JOB/tasks/TASK/story    how a task came about: see `stories`
     GET    /v1/tasks/TASK                   which jobs have such a task
+    GET    /v1/people                       what waits here for a person's answer: see `people`
+    GET    /v1/people/JOB/TASK
+    POST   /v1/people/JOB/TASK
     POST   /v1/prepare                      load what agents of these kinds need, before a job comes
 
     GET    /v1/registers                    named values that the team agrees on: see `registers`
@@ -81,6 +84,7 @@ from node.doors.entries import EntriesDoor
 from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
 from node.doors.notes import NotesDoor
+from node.doors.people import PeopleDoor
 from node.doors.registers import RegistersDoor
 from node.doors.stories import StoriesDoor
 from node.doors.versions import parts_view, versions_view
@@ -136,6 +140,7 @@ class ClientDoor:
         self._gathering = GatheringDoor(runtime)
         self._entries = EntriesDoor(runtime)
         self._notes = NotesDoor(runtime)
+        self._people = PeopleDoor(runtime, workers)
         self._blobs = BlobsDoor(runtime)
         self._stories = StoriesDoor(runtime)
         self._runner: web.AppRunner | None = None
@@ -165,6 +170,7 @@ class ClientDoor:
             *self._gathering.routes(),
             *self._entries.routes(),
             *self._notes.routes(),
+            *self._people.routes(),
             *self._blobs.routes(),
             *self._stories.routes(),
         ]

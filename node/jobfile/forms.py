@@ -26,6 +26,8 @@ from node import lists
 from node.jobfile.repeating import items_of, repeated
 from protocol.errors import InvalidJob
 from protocol.jobs import (
+    HUMAN,
+    HUMAN_TIMEOUT_S,
     ID_LENGTH_MAX,
     TASKS_MAX,
     VERIFY_TIMEOUT_S,
@@ -236,17 +238,18 @@ def _task(form: _Task, defaults: _TaskOptions, agent: str) -> Task:
         return own if own is not None else shared if shared is not None else otherwise
 
     quorum = option("quorum", _Quorum(of=1, agree=1))
+    agent = option("agent", agent)
     return Task(
         id=form.id,
         title=form.title,
         prompt=form.prompt,
         needs=tuple(form.needs),
         writes=tuple(form.writes),
-        agent=option("agent", agent),
+        agent=agent,
         program=option("run", ""),
         verify=option("verify", ""),
         attempts_max=option("attempts", _ATTEMPTS),
-        timeout_s=option("timeout", _TIMEOUT_S),
+        timeout_s=option("timeout", HUMAN_TIMEOUT_S if agent == HUMAN else _TIMEOUT_S),
         quorum=Quorum(quorum.of, quorum.agree, Compare(quorum.compare)),
         verify_by=VerifyBy(option("verify_by", "self")),
         weight=form.weight,

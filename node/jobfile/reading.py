@@ -13,6 +13,7 @@ from protocol.errors import InvalidJob
 from protocol.job_rules import check_speculation, validate
 from protocol.jobs import ID_LENGTH_MAX, ClaimMode, Job, Speculation, VerifyBy, shown
 
+NAMED_MAX = 5  # tasks in a note
 _FILE_SIZE_MAX = document.TEXT_SIZE_MAX  # a character has a byte or more
 
 
@@ -78,10 +79,21 @@ def with_id(job: Job, job_id: str) -> Job:
 
 def notes_on(job: Job) -> list[str]:
     """What a user should know before it runs, beside `protocol.job_rules.warnings_of`."""
-    real = [task.id for task in job.tasks if task.agent == "openai"]
-    if job.budget.usd and not real:
-        return ["budget.usd has no effect: simulated and local agents cost no money"]
-    return []
+    notes = []
+    if job.budget.usd and not any(task.agent == "openai" for task in job.tasks):
+        notes.append("budget.usd has no effect: simulated and local agents cost no money")
+    if asking := people_asked(job):
+        notes.append(f"{asking}: 'quorate answer' lists what waits, and takes the answers")
+    return notes
+
+
+def people_asked(job: Job) -> str:
+    """Which tasks of it ask people, in a few words; empty if none does."""
+    asking = [task.id for task in job.tasks if task.asks_person]
+    if len(asking) > NAMED_MAX:
+        return f"{len(asking)} tasks ask people ({', '.join(asking[:NAMED_MAX])}, ...)"
+    verb = "asks" if len(asking) == 1 else "ask"
+    return f"{', '.join(asking)} {verb} people" if asking else ""
 
 
 def needs_witness(job: Job) -> str:

@@ -60,7 +60,7 @@ def _changes(job: Job, task: Task, job_before: Job, before: Task) -> Iterator[st
     for name, word in _COMPARED:
         if getattr(task, name) != getattr(before, name):
             yield word
-    if task.agent in MODEL_KINDS:  # these are words of its prompt
+    if task.agent in MODEL_KINDS or task.asks_person:  # these are words of its prompt
         if task.title != before.title:
             yield "title"
         if job.description != job_before.description:

@@ -1,9 +1,9 @@
 """The agents of this node that are under way, and the results that wait for their acceptance.
 
-Invariant: at most `slots` agents run; each works under one token, says so in the store while it
-does (where nobody else wants the task, only if it takes longer than a moment), and is stopped as
-soon as its result could not count any more. A result that was handed in is stood for until it is
-accepted, so that a minority does not do the work again.
+Invariant: at most `slots` agents run, beside those that wait for a person; each works under one
+token, says so in the store while it does (where nobody else wants the task, only if it takes longer
+than a moment), and is stopped as soon as its result could not count any more. A result that was
+handed in is stood for until it is accepted, so that a minority does not do the work again.
 
 An attempt that races another's takes the holder's place when that is lost, and follows it to a new
 token: nothing was handed in under the old one.
@@ -52,6 +52,7 @@ class Attempt:
     begun_at: Nanoseconds = 0
     files: dict[str, bytes] = field(default_factory=dict)  # that others have, as they have them
     made: Made | None = None  # by an earlier attempt: this one only checks it
+    asks_person: bool = False  # and keeps no slot
     is_kept: bool = False  # its whole answer
 
 
@@ -105,8 +106,21 @@ class Attempts:
         return {attempt.unit for attempt in self.running.values()} | self.handed_in.keys()
 
     def held(self) -> list[Unit]:
-        """What this node works on and does not only race."""
-        return [attempt.unit for attempt in self.running.values() if not attempt.races]
+        """What this node works on and does not only race. To wait for a person is no work."""
+        return [
+            attempt.unit
+            for attempt in self.running.values()
+            if not attempt.races and not attempt.asks_person
+        ]
+
+    def asked(self) -> set[Unit]:
+        """What waits for a person here, and keeps no slot."""
+        return {attempt.unit for attempt in self.running.values() if attempt.asks_person}
+
+    @property
+    def slots_taken(self) -> int:
+        """Agents at work."""
+        return len(self.running) - len(self.asked())
 
     def has_room(self, taken: int) -> bool:
         """Whether to take one more unit, beside so many. A node that cannot get its results
@@ -115,7 +129,7 @@ class Attempts:
 
     def has_free_slot(self) -> bool:
         """Whether an agent can start now."""
-        return self.has_room(len(self.running))
+        return self.has_room(self.slots_taken)
 
     def make_room(self, turn: Turn) -> None:
         """Stop racing for a task that nobody works on; it starts when the agent is gone."""
@@ -145,9 +159,11 @@ class Attempts:
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
-        assert len(self.running) < self.config.slots
+        asks_person = found[1].task.asks_person
+        assert asks_person or self.slots_taken < self.config.slots
         invocation = next(self._numbers)
         attempt = Attempt(unit, token, turn.now, races, is_told=not quietly, begun_at=turn.now)
+        attempt.asks_person = asks_person
         self.running[invocation] = attempt
         self._tokens[unit] = token
         if attempt.is_told:

@@ -13,7 +13,7 @@ from protocol.jobs import ClaimMode
 from protocol.ledger import Slot, TaskState, Unit
 from protocol.team.failing import Failing
 from protocol.team.racing import Racing
-from protocol.team.scene import Scene
+from protocol.team.scene import PEOPLE_MAX, Scene
 from protocol.team.wishes import Wishes
 
 
@@ -38,6 +38,8 @@ class Eligible:
             return False
         if self._failing.forbids(scene.now, scene.view, scene.job, task):
             return False
+        if task.task.asks_person and self._asks_enough(scene):
+            return False
         if scene.job.job.claims is ClaimMode.LEASE:
             return not self._is_held(scene, task, slot, unit)
         return not slot.holder
@@ -46,6 +48,11 @@ class Eligible:
         """Whose result another node found wrong leaves the task to the others, if there are any."""
         able = scene.able(task)
         return bool(able) and self.node not in able
+
+    def _asks_enough(self, scene: Scene) -> bool:
+        """A question to a person keeps no slot, so nothing else would bound them."""
+        own = (unit[1] for unit in scene.own if unit[0] == scene.job.job.id)
+        return sum(scene.job.tasks[name].task.asks_person for name in own) >= PEOPLE_MAX
 
     def raceable(self, scene: Scene, task: TaskState, slot: Slot, unit: Unit) -> bool:
         held = self._book.get(unit)

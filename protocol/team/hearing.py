@@ -160,6 +160,8 @@ class Hearing:
         task = job.tasks[fact.task] if job else None
         if task is None or (isinstance(fact, TaskAccepted) and len(task.slots) > 1):
             return  # of several answers each is told of by itself
+        if task.task.asks_person:
+            return  # how long a person takes tells nothing of the others
         for answer in task.answers:
             if answer.index == fact.index:
                 unit = (fact.job, fact.task, answer.slot)

@@ -25,6 +25,7 @@ from protocol.ledger import JobState, Slot, TaskState, Unit, load_of
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.racing import Racing
+from protocol.team.scene import PEOPLE_MAX
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.team.workload import Workload, expected, is_begun, lease_loads, workloads
@@ -95,6 +96,7 @@ class Leading:
         by_plan = job.job.claims is ClaimMode.ASSIGNED
         handed_out = by_plan or job.job.claims is ClaimMode.LEADER
         order = sorted(job.tasks.values(), key=lambda task: -job.levels[task.task.id])
+        may_ask = PEOPLE_MAX * len(load) - _asked(job)
         for task in sorted(order, key=lambda task: self._failing.times_struck(job.job.id, task)):
             for number, slot in enumerate(task.slots if task.is_open else ()):
                 unit = (job.job.id, task.task.id, number)
@@ -105,8 +107,12 @@ class Leading:
                         turn.report(LeaseExpired(*unit, slot.holder, slot.token))
                         self._wishes.fence(turn.now, unit, slot.token + 1)
                 elif slot.holder:
-                    load[slot.holder] += 1
-                elif handed_out and (by_plan or job.is_ready(task)):
+                    load[slot.holder] += not task.task.asks_person
+                elif by_plan or (handed_out and job.is_ready(task)):
+                    if task.task.asks_person and not by_plan:
+                        may_ask -= 1
+                        if may_ask < 0:
+                            continue
                     free.append(unit)
         return free
 
@@ -309,3 +315,9 @@ class Leading:
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)
+
+
+def _asked(job: JobState) -> int:
+    """How many of its questions to people were given out and wait for an answer."""
+    tasks = (task for task in job.tasks.values() if task.is_open and task.task.asks_person)
+    return sum(bool(slot.holder) and not slot.answer for task in tasks for slot in task.slots)

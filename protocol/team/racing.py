@@ -1,10 +1,10 @@
 """Racing: idle nodes work on what takes long as well, and the first verified result wins.
 
 Backup tasks (Dean and Ghemawat 2004, MapReduce, section 3.6), bounded: only tasks of the critical
-path are raced, since only they make the job end sooner; only once they have taken longer than is
-usual; by so many clones at most. A racer works under the holder's token, so that either result can
-be accepted, and only one is. Where the holder is lost or gives up, the foremost racer takes its
-place and nothing is begun anew.
+path are raced, since only they make the job end sooner, and no questions to people; only once they
+have taken longer than is usual; by so many clones at most. A racer works under the holder's token,
+so that either result can be accepted, and only one is. Where the holder is lost or gives up, the
+foremost racer takes its place and nothing is begun anew.
 
 In LEASE mode races are claims in the store, elsewhere they are in the ledger.
 """
@@ -44,6 +44,8 @@ class Racing:
         for task, slot, unit in ready:
             if job.levels[task.task.id] < longest:
                 break
+            if task.task.asks_person:
+                continue  # it would be asked twice
             begun = self._begun(now, view, job, slot, unit)
             if slot.answer or begun is None or not self._is_overdue(now, job, task, begun):
                 continue

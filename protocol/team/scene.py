@@ -11,6 +11,8 @@ from protocol.identity import NodeId
 from protocol.ledger import JobState, Slot, TaskState, Unit
 from protocol.team.view import View
 
+PEOPLE_MAX = 16  # open questions of one job to people, for each node
+
 
 class Hands(Enum):
     """What a node has to do."""

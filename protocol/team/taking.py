@@ -19,7 +19,7 @@ from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Unit
 from protocol.team.attempts import Attempts
 from protocol.team.choice import Choice
-from protocol.team.scene import Hands
+from protocol.team.scene import PEOPLE_MAX, Hands
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
 from protocol.turn import Turn
@@ -61,7 +61,7 @@ class Taking:
             if chosen is None:
                 break
             unit = chosen.unit
-            if not self._attempts.has_free_slot():
+            if not job.tasks[unit[1]].task.asks_person and not self._attempts.has_free_slot():
                 self._attempts.make_room(turn)
                 return
             held = self._book.get(unit)
@@ -90,7 +90,7 @@ class Taking:
     def _hands(self, taken: Collection[Unit]) -> Hands:
         if taken:
             return Hands.AT_WORK
-        return Hands.RACING if self._attempts.running else Hands.FREE
+        return Hands.RACING if self._attempts.slots_taken else Hands.FREE
 
     def _claim_by_log(
         self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
@@ -99,7 +99,8 @@ class Taking:
         own = self._attempts.units()
         taken = set(self._attempts.held())
         for other in jobs:
-            taken.update(other.units_of(self.node) - self._attempts.handed_in.keys())
+            given = other.units_of(self.node) - self._attempts.handed_in.keys()
+            taken.update(unit for unit in given if not other.tasks[unit[1]].task.asks_person)
         for claim in self._wishes.claims():
             if claim.node == self.node:
                 taken.add((claim.job, claim.task, claim.slot))
@@ -109,7 +110,7 @@ class Taking:
                 break
             self._wishes.claim(turn.now, chosen.unit, self.node)
             taken.add(chosen.unit)
-        if self._attempts.has_room(len(taken | own)):
+        if self._attempts.has_room(len(taken | own - self._attempts.asked())):
             hands = self._hands(taken)
             unit = self._choice.choose_race(turn.now, view, job, own | taken, hands)
             if unit is not None:
@@ -118,7 +119,7 @@ class Taking:
     def _start_granted(self, turn: Turn, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""
         own = self._attempts.units()
-        for _task, slot, unit in job.ready_units():
+        for task, slot, unit in job.ready_units():
             if slot.answer or unit in own or not slot.has(self.node, slot.token):
                 continue
             if self._wishes.has("abandon", unit[:2]) or self._wishes.has("fence", unit):
@@ -129,6 +130,10 @@ class Taking:
                 # Begun before a crash: begin again under a new token.
                 if not races:
                     self._wishes.fence(turn.now, unit, slot.token + 1)
+            elif task.task.asks_person:
+                asked = [each for each in self._attempts.asked() if each[0] == unit[0]]
+                if len(asked) < PEOPLE_MAX:
+                    self._attempts.start(turn, unit, slot.token, races)
             elif self._attempts.has_free_slot():
                 self._attempts.start(turn, unit, slot.token, races)
             elif not races and self._attempts.has_room(len(self._attempts.held())):

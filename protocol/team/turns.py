@@ -37,7 +37,9 @@ class Turns:
         at_work: Counter[NodeId] = Counter()
         racing: set[NodeId] = set()
         by_lease = scene.job.job.claims is ClaimMode.LEASE
-        for _, slot, unit in scene.ready:
+        for task, slot, unit in scene.ready:
+            if task.task.asks_person:
+                continue  # who waits for a person has nothing to do
             if slot.answer or (by_lease and self._book.get(unit) is None):
                 continue
             worker = self._worker(scene, slot, unit)

@@ -57,6 +57,8 @@ def workloads(
                 continue
             work = found[node]
             work.weight += task.task.weight
+            if task.task.asks_person:
+                continue  # who waits for a person is idle
             if held:
                 work.begun += 1
                 work.left += _left(now, job, task, held, book)
