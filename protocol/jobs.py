@@ -236,22 +236,35 @@ class Job:
         return {task.id: task.weight for task in self.tasks}
 
 
+SEVERAL_MODELS = "several models"
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one attempt consumed. `simulated` marks figures of the embedded model."""
+    """What one attempt consumed. `simulated` marks figures of the embedded model. `microusd` is
+    what that costs, an estimate, in millionths of a dollar; `unpriced` are the tokens among these
+    whose price nobody knows. `model` is who was asked, as its endpoint calls it; empty if nobody
+    was."""
 
     calls: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
     simulated: bool = False
+    microusd: int = 0
+    unpriced: int = 0
+    model: str = ""
 
     def plus(self, other: Usage) -> Usage:
         """The sum; simulated if either is."""
+        model = self.model or other.model
         return Usage(
             self.calls + other.calls,
             self.tokens_in + other.tokens_in,
             self.tokens_out + other.tokens_out,
             self.simulated or other.simulated,
+            self.microusd + other.microusd,
+            self.unpriced + other.unpriced,
+            model if other.model in ("", model) else SEVERAL_MODELS,
         )
 
 

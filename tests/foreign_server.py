@@ -17,7 +17,9 @@ from node.agents import AgentError, Progress
 from node.agents.chat import ChatEndpoint
 from node.agents.openai_agent import OpenAIAgent
 from protocol.effects import Assignment
+from protocol.jobs import Usage
 
+MODEL = "local-llm"
 FENCED = f"Here you are.\n\n```python path=add.py\n{ADD}```\n"
 Play = Callable[[BaseHTTPRequestHandler], None]
 Always = Callable[[BaseHTTPRequestHandler, dict[str, Any]], None]
@@ -68,6 +70,12 @@ class ForeignServer:
 
 
 Foreign = Callable[..., ForeignServer]
+
+
+def unpriced(calls: int, tokens_in: int = 0, tokens_out: int = 0) -> Usage:
+    """What the agent of a `Bench` has used: nobody knows what its model costs."""
+    tokens = tokens_in + tokens_out
+    return Usage(calls, tokens_in, tokens_out, unpriced=tokens, model=MODEL)
 
 
 def foreign_servers() -> Iterator[Foreign]:
@@ -177,7 +185,7 @@ class Bench:
 
     def __init__(self, scratch: Path, url: str, **changes: object) -> None:
         settings = quick(
-            scratch, **{"base_url": url, "api_key": "sk-test", "model": "local-llm", **changes}
+            scratch, **{"base_url": url, "api_key": "sk-test", "model": MODEL, **changes}
         )
         self.waits: list[float] = []
         self.progress = Progress(lambda files: None)

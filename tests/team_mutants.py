@@ -203,7 +203,7 @@ def call_in_crowds(self: Calls, job: str) -> bool:
     return False
 
 
-@instead_of("ForgivesOverruns", "who hears of an overrun spends less", (Spending, "_left"))
+@instead_of("ForgivesOverruns", "who hears of an overrun spends less", (Spending, "left"))
 def forgive_overruns(self: Spending, job: JobState) -> Amount:
     return job.job.budget.whole
 

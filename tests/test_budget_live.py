@@ -100,6 +100,10 @@ def test_a_budget_holds_though_the_server_hides_a_prompt_and_counts_twice(
     assert limit / 4 < used <= limit
     reasons = {task["abandoned"] for task in outcome["tasks"] if task["status"] != "accepted"}
     assert all("is used up" in reason for reason in reasons), reasons
+    assert outcome["spent"]["usd"] == pytest.approx(till.usd, abs=1e-6 * len(till.tokens_in))
+    assert outcome["spent"]["unpriced_tokens"] == 0
+    assert outcome["budget"]["spent_tokens"] == till.tokens
+    assert {row["model"] for row in outcome["costs"]} == {"local-llm"}
     assert not any("more were used" in reason for reason in reasons), reasons
 
 
@@ -112,3 +116,4 @@ def test_a_server_that_charges_what_it_likes_does_so_once_to_each_node(
     assert till.tokens > 40_000
     reasons = {task["abandoned"] for task in outcome["tasks"] if task["abandoned"]}
     assert any("tokens more were used" in reason for reason in reasons), reasons
+    assert outcome["budget"]["overrun_tokens"] > 0

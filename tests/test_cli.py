@@ -450,6 +450,9 @@ def test_members_are_shown_with_why_they_failed_and_what_is_wrong(
 ODD = "[/odd] [bold]:smile: \\\\\\"  # markup, an emoji's name, and an end that escapes what follows
 
 
+NO_COSTS = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "simulated": False, "unpriced_tokens": 0}
+
+
 def odd_outcome() -> Outcome:
     """One with text of users wherever there may be some."""
     task = {"id": ODD, "abandoned": ODD, "accepted": None}
@@ -469,6 +472,8 @@ def odd_outcome() -> Outcome:
             "work_s": None,
             "warnings": [],
             "left": {},
+            "spent": NO_COSTS,
+            "budget": {},
         }
     )
 
@@ -565,6 +570,9 @@ class Told:
                 "siblings": [],
                 "merges": [],
                 "tasks": [task],
+                "spent": NO_COSTS,
+                "budget": {},
+                "costs": [{**NO_COSTS, "usd": 0.0, "node": STEER, "task": STEER, "model": STEER}],
             },
             "/v1/jobs/j/notes": [{"name": STEER, "about": STEER, "text": STEER}],
             "/v1/jobs/j/versions/f": {
@@ -579,12 +587,12 @@ class Told:
 
 
 @pytest.mark.parametrize(
-    "verb", [["note", "--job", "j"], ["diff", "f", "--job", "j"], ["tasks", "j"]]
+    "verb", [["note", "--job", "j"], ["diff", "f", "--job", "j"], ["tasks", "j"], ["cost", "j"]]
 )
 def test_a_terminal_obeys_no_word_of_others(
     verb: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("note_verb", "diff_verb", "job_verbs"):
+    for module in ("note_verb", "diff_verb", "job_verbs", "cost_verb"):
         monkeypatch.setattr(f"node.cli.{module}.doors_of", lambda *_: Told())
     app(verb, standalone_mode=False)
     said = capsys.readouterr().out

@@ -27,6 +27,7 @@ from foreign_server import (
     plain,
     refused,
     streamed,
+    unpriced,
     whole,
 )
 
@@ -37,7 +38,7 @@ from node.agents.settings import AgentSettings
 from node.lab.watch import Progress as RunProgress
 from node.lab.watch import TaskProgress
 from protocol.events import AgentFailed, Completed, Failure
-from protocol.jobs import Quorum, Usage
+from protocol.jobs import Quorum
 
 foreign = pytest.fixture(foreign_servers, name="foreign")
 
@@ -49,7 +50,7 @@ async def test_whole_answer_becomes_the_file(foreign: Foreign) -> None:
     server = foreign(whole(FENCED))
     bench = Bench(Path(), server.url, stream=False)
     assert await bench.run() == ADD
-    assert bench.progress.usage == Usage(calls=1, tokens_in=40, tokens_out=12)
+    assert bench.progress.usage == unpriced(calls=1, tokens_in=40, tokens_out=12)
     assert server.keys == ["Bearer sk-test"]
     assert server.asked[0]["model"] == "local-llm"
     assert "stream" not in server.asked[0]
@@ -59,7 +60,7 @@ async def test_streamed_answer_becomes_the_file(foreign: Foreign) -> None:
     server = foreign(streamed(*FENCED))
     bench = Bench(Path(), server.url)
     assert await bench.run() == ADD
-    assert bench.progress.usage == Usage(calls=1, tokens_in=40, tokens_out=12)
+    assert bench.progress.usage == unpriced(calls=1, tokens_in=40, tokens_out=12)
     assert server.asked[0]["stream_options"] == {"include_usage": True}
 
 
@@ -329,8 +330,8 @@ async def test_a_stream_that_breaks_off_is_asked_for_again_and_paid_for(
     bench = Bench(Path(), server.url)
     assert await bench.run() == ADD
     read = sum(len(each["content"]) for each in server.said(0)) if written else 0
-    lost = Usage(calls=1, tokens_in=read // 4, tokens_out=written // 4)
-    assert bench.progress.usage == lost.plus(Usage(calls=1, tokens_in=40, tokens_out=12))
+    lost = unpriced(calls=1, tokens_in=read // 4, tokens_out=written // 4)
+    assert bench.progress.usage == lost.plus(unpriced(calls=1, tokens_in=40, tokens_out=12))
     assert len(bench.waits) == 1
 
 
@@ -389,7 +390,7 @@ async def test_a_foreign_answer_is_checked_like_any_other(
     verify = "{python} -c 'from add import add; assert add(2, 3) == 5'"
     end = await nodes(base_url=server.url).run(assigned("openai", verify=verify))
     lost = sum(len(each["content"]) for each in server.said(0)) // 4  # by what broke off
-    expected = Usage(calls=3, tokens_in=lost + 40, tokens_out=12)
+    expected = unpriced(calls=3, tokens_in=lost + 40, tokens_out=12)
     assert end == Completed(1, (text_file("add.py", ADD),), "", expected)
 
 
@@ -425,7 +426,7 @@ async def test_a_whole_answer_in_place_of_a_stream_is_taken(
     bench = Bench(Path(), server.url)
     assert await bench.run() == ADD
     assert server.asked[0]["stream"] is True
-    assert bench.progress.usage == Usage(calls=1, tokens_in=40, tokens_out=12)
+    assert bench.progress.usage == unpriced(calls=1, tokens_in=40, tokens_out=12)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -513,7 +514,7 @@ async def test_a_token_count_that_is_none_is_estimated(foreign: Foreign, usage: 
     bench = Bench(Path(), server.url, stream=False)
     assert await bench.run() == ADD
     read = sum(len(each["content"]) for each in server.said(0))
-    assert bench.progress.usage == Usage(1, tokens_in=read // 4, tokens_out=len(FENCED) // 4)
+    assert bench.progress.usage == unpriced(1, tokens_in=read // 4, tokens_out=len(FENCED) // 4)
 
 
 # -- waiting -------------------------------------------------------------------------------------

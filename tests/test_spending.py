@@ -347,6 +347,26 @@ def test_once_a_budget_is_used_up_all_that_is_left_is_given_up_soon() -> None:
     assert given_up[-1] - given_up[0] < SECOND
 
 
+def test_after_the_end_everybody_knows_what_was_spent_and_remembers_it() -> None:
+    world, purse = watched(3)
+    world.do(metered(*(task(f"t{number}") for number in range(6)), tokens=20 * CALL))
+    world.run(5 * SECOND)
+    for restarted in (False, True):
+        for host in world.hosts:
+            assert host.peer is not None
+            spending = host.peer.team.spending
+            accounts = spending.accounts("job").values()
+            assert sum(account.spent.tokens for account in accounts) == purse.total
+            assert sum(account.reserved.tokens for account in accounts) == 0
+            left = spending.left(host.peer.ledger.jobs["job"])
+            assert left.tokens == 20 * CALL - purse.total
+        if not restarted:
+            for host in world.hosts:
+                host.crash()
+                host.start_again()
+            world.run(5 * SECOND)
+
+
 def test_a_minority_spends_only_its_share() -> None:
     world, purse = watched(5)
     tasks = [task(f"t{number}") for number in range(40)]

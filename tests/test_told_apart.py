@@ -19,6 +19,7 @@ from foreign_server import (
     plain,
     refused,
     streamed,
+    unpriced,
     whole,
 )
 
@@ -27,13 +28,12 @@ from node.agents.settings import AnswerFormat
 from node.prompt.follow_up import CONTINUE_HEADING
 from protocol.effects import CallGranted, Proposal, Purpose
 from protocol.events import CallAsked, CallSettled, Event
-from protocol.jobs import Usage
 
 foreign = pytest.fixture(foreign_servers, name="foreign")
 
 SORRY = "I'm sorry, but I can't help with that."
-ONE_CALL = Usage(calls=1, tokens_in=40, tokens_out=12)
-TWO_CALLS = Usage(calls=2, tokens_in=80, tokens_out=24)
+ONE_CALL = unpriced(calls=1, tokens_in=40, tokens_out=12)
+TWO_CALLS = unpriced(calls=2, tokens_in=80, tokens_out=24)
 SUB = "```python path=sub.py\ny = 1\n```\n"
 
 
@@ -85,7 +85,7 @@ async def test_a_prompt_that_is_refused_is_not_sent_again(
     server = foreign(refused(400, words, code))
     bench = Bench(Path(), server.url)
     assert await bench.run() == f"REFUSED: the endpoint refuses the prompt: {words}"
-    assert bench.progress.usage == Usage(calls=1), "a request that is refused costs nothing"
+    assert bench.progress.usage == unpriced(calls=1), "a request that is refused costs nothing"
 
 
 async def test_a_filter_that_stops_an_answer_leaves_the_files_that_are_whole(
@@ -225,7 +225,7 @@ async def test_a_prompt_that_is_too_long_is_shortened_where_it_hurts_least(
     assert third.count("base = 1") < 2_000 * 8_000 / 8_950
     assert third.endswith("- add.py\n")
     assert "Write add(a, b)." in third
-    assert bench.progress.usage == Usage(calls=3, tokens_in=40, tokens_out=12)
+    assert bench.progress.usage == unpriced(calls=3, tokens_in=40, tokens_out=12)
 
 
 async def test_a_prompt_is_shortened_twice_at_most(foreign: Foreign) -> None:
@@ -236,7 +236,7 @@ async def test_a_prompt_is_shortened_twice_at_most(foreign: Foreign) -> None:
         "OVERFLOW: the prompt is too long for the model: 1000 tokens too many (This model's"
     )
     assert bench.waits == []
-    assert bench.progress.usage == Usage(calls=3), "a request that is refused costs nothing"
+    assert bench.progress.usage == unpriced(calls=3), "a request that is refused costs nothing"
 
 
 async def test_a_prompt_of_which_nothing_can_be_left_out_is_given_up_at_once(
@@ -373,7 +373,7 @@ async def test_an_endpoint_without_schemas_is_asked_for_fences_from_then_on(
     assert await bench.run() == ADD
     assert ["response_format" in asked for asked in server.asked] == [True, False, False]
     assert "JSON" not in server.said(1)[0]["content"]
-    assert bench.progress.usage == Usage(calls=3, tokens_in=80, tokens_out=24)
+    assert bench.progress.usage == unpriced(calls=3, tokens_in=80, tokens_out=24)
 
 
 @pytest.mark.parametrize("text", [FENCED, f"Here:\n```json\n{AS_JSON}\n```\n", f"Sure! {AS_JSON}"])

@@ -27,7 +27,7 @@ from node.agents.retry import RETRY_MAX_S, wait_s
 from node.agents.scratch import in_thread
 from node.agents.settings import OPENAI_URL, AgentSettings
 from node.model.latency import READ_MAX
-from node.prompt.shown import Message
+from node.prompt.shown import Message, shorten
 from protocol.errors import InvalidJob
 from protocol.events import Failure
 from protocol.jobs import Usage
@@ -35,6 +35,7 @@ from protocol.jobs import Usage
 log = logging.getLogger(__name__)
 
 ANSWER_MIN = 256  # tokens: with less room for an answer it is not worth asking
+MODEL_LENGTH_MAX = 100  # characters of a model's name that are kept
 UNREACHABLE_TRIES_MAX = 4  # requests to where nobody listens: 3.5 s of back-off at most
 
 
@@ -61,6 +62,8 @@ class ChatEndpoint:
         self._completions = Completions(settings, self._url, trust_env=not simulated)
         self._abilities = frozenset(Ability)  # until it rejects one
         self._estimate = Estimate()
+        self._prices = NO_PRICES if simulated else None  # None: nobody knows them
+        self._has_looked = simulated  # for the prices
 
     @property
     def takes_schemas(self) -> bool:
@@ -80,15 +83,15 @@ class ChatEndpoint:
         used, and asks for leave where there is a budget. With a `schema` the answer is to have that
         form; where the endpoint knows of no such thing, `Unable` tells so, and `takes_schemas`."""
         self._check_settings()
-        await self._completions.connect()
+        await self.prepare()
         tries = 0
         room = 0  # for the answer, once the endpoint has said that there is less than was asked for
         size = size_of(messages, schema)
         while True:
             permit = await self._permit(size, progress.meter)
             tokens_out = min(permit.tokens_out, room or permit.tokens_out)
-            progress.spend(Usage(calls=1, simulated=self._simulated))
-            count = Count(messages, hear, progress.spend, self._simulated)
+            progress.spend(self._usage(calls=1))
+            count = Count(messages, hear, lambda *tokens: progress.spend(self._usage(0, *tokens)))
             try:
                 asked = Asked(messages, self._abilities, tokens_out, schema)
                 reply = await self._completions.ask(asked, count)
@@ -125,8 +128,11 @@ class ChatEndpoint:
             await self._wait(tries, failed)
 
     async def prepare(self) -> None:
-        """Import the client and set it up; nothing is sent."""
+        """Import the client and set it up, and look for the prices; nothing is sent."""
         await self._completions.connect()
+        if not self._has_looked and self._settings.model:
+            self._prices = await self._find_prices()
+            self._has_looked = True
 
     async def close(self) -> None:
         """Close the connections."""
@@ -155,21 +161,30 @@ class ChatEndpoint:
         tokens_in = max(size, READ_MAX) if self._simulated else self._estimate.tokens(size)
         most = self._settings.answer_tokens_max
         least = min(ANSWER_MIN, most)
-        prices = NO_PRICES  # of the simulated model, and where nobody counts money
-        if meter.limits_money and not self._simulated:
-            prices = await self._prices()
-        return await meter.ask(self._endpoint, tokens_in, least, most, prices)
+        if meter.limits_money and self._prices is None:
+            raise AgentError(Failure.NO_MODEL, why_no_price(self._settings.model))
+        return await meter.ask(self._endpoint, tokens_in, least, most, self._prices or NO_PRICES)
 
-    async def _prices(self) -> Prices:
-        """What the model costs. The node that took the job knew it, but that need not be this one;
-        AgentError then, for another one's agent may do the task."""
+    async def _find_prices(self) -> Prices | None:
+        """What the model costs. AgentError if nobody can read what the user says of it: another
+        node's agent may do the task."""
         try:
-            prices = await in_thread(prices_of, self._settings.model, self._url)
+            return await in_thread(prices_of, self._settings.model, self._url)
         except InvalidJob as fault:
             raise AgentError(Failure.NO_MODEL, str(fault)) from None
-        if prices is None:
-            raise AgentError(Failure.NO_MODEL, why_no_price(self._settings.model))
-        return prices
+
+    def _usage(self, calls: int, tokens_in: int = 0, tokens_out: int = 0) -> Usage:
+        """What that has cost, as far as is known."""
+        if self._simulated:
+            return Usage(calls, tokens_in, tokens_out, simulated=True)
+        return Usage(
+            calls,
+            tokens_in,
+            tokens_out,
+            microusd=self._prices.cost(tokens_in, tokens_out) if self._prices else 0,
+            unpriced=0 if self._prices else tokens_in + tokens_out,
+            model=shorten(self._settings.model, MODEL_LENGTH_MAX),
+        )
 
     # -- after a failure -------------------------------------------------------------------------
 

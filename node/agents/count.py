@@ -9,27 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from node.prompt.shown import Message
-from protocol.jobs import Usage
 
 TOKEN_LENGTH = 4  # characters of a token, about, where nobody has counted
 
 
 class Count:
     """The count of one request. `hear` gets the text of the answer as it comes, `count` all that
-    the model writes, `spend` what was used."""
+    the model writes; `spend` gets how many tokens were read and written."""
 
     def __init__(
         self,
         messages: Sequence[Message],
         hear: Callable[[str], None],
-        spend: Callable[[Usage], None],
-        simulated: bool,
+        spend: Callable[[int, int], None],
     ) -> None:
         self._asked = sum(len(message.content) for message in messages)
         self._heard = 0
         self._hear = hear
         self._spend = spend
-        self._simulated = simulated
         self.tokens_in: int | None = None  # until the endpoint tells
         self.tokens_out = 0
         self.is_told = False  # by the endpoint, of a request that it has answered
@@ -47,7 +44,7 @@ class Count:
     def spend(self, tokens_in: int, tokens_out: int) -> None:
         """What the endpoint says that it was."""
         self.tokens_in, self.tokens_out, self.is_told = tokens_in, tokens_out, True
-        self._spend(Usage(0, tokens_in, tokens_out, simulated=self._simulated))
+        self._spend(tokens_in, tokens_out)
 
     def refuse(self) -> None:
         """The endpoint has not taken the request on: nobody pays for that."""
@@ -56,8 +53,7 @@ class Count:
     def close(self) -> None:
         """Nobody will say any more: count what was sent and what came."""
         if self.tokens_in is None:
-            read, written = self._asked // TOKEN_LENGTH, self._heard // TOKEN_LENGTH
-            self._spend(Usage(0, read, written, simulated=self._simulated))
+            self._spend(self._asked // TOKEN_LENGTH, self._heard // TOKEN_LENGTH)
 
     def close_if_heard(self) -> None:
         """The same of a request of which nobody knows whether it was ever taken on."""

@@ -13,9 +13,9 @@ A ratio alone would not do: learnt from a long prompt it is too small for a shor
 hidden, and the other way round it is far too large.
 
 Promise: a server with a constant hidden part of FIRST_HIDDEN at most and a constant ratio of two
-tokens a byte at most is never told to count more than was reserved. (Every tokenizer in use takes a
-byte for a token at most.) A server can count whatever it likes, and so the first call that it
-counts higher exceeds its reservation.
+tokens a byte at most never counts more than was reserved; nor does one with any constant hidden
+part, once it has told of a prompt, if no byte of ours is more than a token, as in all tokenizers in
+use. Beyond that a server can count whatever it likes: then the call exceeds its reservation.
 """
 
 from __future__ import annotations

@@ -30,6 +30,10 @@ class Prices:
     read: int = 0
     written: int = 0
 
+    def cost(self, tokens_in: int, tokens_out: int) -> int:
+        """Of so many tokens read and written, in millionths of a dollar."""
+        return -(-(tokens_in * self.read + tokens_out * self.written) // 1_000_000)
+
 
 NO_PRICES = Prices()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from node.agents.permits import Prices
@@ -64,9 +65,11 @@ def why_no_price(model: str) -> str:
 
 
 def _prices_in_table(model: str, url: str) -> Prices | None:
-    import genai_prices  # a third of a second, and only for who counts money
-
     host = urlsplit(url).hostname or ""
+    if _is_own(host):
+        return None
+    import genai_prices  # a third of a second and 29 MiB, and only for who asks a real model
+
     amounts = []
     for read, written in ((_MILLION, 0), (0, _MILLION)):
         try:
@@ -79,3 +82,12 @@ def _prices_in_table(model: str, url: str) -> Prices | None:
             return None
         amounts.append(min(PRICE_MAX, round(float(price.total_price) * _MILLION)))
     return Prices(*amounts)
+
+
+def _is_own(host: str) -> bool:
+    """Whether a server of one's own is there, which no table has: its address is a number."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return True

@@ -18,6 +18,7 @@ from node.cli import (
     answer_verb,
     ask_verb,
     check_verb,
+    cost_verb,
     diff_verb,
     entry_verb,
     explore_verb,
@@ -58,6 +59,7 @@ app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
 app.command()(why_verb.why)
 app.command()(job_verbs.get)
+app.command()(cost_verb.cost)
 app.command()(diff_verb.diff)
 app.command()(note_verb.note)
 app.command()(ask_verb.ask)

@@ -27,6 +27,7 @@ from node.cli.console import (
     say,
     seconds_given,
 )
+from node.cli.costs import cost_lines
 from node.cli.shortcomings import shortcomings
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
@@ -224,6 +225,8 @@ def submit(
             say(line)
         for line in _beside_plan(planned, took_s, view) if view and planned else ():
             say(line)
+        for line in _costs(view) if view else ():
+            say(line)
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
 
@@ -299,6 +302,17 @@ def tasks(
         say(f"  siblings of {sibling['path']}: {names}")
     for merge in view["merges"]:
         say(f"  {_merge_line(merge)}")
+    for line in _costs(view):
+        say(line)
+
+
+def _costs(view: dict[str, Any]) -> Iterator[str]:
+    """Tokens and money, if any were used."""
+    spent = view["spent"]
+    if spent["tokens_in"] + spent["tokens_out"]:
+        mark = " (simulated)" if spent["simulated"] else ""
+        yield f"tokens: {spent['tokens_in']} in, {spent['tokens_out']} out{mark}"
+    yield from cost_lines(spent, view["budget"])
 
 
 def view_of(doors: Doors, job: str, with_files: bool = False) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from node.cli.console import plural
+from node.cli.costs import cost_lines
 from node.cli.shortcomings import shortcomings
 from node.lab.prediction import comparison
 from node.legible import printable
@@ -170,6 +171,8 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
         f"collisions {outcome.collisions}, "
         f"late results {outcome.late_results}, files with siblings {len(outcome.siblings)}"
     )
+    for cost in cost_lines(outcome.spent, outcome.budget):
+        yield Text(cost)
     for sibling in outcome.siblings:
         names = ", ".join(version["name"] for version in sibling["versions"])
         yield Text(f"  siblings of {sibling['path']}: {names}")

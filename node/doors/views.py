@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from node.doors.costs import budget_view, cost_rows, usage_view
 from node.doors.trouble import trouble_view
 from node.doors.versions import merges_view, siblings_view
 from protocol import graph
@@ -11,7 +12,7 @@ from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
 from protocol.diagnosis import is_majority_lost, name_of, names_apart, why_no_leader
 from protocol.identity import NodeId
-from protocol.jobs import Compare, Usage, manifest
+from protocol.jobs import Compare, manifest
 from protocol.ledger import Answer, JobState, Place, TaskState, why_anew
 from protocol.membership import State, tags_of
 from protocol.messages.membership import MemberRecord
@@ -197,9 +198,10 @@ def job_view(peer: Peer, job: JobState, now: Nanoseconds) -> dict[str, Any]:
         "outcome": job.outcome,
         "finished_index": job.finished.index,
         "committed": _place_view(peer, job.finished),
-        "budget": _budget_view(peer, job),
-        "usage": _usage_view(usage),
-        "spent": _usage_view(spent),  # also by what was stopped, failed, or came late
+        "budget": budget_view(peer, job),
+        "usage": usage_view(usage),
+        "spent": usage_view(spent),  # also by what was stopped, failed, or came late
+        "costs": cost_rows(peer, job),
         "siblings": siblings_view(peer, job),
         "merges": merges_view(peer, job),
         "resumed": _resumed_view(peer, job),
@@ -223,45 +225,10 @@ def _resumed_view(peer: Peer, job: JobState) -> dict[str, Any] | None:
     }
 
 
-def _budget_view(peer: Peer, job: JobState) -> dict[str, Any]:
-    """What the job may use, and what of it is given out, spent and reserved, as far as is known
-    here. Money is estimated, and said to be."""
-    budget = job.job.budget
-    found: dict[str, Any] = {"tokens": budget.tokens, "usd": budget.usd, "wall_s": budget.wall_s}
-    if budget.usd:
-        found["usd_is"] = "estimated"
-    if not budget.is_metered:
-        return found
-    nodes = {}
-    accounts = peer.team.spending.accounts(job.job.id)
-    names = names_apart(peer, accounts)
-    for node, account in accounts.items():
-        spent, reserved = account.spent, account.reserved
-        nodes[names[node]] = {
-            "tokens": spent.tokens,
-            "usd": spent.microusd / 1_000_000,
-            "reserved_tokens": reserved.tokens,
-            "reserved_usd": reserved.microusd / 1_000_000,
-        }
-    bank = job.bank()
-    found["left_tokens"] = max(0, bank.tokens) if budget.tokens else None
-    found["left_usd"] = max(0, bank.microusd) / 1_000_000 if budget.usd else None
-    return {**found, "nodes": nodes}
-
-
 def _place_view(peer: Peer, place: Place) -> dict[str, Any]:
     """Which log entry decided something, and who led its term: index 0 if none has yet."""
     leader = name_of(peer, place.leader) if place.leader else ""
     return {"index": place.index, "term": place.term, "leader": leader}
-
-
-def _usage_view(usage: Usage) -> dict[str, Any]:
-    return {
-        "calls": usage.calls,
-        "tokens_in": usage.tokens_in,
-        "tokens_out": usage.tokens_out,
-        "simulated": usage.simulated,
-    }
 
 
 def task_view(peer: Peer, job: JobState, state: TaskState, now: Nanoseconds) -> dict[str, Any]:

@@ -44,6 +44,9 @@ class Outcome:
     tokens_out: int
     tokens_lost: int  # by attempts that were stopped, failed, or came late
     simulated: bool
+    spent: dict[str, Any]  # by all attempts, in money too, which is estimated
+    costs: list[dict[str, Any]]  # of that the parts by task, node and model
+    budget: dict[str, Any]
     siblings: list[dict[str, Any]]
     failed_attempts: int
     races: int

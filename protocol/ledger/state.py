@@ -372,13 +372,18 @@ class JobState:
                 total = total.plus(state.accepted.usage)
         return total
 
+    def results(self) -> Iterator[tuple[str, Answer]]:
+        """All results in the log, accepted or not, each with the id of its task."""
+        for name, state in self.tasks.items():
+            candidates = [answer for slot in state.slots for answer in slot.candidates]
+            for answer in (*state.answers, *candidates, *state.late):
+                yield name, answer
+
     def spent(self) -> Usage:
         """What all results in the log consumed, accepted or not."""
         total = Usage()
-        for state in self.tasks.values():
-            candidates = [answer for slot in state.slots for answer in slot.candidates]
-            for answer in (*state.answers, *candidates, *state.late):
-                total = total.plus(answer.usage)
+        for _, answer in self.results():
+            total = total.plus(answer.usage)
         return total
 
     def files(self) -> list[File]:

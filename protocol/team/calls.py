@@ -106,6 +106,7 @@ class Calls:
             if job.job.budget.is_metered:
                 lacking = [c.asked for c in waiting if c.job == job.job.id and not c.begun]
                 self._spending.tell(turn, view, job, lacking)
+        self._spending.close_books(turn, active)
         self._pacing.tell(turn)
 
     def _is_under_way(self, job: str) -> bool:

@@ -92,6 +92,7 @@ class Hearing:
         for name in self._jobs.difference(self._ledger.jobs):
             self.gone[name] = None
             self._notes.drop(name)
+            self._spending.drop(name)
         for job in list(self._ledger.jobs.values()):
             self._wishes.submitted(turn, job.job.id)
             if job.is_finished:
@@ -125,6 +126,7 @@ class Hearing:
                 self._jobs.discard(fact.job)
                 self._clearing.forgotten(fact.job)
                 self._notes.drop(fact.job)
+                self._spending.drop(fact.job)
             case LeaderElected():
                 self._wishes.hasten(turn.now)
             case TaskAccepted() | AnswerGiven():
@@ -186,14 +188,14 @@ class Hearing:
             return False
         if key.startswith(claims.NOTE_PREFIX):
             return self._learn_note(turn, key, now)
+        if key.startswith(ACCOUNT_PREFIX):
+            return self._spending.learn(key)
         if job.is_finished:
-            return False  # the last words of claims and accounts that have no meaning any more
+            return False  # the last words of claims that have no meaning any more
         if unit := claims.unit_of(key):
             return self._learn_claim(turn, job, unit, NOBODY, key, now)
         if race := claims.race_of(key):
             return self._learn_claim(turn, job, *race, key, now)
-        if key.startswith(ACCOUNT_PREFIX):
-            return self._spending.learn(key)
         if key.startswith(claims.PART_PREFIX):
             self._parts.learn(key)
             return False

@@ -20,7 +20,7 @@ from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import Amount, ClaimMode, Usage
+from protocol.jobs import NOTHING, Amount, ClaimMode, Usage
 from protocol.ledger import JobState, Slot, TaskState, Unit, load_of
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
@@ -303,15 +303,16 @@ class Leading:
         return not self._racing.is_living(turn.now, view, held)
 
     def _enforce_budget(self, turn: Turn, job: JobState, failed: Usage) -> None:
-        """Give up what is open once all that was tried, with or without success, has used more
-        tokens than there are, as agents may that do not ask before, or its time is over."""
+        """Give up what is open once all that was tried, with or without success, has used more than
+        there is, as agents may that do not ask before, or its time is over."""
         budget = job.job.budget
         reason = self._deadlines.reason(job.job.id)
-        if budget.tokens:
-            usage = job.spent().plus(failed)
-            overrun = usage.tokens_in + usage.tokens_out - budget.tokens
-            if overrun > 0:
-                reason = budget.used_up(Amount(overrun))
+        if budget.is_metered:
+            used = job.spent().plus(failed)
+            amount = Amount(used.tokens_in + used.tokens_out, used.microusd)
+            overrun = amount.minus(budget.whole).at_least(NOTHING)
+            if overrun != NOTHING:
+                reason = budget.used_up(overrun)
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)

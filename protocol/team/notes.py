@@ -6,7 +6,7 @@ Invariant: a note is its author's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from protocol import claims, codec
@@ -120,10 +120,16 @@ class Notes:
         known[key] = noted
         return True
 
+    def costs(self, job: str) -> Iterator[tuple[str, NodeId, Usage]]:
+        """What attempts at the job consumed that gave no result, each with its task and node."""
+        for key, usage in self._costs.get(job, {}).items():
+            _, _, task, node, _ = key.split("/")
+            yield task, NodeId(node), usage
+
     def usage(self, job: str) -> Usage:
-        """What attempts at the job consumed that gave no result."""
+        """The sum of that."""
         total = Usage()
-        for usage in self._costs.get(job, {}).values():
+        for _, _, usage in self.costs(job):
             total = total.plus(usage)
         return total
 

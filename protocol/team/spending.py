@@ -19,7 +19,7 @@ endpoint that charges what it likes can overrun the budget by the excess of one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from protocol import codec
@@ -145,9 +145,9 @@ class Spending:
         """What this node may still reserve: of what is its own, as much as all have left over, for
         some call may have used more than it had reserved."""
         rights = self._rights_of(job, self.node, self._account(job.job.id))
-        return rights.at_most(self._left(job))
+        return rights.at_most(self.left(job))
 
-    def _left(self, job: JobState) -> Amount:
+    def left(self, job: JobState) -> Amount:
         """What of the budget nobody has spent or reserved, as far as is known here."""
         left = job.job.budget.whole
         for account in self.accounts(job.job.id).values():
@@ -194,10 +194,14 @@ class Spending:
         return free
 
     def forget(self, job: str) -> None:
-        """Keep no account of a finished job."""
+        """Nothing more is asked for a finished job; what it has cost is kept."""
+        self._hopeless_since.pop(job, None)
+
+    def drop(self, job: str) -> None:
+        """The log has the job no more, or not yet."""
+        self.forget(job)
         self._others.pop(job, None)
         self._own.pop(job, None)
-        self._hopeless_since.pop(job, None)
 
     # -- reserving -----------------------------------------------------------------------------
 
@@ -229,7 +233,7 @@ class Spending:
         budget, least = job.job.budget, asked.cost(asked.tokens_out_min)
         if not budget.whole.covers(least):
             return budget.too_small_for(least)
-        return budget.used_up(NOTHING.minus(self._left(job)).at_least(NOTHING))
+        return budget.used_up(NOTHING.minus(self.left(job)).at_least(NOTHING))
 
     def has_written(self, job: str, reservation: Reservation) -> bool:
         """Whether it would survive a crash, once what this step persists is durable."""
@@ -268,7 +272,7 @@ class Spending:
             if account.reserved != NOTHING:
                 return False
             total = total.plus(self._rights_of(job, node, account).at_least(NOTHING))
-        return not total.at_most(self._left(job)).covers(asked.cost(asked.tokens_out_min))
+        return not total.at_most(self.left(job)).covers(asked.cost(asked.tokens_out_min))
 
     # -- telling -------------------------------------------------------------------------------
 
@@ -279,12 +283,21 @@ class Spending:
         rights = self.rights(job)
         if not any(asked.affordable(rights) >= asked.tokens_out_min for asked in waiting):
             self._give(view, job, only_before=self.node if waiting else "")
-        own = self._own.get(job.job.id)
+        self._write(turn, job.job.id)
+
+    def close_books(self, turn: Turn, active: Collection[str]) -> None:
+        """Write down what came after the end of a job, so that everybody knows what it has cost."""
+        for job, own in self._own.items():
+            if own.is_news and job not in active:
+                own.wants = NOTHING
+                self._write(turn, job)
+
+    def _write(self, turn: Turn, job: str) -> None:
+        own = self._own.get(job)
         if own is not None and own.is_news:
             own.is_news = False
             own.number += 1
-            key = account_key(job.job.id, self.node)
-            turn.write(key, codec.pack_value(self._account(job.job.id)))
+            turn.write(account_key(job, self.node), codec.pack_value(self._account(job)))
 
     def _want(self, job: JobState, waiting: Sequence[CallAsked]) -> None:
         """Only once the bank has nothing."""
