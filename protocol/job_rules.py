@@ -95,6 +95,8 @@ def validate_in_log(job: Job) -> None:
         _check_id(job.resumes, "the id of the job to resume")
     _check_text(job.name, "the job's name")
     _check_text(job.description, "the job's description")
+    _check_text(job.merge_program, "the program of 'merge'")
+    _check_text(job.judge_program, "the program of 'judge'")
     _check_budget(job.budget)
     check_speculation(job.speculation)
     if not job.tasks:
@@ -111,6 +113,7 @@ def validate_in_log(job: Job) -> None:
         _check_needs(task, known)
         _check_writes(task)
         _check_limits(task)
+        _check_judge(task, job.judge_program)
         _check_agent(task)
     cycle = graph.find_cycle(job.needs)
     if cycle is not None:
@@ -201,12 +204,18 @@ def _check_limits(task: Task) -> None:
         raise InvalidJob(f"task {task.id!r}: quorum must hold 1 <= agree <= of <= {SLOTS_MAX}")
     if task.quorum.compare is Compare.TESTS and not task.verify.strip():
         raise InvalidJob(f"task {task.id!r}: quorum.compare: tests needs a 'verify' command")
-    if task.quorum.compare is Compare.JUDGE and task.agent not in MODEL_KINDS:
-        raise InvalidJob(
-            f"task {task.id!r}: quorum.compare: judge asks a model: use agent openai or simulated"
-        )
     if task.verify_by is VerifyBy.OTHER and not task.verify.strip():
         raise InvalidJob(f"task {task.id!r}: verify_by: other needs a 'verify' command")
+
+
+def _check_judge(task: Task, program: str) -> None:
+    """Somebody must be there to say which answers agree."""
+    is_judged = task.quorum.compare is Compare.JUDGE
+    if is_judged and not program.strip() and task.agent not in MODEL_KINDS:
+        raise InvalidJob(
+            f"task {task.id!r}: quorum.compare: judge asks a model: use agent openai or simulated, "
+            "or name a program for the whole job, judge: {run: 'sh judge.sh'}"
+        )
 
 
 def _check_agent(task: Task) -> None:
@@ -290,11 +299,12 @@ def _check_fixtures(job: Job) -> None:
 
 def _check_size(job: Job) -> None:
     """The wire adds at most three bytes to a text, five to a file, and a task has few numbers."""
-    size = len(job.description.encode()) + len(job.name.encode()) + 500
+    texts = (job.description, job.name, job.merge_program, job.judge_program)
+    size = sum(len(text.encode()) for text in texts) + 500
     size += sum(len(file.content) + len(file.path.encode()) + 16 for file in job.files)
     for task in job.tasks:
-        texts = (task.id, task.prompt, task.title, task.program, task.verify)
-        size += sum(len(text.encode()) + 3 for text in (*texts, *task.needs, *task.writes))
+        own = (task.id, task.prompt, task.title, task.program, task.verify)
+        size += sum(len(text.encode()) + 3 for text in (*own, *task.needs, *task.writes))
         size += BARE_TASK_SIZE_MAX
     if size > JOB_SIZE_MAX:
         raise InvalidJob(

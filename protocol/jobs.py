@@ -64,7 +64,7 @@ class Compare(Enum):
     EXACT = "exact"  # byte for byte
     NORMALISED = "normalised"  # but for white space; of texts see `protocol.conclusion`
     TESTS = "tests"  # if both pass the task's check
-    JUDGE = "judge"  # if a model finds that they say the same
+    JUDGE = "judge"  # if a model, or the job's judge, finds that they say the same
 
 
 class VerifyBy(Enum):
@@ -206,7 +206,8 @@ class Task:
 class Job:
     """A graph of tasks. `files` (tests, data) travel with it and lie in every scratch folder.
     `resumes` is the id of an earlier job, of which it takes over what was accepted for tasks that
-    are the same; empty if none."""
+    are the same; empty if none. `merge_program` and `judge_program` are command lines that merge
+    versions of a file, and say which answers agree, in the place of models; empty for models."""
 
     id: str
     name: str
@@ -217,6 +218,8 @@ class Job:
     budget: Budget = Budget()
     speculation: Speculation = Speculation()
     resumes: str = ""
+    merge_program: str = ""
+    judge_program: str = ""
 
     def task(self, task_id: str) -> Task:
         """The task of this id; KeyError if there is none."""

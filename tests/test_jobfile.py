@@ -51,6 +51,17 @@ def parse(text: str, folder: Path = Path("/nonexistent")) -> object:
     return jobfile.parse(text, "job.yaml", folder, "simulated")
 
 
+def test_a_job_file_names_programs_that_merge_and_judge(tmp_path: Path) -> None:
+    """And their files travel."""
+    (tmp_path / "judge.sh").write_text("true\n")
+    text = "job: a\nmerge: {run: sort -u}\njudge: {run: sh judge.sh}\ntasks: [{id: t}]"
+    job = jobfile.parse(text, "job.yaml", tmp_path, "simulated")
+    assert (job.merge_program, job.judge_program) == ("sort -u", "sh judge.sh")
+    assert [file.path for file in job.files] == ["judge.sh"]
+    bare = jobfile.parse("job: a\ntasks: [{id: t}]", "job.yaml", tmp_path, "simulated")
+    assert (bare.merge_program, bare.judge_program) == ("", "")
+
+
 def test_a_job_file_says_what_its_tasks_are(tmp_path: Path) -> None:
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "check_add.sh").write_text("true\n")
@@ -325,6 +336,8 @@ def test_the_papers_form_is_read_unchanged() -> None:
         ("job: a\nbudget: {wall: 0s}\ntasks: [{id: t}]", "budget.wall: 0 allows nothing"),
         ("job: a\nbudget: {tokens: }\ntasks: [{id: t}]", "budget.tokens: it should be a valid"),
         ("job: a\nbudget: {usd: 2e9}\ntasks: [{id: t}]", "budget.usd must be above 0 and at most"),
+        ("job: a\nmerge: {run: ' '}\ntasks: [{id: t}]", "merge.run: it is empty: name a program"),
+        ("job: a\njudge: sort\ntasks: [{id: t}]", "judge: it should be a mapping"),
         ("job: a\nspeculate: {clones: 9}\ntasks: [{id: t}]", "speculate.clones must be 0"),
         ("job: a\nspeculate: {clones: 1, after: p999}\ntasks: [{id: t}]", "neither a percentile"),
         ("job: a\nspeculate: {clones: 1, after: -3}\ntasks: [{id: t}]", "a time is 0 s to a day"),

@@ -21,6 +21,7 @@ from protocol.jobs import NO_USAGE, ClaimMode, File, Job, Task, Usage
 from protocol.ledger import AcceptResult, MergeFile
 from protocol.ledger_image import image_of, jobs_of
 from protocol.team.merging import merge_assignment, merged_alone
+from protocol.team.reviewing import UNASKED
 
 ALL_MODES = list(ClaimMode)
 BASE = b"one\ntwo\nthree\nfour\nfive\n"
@@ -363,9 +364,45 @@ def test_programs_are_not_asked_to_merge() -> None:
     world.do(replace(job, tasks=tasks))
     assert not agents.merged
     faults = {fact.fault for _, _, fact in world.diary.of(FileMerged)}
-    assert faults == {
-        "their changes touch each other, and only a model could be asked to merge them"
+    assert faults == {UNASKED}
+
+
+@pytest.mark.parametrize("claims", list(ClaimMode))
+def test_the_program_of_a_job_merges_what_touches_each_other(claims: ClaimMode) -> None:
+    agents = Editors(clash=True)
+    world = SmallWorld(3, agents)
+    job = shared_job(claims)
+    tasks = tuple(replace(task, agent="command", program="true") for task in job.tasks)
+    world.do(replace(job, tasks=tasks, merge_program="sort -u"))
+    words = result(world)["shared"].split()
+    assert {b"A", b"B", b"C", b"D", b"by-a", b"by-b", b"by-c"} <= set(words)
+    assert {(each.task.agent, each.task.program) for each in agents.merged} == {
+        ("command", "sort -u")
     }
+    assert all(fact.by_agent for _, _, fact in world.diary.of(FileMerged))
+
+
+def test_a_program_that_cannot_merge_is_asked_as_often_as_a_model() -> None:
+    agents = Editors(clash=True, merges=False)
+    world = SmallWorld(3, agents)
+    tasks = (replace(each, agent="command", program="true") for each in (editor("a"), editor("b")))
+    world.do(replace(editors(*tasks, base=LINES), merge_program="false"), within=400 * SECOND)
+    (merged,) = {fact for _, _, fact in world.diary.of(FileMerged)}
+    assert merged.fault == "no program merged it, verify: a test fails"
+    assert len(agents.merged) == 5
+    assert sorted(result(world)) == ["shared.a", "shared.b"]
+
+
+def test_a_program_finds_each_version_under_a_name_of_its_own() -> None:
+    book = two_edits()
+    book.state.job = replace(book.state.job, merge_program="sort -u")
+    (siblings,) = book.state.merges_due()
+    asked = merge_assignment(book.state, siblings, ())
+    assert [file.path for each in asked.proposals for file in each.files] == [
+        "shared.a",
+        "shared.b",
+    ]
+    assert asked.task.writes == ("shared",)
 
 
 def test_who_was_to_merge_and_died_is_replaced() -> None:

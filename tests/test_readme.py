@@ -43,6 +43,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
     together = "\n".join(BLOCKS)
     for words in (
         "scripts/run", "OPENAI_BASE_URL", "run job.yaml", "run counts.yaml", "run suite.yaml",
+        "merge: {run:",
         "quorate up", "cut:2", "trials.py cuts",
         "sim --seed", "--swarm", "--shrink", "--diagram", "--shiviz", "quorate explore",
         "quorate check", "quorate register", "quorate query", "quorate announce", "quorate entry",
@@ -58,7 +59,7 @@ def test_there_is_a_block_for_each_way_of_use() -> None:
 def test_what_a_block_prints_is_shown_below_it() -> None:
     assert set(SHOWN) <= set(BLOCKS)
     printed = [printed.splitlines()[0] for printed in SHOWN.values()]
-    assert printed == ["6 is", "tests 12"]
+    assert printed == ["6 is", "tests 12", "ann"]
 
 
 def test_what_is_made_quicker_is_there() -> None:

@@ -244,6 +244,18 @@ def test_a_result_whose_check_comes_to_no_end_anywhere_holds_nothing_up(reason: 
     assert len(agents.given) <= 1 + 2 * 4, "so many tries, and not more than begin at once"
 
 
+def test_the_program_of_a_job_says_which_answers_agree() -> None:
+    agents = Agents()
+    world = SmallWorld(3, agents)
+    question = Task("a", "which?", agent="command", program="echo x", quorum=JUDGED)
+    world.do(replace(job(question), judge_program="sh judge.sh"))
+    (judge,) = [each for each in agents.given if each.purpose is Purpose.JUDGE]
+    assert (judge.task.agent, judge.task.program) == ("command", "sh judge.sh")
+    (judged,) = {fact for _, _, fact in world.diary.of(AnswersJudged)}
+    assert judged.judge != NOBODY
+    assert all(fact.succeeded for _, _, fact in world.diary.of(JobFinished))
+
+
 @pytest.mark.parametrize("claims", ALL_MODES)
 def test_a_model_says_which_answers_agree(claims: ClaimMode) -> None:
     texts = iter(["Paris, of course", "Lyon", "PARIS (France)"])
@@ -437,3 +449,4 @@ def test_what_makes_no_sense_is_refused() -> None:
     program = replace(task("a", quorum=JUDGED), agent="command", program="true")
     with pytest.raises(InvalidJob, match="compare: judge asks a model"):
         validate(job(program))
+    validate(replace(job(program), judge_program="sh judge.sh"))

@@ -300,7 +300,7 @@ def test_answers_of_several_nodes_are_told_one_by_one() -> None:
         "in the end",
     ]
     assert texts(story.parts[4]) == [
-        "log 7 n2's model finds that of the answers agree: 1 = 3, 2",
+        "log 7 n2's judge finds that of the answers agree: 1 = 3, 2",
         "log 7 the result of n1 is accepted, by leader n1 of term 2",
     ]
     assert story.summary.endswith("; 2 of 3 answers agree (n1, n3), and not that of n2")
@@ -327,7 +327,7 @@ def test_the_answer_that_decides_is_told_as_the_others_are() -> None:
 def test_if_no_model_could_judge_nobody_is_named() -> None:
     story = submitted().all_say(104.0, AnswersJudged("job", "t", NOBODY, (0, 0, 2), 7)).story()
     assert texts(story.parts[-1]) == [
-        "log 7 nobody's model could say; as they stand: 1 = 2, 3",
+        "log 7 no judge could say; as they stand: 1 = 2, 3",
     ]
 
 
@@ -435,7 +435,7 @@ def test_answers_that_are_missing_are_counted() -> None:
     )
     judged = {**task, "waits_for_judge": True}
     story = submitted().story(view_of(*([slot_view(answered=True)] * 3), task=judged))
-    assert story.summary == "all answers are in; which of them agree is for a model to say"
+    assert story.summary == "all answers are in; which of them agree is for a judge to say"
 
 
 def need(name: str, index: int = 0) -> dict[str, object]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.agents import AgentError, AgentResult, Progress
+from node.agents.given import given_to_program, judged
 from node.agents.leftover import as_remedy, left_behind
 from node.agents.process import (
     COMMAND_NOT_FOUND,
@@ -22,8 +23,7 @@ from node.agents.process import (
 )
 from node.agents.scratch import in_thread, lay_out
 from node.agents.unfinished import Folder, lay_out_partial, shared_meanwhile
-from node.prompt.opening import program_prompt
-from protocol.effects import Assignment
+from protocol.effects import Assignment, Purpose
 from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File, Usage
 
@@ -54,12 +54,13 @@ class CommandAgent:
                 workspace,
                 progress,
                 program_environment(assignment, self._variables),
-                program_prompt(assignment).encode(errors="replace"),
                 OUTPUT_SIZE_MAX,
                 said,
             )
             self._check_end(made.ended)
-            return assemble(assignment, made, made.ended.output)
+            result = assemble(assignment, made, made.ended.output)
+            is_judge = assignment.purpose is Purpose.JUDGE
+            return judged(assignment, result.text) if is_judge else result
         except BaseException:  # no result and no file came of what it printed, were it aborted
             progress.find_out(said.output.decode(errors="replace"))
             raise
@@ -97,27 +98,32 @@ async def run_in_workspace(
     workspace: Path,
     progress: Progress,
     environment: Mapping[str, str],
-    stdin: bytes,
     output_size_max: int,
     said: Said,
+    stdin: bytes | None = None,
 ) -> Made:
     """Run a program among the job's files and the inputs, and see what it makes of them. Progress
-    gets its files, and `said` what it printed, also when we are cancelled."""
-    given = {file.path: file for file in (*assignment.fixtures, *assignment.inputs)}
+    gets its files, and `said` what it printed, also when we are cancelled. Its standard input is
+    what it is given in words, or else `stdin`."""
+    found = given_to_program(assignment)
+    given = {file.path: file for file in found.files}
     await in_thread(lay_out, workspace, given.values())
-    await in_thread(lay_out_partial, workspace, assignment.partial)
-    folder = Folder(workspace, assignment.task.writes, given)
+    await in_thread(lay_out_partial, workspace, found.partial)
+    writes = () if assignment.purpose is Purpose.JUDGE else assignment.task.writes
+    folder = Folder(workspace, writes, given)
+    words = found.words.encode(errors="replace") if stdin is None else stdin
+    variables = {**environment, **found.variables}
     progress.spend(Usage(calls=1))
     try:
         async with shared_meanwhile(folder.look, progress):
             ended = await run_process(
-                command, workspace, environment, stdin, output_size_max, said=said
+                command, workspace, variables, words, output_size_max, said=said
             )
     finally:
         end = await folder.read()
         progress.finish(end.files)
         progress.so_far((), end.keeps)
-    left = await in_thread(left_behind, workspace, {*given, *assignment.task.writes})
+    left = await in_thread(left_behind, workspace, {*given, *writes})
     return Made(ended, end.files, end.faults, left)
 
 
@@ -135,7 +141,7 @@ def program_environment(assignment: Assignment, variables: Collection[str]) -> d
 
 def assemble(assignment: Assignment, made: Made, output: bytes) -> AgentResult:
     """The result: all files the task writes; one that was not written is the output itself."""
-    writes = assignment.task.writes
+    writes = () if assignment.purpose is Purpose.JUDGE else assignment.task.writes
     written = {file.path for file in made.files}
     missing = [path for path in writes if path not in written]
     remedy = f"; {as_remedy(made.left)}" if made.left else ""

@@ -51,9 +51,9 @@ class PythonAgent:
                 workspace,
                 progress,
                 program_environment(assignment, self._variables),
-                json.dumps(call).encode(),
                 OUTPUT_SIZE_MAX,
                 said,
+                json.dumps(call).encode(),
             )
         finally:  # what a function prints goes to standard error
             progress.find_out(said.error_tail.decode(errors="replace"))

@@ -74,7 +74,7 @@ def _merge_lines(merge: dict[str, Any]) -> Iterator[str]:
     if merge["fault"]:
         yield f"{tasks} were not merged: {merge['fault']}"
         return
-    how = "with a model's help" if merge["by_agent"] else "without an agent"
+    how = "with an agent's help" if merge["by_agent"] else "without an agent"
     word = f", checked by {merge['reviewer']}" if merge["reviewer"] else ""
     if merge["waits"]:
         word = ", which another node has yet to check"

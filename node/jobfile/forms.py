@@ -113,6 +113,16 @@ class _Speculate(_Ours):
     after: str | float = "p90"
 
 
+def _named(program: str) -> str:
+    if not program.strip():
+        raise ValueError("it is empty: name a program, or leave the key out")
+    return program
+
+
+class _Program(_Ours):
+    run: Annotated[str, AfterValidator(_named)]
+
+
 class _TaskOptions(_Ours):
     agent: str | None = None
     run: str | None = None
@@ -142,6 +152,8 @@ class _Job(_Ours):
     speculate: _Speculate = Field(default_factory=_Speculate)
     defaults: _TaskOptions = Field(default_factory=_TaskOptions)
     files: ListOf[str] = Field(default_factory=list)
+    merge: _Program | None = None
+    judge: _Program | None = None
     tasks: ListOf[_Task]
 
 
@@ -175,6 +187,8 @@ def from_ours(content: Mapping[str, Any], agent: str) -> tuple[Job, list[str]]:
         tasks=tasks,
         budget=Budget(form.budget.tokens, form.budget.usd, form.budget.wall),
         speculation=speculation_of(form.speculate.clones, form.speculate.after),
+        merge_program=form.merge.run if form.merge else "",
+        judge_program=form.judge.run if form.judge else "",
     )
     return job, form.files
 

@@ -108,6 +108,7 @@ def _with_agent(job: Job, agent: str) -> Job:
 
 def _with_files(job: Job, listed: list[str], folder: Path) -> Job:
     lines = [line for task in job.tasks for line in (task.verify, task.program)]
+    lines += [job.merge_program, job.judge_program]
     made = {path for task in job.tasks for path in task.writes}
     return replace(job, files=travelling(listed, lines, made, folder))
 

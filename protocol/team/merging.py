@@ -1,8 +1,8 @@
 """Merging: one file out of versions by tasks that had not seen each other.
 
 Where their changes do not touch each other, that needs nobody (`three_way`). Where they do, or
-where what comes of it is wrong, a model is shown all versions, what they began with and what each
-was for. Programs cannot be asked: then there is no merge.
+where what comes of it is wrong, the job's `merge_program` or else a model is shown all versions,
+what they began with and what each was for. Where there is neither, there is no merge.
 
 Invariant: a merge passes the checks of all tasks whose versions go into it, however it was made.
 """
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from protocol import three_way
 from protocol.effects import Assignment, Check, Proposal, Purpose
-from protocol.jobs import MODEL_KINDS, File, Quorum, VerifyBy
+from protocol.jobs import MODEL_KINDS, File, Quorum, VerifyBy, name_of_version
 from protocol.ledger import JobState, Siblings
 from protocol.team.orders import assignment_of
 
@@ -43,16 +43,20 @@ def _common(job: JobState, path: str, seen: int) -> bytes | None:
 
 
 def can_ask(job: JobState, siblings: Siblings) -> bool:
-    """Whether there is a model to ask, that of the last task."""
-    return job.tasks[siblings[1][-1]].task.agent in MODEL_KINDS
+    """Whether there is somebody to ask: the job's program, or the model of the last task."""
+    return bool(job.job.merge_program) or job.tasks[siblings[1][-1]].task.agent in MODEL_KINDS
 
 
 def merge_assignment(job: JobState, siblings: Siblings, notes: tuple[str, ...]) -> Assignment:
-    """What a model is asked: as the last of the tasks, to write that one file, so that the checks
-    of all of them pass. `notes` say why earlier merges did not."""
+    """What is asked: as the last of the tasks, to write that one file, so that the checks of all of
+    them pass. `notes` say why earlier merges did not. A program finds the versions as files beside
+    each other, so each has a name of its own."""
     path, names = siblings
     tasks = [job.tasks[name].task for name in names]
     task = replace(tasks[-1], writes=(path,), verify="", quorum=Quorum(), verify_by=VerifyBy.SELF)
+    program = job.job.merge_program
+    if program:
+        task = replace(task, agent="command", program=program)
     needed = {name: file for view in _views(job, siblings) for name, file in view.items()}
     versions = zip(tasks, job.edits.versions(siblings), strict=True)
     base = job.edits.base(siblings)
@@ -64,7 +68,10 @@ def merge_assignment(job: JobState, siblings: Siblings, notes: tuple[str, ...]) 
         notes=notes,
         purpose=Purpose.MERGE,
         proposals=tuple(
-            Proposal((File(path, content),), f"{each.title or each.id}\n\n{each.prompt}")
+            Proposal(
+                (File(name_of_version(path, each.id) if program else path, content),),
+                f"{each.title or each.id}\n\n{each.prompt}",
+            )
             for each, content in versions
         ),
         checks=checks_of(job, siblings),

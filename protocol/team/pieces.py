@@ -116,6 +116,13 @@ def reason_of(piece: Piece) -> str:
             return f"{UNREVIEWED} {piece.number} {path} of {' '.join(tasks)}"
 
 
+def agent_for(job: JobState, piece: Piece) -> str:
+    """The kind of agent that merges or judges: the job's program, or the task's own model."""
+    is_judging = isinstance(piece, AnswersToJudge)
+    program = job.job.judge_program if is_judging else job.job.merge_program
+    return "command" if program else job.tasks[piece.unit[1]].task.agent
+
+
 def checked_tasks(piece: Piece) -> tuple[str, ...]:
     """The tasks whose checks have to be run for it."""
     match piece:
@@ -142,8 +149,12 @@ def assignment_for(
             purpose, token = Purpose.REVIEW, attempt[2]
             candidates = state.slots[unit[2]].candidates
             answers = [answer for answer in candidates if answer.attempt == attempt]
+    given = assignment_of(job, piece.unit, token)
+    if purpose is Purpose.JUDGE and job.job.judge_program:
+        program = job.job.judge_program
+        given = replace(given, task=replace(state.task, agent="command", program=program))
     return replace(
-        assignment_of(job, piece.unit, token),
+        given,
         purpose=purpose,
         proposals=tuple(Proposal(answer.files, answer.text) for answer in answers),
     )

@@ -1,6 +1,6 @@
 """Reviewing: what a node does for tasks that are not its own: it runs the checks of a result or of
-a merge again, has a model say which answers agree, or merges what tasks made of one file side by
-side.
+a merge again, has a model or the job's program say which answers agree, or merges what tasks made
+of one file side by side.
 
 The work is small, so it is not claimed: the nodes stand in an order for each piece, the first does
 it at once, the second a while later if nothing has come of it, and so on. Whoever has tried in vain
@@ -34,7 +34,7 @@ from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE, Compare, Usage, likeness_of
+from protocol.jobs import MODEL_KINDS, NO_USAGE, Compare, Usage, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, MergeFile, ReviewMerge
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
@@ -52,6 +52,7 @@ from protocol.team.pieces import (
     Piece,
     ResultToReview,
     VersionsToMerge,
+    agent_for,
     askable,
     assignment_for,
     checked_tasks,
@@ -65,7 +66,10 @@ from protocol.team.wishes import Wishes
 from protocol.turn import Turn
 
 GROUPS_MAX = 64
-UNASKED = "their changes touch each other, and only a model could be asked to merge them"
+UNASKED = (
+    "their changes touch each other, and only a model could be asked to merge them, or a program "
+    "that the job names: merge: {run: PROGRAM}"
+)
 DOUBLINGS_MAX = 4  # of the time between two tries of one node
 CHECKS_MIN = 3  # tries at a check that comes to no end, were a task to have fewer attempts
 
@@ -225,8 +229,7 @@ class Reviewing:
 
     def _is_paused(self, turn: Turn, view: View, job: JobState, piece: Piece) -> bool:
         """Whether the model that would be asked is away for now."""
-        agent = job.tasks[piece.unit[1]].task.agent
-        return self._failing.is_paused(turn.now, view, self.node, agent)
+        return self._failing.is_paused(turn.now, view, self.node, agent_for(job, piece))
 
     def _begin_merge(self, turn: Turn, view: View, job: JobState, piece: VersionsToMerge) -> None:
         """Without anybody's help where that can be, else with a model's."""
@@ -285,7 +288,8 @@ class Reviewing:
             case VersionsToMerge():
                 tried = self._tried.get(piece)
                 by_agent = can_ask(job, piece.siblings)
-                why = "no model merged it" if by_agent else "put together line by line it is wrong"
+                who = "program" if job.job.merge_program else "model"
+                why = f"no {who} merged it" if by_agent else "put together line by line it is wrong"
                 fault = f"{why}, {tried.fault if tried else 'none was asked'}"
                 self._wish_merge(turn, piece, b"", fault, by_agent)
             case ResultToReview() | MergeToReview():
@@ -323,6 +327,9 @@ class Reviewing:
     def _is_away(self, turn: Turn, piece: Piece, event: Completed | AgentFailed) -> bool:
         """Whether all that was wrong is that the model's endpoint is away for now."""
         job, task, _ = piece.unit
+        state = self._ledger.jobs.get(job)
+        if state is None or agent_for(state, piece) not in MODEL_KINDS:
+            return False
         if isinstance(event, Completed):
             self._failing.succeeded(job, task, self.node)
             return False

@@ -238,7 +238,7 @@ class Sentences:
         for slot, group in enumerate(fact.groups, start=1):
             groups.setdefault(group, []).append(slot)
         alike = [" = ".join(map(str, slots)) for slots in groups.values()]
-        by = f"{self._setting.name(fact.judge)}'s model" if fact.judge else "nobody's model"
+        by = f"{self._setting.name(fact.judge)}'s judge" if fact.judge else "no judge"
         found = "finds that of the answers agree:" if fact.judge else "could say; as they stand:"
         return f"{by} {found} {', '.join(alike)}"
 

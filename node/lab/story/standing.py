@@ -165,7 +165,7 @@ def _open(view: Mapping[str, Any]) -> tuple[str, str]:
     if missing:
         return "waiting", f"waits for: {_Chain(view).named(missing)}"
     if task["waits_for_judge"]:
-        return "working", "all answers are in; which of them agree is for a model to say"
+        return "working", "all answers are in; which of them agree is for a judge to say"
     slots = view["slots"]
     states = [_at_work(slot, view["lease_s"]) for slot in slots if not slot["answered"]]
     text = "; ".join(dict.fromkeys(states))
@@ -200,7 +200,7 @@ class _Chain:
         if row["needs"]:
             return "which waits itself"
         states = [_at_work(slot, self._lease_s) for slot in row["slots"] if not slot["answered"]]
-        return "; ".join(dict.fromkeys(states)) or "waits for a model's judgement"
+        return "; ".join(dict.fromkeys(states)) or "waits for a judge"
 
 
 def _at_work(slot: Mapping[str, Any], lease_s: float) -> str:

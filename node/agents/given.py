@@ -1,0 +1,83 @@
+"""What a program is given for each purpose: files in its folder, variables, and words.
+
+To do a task, that is its prompt, beside the job's files and the inputs. To merge or to judge for a
+whole job (`merge` and `judge` of a job file) it is what a model would be shown:
+
+    to merge   the versions, each as FILE.TASK, named line by line in QUORATE_VERSIONS; what they
+               all began with in QUORATE_BASE (empty if there was nothing); FILE in QUORATE_FILE
+    to judge   the answers, named line by line in QUORATE_ANSWERS: a file for each, or a folder with
+               its files
+
+Invariant: no file of these takes the place of one of the job's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from node.agents import AgentError, AgentResult
+from node.prompt.judging import read_groups
+from node.prompt.opening import program_prompt
+from node.prompt.programs import judging_words, merging_words
+from node.prompt.shown import shorten
+from protocol.conclusion import conclusion_of
+from protocol.effects import Assignment, Purpose
+from protocol.events import Failure
+from protocol.jobs import File, kept_path
+
+ANSWERS_FOLDER = ".answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """See the module's text. `partial` is for the folder of what is unfinished."""
+
+    files: tuple[File, ...]
+    partial: tuple[File, ...]
+    words: str
+    variables: dict[str, str] = field(default_factory=dict)
+
+
+def given_to_program(assignment: Assignment) -> Given:
+    """What a program is given that shall do this."""
+    files = (*assignment.fixtures, *assignment.inputs)
+    match assignment.purpose:
+        case Purpose.MERGE:
+            (path,) = assignment.task.writes
+            versions = tuple(file for each in assignment.proposals for file in each.files)
+            names = {
+                "QUORATE_FILE": path,
+                "QUORATE_BASE": kept_path(path),
+                "QUORATE_VERSIONS": "\n".join(file.path for file in versions),
+            }
+            base = assignment.partial or (File(path, b""),)
+            return Given((*files, *versions), base, merging_words(assignment), names)
+        case Purpose.JUDGE:
+            answers = tuple(_answers(assignment))
+            numbers = range(1, len(assignment.proposals) + 1)
+            names = {"QUORATE_ANSWERS": "\n".join(f"{ANSWERS_FOLDER}/{n}" for n in numbers)}
+            return Given((*files, *answers), (), judging_words(assignment), names)
+        case _:
+            return Given(files, assignment.partial, program_prompt(assignment))
+
+
+def judged(assignment: Assignment, said: str) -> AgentResult:
+    """A judge's result, by what a program printed; AgentError if it does not say enough."""
+    groups = read_groups(said, len(assignment.proposals))
+    if not groups:
+        raise AgentError(
+            Failure.OUTPUT,
+            "the judge does not say which answers agree: print for each its number, a colon and a "
+            f"letter, as in '1: A' (it printed: {shorten(said, 200)})",
+        )
+    return AgentResult((), " ".join(map(str, groups)))
+
+
+def _answers(assignment: Assignment) -> Iterator[File]:
+    for number, proposal in enumerate(assignment.proposals, 1):
+        place = f"{ANSWERS_FOLDER}/{number}"
+        if proposal.files:
+            yield from (File(f"{place}/{file.path}", file.content) for file in proposal.files)
+        else:
+            yield File(place, f"{conclusion_of(proposal.text)}\n".encode(errors="replace"))
