@@ -107,6 +107,16 @@ def test_what_a_program_wrote_in_vain_is_named() -> None:
     )
 
 
+def test_who_could_not_check_the_result_of_another_is_no_attempt() -> None:
+    team = begun(submitted(), 101.0, BOB)
+    lacking = {"slot": 0, "token": 0, "reason": "no_check", "detail": "mychk: not found"}
+    note = {"node": "somebody", "sequence": 1, "wall_ms": 103_000, **lacking}
+    before, attempt = team.story(view_of(notes=[note])).parts
+    assert texts(before)[-1] == "somebo it has not got the program of the check:"
+    assert before.lines[-1].said == ("mychk: not found",)
+    assert attempt.title == "attempt 1 (token 1)"
+
+
 def test_a_takeover_tells_why_and_what_became_of_the_late_result() -> None:
     story = takeover().story(view_of())
     first, second = story.parts[1:]

@@ -240,7 +240,7 @@ def _parts(
         place = places.of(moment)
         if place is not None:
             grouped.setdefault(place, []).append(moment)
-        elif isinstance(moment.fact, JobSubmitted):
+        elif isinstance(moment.fact, JobSubmitted | AttemptFailed):
             before.append(moment)
         else:
             after.append(moment)
@@ -285,6 +285,8 @@ class _Places:
         fact = moment.fact
         match fact:
             case JobSubmitted() | JobFinished() | AnswersJudged() | TaskAbandoned():
+                return None
+            case AttemptFailed(token=0):  # of who was to check somebody else's result, and could not
                 return None
             case TaskAccepted(token=token):
                 return (0, token) if self.slots == 1 and (0, token) in self._tokens else None
