@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import quorate, quorate_here
 
+from node.lab.story.telling import FROM_DISK
+
 JOB = """
 job: three
 defaults: {agent: command, attempts: 2}
@@ -76,6 +78,16 @@ def test_the_files_tell_the_story_when_the_team_has_gone(team: Path) -> None:
         for line in before
         if not line.startswith(only_known_to_who_runs) and " + has shared bad.txt" not in line
     ]
+    story = json.loads("\n".join(why(team, "after", "--json")))
+    assert story["state"] == "out of reach", "nobody has begun it, and no record tells of it"
+    assert story["summary"].startswith("cannot be done: bad was abandoned: 2 attempts failed")
+    assert story["remarks"] == [FROM_DISK]
+    job = story["job"]
+    assert why(team, "after", "--job", job) == why(team, "after")
+    assert "  needs bad: not accepted yet" in why(team, "after")
+    done = quorate_here("why", "after", "--job", "another", folder=team)
+    assert done.returncode == 2
+    assert "nobody has written of a task 'after' of job 'another'" in done.stderr
     done = quorate_here("why", "goood", folder=team)
     assert done.returncode == 2
     assert "no node of this team answers" in done.stderr

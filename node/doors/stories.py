@@ -185,7 +185,19 @@ def _slot_views(
 def _chain(
     peer: Peer, job: JobState, state: TaskState, now: Nanoseconds
 ) -> Iterator[dict[str, Any]]:
-    """What has to be accepted before this task: its needs first, then theirs, and so on."""
+    """What has to be accepted before this task, and who is at it."""
+    for each, missing in chain_of(job, state):
+        yield {
+            "id": each.task.id,
+            "abandoned": each.abandoned,
+            "needs": missing,
+            "slots": list(_slot_views(peer, job, each, now)),
+        }
+
+
+def chain_of(job: JobState, state: TaskState) -> Iterator[tuple[TaskState, list[str]]]:
+    """What has to be accepted before this task: its needs first, then theirs, and so on; each with
+    what it waits for itself."""
     if not state.is_open:
         return
 
@@ -200,13 +212,7 @@ def _chain(
         reached.update(dict.fromkeys(further))
         waiting.extend(further)
     for task_id in list(reached)[:CHAIN_MAX]:
-        each = job.tasks[task_id]
-        yield {
-            "id": task_id,
-            "abandoned": each.abandoned,
-            "needs": missing(task_id),
-            "slots": list(_slot_views(peer, job, each, now)),
-        }
+        yield job.tasks[task_id], missing(task_id)
 
 
 def _claim_views(peer: Peer, job: str, task: str) -> Iterator[dict[str, Any]]:

@@ -13,9 +13,12 @@ from typing import Any
 from node.doors.stories import nearest
 from node.lab.cluster import Cluster
 from node.lab.door import DoorError, Doors, route
+from node.lab.story.remains import ledger_of, remains_view
 from node.lab.story.telling import Account, Story, tell
 from node.recollection import recollect, tasks_in
+from protocol.identity import NodeId
 from protocol.jobs import shown
+from protocol.ledger import Ledger
 
 ANSWER_TIMEOUT_S = 5.0  # of a node that lives; one that was stopped keeps the others' story waiting
 
@@ -44,7 +47,7 @@ async def story_of(task: str, job: str, sources: Sequence[Source], token: str) -
     asking = _Asking(task, sources, token)
     chosen = job or await asking.latest_job()
     accounts, silent = await asking.accounts(chosen)
-    return tell(chosen, task, accounts, silent)
+    return tell(chosen, task, accounts, silent, await asking.remains(chosen, accounts))
 
 
 class _Asking:
@@ -75,15 +78,42 @@ class _Asking:
         known = [jobs[self.task] for jobs in found if self.task in jobs]
         if known:
             return str(max(known, key=len)[-1])
-        if not any(found):
+        logged = list((await self._log()).jobs.values())
+        never_begun = [job.job.id for job in logged if self.task in job.tasks]
+        if never_begun:
+            return never_begun[-1]
+        names = {task: None for jobs in found for task in jobs}
+        names.update({task: None for job in reversed(logged) for task in job.tasks})
+        if not names:
             raise _nobody(answers)
-        names = list(dict.fromkeys(task for jobs in found for task in jobs))
-        like = nearest(self.task, names)
         raise DoorError(
             "NotFound",
-            f"no node of this team answers, and none has written of a task {shown(self.task)}: "
-            f"it was not begun, or it is called otherwise{like}",
+            f"no node of this team answers, and no job that any of them has written of has a task "
+            f"{shown(self.task)}{nearest(self.task, list(names))}",
         )
+
+    async def _log(self) -> Ledger:
+        """The log of the node that has most of it on its disk."""
+        ledgers = [await asyncio.to_thread(ledger_of, folder) for folder in self._folders]
+        return max(ledgers, key=lambda ledger: ledger.applied, default=Ledger())
+
+    async def remains(self, job: str, accounts: Sequence[Account]) -> dict[str, Any] | None:
+        """What the log on a disk says of a task of which there is nothing else: None if there is,
+        or that neither."""
+        if any(account.view is not None or _is_of_task(account) for account in accounts):
+            return None
+        ledger = await self._log()
+        found = ledger.slot(job, self.task, 0)
+        if found is None:
+            raise DoorError(
+                "NotFound", f"nobody has written of a task {shown(self.task)} of job {shown(job)}"
+            )
+        names = {
+            NodeId(record["at"]): str(record["agent"])
+            for account in accounts
+            for record in account.records
+        }
+        return remains_view(ledger, *found[:2], names)
 
     async def accounts(self, job: str) -> tuple[list[Account], list[str]]:
         """What each node says, and who says nothing."""
@@ -105,10 +135,6 @@ class _Asking:
                 silent.append(source.name)
         if not accounts:
             raise _nobody(list(answers.values()))
-        if not told and not any(_is_of_task(each) for each in accounts):
-            raise DoorError(
-                "NotFound", f"nobody has written of a task {shown(self.task)} of job {shown(job)}"
-            )
         return accounts, silent
 
 

@@ -38,6 +38,8 @@ from protocol.facts.work import (
 from protocol.identity import NodeId
 from protocol.team.notes import is_of_review
 
+FROM_DISK = "no node answers: this is what the log on disk says, which may end before the team did"
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -115,11 +117,17 @@ class Story:
     remarks: tuple[str, ...]
 
 
-def tell(job: str, task: str, accounts: Sequence[Account], silent: Sequence[str] = ()) -> Story:
+def tell(
+    job: str,
+    task: str,
+    accounts: Sequence[Account],
+    silent: Sequence[str] = (),
+    remains: Mapping[str, Any] | None = None,
+) -> Story:
     """The story of a task, as these nodes know it. `silent` are the names of those that should have
-    been asked and said nothing."""
+    been asked and said nothing; `remains` is what a log on a disk says, if nobody knows more."""
     views = [account.view for account in accounts if account.view is not None]
-    view = max(views, key=lambda each: int(each["applied"]), default=None)
+    view = max(views, key=lambda each: int(each["applied"]), default=remains)
     told = _Told(accounts, view)
     moments = in_causal_order(told.reports)
     setting = told.setting
@@ -134,7 +142,10 @@ def tell(job: str, task: str, accounts: Sequence[Account], silent: Sequence[str]
         state,
         summary,
         tuple(waits(view)),
-        tuple(_remarks(accounts, silent, unasked, moments)),
+        (
+            *_remarks(accounts, silent, unasked, moments),
+            *([FROM_DISK] if remains is not None and view is remains else []),
+        ),
     )
 
 
@@ -286,7 +297,9 @@ class _Places:
         match fact:
             case JobSubmitted() | JobFinished() | AnswersJudged() | TaskAbandoned():
                 return None
-            case AttemptFailed(token=0):  # of who was to check somebody else's result, and could not
+            case AttemptFailed(
+                token=0
+            ):  # of who was to check somebody else's result, and could not
                 return None
             case TaskAccepted(token=token):
                 return (0, token) if self.slots == 1 and (0, token) in self._tokens else None
