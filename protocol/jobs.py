@@ -151,6 +151,11 @@ class Budget:
         more = self._limited_text(overrun)
         return f"{self._named()} is used up" + (f", and {more} more were used" if more else "")
 
+    def leaves_too_little(self, left: Amount, needed: Amount) -> str:
+        """Why the next call may not be made, for people."""
+        rest, call = self._limited_text(left) or "nothing", self._limited_text(needed)
+        return f"{self._named()} is used up: {rest} left, and a call may use {call}"
+
     def too_small_for(self, needed: Amount) -> str:
         """Why no call at all may be made, for people."""
         return f"{self._named()} is too small for a call that may use {self._limited_text(needed)}"

@@ -118,7 +118,7 @@ def test_a_budget_is_told_with_what_was_charged_beyond_it() -> None:
     over = {"overrun_tokens": 20, "overrun_usd": 0.0}
     (line,) = cost_lines(usage(0), budget | over)
     assert line == (
-        "budget: 120 of 100 tokens and 0.25 USD of 0.5 USD (estimated) spent, OVERRUN by 20 "
+        "budget: 120 of 100 tokens and 0.25 of 0.5 USD (estimated) spent, OVERRUN by 20 "
         "tokens: an endpoint charged more than was reserved"
     )
     (line,) = cost_lines(usage(0), {**budget, "usd": 0, "overrun_tokens": 0})

@@ -47,6 +47,7 @@ def test_models_of_which_nothing_is_said_have_the_price_of_the_table_that_others
 
 def test_of_no_model_nobody_knows_the_price() -> None:
     assert price_of("", "") is None
+    assert prices_of("", OPENAI_URL, {}) is None
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,9 @@ def test_a_budget_that_does_not_suffice_is_never_exceeded(claims: ClaimMode) -> 
     assert purse.total == 7 * CALL
     assert len({fact.task for _, _, fact in world.diary.of(TaskAccepted)}) == 7
     reasons = {fact.reason for _, _, fact in world.diary.of(TaskAbandoned)}
-    assert reasons == {"the budget of 7500 tokens is used up"}
+    assert reasons == {
+        "the budget of 7500 tokens is used up: 500 tokens left, and a call may use 1000 tokens"
+    }
 
 
 def test_once_a_budget_is_used_up_all_that_is_left_is_given_up_soon() -> None:

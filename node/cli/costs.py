@@ -10,9 +10,7 @@ PRICES_HINT = "say it with QUORATE_PRICES"
 
 def usd_text(usd: float) -> str:
     """Dollars: small sums to the millionth, as calls cost little."""
-    if usd >= 1.0:
-        return f"{usd:.2f} USD"
-    return f"{f'{usd:.6f}'.rstrip('0').rstrip('.')} USD"
+    return f"{usd:.2f}" if usd >= 1.0 else f"{usd:.6f}".rstrip("0").rstrip(".")
 
 
 def money_text(usage: Mapping[str, Any]) -> str:
@@ -24,7 +22,7 @@ def money_text(usage: Mapping[str, Any]) -> str:
         return ""
     if unpriced and not usage["usd"]:
         return f"not known, for nobody knows the price of {unpriced} tokens ({PRICES_HINT})"
-    known = f"{usd_text(usage['usd'])} (estimated)"
+    known = f"{usd_text(usage['usd'])} USD (estimated)"
     if unpriced:
         return f"{known}, and {unpriced} tokens whose price nobody knows ({PRICES_HINT})"
     return known
@@ -45,9 +43,11 @@ def _budget_text(budget: Mapping[str, Any]) -> str:
         if budget["overrun_tokens"]:
             overruns.append(f"{budget['overrun_tokens']} tokens")
     if budget["usd"]:
-        parts.append(f"{usd_text(budget['spent_usd'])} of {usd_text(budget['usd'])} (estimated)")
+        parts.append(
+            f"{usd_text(budget['spent_usd'])} of {usd_text(budget['usd'])} USD (estimated)"
+        )
         if budget["overrun_usd"]:
-            overruns.append(usd_text(budget["overrun_usd"]))
+            overruns.append(f"{usd_text(budget['overrun_usd'])} USD")
     text = f"{' and '.join(parts)} spent"
     if overruns:
         text += f", OVERRUN by {' and '.join(overruns)}: an endpoint charged more than was reserved"

@@ -233,7 +233,11 @@ class Spending:
         budget, least = job.job.budget, asked.cost(asked.tokens_out_min)
         if not budget.whole.covers(least):
             return budget.too_small_for(least)
-        return budget.used_up(NOTHING.minus(self.left(job)).at_least(NOTHING))
+        left = self.left(job)
+        overrun = NOTHING.minus(left).at_least(NOTHING)
+        return (
+            budget.used_up(overrun) if overrun != NOTHING else budget.leaves_too_little(left, least)
+        )
 
     def has_written(self, job: str, reservation: Reservation) -> bool:
         """Whether it would survive a crash, once what this step persists is durable."""
