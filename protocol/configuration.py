@@ -53,6 +53,12 @@ class Configuration:
             not self.outgoing or _majority(self.outgoing, nodes)
         )
 
+    def spares(self, nodes: Collection[NodeId]) -> int:
+        """How many of `nodes` may fail so that the rest holds a majority of each set, whoever they
+        are; below 0 if all of them hold none."""
+        sets = [voters for voters in (self.voters, self.outgoing) if voters]
+        return min((_spares(voters, nodes) for voters in sets), default=-1)
+
     def agreed_index(self, indexes: Mapping[NodeId, int]) -> int:
         """The highest index (or time, or any number) that a majority of each set has reached."""
         agreed = _agreed(self.voters, indexes)
@@ -60,7 +66,11 @@ class Configuration:
 
 
 def _majority(voters: tuple[NodeId, ...], nodes: Collection[NodeId]) -> bool:
-    return sum(voter in nodes for voter in voters) > len(voters) // 2
+    return _spares(voters, nodes) >= 0
+
+
+def _spares(voters: tuple[NodeId, ...], nodes: Collection[NodeId]) -> int:
+    return sum(voter in nodes for voter in voters) - (len(voters) // 2 + 1)
 
 
 def _agreed(voters: tuple[NodeId, ...], indexes: Mapping[NodeId, int]) -> int:

@@ -520,4 +520,5 @@ class Peer:
         alive = frozenset({self.node, *self.membership.alive()})
         if alive != self._alive:
             self._alive = alive  # the same object while they are the same: caches find it at once
-        return View(self._alive, frozenset(self.membership.gone()), self.raft.leader)
+        gone = frozenset(self.membership.gone())
+        return View(self._alive, gone, self.raft.leader, self.raft.configuration.spares(alive))

@@ -85,6 +85,15 @@ def test_joint_consensus_needs_both_majorities() -> None:
     assert Configuration(nodes("abc")).agreed_index(reached) == 9
 
 
+def test_so_many_voters_can_be_spared() -> None:
+    five = Configuration(nodes("abcde"))
+    assert [five.spares(nodes(alive)) for alive in ("abcde", "abcdx", "abc", "ab")] == [2, 1, 0, -1]
+    joint = Configuration(nodes("cde"), outgoing=nodes("abc"))
+    assert joint.spares(nodes("abcde")) == 1
+    assert joint.spares(nodes("acde")) == 0
+    assert Configuration(()).spares(nodes("a")) == -1, "nobody votes yet"
+
+
 def test_an_unheard_voter_has_reached_nothing() -> None:
     assert Configuration(nodes("abc")).agreed_index({NodeId("a"): 7}) == 0
     assert Configuration(nodes("abc")).agreed_index({NodeId("a"): 7, NodeId("b"): 5}) == 5

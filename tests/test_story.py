@@ -398,6 +398,20 @@ def test_a_note_tells_of_a_failure_at_a_node_that_is_gone() -> None:
     assert "AttemptFailed" not in kinds, "the node itself was asked and knows better"
 
 
+def test_who_died_at_a_task_is_told_by_those_who_noted_it() -> None:
+    note = {"slot": 0, "token": 1, "detail": BOB}
+    notes = [
+        {**note, "node": ADA, "reason": "died", "wall_ms": 102_000},
+        {**note, "node": CAT, "reason": "died", "wall_ms": 102_100},
+    ]
+    team = begun(submitted(), 101.0, BOB)
+    view = view_of(notes=notes)
+    story = tell("job", "t", [team.account(ADA, view), team.account(CAT)], ["n2"])
+    said = "its process has ended in the middle of it, as others noted"
+    lines = [line for part in story.parts for line in part.lines if line.text == said]
+    assert [(line.who, line.at_s) for line in lines] == [("n2", 102.0)]
+
+
 def test_files_are_told_of_attempts_that_came_to_nothing() -> None:
     part = {"path": "t.py", "node": BOB, "slot": 0, "token": 1, "size": 7, "wall_ms": 102_500}
     team = begun(submitted(), 101.0, BOB)

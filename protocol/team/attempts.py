@@ -25,6 +25,7 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File, Usage, kept_path
 from protocol.ledger import JobState, Ledger, Slot, Unit
 from protocol.team.deadlines import Deadlines
+from protocol.team.deaths import Deaths
 from protocol.team.lore import Lore
 from protocol.team.notes import Notes
 from protocol.team.orders import assignment_of
@@ -79,6 +80,7 @@ class Attempts:
         racing: Racing,
         deadlines: Deadlines,
         notes: Notes,
+        deaths: Deaths,
         lore: Lore,
         parts: Parts,
         wishes: Wishes,
@@ -95,6 +97,7 @@ class Attempts:
         self._racing = racing
         self._deadlines = deadlines
         self._notes = notes
+        self._deaths = deaths
         self._lore = lore
         self._parts = parts
         self._wishes = wishes
@@ -166,6 +169,7 @@ class Attempts:
         attempt.asks_person = asks_person
         self.running[invocation] = attempt
         self._tokens[unit] = token
+        self._deaths.begins(unit, token)
         if attempt.is_told:
             self._say(turn, attempt, Phase.WORKING)
         else:
@@ -298,6 +302,7 @@ class Attempts:
         """Be the holder, and go on."""
         attempt.races = False
         attempt.token = token
+        self._deaths.begins(attempt.unit, token)
         self._say(turn, attempt, Phase.WORKING)
 
     def renew(self, turn: Turn) -> None:

@@ -57,6 +57,7 @@ from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.clearing import Clearing
 from protocol.team.deadlines import Deadlines
+from protocol.team.deaths import Deaths
 from protocol.team.failing import Failing
 from protocol.team.hearing import Hearing
 from protocol.team.leading import Leading
@@ -94,7 +95,10 @@ class Team:
         self._deadlines = Deadlines(self._alarm)
         numbers = count(1)  # of invocations
         self._racing = Racing(config, ledger, self.book, self._alarm)
-        self._failing = Failing(node, config, ledger, self.book, self.notes, self._alarm)
+        self._deaths = Deaths(node, ledger, self.book, self.notes)
+        self._failing = Failing(
+            node, config, ledger, self.book, self.notes, self._deaths, self._alarm
+        )
         self.attempts = Attempts(
             node,
             config,
@@ -103,6 +107,7 @@ class Team:
             self._racing,
             self._deadlines,
             self.notes,
+            self._deaths,
             self.lore,
             self.parts,
             self.wishes,
@@ -133,7 +138,9 @@ class Team:
             self.wishes,
             self._alarm,
         )
-        self._taking = Taking(node, ledger, self.book, self.attempts, self._choice, self.wishes)
+        self._taking = Taking(
+            node, ledger, self.book, self._deaths, self.attempts, self._choice, self.wishes
+        )
         self._leading = Leading(
             config,
             self.book,
@@ -150,6 +157,7 @@ class Team:
             self.book,
             self.notes,
             self._failing,
+            self._deaths,
             self.lore,
             self.wishes,
             self.spending,
@@ -388,6 +396,7 @@ class Team:
         self._deadlines.check(turn, jobs)
         self.attempts.check(turn, view)
         self.attempts.renew(turn)
+        self._deaths.tell(turn, view)
         for job in jobs:
             if not self._deadlines.reason(job.job.id):
                 self._taking.take(turn, view, job, jobs)
@@ -406,6 +415,7 @@ class Team:
             self.attempts.forget(job)
             self.notes.forget(job)
             self._failing.forget(job)
+            self._deaths.forget(job)
             self.lore.forget(job)
             self.spending.forget(job)
             self.parts.forget(job)

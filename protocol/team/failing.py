@@ -34,6 +34,7 @@ from protocol.events import Failure
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Slot, TaskState, Unit
+from protocol.team.deaths import Deaths
 from protocol.team.notes import LACKING, Noted, Notes
 from protocol.team.view import View
 
@@ -86,6 +87,7 @@ class Failing:
         ledger: Ledger,
         book: ClaimBook,
         notes: Notes,
+        deaths: Deaths,
         alarm: Alarm,
     ) -> None:
         self.node = node
@@ -93,6 +95,7 @@ class Failing:
         self._ledger = ledger
         self._book = book
         self._notes = notes
+        self._deaths = deaths
         self._alarm = alarm
         self._streaks: dict[NodeId, _Trouble] = {}
         self._outages: dict[tuple[NodeId, str], _Trouble] = {}  # by node and kind of agent
@@ -204,6 +207,7 @@ class Failing:
             self.is_paused(now, view, self.node, task.task.agent)
             or self.leaves(now, view, job, task, self.node)
             or self.is_used_up(job, task)
+            or self._deaths.are_enough(view, job, task)
         )
 
     def is_paused(self, now: Nanoseconds, view: View, node: NodeId, agent: str) -> bool:
@@ -290,6 +294,8 @@ class Failing:
                 continue
             if self.is_used_up(job, task):
                 yield task, self.account_of(job, task)
+            elif self._deaths.are_enough(view, job, task):
+                yield task, self._deaths.account_of(view, job, task)
             elif missing := self._nobody_can_run(view, job, task):
                 yield task, missing
             elif away := self._nobody_reaches(view, job, task):

@@ -11,7 +11,7 @@ from protocol.claims import ClaimBook, Held
 from protocol.clocks import Nanoseconds
 from protocol.facts import Fact
 from protocol.facts.agreement import LeaderElected
-from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
+from protocol.facts.membership import MemberFailed, MemberForgotten, MemberJoined, MemberLeft
 from protocol.facts.sharing import BatchMerged
 from protocol.facts.work import (
     AnswerGiven,
@@ -37,6 +37,7 @@ from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Unit
 from protocol.store import Store
 from protocol.team.clearing import Clearing
+from protocol.team.deaths import Deaths
 from protocol.team.early import Early, job_of
 from protocol.team.failing import Failing
 from protocol.team.lore import Lore
@@ -58,6 +59,7 @@ class Hearing:
         book: ClaimBook,
         notes: Notes,
         failing: Failing,
+        deaths: Deaths,
         lore: Lore,
         wishes: Wishes,
         spending: Spending,
@@ -72,6 +74,7 @@ class Hearing:
         self._book = book
         self._notes = notes
         self._failing = failing
+        self._deaths = deaths
         self._lore = lore
         self._wishes = wishes
         self._spending = spending
@@ -149,7 +152,14 @@ class Hearing:
                 if fact.index:
                     unit = (fact.job, fact.task, fact.slot)
                     self._failing.was_given(unit, fact.node, fact.token)
-            case TaskCloned() | MemberJoined() | MemberFailed() | MemberLeft():
+            case MemberFailed():
+                self._deaths.failed(fact)
+            case MemberJoined() | MemberLeft():
+                self._deaths.is_back(fact.node)
+            case MemberForgotten():
+                self._deaths.is_back(fact.node)
+                return False
+            case TaskCloned():
                 pass
             case _:
                 return False
@@ -230,6 +240,7 @@ class Hearing:
         if held is None or held is before:
             return False
         claim = held.claim
+        self._deaths.claimed(unit, claim)
         new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
         if turn and new and job.job.claims is ClaimMode.LEASE:
             said = TaskCloned if racer else TaskClaimed

@@ -1,12 +1,12 @@
-"""FAIL notes: why attempts at a task gave no result, for whoever tries next; and what they cost,
-also those that were only stopped.
+"""FAIL notes: why attempts at a task gave no result, for whoever tries next; what they cost, also
+those that were only stopped; and who died at it.
 
 Invariant: a note is its author's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol import claims, codec
@@ -24,6 +24,10 @@ DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wr
 # and the note only tells what it used; or it failed. The last is of a check of somebody else's work
 # that came to no end. The last two are followed by what was to be merged, or checked.
 JUDGED, UNJUDGED, UNMERGED, UNREVIEWED = "judged", "unjudged", "unmerged", "unreviewed"
+# Of notes about a node that cannot note it itself: what happened to it while it was at work; the
+# detail is that node, slot and token are those of its attempt. See `deaths`.
+LOST, RESTARTED, DIED = "lost", "restarted", "died"
+HOW_CERTAIN = {LOST: 1, RESTARTED: 2, DIED: 3}
 
 # What a node lacks, for good.
 LACKING = frozenset(each.value for each in (Failure.NO_PROGRAM, Failure.NO_CHECK, Failure.NO_MODEL))
@@ -34,6 +38,25 @@ _OF_NODES = frozenset((Failure.UNREACHABLE.value, *LACKING))
 def is_of_review(reason: str) -> bool:
     """Whether a note tells of a judge, a merge or a review, and not of an attempt at its task."""
     return reason.split(" ", 1)[0] in (JUDGED, UNJUDGED, UNMERGED, UNREVIEWED)
+
+
+def is_of_death(reason: str) -> bool:
+    """Whether a note tells of another node, that was lost at its work."""
+    return reason in HOW_CERTAIN
+
+
+def more_certain(one: str, other: str) -> str:
+    """Of what two nodes say happened to a third, what is less likely to be a mistake."""
+    return max(one, other, key=lambda how: HOW_CERTAIN[how])
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """An attempt that ended with its node."""
+
+    slot: int
+    node: NodeId
+    token: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +90,20 @@ class Notes:
         return [
             noted
             for noted in known.values()
-            if noted.note.reason != stopped and not is_of_review(noted.note.reason)
+            if noted.note.reason != stopped
+            and not is_of_review(noted.note.reason)
+            and not is_of_death(noted.note.reason)
         ]
+
+    def deaths(self, job: str, task: str) -> Mapping[Death, str]:
+        """Which attempts at a task ended with their nodes, and how."""
+        found: dict[Death, str] = {}
+        for noted in self._notes.get((job, task), {}).values():
+            note = noted.note
+            death = Death(note.slot, NodeId(note.detail), note.token)
+            if is_of_death(note.reason):
+                found[death] = more_certain(note.reason, found.get(death, note.reason))
+        return found
 
     def counted(self, job: str, task: str) -> Sequence[FailNote]:
         """Of the failed attempts at a task those that tell something about it."""

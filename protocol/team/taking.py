@@ -19,6 +19,7 @@ from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Unit
 from protocol.team.attempts import Attempts
 from protocol.team.choice import Choice
+from protocol.team.deaths import Deaths
 from protocol.team.scene import PEOPLE_MAX, Hands
 from protocol.team.view import View
 from protocol.team.wishes import Wishes
@@ -33,6 +34,7 @@ class Taking:
         node: NodeId,
         ledger: Ledger,
         book: ClaimBook,
+        deaths: Deaths,
         attempts: Attempts,
         choice: Choice,
         wishes: Wishes,
@@ -40,6 +42,7 @@ class Taking:
         self.node = node
         self._ledger = ledger
         self._book = book
+        self._deaths = deaths
         self._attempts = attempts
         self._choice = choice
         self._wishes = wishes
@@ -49,7 +52,7 @@ class Taking:
         if job.job.claims is ClaimMode.LEASE:
             self._claim_by_lease(turn, view, job)
         else:
-            self._start_granted(turn, job)
+            self._start_granted(turn, view, job)
             if job.job.claims is ClaimMode.RAFT:
                 self._claim_by_log(turn, view, job, jobs)
 
@@ -76,7 +79,8 @@ class Taking:
                     turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
                 # The old holder may still be at work somewhere.
                 self._wishes.fence(turn.now, unit, token)
-            quietly = chosen.undisputed and held is None
+            self._deaths.tell_of(turn, unit[:2])
+            quietly = chosen.undisputed and held is None and not self._deaths.is_wary(job.job.id)
             self._attempts.start(turn, unit, token, quietly=quietly)
         while self._attempts.has_free_slot():
             own, hands = self._attempts.units(), self._hands(self._attempts.held())
@@ -116,7 +120,7 @@ class Taking:
             if unit is not None:
                 self._wishes.clone(turn.now, unit, self.node)
 
-    def _start_granted(self, turn: Turn, job: JobState) -> None:
+    def _start_granted(self, turn: Turn, view: View, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""
         own = self._attempts.units()
         for task, slot, unit in job.ready_units():
@@ -128,7 +132,8 @@ class Taking:
             held = self._book.races(unit).get(self.node) if races else self._book.get(unit)
             if held and (held.claim.node, held.claim.token) == (self.node, slot.token):
                 # Begun before a crash: begin again under a new token.
-                if not races:
+                self._deaths.claimed(unit, held.claim)
+                if not races and not self._deaths.are_enough(view, job, task):
                     self._wishes.fence(turn.now, unit, slot.token + 1)
             elif task.task.asks_person:
                 asked = [each for each in self._attempts.asked() if each[0] == unit[0]]

@@ -10,8 +10,9 @@ from protocol.identity import NodeId
 @dataclass(frozen=True, slots=True)
 class View:
     """Who is alive (this node included), who has failed or left, and who leads (empty if
-    unknown)."""
+    unknown). So many voters may fail before the log stands still (below 0: it does)."""
 
     alive: frozenset[NodeId]
     gone: frozenset[NodeId]
     leader: NodeId
+    spares: int = 1

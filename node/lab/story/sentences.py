@@ -31,6 +31,7 @@ from protocol.facts.work import (
     TaskStarted,
 )
 from protocol.identity import NodeId
+from protocol.team.notes import DIED, LOST, RESTARTED
 
 DETAIL_LINES_MAX = 12  # of what a check or an agent said, from its end
 HEARERS_MAX = 5  # named, of those who heard of something
@@ -48,6 +49,9 @@ _FAILURES = {
     Failure.VERIFY.value: "its result does not pass the check",
     Failure.UNKNOWN_TASK.value: "the simulated model does not know this task",
     Failure.UNREACHABLE.value: "the endpoint of its model is away, which does not count",
+    DIED: "its process has ended in the middle of it, as others noted",
+    LOST: "it goes silent in the middle of it, as others noted",
+    RESTARTED: "its process was ended in the middle of it, as it noted when it was back",
     Failure.AWAY.value: "the endpoint of its model has been away for too long",
 }
 _EVIDENCE = {

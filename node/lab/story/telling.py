@@ -7,6 +7,7 @@ facts that were left out, lines that a disk did not take) is told as a remark.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ from protocol.facts.work import (
     TaskStarted,
 )
 from protocol.identity import NodeId
-from protocol.team.notes import is_of_review
+from protocol.team.notes import is_of_death, is_of_review
 
 FROM_DISK = "no node answers: this is what the log on disk says, which may end before the team did"
 
@@ -206,6 +207,8 @@ class _Told:
         absent = {note["node"] for note in notes} - set(self.reports)
         for note in notes:
             node = NodeId(note["node"])
+            if is_of_death(note["reason"]):
+                continue
             is_stop = note["reason"] == Failure.ABORTED.value
             kind = AttemptAborted if is_stop else AttemptFailed
             if node not in absent or is_of_review(note["reason"]) or view is None:
@@ -214,6 +217,20 @@ class _Told:
             why = (note["detail"],) if is_stop else (note["reason"], note["detail"])
             report = Report(kind(*attempt, *why), node, note["wall_ms"] / 1000)
             self.reports.setdefault(node, []).append(report)
+        if view is not None:
+            self._take_deaths(view["job"], view["task"]["id"], notes)
+
+    def _take_deaths(self, job: str, task: str, notes: Sequence[Mapping[str, Any]]) -> None:
+        """Who died at it cannot have said so: of several that noted it the first is heard."""
+        known: set[tuple[int, NodeId, int]] = set()
+        for note in notes:
+            slot, node, token = note["slot"], NodeId(note["detail"]), note["token"]
+            if not is_of_death(note["reason"]) or (slot, node, token) in known:
+                continue
+            known.add((slot, node, token))
+            fact = AttemptFailed(job, task, slot, token, note["reason"], "")
+            report = Report(fact, node, note["wall_ms"] / 1000)
+            insort(self.reports.setdefault(node, []), report, key=lambda each: each.at_s)
 
 
 def _heading(view: Mapping[str, Any] | None) -> Iterator[str]:

@@ -1,0 +1,168 @@
+"""Who died while it worked on a task: a task that kills its nodes is given up before it has killed
+the team. Such a node leaves no FAIL note, so the others note its death.
+
+    DIED        its process has ended, as the others found out; most likely it will not be back soon
+    LOST        it went silent: it may be cut off, hence it counts only while it is away, and once
+    RESTARTED   it came back, and its store has the claim of its earlier life
+
+A death may be innocent, so it takes DEATHS_MAX of them (as Dask's `allowed-failures`), or as many
+nodes whose process has ended as the task has attempts. Who takes a task over notes what it knows in
+the step in which it claims it, and whoever leads notes all, so that a successor knows how many
+there were before it. Where one more would cost the majority, two that are not back are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protocol.claims import Claim, ClaimBook, FailNote, Held, Phase
+from protocol.facts.membership import MemberFailed
+from protocol.identity import NodeId
+from protocol.jobs import ClaimMode
+from protocol.ledger import JobState, Ledger, Slot, TaskState, Unit
+from protocol.team.notes import DIED, LOST, RESTARTED, Death, Notes, more_certain
+from protocol.team.view import View
+from protocol.turn import Turn
+
+DEATHS_MAX = 3
+_PROCESS_ENDED = "refused"  # the evidence of MemberFailed
+
+
+class Deaths:
+    """Those that one node knows of, by task."""
+
+    def __init__(self, node: NodeId, ledger: Ledger, book: ClaimBook, notes: Notes) -> None:
+        self.node = node
+        self._ledger = ledger
+        self._book = book
+        self._notes = notes
+        self._gone: dict[NodeId, str] = {}  # who has failed and is not back, and how
+        self._begun: dict[Unit, int] = {}  # the last token under which this life has begun it
+        self._seen: dict[tuple[str, str], dict[Death, str]] = {}
+        self._wary: set[str] = set()  # jobs during which somebody failed
+
+    def forget(self, job: str) -> None:
+        """Drop what is known of a finished job."""
+        for unit in [unit for unit in self._begun if unit[0] == job]:
+            del self._begun[unit]
+        for task in [task for task in self._seen if task[0] == job]:
+            del self._seen[task]
+        self._wary.discard(job)
+
+    # -- what is heard -------------------------------------------------------------------------
+
+    def failed(self, fact: MemberFailed) -> None:
+        """A member has failed: with it die the attempts that it was at."""
+        how = DIED if fact.evidence == _PROCESS_ENDED else LOST
+        self._gone[fact.node] = how
+        for job in self._ledger.active():
+            self._wary.add(job.job.id)
+            for task, slot, unit in job.ready_units():
+                self._mark(job, task, slot, unit, fact.node, how)
+
+    def is_back(self, node: NodeId) -> None:
+        """A member is there again, or has left in good order."""
+        self._gone.pop(node, None)
+
+    def begins(self, unit: Unit, token: int) -> None:
+        """This node works on the unit under the token, in this life."""
+        self._begun[unit] = token
+
+    def claimed(self, unit: Unit, claim: Claim) -> None:
+        """A claim was heard of; of the living nothing follows."""
+        how = self._gone.get(claim.node, "")
+        if claim.node == self.node and claim.token > self._begun.get(unit, 0):
+            how = RESTARTED
+        found = self._ledger.slot(*unit) if how else None
+        if found is not None:
+            self._mark(*found, unit, claim.node, how)
+
+    def _mark(
+        self, job: JobState, task: TaskState, slot: Slot, unit: Unit, node: NodeId, how: str
+    ) -> None:
+        token = self._token_at_work(job, task, slot, unit, node)
+        if token:
+            seen = self._seen.setdefault(unit[:2], {})
+            death = Death(unit[2], node, token)
+            seen[death] = more_certain(how, seen.get(death, how))
+
+    def _token_at_work(
+        self, job: JobState, task: TaskState, slot: Slot, unit: Unit, node: NodeId
+    ) -> int:
+        """Under which token the node works on the unit, as holder or racer; 0 if it does not."""
+        if not task.is_open or slot.answer or task.task.asks_person:
+            return 0  # nobody dies of asking a person, and that may take days
+        held = self._book.get(unit)
+        race = self._book.races(unit).get(node)
+        by_lease = job.job.claims is ClaimMode.LEASE
+        for said in (held, race):
+            if said is None or said.claim.node != node or said.claim.phase is not Phase.WORKING:
+                continue
+            token = said.claim.token
+            counts = token >= slot.fence if by_lease else slot.has(node, token)
+            if counts and not slot.proposes(node, token):
+                return token
+        return slot.token if self._was_just_given(job, slot, held, node) else 0
+
+    def _was_just_given(self, job: JobState, slot: Slot, held: Held | None, node: NodeId) -> bool:
+        """Whether the log gave it to a node that begins at once, and had no time to say so."""
+        if job.job.claims not in (ClaimMode.RAFT, ClaimMode.LEADER) or slot.holder != node:
+            return False
+        return held is None or held.claim.token < slot.token
+
+    # -- what follows --------------------------------------------------------------------------
+
+    def is_wary(self, job: str) -> bool:
+        """Whether to tell of each claim at once: a node that dies over one cannot any more."""
+        return job in self._wary
+
+    def are_enough(self, view: View, job: JobState, task: TaskState) -> bool:
+        """Whether so many died that the task is given up."""
+        deaths = self._of(view, job, task)
+        if not deaths:
+            return False
+        attempts = task.task.attempts_max * len(task.slots)
+        died = sum(how == DIED for how in deaths.values())
+        away = {death.node for death in deaths} - view.alive
+        risks_majority = view.spares <= 0 and len(away) >= DEATHS_MAX - 1
+        return risks_majority or len(deaths) >= DEATHS_MAX or died >= min(attempts, DEATHS_MAX)
+
+    def account_of(self, view: View, job: JobState, task: TaskState) -> str:
+        """How many died, for people."""
+        deaths = self._of(view, job, task)
+        if len(deaths) == 1:
+            return "a node died while it worked on it"
+        if len({death.node for death in deaths}) < len(deaths):
+            return f"{len(deaths)} times a node died while it worked on it"
+        return f"{len(deaths)} nodes died while they worked on it"
+
+    def _of(self, view: View, job: JobState, task: TaskState) -> Mapping[Death, str]:
+        """How each died that counts."""
+        name = (job.job.id, task.task.id)
+        seen, noted = self._seen.get(name, {}), self._notes.deaths(*name)
+        if not seen and not noted:
+            return {}  # so it is of nearly all tasks, and each decision asks of many
+        deaths = dict(noted)
+        for death, how in seen.items():
+            deaths[death] = more_certain(how, deaths.get(death, how))
+        last_lost = {death.node: death for death, how in deaths.items() if how == LOST}
+        return {
+            death: how
+            for death, how in deaths.items()
+            if how != LOST or (death.node not in view.alive and last_lost[death.node] == death)
+        }
+
+    def tell(self, turn: Turn, view: View) -> None:
+        """Note what nobody else would: the own earlier deaths; and who leads, all that it saw."""
+        for task, seen in self._seen.items():
+            if view.leader == self.node or any(death.node == self.node for death in seen):
+                self.tell_of(turn, task)
+
+    def tell_of(self, turn: Turn, task: tuple[str, str]) -> None:
+        """Note who died at a task, as far as that is not noted."""
+        noted = self._notes.deaths(*task)
+        for death, how in self._seen.get(task, {}).items():
+            said = noted.get(death)
+            if said is None or said != more_certain(how, said):
+                note = FailNote(self.node, death.slot, death.token, how, death.node)
+                self._notes.write(turn, *task, note)
