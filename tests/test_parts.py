@@ -27,6 +27,7 @@ from protocol.identity import Identity
 from protocol.jobs import NO_USAGE, File, Job, Quorum, Speculation, Task, Usage, VerifyBy
 from protocol.ledger import AcceptResult, ReviewResult, encode_command
 from protocol.store import Store
+from protocol.team.parts import Made
 
 
 def writer(name: str, *needs: str) -> Task:
@@ -257,6 +258,29 @@ def test_an_answer_that_fails_its_check_is_made_anew() -> None:
     assert third.assignment.partial == (File("f", b"all"),)
     assert desk.team.notes.usage("job") == USED
     assert begun_anew(desk).assignment.purpose is Purpose.WORK
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+@pytest.mark.parametrize("again", [False, True])
+def test_an_answer_that_could_not_be_checked_is_for_others_to_check(
+    answers: int, again: bool
+) -> None:
+    """It was paid for, and that is told once. Of several answers each is its author's own."""
+    desk = Desk(replace(CONFIG, slots=1))
+    begun, *_ = begin_all(desk, replace(writer("a"), quorum=Quorum(answers, 1)))
+    make(desk, begun)
+    used = USED
+    if again:  # this node has only checked what an earlier life of it has made
+        begun, used = begun_anew(desk), NO_USAGE
+        assert begun.assignment.purpose is Purpose.FINISH
+    lacking = AgentFailed(begun.invocation, Failure.NO_CHECK, "no jq here", (), used)
+    turn = desk.turn()
+    desk.team.agent_failed(turn, lacking)
+    desk.settle(turn)
+    made = desk.team.parts.made(("job", "a", 0), desk.ledger.jobs["job"].tasks["a"])
+    answer = Proposal((File("f", b"all"),), "done")
+    assert made == (Made(answer, NO_USAGE) if answers == 1 else None)
+    assert desk.team.notes.usage("job") == USED
 
 
 def test_an_answer_that_is_not_all_there_is_made_anew() -> None:

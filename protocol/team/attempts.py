@@ -348,11 +348,16 @@ class Attempts:
             attempt.unit, attempt.token, attempt.renewed_at, attempt.races, attempt.is_told
         )
 
-    def give_up(self, turn: Turn, invocation: int) -> None:
-        """The attempt failed: somebody else may take the unit."""
+    def give_up(self, turn: Turn, invocation: int, unchecked: bool = False) -> None:
+        """The attempt failed: somebody else may take the unit. If its answer is only `unchecked`,
+        whoever does takes that over; of several answers each is its author's own."""
         attempt = self.running.pop(invocation)
         if attempt.made is not None or attempt.is_kept:
-            self._parts.void(turn, attempt.unit)
+            found = self._ledger.slot(*attempt.unit)
+            if unchecked and found is not None and len(found[1].slots) == 1:
+                self._parts.hand_on(turn, attempt.unit)
+            else:
+                self._parts.void(turn, attempt.unit)
         self._say(turn, attempt, Phase.RELEASED)
 
     def drop(self, turn: Turn, invocation: int) -> None:

@@ -358,7 +358,8 @@ class Team:
         turn.report(AttemptFailed(job, task, slot, attempt.token, reason.value, detail))
         self.attempts.share(turn, attempt, event.files)
         self.notes.write(turn, job, task, note)
-        self.attempts.give_up(turn, event.invocation)
+        unchecked = event.reason is Failure.NO_CHECK
+        self.attempts.give_up(turn, event.invocation, unchecked)
         self._let_go(turn, attempt, reason, detail)
 
     def _review_ended(self, turn: Turn, event: Completed | AgentFailed) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from protocol import claims, codec
@@ -22,7 +22,15 @@ from protocol.errors import InvalidJob, RemoteProtocolError
 from protocol.facts import RequestRefused
 from protocol.identity import NodeId
 from protocol.job_rules import check_path
-from protocol.jobs import FILE_SIZE_MAX, PARTIAL_FILES_MAX, PARTIAL_FOLDER, File, Usage, digest_of
+from protocol.jobs import (
+    FILE_SIZE_MAX,
+    NO_USAGE,
+    PARTIAL_FILES_MAX,
+    PARTIAL_FOLDER,
+    File,
+    Usage,
+    digest_of,
+)
 from protocol.ledger import TaskState, Unit
 from protocol.store import Store, Version
 from protocol.turn import Turn
@@ -84,6 +92,13 @@ class Parts:
         """An answer that was made is of no use: it has to be made anew."""
         if self._store.read(claims.finished_key(unit)):
             turn.write(claims.finished_key(unit), None)
+
+    def hand_on(self, turn: Turn, unit: Unit) -> None:
+        """An answer that was made is for others to check. What it has used is told already."""
+        finished = next(self._latest(claims.finished_key(unit), Finished), None)
+        if finished is not None:
+            own = replace(finished, node=self.node, usage=NO_USAGE)
+            turn.write(claims.finished_key(unit), codec.pack_value(own))
 
     # -- reading -------------------------------------------------------------------------------
 
