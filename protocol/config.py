@@ -144,6 +144,8 @@ class TeamConfig:
     lease_ns: Nanoseconds = 10 * SECOND  # a holder not heard of for this long loses the task
     renew_ns: Nanoseconds = 3 * SECOND  # three renewals may be lost
     patience_ns: Nanoseconds = 60 * MILLISECOND  # a unit is left so long to whose turn it is
+    yield_ns: Nanoseconds = 5 * MILLISECOND  # what suits another node best is left to it so long:
+    # news of its being free, and of its claim, takes about that
     tell_ns: Nanoseconds = 150 * MILLISECOND  # a claim that nobody disputes waits so long for its
     # result to make it needless; well below `lease_ns`
     begin_ns: Nanoseconds = 2 * SECOND  # so long a holder may take to tell that it has begun
@@ -232,6 +234,7 @@ def wan() -> Config:
             lease_ns=30 * SECOND,
             renew_ns=8 * SECOND,
             patience_ns=500 * MILLISECOND,
+            yield_ns=150 * MILLISECOND,
             begin_ns=5 * SECOND,
             propose_retry_ns=2 * SECOND,
         ),

@@ -22,7 +22,7 @@ from protocol.sim.world import AgentModel, Host, World
 Script = Callable[[Assignment], tuple[Nanoseconds, Completed | AgentFailed]]
 F = TypeVar("F", bound=Fact)
 
-EAGER = replace(presets.local(), team=replace(presets.local().team, patience_ns=0))
+EAGER = replace(presets.local(), team=replace(presets.local().team, patience_ns=0, yield_ns=0))
 REQUEST = 1
 
 

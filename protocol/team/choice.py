@@ -6,9 +6,10 @@ suits nobody who is idle is shared out among these, one each, by the same hash: 
 that by itself, and whoever takes its share leaves those of the others as they are. Where there is
 plenty of equally urgent work, it is shared out among all, since it is not known who will be idle in
 a moment. A node further from its turn waits a moment longer, in case the one before it does not
-know, or is no more: that moment is all the coordination there is. A node that has work and room
-for more comes a moment after those that have none, for until it has told of what it has just taken
-they would share out other units than it does.
+know, or is no more: that moment is all the coordination there is. And what suits another node best
+is left to it for as long as news takes, for it may have come free just now. A node that has work
+and room for more comes a moment after those that have none, for until it has told of what it has
+just taken they would share out other units than it does.
 
 Where tasks are over in no time, all of them are as good as equally urgent, and while there is
 plenty nobody is told of a claim that suits its node best. Hence what suits a node best is left to
@@ -226,6 +227,8 @@ class Choice:
                 continue
             at = since.setdefault(unit, scene.now) + delay + left.get(unit, 0)
             at += self.config.patience_ns * turn
+            if not self._suits_best(scene, unit):
+                at += self.config.yield_ns
             if scene.now >= at:
                 return unit
             self._alarm.ask(at)
