@@ -107,6 +107,8 @@ async def _waiting(doors: Doors) -> list[tuple[str, dict[str, Any]]]:
     faults = [each for each in told if isinstance(each, DoorError)]
     if len(faults) == len(told) and faults:
         raise faults[0]
+    for fault in faults:
+        say(f"note: what waits at one node is not known: {fault}", file=sys.stderr)
     rows = [
         (address, row)
         for address, found in zip(doors.addresses, told, strict=True)
