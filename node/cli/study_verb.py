@@ -30,7 +30,8 @@ def study(
 ) -> None:
     """Measure what a paper has published, with our own machines, and print both.
 
-    Exit code 0 if no number is worse than the published one, else 1. Takes up to some minutes.
+    Exit code 0 if no number is worse than the published one, else 1. Takes some minutes, the
+    studies of teams about ten, and half an hour with --full.
     """
     measure = _study_of(name)
     if full and name != "team":

@@ -143,17 +143,17 @@ def measure(
     suites: Sequence[str] = lists.SUITES,
     checks: SuiteChecks | None = None,
 ) -> list[Figures]:
-    """Every list of these shapes with every model and seed, one after the other by one team.
-    Without `checks` no test is run, and what succeeded counts as green."""
-    world = settled_world(cell.nodes, first_seed, presets.local())
-    plans = [
-        (shape, suite, model, seed)
-        for shape in shapes
-        for suite in suites
-        for model in models
-        for seed in range(first_seed, first_seed + seeds)
-    ]
-    return [_run(world, cell, checks, f"job{number}", *plan) for number, plan in enumerate(plans)]
+    """Every list of these shapes with every model and seed, those of a seed one after the other by
+    one team. Without `checks` no test is run, and what succeeded counts as green."""
+    plans = [(shape, suite, model) for shape in shapes for suite in suites for model in models]
+    found = []
+    for seed in range(first_seed, first_seed + seeds):
+        world = settled_world(cell.nodes, seed, presets.local())
+        found += [
+            _run(world, cell, checks, f"job{number}", *plan, seed)
+            for number, plan in enumerate(plans)
+        ]
+    return found
 
 
 def _run(
