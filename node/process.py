@@ -141,6 +141,7 @@ async def _run_with_journal(
             metadata=(
                 ("door", endpoint_of(door_socket)),
                 ("protocol", f"{OLDEST_VERSION}-{VERSION}"),
+                ("preset", settings.preset),
                 *tagged(dict(settings.tags)).items(),
             ),
             wall_offset=time.time_ns() - time.monotonic_ns(),

@@ -175,7 +175,13 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--found", action="store_true", help="be the first node of a new team")
     add("--expect", type=_whole(1, EXPECTED_MAX), default=1, help="how many nodes will come")
-    add("--preset", choices=sorted(presets.PRESETS), default="lan")
+    add(
+        "--preset",
+        choices=sorted(presets.PRESETS),
+        default="lan",
+        help="how long to wait for others: local, all on one machine; lan (the default), one site; "
+        "wan, several sites; the same for all nodes of a team",
+    )
     add("--slots", type=_whole(1, SLOTS_MAX), default=1, help="agents that run at a time")
     add("--seed", type=_seed, default="", help="feeds the node's random choices; for studies")
     add("--allow-faults", action="store_true", help="let clients cut this node's links")
