@@ -47,6 +47,13 @@ def up(
     speed: SpeedOption = 4.0,
     seed: SeedOption = 1,
     wrong: WrongOption = 0.0,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PROGRAM",
+            help="What answers queries of this name at the nodes that are started; several times.",
+        ),
+    ] = None,
     allow_faults: Annotated[bool, typer.Option(help="Let clients cut links, for studies.")] = False,
     preset: Annotated[
         Preset | None,
@@ -59,7 +66,9 @@ def up(
 ) -> None:
     """Start a team that outlives this terminal, or start a stopped one again on its data."""
     from node.lab.cluster import STATE_FILE, Cluster, ClusterError, ModelOptions
+    from node.settings import answers_given
 
+    answers = answers_given(answer or [])
     fresh = not (folder / STATE_FILE).exists()
     size = NODES if nodes is None else nodes
     wanted = (preset or Preset.LOCAL).value
@@ -79,6 +88,12 @@ def up(
             f"--preset out, or start another team with --dir"
         )
     already = len(cluster.running())
+    if answers and already:
+        raise ClusterError(
+            f"{plural(already, 'node')} of {folder} would go on without --answer: stop the team "
+            "first ('quorate down')"
+        )
+    cluster.answers = answers
     cluster.start(ModelOptions(speed=speed, seed=seed, extra=("--wrong", str(wrong))))
     ready = execute(cluster.doors().await_ready(READY_TIMEOUT_S))
     if not ready:

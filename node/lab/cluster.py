@@ -106,6 +106,7 @@ class Cluster:
     allow_faults: bool = False
     preset: str = PRESET
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)  # started by this object
+    answers: tuple[tuple[str, str], ...] = ()  # programs for queries, of nodes that are started
 
     # -- the folder ------------------------------------------------------------------------------
 
@@ -277,6 +278,8 @@ class Cluster:
         command += ["--listen-fd", str(peer.fileno()), "--door-fd", str(door.fileno())]
         command += ["--expect", str(len(self.nodes)), "--simulated-url", self.model.url]
         command += ["--found"] if node is first else ["--join", first.peer]
+        for name, program in self.answers:
+            command += ["--answer", f"{name}={program}"]
         command += ["--allow-faults"] if self.allow_faults else []
         command += ["--stop-with-parent"] if attached else []
         return command
