@@ -218,7 +218,13 @@ def test_only_what_nobody_has_merged_is_shown_with_its_authors(
 
 def test_who_deletes_is_told_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {"key": "sum/s", "is_sum": True, "remains": None}
-    assert told_by_verb(monkeypatch, gone, "--delete") == ["deleted sum/s"]
+    assert told_by_verb(monkeypatch, gone, "--delete") == [
+        "took back what this node had added to sum/s; nothing else of it is known here"
+    ]
+    plain = {"key": "k", "is_sum": False, "remains": None}
+    assert told_by_verb(monkeypatch, plain, "--delete") == ["deleted k"]
+    later = {**plain, "remains": {"value": ["v"], "authors": ["n2"]}}
+    assert "written meanwhile by n2" in told_by_verb(monkeypatch, later, "--delete")[0]
     left = {**gone, "remains": {"value": 4, "authors": ["n2", "n3"]}}
     (line,) = told_by_verb(monkeypatch, left, "--delete")
     assert line.startswith("took back what this node had added to sum/s; what n2, n3 added remains")
