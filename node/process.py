@@ -97,7 +97,7 @@ async def run(settings: NodeSettings, beside: Beside | None = None) -> int:
             f"so it must not come back under its name: move the directory away and join again"
         )
     identity = Identity(seed)
-    trust = ClusterTrust(settings.cluster, settings.secret, seed)
+    trust = ClusterTrust(settings.cluster, settings.secret, seed, settings.preset)
     journal = Journal.open(settings.data_dir, settings.cluster, identity.node)
     code = EXIT_FAILED
     try:

@@ -2,7 +2,8 @@
 
 `local()` is for processes on one machine, `lan()` for one site, `wan()` for several. They differ
 in time only; sizes are the same everywhere. Times are integer nanoseconds. All nodes of a team run
-with the same preset: a leader counts on it that the others promise a lease as long as its own.
+with the same preset, and take no other into it: a leader counts on it that the others promise a
+lease as long as its own.
 """
 
 from __future__ import annotations

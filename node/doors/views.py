@@ -158,7 +158,7 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
 
 def _said(record: MemberRecord) -> dict[str, Any]:
     """What a node says of itself. `protocol`: the oldest and the newest version that it speaks;
-    `preset`: the times that it keeps, which should be the same everywhere."""
+    `preset`: the times that it keeps."""
     metadata = dict(record.metadata)
     return {
         "door": metadata.get("door", ""),
