@@ -13,6 +13,7 @@ from protocol import codec
 from protocol.identity import Identity, NodeId
 from protocol.messages.sharing import Collected, Holding
 from protocol.store import Equivocation, Families, Join, Matrix, Store
+from protocol.store.batches import open_batch
 from protocol.store.families import Members, Number
 
 IDENTITIES = [Identity(bytes([number]) * 32) for number in range(1, 5)]
@@ -132,6 +133,26 @@ def test_a_deletion_is_kept_as_long_as_anything_of_its_key() -> None:
     target = new_store(1)
     bring(source, target)
     assert shown(target) == {"l": [b"1"], "m": [b""]}
+
+
+def test_deletions_that_did_not_know_of_each_other_leave_no_trace() -> None:
+    """As on both sides of a cut: each would wait for ever for the other to go, and count against
+    its author's quota."""
+    stores = [new_store(number) for number in range(3)]
+    stores[0].write([("k", b"1")], 1)
+    bring(stores[0], stores[1])
+    for at in range(2):
+        stores[at].write([("k", None)], 2 + at)
+        stores[at].write([("m", b"")], 4)
+    for source in stores[:2]:
+        for target in stores:
+            bring(source, target)
+    for store in stores:
+        for _ in range(3):
+            store.collect(store.vector())
+        assert store.scan() == ["m"]
+        batches = store.missing({}, 10**9).batches
+        assert [entry.key for each in batches for entry in open_batch(each).entries] == ["m", "m"]
 
 
 def test_a_deletion_is_kept_until_all_have_what_it_deleted() -> None:

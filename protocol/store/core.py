@@ -6,14 +6,15 @@ value disappears from a key only when an entry arrives whose writer had seen it.
 commutative, associative and idempotent, so any two stores with equal digests hold equal values.
 
 Batches are collected once every member has them and all their entries are replaced; a deletion when
-it is, besides, the last that is held of its key. So whoever was away, and gets what is left, finds
-for each entry that was replaced the one that replaces it, with one exception: a key that is gone
-without a trace. Hence `reconcile`, by which a late returner drops what counts nowhere any more.
+nothing but deletions is held of its key. So whoever was away, and gets what is left, finds for each
+entry that was replaced the one that replaces it, with one exception: a key that is gone without a
+trace. Hence `reconcile`, by which a late returner drops what counts nowhere any more.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 
 from protocol.clocks import VersionVector
@@ -329,22 +330,20 @@ class Store:
         if batch.live == 0:
             return True
         opened = open_batch(batch.encoded)
-        here: dict[str, int] = {}
-        for entry in opened.entries:
-            here[entry.key] = here.get(entry.key, 0) + 1
+        values = Counter(entry.key for entry in opened.entries if not entry.deletes)
         graves = 0
         for sequence, entry in enumerate(opened.entries, start=batch.first):
             if not self._keys.counts(entry.key, opened.author, sequence):
                 continue
-            if not entry.deletes or not self._keys.is_all(entry.key, here[entry.key], stable):
+            if not entry.deletes or not self._keys.is_buried(entry.key, values[entry.key], stable):
                 return False
             graves += 1
         return graves == batch.live
 
     def _drop(self, history: History, batch: Kept) -> None:
         history.drop(batch)
-        for entry in open_batch(batch.encoded).entries:
-            self._keys.drop(entry.key)
+        for sequence, entry in enumerate(open_batch(batch.encoded).entries, start=batch.first):
+            self._keys.drop(entry.key, history.author, sequence, entry.deletes)
 
     def holdings(self, after: NodeId) -> tuple[tuple[Holding, ...], bool]:
         """Which batches of each author that comes after this one hold something that counts, for a
@@ -376,14 +375,8 @@ class Store:
             if batch.last <= holding.last and batch.first not in kept
         ]
         for batch in gone:
-            self._bury(history.author, batch)
             self._drop(history, batch)
         return [(history.author, batch.first) for batch in gone]
-
-    def _bury(self, author: NodeId, batch: Kept) -> None:
-        """Its entries are values no more."""
-        for entry in open_batch(batch.encoded).entries:
-            self._keys.bury(entry.key, author, batch.first, batch.last)
 
     # -- taking in ---------------------------------------------------------------------------------
 

@@ -37,11 +37,17 @@ class Version:
 
 @dataclass(slots=True)
 class _Key:
-    """`entries` counts those of this key in batches that are held."""
+    """`entries` counts those of this key in batches that are held, `deletions` some of them."""
 
     seen: VersionVector
     versions: tuple[Version, ...]
-    entries: int
+    entries: int = 0
+    deletions: int = 0
+
+    def hold(self, deletes: bool) -> None:
+        """One more."""
+        self.entries += 1
+        self.deletions += deletes
 
 
 class Keys:
@@ -80,9 +86,10 @@ class Keys:
         version = Version(author, sequence, entry.value, entry.stamp, entry.deletes)
         held = self._keys.get(entry.key)
         if held is None:
-            self._keys[entry.key] = _Key(dot_seen, (version,), 1)
+            held = self._keys[entry.key] = _Key(dot_seen, (version,))
+            held.hold(entry.deletes)
             return []
-        held.entries += 1
+        held.hold(entry.deletes)
         kept: list[Version] = []
         replaced: list[tuple[Dot, list[Dot]]] = []
         for old in held.versions:
@@ -103,26 +110,21 @@ class Keys:
         """Whether an entry is a value of its key, or the deletion of one."""
         return any((v.author, v.sequence) == (author, sequence) for v in self._keys[key].versions)
 
-    def is_all(self, key: str, entries: int, stable: Mapping[str, int]) -> bool:
-        """Whether so many entries are all that is held of a key, and everybody has, besides, all
-        that they had seen."""
+    def is_buried(self, key: str, values: int, stable: Mapping[str, int]) -> bool:
+        """Whether nothing but deletions is held of a key, these values left aside, and everybody
+        has all that they had seen. Several who did not know of each other may have deleted it."""
         held = self._keys[key]
-        return held.entries == entries and all(
+        return held.entries - held.deletions == values and all(
             stable.get(author, 0) >= last for author, last in held.seen.items()
         )
 
-    def bury(self, key: str, author: NodeId, first: int, last: int) -> None:
-        """Entries `first` to `last` of an author are values of this key no more."""
+    def drop(self, key: str, author: NodeId, sequence: int, deletes: bool) -> None:
+        """One entry of it is held no more, and is no value of it, either; with the last of them
+        goes all that was known of the key."""
         held = self._keys[key]
-        held.versions = tuple(
-            version
-            for version in held.versions
-            if not (version.author == author and first <= version.sequence <= last)
-        )
-
-    def drop(self, key: str) -> None:
-        """One entry of it is held no more; with the last of them goes all that was known of it."""
-        held = self._keys[key]
+        dot = (author, sequence)
+        held.versions = tuple(v for v in held.versions if (v.author, v.sequence) != dot)
         held.entries -= 1
+        held.deletions -= deletes
         if held.entries == 0:
             del self._keys[key]
