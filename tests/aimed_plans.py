@@ -343,7 +343,7 @@ def quotas(seed: int) -> Plan:
     plan = aimed(seed, 3, either(crashes, gaps), 4)
     return replace(
         plan,
-        knobs=Knobs(collect_interval_ns=100 * MILLISECOND, entries_per_author_max=100),
+        knobs=Knobs(collect_interval_ns=100 * MILLISECOND, entries_per_author_max=40),
         sharing=SharingOptions(3, 30, 50 * MILLISECOND),
         registers=NO_REGISTERS,
     )
