@@ -31,6 +31,7 @@ from node.agents.invocation import Invocations
 from node.agents.scratch import scratch_root
 from node.agents.settings import AgentSettings
 from node.agents.strays import strays
+from node.answering import AnswerPrograms
 from node.doors.client import ClientDoor
 from node.hiding import hide_from_programs
 from node.journal import Journal
@@ -96,7 +97,7 @@ async def run(settings: NodeSettings, beside: Beside | None = None) -> int:
             f"so it must not come back under its name: move the directory away and join again"
         )
     identity = Identity(seed)
-    trust = ClusterTrust(settings.cluster, settings.secret, seed)
+    trust = ClusterTrust(settings.cluster, settings.secret, seed, settings.preset)
     journal = Journal.open(settings.data_dir, settings.cluster, identity.node)
     code = EXIT_FAILED
     try:
@@ -141,6 +142,7 @@ async def _run_with_journal(
             metadata=(
                 ("door", endpoint_of(door_socket)),
                 ("protocol", f"{OLDEST_VERSION}-{VERSION}"),
+                ("preset", settings.preset),
                 *tagged(dict(settings.tags)).items(),
             ),
             wall_offset=time.time_ns() - time.monotonic_ns(),
@@ -153,8 +155,12 @@ async def _run_with_journal(
     transport = Transport(
         trust, inbox.deliver, allow_faults=settings.allow_faults, report=telemetry.report
     )
-    workers = Invocations(_agent_settings(settings, scratch), inbox.deliver)
-    runtime = Runtime(peer, transport, journal, workers, telemetry)
+    agents = _agent_settings(settings, scratch)
+    workers = Invocations(agents, inbox.deliver)
+    programs = AnswerPrograms(
+        dict(settings.answers), scratch, agents.program_variables, inbox.deliver, telemetry.say
+    )
+    runtime = Runtime(peer, transport, journal, workers, telemetry, programs)
     inbox.runtime = runtime
     journal.on_failure = runtime.stop
     companion: asyncio.Task[None] | None = None
@@ -178,6 +184,7 @@ async def _run_with_journal(
             companion.cancel()
             await asyncio.gather(companion, return_exceptions=True)
         await workers.close()
+        await programs.close()
         await door.close()
         await transport.close()
         telemetry.close()

@@ -5,7 +5,8 @@
     load      the machine's load averages, 1, 5 and 15 minutes
     role      what it is in the agreement, its term, and how far its log is committed
 
-To anything else a node answers with nothing: it is there, and does not know.
+A program of the node's user (`answering`) comes before these. To anything else a node answers with
+nothing: it is there, and does not know.
 """
 
 from __future__ import annotations

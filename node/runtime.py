@@ -111,11 +111,24 @@ class Workers(Protocol):
     def answer(self, answer: CallGranted | CallDenied) -> None: ...
 
 
+class Programs(Protocol):
+    """What the runtime needs of programs that answer queries."""
+
+    def know(self, name: str) -> bool: ...
+    def start(self, asked: Asked) -> None: ...
+
+
 class Runtime:
     """See the module's text. `stopped` is done when the node has failed or was told to stop."""
 
     def __init__(
-        self, peer: Peer, transport: Sender, journal: Writer, workers: Workers, telemetry: Telemetry
+        self,
+        peer: Peer,
+        transport: Sender,
+        journal: Writer,
+        workers: Workers,
+        telemetry: Telemetry,
+        programs: Programs | None = None,
     ) -> None:
         self.peer = peer
         self.telemetry = telemetry
@@ -125,6 +138,7 @@ class Runtime:
         self._transport = transport
         self._journal = journal
         self._workers = workers
+        self._programs = programs
         self._loop = asyncio.get_running_loop()
         self._inbox: deque[Event] = deque()
         self._scheduled = False
@@ -396,8 +410,11 @@ class Runtime:
         self.read_part(wanted.blob, wanted.part).add_done_callback(done)
 
     def _answer_query(self, asked: Asked) -> None:
-        answer = answer_to(self.peer, asked.name)
-        self.deliver(Answered(asked.origin, asked.number, answer))
+        if self._programs is not None and self._programs.know(asked.name):
+            self._programs.start(asked)
+        else:
+            answer = answer_to(self.peer, asked.name)
+            self.deliver(Answered(asked.origin, asked.number, answer))
 
     def _written(self, sequence: int) -> None:
         """The journal has everything up to `sequence`: perform what waited for it, in order."""

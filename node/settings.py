@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from node.model.knobs import SPEED_MAX
 from node.token import checked_token
 from protocol import config as presets
+from protocol.announcing import NAME_LENGTH_MAX as QUERY_LENGTH_MAX
 from protocol.errors import QuorateError
 from protocol.jobs import shown
 from protocol.membership import ENDPOINTS_MAX, NAME_LENGTH_MAX, fault_of_tags
@@ -110,6 +111,7 @@ class NodeSettings:
     door: Address
     token: str = field(repr=False)
     seeds: tuple[str, ...]
+    answers: tuple[tuple[str, str], ...]
     found: bool
     expected: int
     preset: str
@@ -173,9 +175,23 @@ def parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="a seed: any node of the team; may be given several times",
     )
+    add(
+        "--answer",
+        action="append",
+        default=[],
+        metavar="NAME=PROGRAM",
+        help="a shell line that answers queries of this name: the payload is its standard input, "
+        "the answer what it prints; several times",
+    )
     add("--found", action="store_true", help="be the first node of a new team")
     add("--expect", type=_whole(1, EXPECTED_MAX), default=1, help="how many nodes will come")
-    add("--preset", choices=sorted(presets.PRESETS), default="lan")
+    add(
+        "--preset",
+        choices=sorted(presets.PRESETS),
+        default="lan",
+        help="how long to wait for others: local, all on one machine; lan (the default), one site; "
+        "wan, several sites; the same for all nodes of a team",
+    )
     add("--slots", type=_whole(1, SLOTS_MAX), default=1, help="agents that run at a time")
     add("--seed", type=_seed, default="", help="feeds the node's random choices; for studies")
     add("--allow-faults", action="store_true", help="let clients cut this node's links")
@@ -210,6 +226,7 @@ def from_arguments(arguments: Sequence[str]) -> NodeSettings:
         door=given.door,
         token=token,
         seeds=tuple(str(seed) for seed in given.join),
+        answers=answers_given(given.answer),
         found=given.found,
         expected=given.expect,
         preset=given.preset,
@@ -222,6 +239,23 @@ def from_arguments(arguments: Sequence[str]) -> NodeSettings:
         door_fd=given.door_fd,
         stop_with_parent=given.stop_with_parent,
     )
+
+
+def answers_given(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """For each NAME=PROGRAM the name of a query and the shell line that answers it; SettingsError
+    if it is something else."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, _, program = text.partition("=")
+        if not 0 < len(name) <= QUERY_LENGTH_MAX or not name.isprintable() or not program.strip():
+            raise SettingsError(
+                f"--answer: write NAME=PROGRAM, the name in 1 to {QUERY_LENGTH_MAX} printable "
+                f"characters, not {shown(text)}"
+            )
+        if name in found:
+            raise SettingsError(f"--answer: there are two programs for {shown(name)}: give it one")
+        found[name] = program
+    return tuple(found.items())
 
 
 # -- one option each: a value, or argparse's error, which argparse prefixes with the option -------

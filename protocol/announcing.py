@@ -170,8 +170,17 @@ class Announcing:
             )
         )
         if announcement.timeout_ms:
-            asked = Asked(author, announcement.number, announcement.name, announcement.payload)
-            turn.perform(asked)
+            timeout_ms = min(announcement.timeout_ms, QUERY_TIMEOUT_MAX // MILLISECOND)
+            turn.perform(
+                Asked(
+                    author,
+                    announcement.number,
+                    announcement.name,
+                    announcement.payload,
+                    timeout_ms,
+                    age_ms,
+                )
+            )
 
     def _end(self, turn: Turn, number: int, query: _Query) -> None:
         del self._queries[number]

@@ -3,9 +3,16 @@
 Invariant: a version vector only grows under `merge` and `advance`.
 
 Version vectors follow Parker et al., *Detection of Mutual Inconsistency in Distributed Systems*
-(1983); comparison is the product order. The hybrid clock follows Kulkarni et al., *Logical
-Physical Clocks* (2014), with wall time and counter packed in one integer; it orders for human
-eyes only, never for correctness.
+(IEEE Transactions on Software Engineering 9(3), 1983): what they call one vector that dominates
+another is AFTER here, and two that conflict are CONCURRENT. That these are the causal order of
+what happened is shown, of the vectors of events, by Fidge (*Timestamps in Message-Passing Systems
+That Preserve the Partial Ordering*, 1988) and Mattern (*Virtual Time and Global States of
+Distributed Systems*, 1989). Comparison is the product order, `merge` its least upper bound.
+
+The hybrid clock follows Kulkarni et al., *Logical Physical Clocks* (2014), with wall time and
+counter packed in one integer; it orders for human eyes only, never for correctness.
+
+`VersionVector` and `Order` are public: the README shows them in use.
 """
 
 from __future__ import annotations
@@ -21,24 +28,34 @@ SECOND: Nanoseconds = 1_000_000_000
 
 
 class Order(Enum):
-    """How two version vectors stand to each other."""
+    """How two version vectors stand to each other: just one of these holds of any two."""
 
-    BEFORE = "before"
-    AFTER = "after"
+    BEFORE = "before"  # the other has seen all that this one has, and more
+    AFTER = "after"  # this one has seen all that the other has, and more
     EQUAL = "equal"
-    CONCURRENT = "concurrent"
+    CONCURRENT = "concurrent"  # each has seen something that the other has not
 
 
 class VersionVector(Mapping[str, int]):
-    """An immutable map from author to the highest sequence seen of them; absent means 0.
+    """An immutable, hashable map from author to the highest sequence seen of them. An author's
+    events are numbered from 1 without a gap, so a number stands for all up to it.
 
-    >>> VersionVector({"a": 2}).compare(VersionVector({"a": 1, "b": 1}))
+    Authors that nothing was seen of are not in it: `vector[author]` raises KeyError then, and
+    `vector.get(author, 0)` is 0. What was seen is never unseen, so nothing makes a number smaller.
+
+    >>> ours, theirs = VersionVector({"a": 2}), VersionVector({"a": 1, "b": 1})
+    >>> ours.compare(theirs)
     <Order.CONCURRENT: 'concurrent'>
+    >>> ours.merge(theirs)
+    VersionVector(a:2, b:1)
     """
 
     __slots__ = ("_counts",)
 
     def __init__(self, counts: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> None:
+        """`counts`: author -> sequence, or such pairs, of which a later one replaces an earlier one
+        of its author. A number below 1 stands for nothing seen. TypeError or ValueError for what is
+        no such thing."""
         self._counts = {author: n for author, n in dict(counts).items() if n > 0}
 
     def __getitem__(self, author: str) -> int:
@@ -63,17 +80,20 @@ class VersionVector(Mapping[str, int]):
         return NotImplemented
 
     def sees(self, author: str, sequence: int) -> bool:
-        """Whether the event (author, sequence) lies in this vector's past."""
+        """Whether the event (author, sequence) lies in this vector's past. True of any sequence
+        below 1: there is no such event to be missed."""
         return self._counts.get(author, 0) >= sequence
 
     def advance(self, author: str, sequence: int) -> VersionVector:
-        """This vector having also seen `author` up to `sequence`."""
+        """This vector having also seen `author` up to `sequence`, an event's number and not how
+        many more; this very vector if it has seen that already."""
         if self.sees(author, sequence):
             return self
         return VersionVector({**self._counts, author: sequence})
 
     def merge(self, other: VersionVector) -> VersionVector:
-        """The least vector that has seen what either has seen."""
+        """The least vector that has seen what either has seen. In whichever order and however often
+        vectors are merged, the result is the same."""
         merged = dict(self._counts)
         for author, n in other._counts.items():
             if n > merged.get(author, 0):
@@ -81,7 +101,8 @@ class VersionVector(Mapping[str, int]):
         return VersionVector(merged)
 
     def compare(self, other: VersionVector) -> Order:
-        """BEFORE if this one is strictly in the other's past, and so on."""
+        """BEFORE if this one is strictly in the other's past, and so on; in time that grows with
+        the number of authors in both."""
         behind = any(n > self._counts.get(author, 0) for author, n in other._counts.items())
         ahead = any(n > other._counts.get(author, 0) for author, n in self._counts.items())
         if behind and ahead:

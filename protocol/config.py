@@ -1,7 +1,9 @@
 """Every number that a peer obeys, in one place, with the reason beside it.
 
 `local()` is for processes on one machine, `lan()` for one site, `wan()` for several. They differ
-in time only; sizes are the same everywhere. Times are integer nanoseconds.
+in time only; sizes are the same everywhere. Times are integer nanoseconds. All nodes of a team run
+with the same preset, and take no other into it: a leader counts on it that the others promise a
+lease as long as its own.
 """
 
 from __future__ import annotations
@@ -196,47 +198,51 @@ def local() -> Config:
         base,
         membership=replace(
             base.membership,
-            probe_interval_ns=500 * MILLISECOND,
-            probe_timeout_ns=250 * MILLISECOND,
-            redial_interval_ns=500 * MILLISECOND,
+            probe_interval_ns=500 * MILLISECOND,  # probes burden no network
+            probe_timeout_ns=250 * MILLISECOND,  # twice such a tenth, and a little
+            redial_interval_ns=500 * MILLISECOND,  # a dial is answered or refused at once
         ),
         raft=replace(base.raft, silence_ns=300 * MILLISECOND),  # no packet is lost and sent again
     )
 
 
 def wan() -> Config:
-    """Several sites: round trips up to 300 ms."""
+    """Several sites: round trips up to 300 ms, or a second more where TCP sends a packet again."""
     base = lan()
     return replace(
         base,
         membership=replace(
             base.membership,
-            probe_interval_ns=3 * SECOND,
-            probe_timeout_ns=SECOND + 500 * MILLISECOND,
-            redial_interval_ns=2 * SECOND,
+            probe_interval_ns=3 * SECOND,  # ten round trips; SWIM asks for three (3.1)
+            probe_timeout_ns=SECOND + 500 * MILLISECOND,  # a round trip with a lost packet
+            redial_interval_ns=2 * SECOND,  # a dial is three round trips: TCP, TLS, WebSocket
         ),
-        gossip=replace(base.gossip, tick_ns=500 * MILLISECOND, quiet_tick_ns=2 * SECOND),
+        gossip=replace(
+            base.gossip,
+            tick_ns=500 * MILLISECOND,  # summary, digest and delta: one and a half round trips
+            quiet_tick_ns=2 * SECOND,  # what goes between sites is often paid for
+        ),
         raft=replace(
             base.raft,
-            heartbeat_ns=500 * MILLISECOND,
-            election_timeout_ns=3 * SECOND,
-            vote_repeat_ns=500 * MILLISECOND,
-            lease_ns=SECOND,
-            silence_ns=2 * SECOND,
-            relay_after_ns=SECOND,
-            reach_window_ns=20 * SECOND,
-            replace_after_ns=20 * SECOND,
-            disk_stall_ns=4 * SECOND,
+            heartbeat_ns=500 * MILLISECOND,  # its answer is there before the next
+            election_timeout_ns=3 * SECOND,  # six heartbeats; a lost packet costs two of them
+            vote_repeat_ns=500 * MILLISECOND,  # no answer can be there before a round trip
+            lease_ns=SECOND,  # renewed in a heartbeat and a round trip; a tenth is not used
+            silence_ns=2 * SECOND,  # half of it for a lost packet, then questions, one a round trip
+            relay_after_ns=SECOND,  # three round trips
+            reach_window_ns=20 * SECOND,  # as many intervals of the probes as elsewhere
+            replace_after_ns=20 * SECOND,  # a newcomer must fetch the log from another site
+            disk_stall_ns=4 * SECOND,  # to hand over costs more, for the next has to be elected
         ),
-        clerk=replace(base.clerk, retry_ns=2 * SECOND),
+        clerk=replace(base.clerk, retry_ns=2 * SECOND),  # two round trips, with a lost packet
         team=replace(
             base.team,
-            lease_ns=30 * SECOND,
-            renew_ns=8 * SECOND,
-            patience_ns=500 * MILLISECOND,
-            yield_ns=150 * MILLISECOND,
-            begin_ns=5 * SECOND,
-            propose_retry_ns=2 * SECOND,
+            lease_ns=30 * SECOND,  # three renewals may be lost
+            renew_ns=8 * SECOND,  # each is told to all sites
+            patience_ns=500 * MILLISECOND,  # whoever has its turn is heard by then
+            yield_ns=150 * MILLISECOND,  # half a round trip
+            begin_ns=5 * SECOND,  # the same with a lost packet, or a few ticks of gossip
+            propose_retry_ns=2 * SECOND,  # to the leader, to a majority, and word of it
         ),
     )
 

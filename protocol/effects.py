@@ -363,12 +363,15 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Somebody asks every member: the host's answer comes back as `Answered` with the same origin
-    and number. None need come."""
+    and number. None need come; an empty one says that this node does not know such queries. The
+    answer is waited for `timeout_ms`, and was asked for `age_ms` ago, by the clocks of both."""
 
     origin: NodeId
     number: int
     name: str
     payload: str
+    timeout_ms: int
+    age_ms: int
 
 
 @dataclass(frozen=True, slots=True)

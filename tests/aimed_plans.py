@@ -338,6 +338,17 @@ def overloads(seed: int) -> Plan:
     )
 
 
+def quotas(seed: int) -> Plan:
+    """Authors may have little held at a time, and clients have them write more than that."""
+    plan = aimed(seed, 3, either(crashes, gaps), 4)
+    return replace(
+        plan,
+        knobs=Knobs(collect_interval_ns=100 * MILLISECOND, entries_per_author_max=40),
+        sharing=SharingOptions(3, 30, 50 * MILLISECOND),
+        registers=NO_REGISTERS,
+    )
+
+
 AIMS: dict[str, Callable[[int], Plan]] = {
     "reads": reads,
     "leases": leases,
@@ -359,4 +370,5 @@ AIMS: dict[str, Callable[[int], Plan]] = {
     "zombies": zombies,
     "absences": absences,
     "overloads": overloads,
+    "quotas": quotas,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import aiohttp
 from agent_setup import quick
 
 from node.agents.invocation import Invocations
+from node.answering import AnswerPrograms
 from node.doors.client import ClientDoor
 from node.links.listening import endpoint_of, listen_on
 from node.links.transport import Transport
@@ -49,7 +50,9 @@ class Memory:
 
 
 @asynccontextmanager
-async def lone_node(folder: Path, found: bool = True) -> AsyncIterator[tuple[str, Runtime]]:
+async def lone_node(
+    folder: Path, found: bool = True, programs: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[str, Runtime]]:
     """The node's door, and what is behind it."""
     seed = b"d" * 32
     identity = Identity(seed)
@@ -58,7 +61,10 @@ async def lone_node(folder: Path, found: bool = True) -> AsyncIterator[tuple[str
     telemetry = Telemetry(identity.node, "n1", folder)
     transport = Transport(ClusterTrust("doors", "s" * 16, seed), lambda event: None)
     workers = Invocations(quick(folder), lambda event: runtime.deliver(event))
-    runtime = Runtime(peer, transport, Memory(), workers, telemetry)
+    answering = AnswerPrograms(
+        programs or {}, folder, (), lambda event: runtime.deliver(event), telemetry.say
+    )
+    runtime = Runtime(peer, transport, Memory(), workers, telemetry, answering)
     door = ClientDoor(runtime, transport, workers, telemetry, TOKEN)
     listening = listen_on("127.0.0.1", 0)
     await door.start(listening)
@@ -68,6 +74,7 @@ async def lone_node(folder: Path, found: bool = True) -> AsyncIterator[tuple[str
     finally:
         runtime.stop()
         await workers.close()
+        await answering.close()
         await door.close()
         telemetry.close()
 

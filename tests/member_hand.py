@@ -44,9 +44,13 @@ def endpoint_of(number: int) -> str:
 class Town:
     """`size` nodes, the first of which is everybody's seed."""
 
-    def __init__(self, size: int, config: MembershipConfig = CONFIG) -> None:
+    def __init__(
+        self, size: int, config: MembershipConfig = CONFIG, hop: Nanoseconds = HOP
+    ) -> None:
+        """`hop`: how long a message takes."""
         self.now: Nanoseconds = 0
         self.config = config
+        self.hop = hop
         self.identities = [Identity(bytes([number + 1]) * 32) for number in range(size)]
         self.nodes = [identity.node for identity in self.identities]
         self.machines: list[Membership | None] = [None] * size
@@ -120,7 +124,7 @@ class Town:
             if self._mail and self._mail[0][0] <= self.now:
                 _, count, sender, to, letter = heapq.heappop(self._mail)
                 if to in self.asleep:
-                    heapq.heappush(self._mail, (self.now + HOP, count, sender, to, letter))
+                    heapq.heappush(self._mail, (self.now + self.hop, count, sender, to, letter))
                 else:
                     self._arrive(sender, to, letter)
                 continue
@@ -155,7 +159,7 @@ class Town:
             return
         letter = codec.encode(message) if self.machines[to] else LinkFault.REFUSED
         self._count += 1
-        heapq.heappush(self._mail, (self.now + HOP, self._count, sender, to, letter))
+        heapq.heappush(self._mail, (self.now + self.hop, self._count, sender, to, letter))
 
     def _arrive(self, sender: int, to: int, letter: bytes | LinkFault) -> None:
         if isinstance(letter, LinkFault):

@@ -33,6 +33,7 @@ from protocol.returning import Returning
 from protocol.store import Equivocation, Matrix, Store
 from protocol.store.batches import Entry, Opened, open_batch
 from protocol.store.core import _mark
+from protocol.store.families import Families
 from protocol.store.histories import History, Kept
 from protocol.store.keys import Keys
 from protocol.turn import Turn
@@ -228,8 +229,15 @@ def skip_anywhere(self: Store, gap: Collected) -> bool:
 
 
 @instead_of("NoQuota", "a quota bounds every author", (Store, "__init__"))
-def no_quota(self: Store, identity: Identity, cluster: str, *limits: int) -> None:
-    _init(self, identity, cluster, 2**62, 2**62)
+def no_quota(
+    self: Store,
+    identity: Identity,
+    cluster: str,
+    entries: int,
+    size: int = 0,
+    families: Families | None = None,
+) -> None:
+    _init(self, identity, cluster, 2**62, 2**62, families)
 
 
 _init = Store.__init__

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from protocol.announcing import NAME_LENGTH_MAX, PAYLOAD_SIZE_MAX, SLOTS
-from protocol.clocks import MILLISECOND, SECOND
-from protocol.effects import Gathered, Reply
-from protocol.events import Announced, Queried
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
+from protocol.effects import Asked, Effect, Gathered, Reply
+from protocol.events import Announced, Event, Queried
 from protocol.facts import Fact
 from protocol.facts.sharing import EventReceived
+from protocol.peer import Peer
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 from protocol.sim.watch import Watcher
@@ -123,6 +126,32 @@ def test_a_query_gathers_everybody_s_answer() -> None:
     assert found == Gathered(
         1, tuple(sorted((each.identity.node, "here") for each in world.hosts)), ()
     )
+
+
+def test_a_host_learns_how_long_an_answer_is_waited_for_and_how_old_the_question_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that a node that was away does not do then what was wanted before."""
+    world, _ = world_of(3)
+    asked: dict[int, list[Asked]] = {number: [] for number in range(3)}
+    step = Peer.step
+
+    def watched(peer: Peer, event: Event, now: Nanoseconds) -> list[Effect]:
+        effects = step(peer, event, now)
+        (number,) = (host.number for host in world.hosts if host.identity.node == peer.node)
+        asked[number] += [effect for effect in effects if isinstance(effect, Asked)]
+        return effects
+
+    monkeypatch.setattr(Peer, "step", watched)
+    cut_off(world, 2)
+    world.hosts[0].submit(Queried(1, "ping", "", 2 * SECOND))
+    world.run(world.now + 20 * SECOND)
+    world.network.heal()
+    world.run(world.now + 20 * SECOND)
+    (own,), (near,), (late,) = (asked[number] for number in range(3))
+    assert (own.timeout_ms, near.timeout_ms, late.timeout_ms) == (2_000,) * 3
+    assert own.age_ms <= near.age_ms < 1_000
+    assert late.age_ms > 10_000
 
 
 def test_who_does_not_answer_is_named_when_time_is_over() -> None:

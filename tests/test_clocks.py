@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import doctest
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import bounded
 
+from protocol import clocks
 from protocol.clocks import DRIFT_MAX, MILLISECOND, SECOND, HybridClock, Order, VersionVector
 
 AUTHORS = ("a", "b", "c")
@@ -50,6 +54,22 @@ def test_merge_is_the_least_vector_above_both(one: VersionVector, other: Version
         assert vector.compare(merged) in (Order.BEFORE, Order.EQUAL)
     for author, count in merged.items():
         assert count in (one.get(author, 0), other.get(author, 0))
+
+
+def test_the_examples_of_the_docstrings_hold() -> None:
+    found = doctest.testmod(clocks)
+    assert (found.failed, found.attempted) == (0, 3)
+
+
+def test_what_was_not_seen_is_not_there() -> None:
+    vector = VersionVector([("a", 1), ("a", 2), ("b", 0), ("c", -1)])
+    assert vector == VersionVector({"a": 2})
+    assert (vector.get("b", 0), vector.sees("b", 0), vector.sees("b", 1)) == (0, True, False)
+    with pytest.raises(KeyError):
+        vector["b"]
+    assert vector.advance("a", 1) is vector
+    with pytest.raises(TypeError):
+        VersionVector([1])  # type: ignore[list-item]
 
 
 @bounded

@@ -124,11 +124,24 @@ def test_an_existing_team_keeps_its_size_and_says_so(unhurt: Cluster) -> None:
     for option, words in (
         (("-n", "3"), "has 2 nodes, and keeps them"),
         (("--allow-faults",), "was made without --allow-faults"),
+        (("--preset", "wan"), "runs with --preset local, and keeps it"),
     ):
         done = quorate_here("up", "--dir", "team", *option, folder=folder)
         assert done.returncode == 2
         assert words in done.stderr
     assert len(unhurt.running()) == 2
+
+
+async def test_a_team_runs_with_the_preset_that_it_was_made_with(tmp_path: Path) -> None:
+    Cluster.create(tmp_path / "team", 1, preset="wan")
+    cluster = Cluster.load(tmp_path / "team")
+    try:
+        cluster.start(FAST)
+        async with cluster.door(cluster.nodes[0]) as door:
+            (row,) = await door.get("/v1/members")
+            assert row["preset"] == "wan"
+    finally:
+        cluster.stop()
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from aimed_plans import AIMS
 from hypothesis import given
 from hypothesis import strategies as st
 from properties import bounded
@@ -12,7 +13,9 @@ from properties import bounded
 from protocol import codec
 from protocol.identity import Identity, NodeId
 from protocol.messages.sharing import Collected, Holding
+from protocol.sim.scenario import Verdict, simulate
 from protocol.store import Equivocation, Families, Join, Matrix, Store
+from protocol.store.batches import open_batch
 from protocol.store.families import Members, Number
 
 IDENTITIES = [Identity(bytes([number]) * 32) for number in range(1, 5)]
@@ -132,6 +135,46 @@ def test_a_deletion_is_kept_as_long_as_anything_of_its_key() -> None:
     target = new_store(1)
     bring(source, target)
     assert shown(target) == {"l": [b"1"], "m": [b""]}
+
+
+def test_deletions_that_did_not_know_of_each_other_leave_no_trace() -> None:
+    """As on both sides of a cut: each would wait for ever for the other to go, and count against
+    its author's quota."""
+    stores = [new_store(number) for number in range(3)]
+    stores[0].write([("k", b"1")], 1)
+    bring(stores[0], stores[1])
+    for at in range(2):
+        stores[at].write([("k", None)], 2 + at)
+        stores[at].write([("m", b"")], 4)
+    for source in stores[:2]:
+        for target in stores:
+            bring(source, target)
+    for store in stores:
+        for _ in range(3):
+            store.collect(store.vector())
+        assert store.scan() == ["m"]
+        batches = store.missing({}, 10**9).batches
+        assert [entry.key for each in batches for entry in open_batch(each).entries] == ["m", "m"]
+
+
+def test_a_deletion_that_a_value_did_not_know_of_leaves_no_trace() -> None:
+    """It deletes nothing that is there, and would stay beside the value for ever."""
+    deleter, writer = new_store(0), new_store(1)
+    deleter.write([("k", None)], 1)
+    writer.write([("k", b"1")], 2)
+    deleter.write([("m", b"")], 3)
+    bring(deleter, writer)
+    bring(writer, deleter)
+    assert deleter.collect(deleter.vector()) == [(deleter.identity.node, 1)]
+    assert shown(deleter) == {"k": [b"1"], "m": [b""]}
+
+
+@pytest.mark.parametrize("seed", [3, 6])
+def test_who_has_little_room_for_others_makes_room_as_they_do(seed: int) -> None:
+    """These seeds had deletions that were dropped at their author and stayed elsewhere, so that
+    what came next was over its quota there, for ever."""
+    outcome = simulate(seed, plan=AIMS["quotas"](seed))
+    assert outcome.verdict is Verdict.HELD, outcome.summary()
 
 
 def test_a_deletion_is_kept_until_all_have_what_it_deleted() -> None:

@@ -60,9 +60,7 @@ async def test_an_announcement_comes_back_as_a_fact(node: Node) -> None:
     assert (fact["name"], fact["payload"], fact["origin"]) == ("deploy", "v2", runtime.peer.node)
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"), [("ping", "pong"), ("unknown", ""), ("role", "leader term")]
-)
+@pytest.mark.parametrize(("name", "expected"), [("ping", "pong"), ("role", "leader term")])
 async def test_a_node_answers_what_it_knows(node: Node, name: str, expected: str) -> None:
     status, found = await post(node, "/v1/query", {"name": name})
     assert status == 200
@@ -124,7 +122,26 @@ async def test_no_answer_is_lost_among_nodes_of_one_name(node: Node) -> None:
     node[1].deliver(Received(twin.node, MemberSync(News((signed,)))))
     _, found = await post(node, "/v1/query", {"name": "ping", "timeout_s": 0.2})
     mine, other = f"n1 ({peer.node[:8]})", f"n1 ({twin.node[:8]})"
-    assert found == {"answers": {mine: "pong"}, "silent": [other]}
+    assert found == {"answers": {mine: "pong"}, "silent": [other], "unknown": []}
+
+
+async def test_a_node_says_that_it_does_not_know_a_query(node: Node) -> None:
+    _, found = await post(node, "/v1/query", {"name": "weather"})
+    assert found == {"answers": {}, "silent": [], "unknown": ["n1"]}
+
+
+def test_who_asks_what_nobody_knows_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found: dict[str, object] = {"answers": {}, "silent": [], "unknown": ["n1"]}
+    monkeypatch.setattr("node.cli.gathering_verbs._post", lambda *_: found)
+    done = quorate_here("query", "weather", folder=Path.cwd())
+    assert done.returncode == 1
+    assert done.stdout == "n1        (does not know such queries)\n"
+    assert "quorate node --answer weather=PROGRAM" in done.stderr
+    found |= {"answers": {"n2": "fair"}}
+    done = quorate_here("query", "weather", folder=Path.cwd())
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- entries ---------------------------------------------------------------------------------------
@@ -201,7 +218,13 @@ def test_only_what_nobody_has_merged_is_shown_with_its_authors(
 
 def test_who_deletes_is_told_what_remains(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = {"key": "sum/s", "is_sum": True, "remains": None}
-    assert told_by_verb(monkeypatch, gone, "--delete") == ["deleted sum/s"]
+    assert told_by_verb(monkeypatch, gone, "--delete") == [
+        "took back what this node had added to sum/s; nothing else of it is known here"
+    ]
+    plain = {"key": "k", "is_sum": False, "remains": None}
+    assert told_by_verb(monkeypatch, plain, "--delete") == ["deleted k"]
+    later = {**plain, "remains": {"value": ["v"], "authors": ["n2"]}}
+    assert "written meanwhile by n2" in told_by_verb(monkeypatch, later, "--delete")[0]
     left = {**gone, "remains": {"value": 4, "authors": ["n2", "n3"]}}
     (line,) = told_by_verb(monkeypatch, left, "--delete")
     assert line.startswith("took back what this node had added to sum/s; what n2, n3 added remains")

@@ -70,6 +70,18 @@ async def test_a_version_that_was_not_offered_is_rejected(monkeypatch: pytest.Mo
         assert f"settled on protocol version '{VERSION + 1}'" in a.faults[0].detail
 
 
+async def test_a_node_with_another_preset_is_refused_and_told_which_is_right() -> None:
+    """The lease by which its leader would read may outlast the promises of the others."""
+    a, b = Node(1), Node(2)
+    a.trust.preset, b.trust.preset = "wan", "lan"
+    async with started(a, b):
+        a.send(b, 1)
+        await a.wait(lambda: bool(a.events))
+        assert a.faults[0].fault is LinkFault.REJECTED
+        assert "this team runs with --preset lan, not 'wan'" in a.faults[0].detail
+        assert b.events == []
+
+
 def dialler_speaks(node: Node, monkeypatch: pytest.MonkeyPatch, versions: str) -> None:
     honest = handshake.request_headers
     monkeypatch.setattr(

@@ -168,6 +168,7 @@ async def test_a_minority_answers_that_it_may_have_happened_and_accepts_nothing(
     async with doors[apart] as opened:
         with pytest.raises(DoorError, match="knows no job 'majority'"):
             await opened.get("/v1/jobs/majority")
+        assert (await opened.get("/v1/status"))["trouble"]["isolated"], "since long before"
     for door in doors:
         async with door as opened:
             await opened.post("/v1/faults", {})

@@ -34,6 +34,19 @@ ASKED_FOR = {
     "stale response counted": "CountsOldAnswers",
     "truncation without conflict": "TruncatesAlways",
     "relay without duplicate check": "TakesRelaysTwice",
+    "dot dropped": "DropsDots",
+    "tombstone early": "BuriesEarly",
+    "collected before all have it": "CollectsEarly",
+    "entry without its predecessor": "AcceptsGaps",
+    "sibling overwritten": "LastArrivalWins",
+    "batch of a forger": "BelievesAnyBatch",
+    "own write told before fsync": "PushesEarly",
+    "late returner given a delta": "NeverReconciles",
+    "hash-first match forged": "ForgesMatch",
+    "quota ignored": "NoQuota",
+    "suspicion never refuted": "NeverRefutes",
+    "foreign refutation accepted": "BelievesAnybody",
+    "old accusation heeded": "HeedsOldRumors",
 }
 
 

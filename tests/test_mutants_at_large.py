@@ -104,6 +104,9 @@ LOOSE = [
     Loose("BuriesEarly", "absences", 8, ("equal_values", "no_resurrection", "causal_order")),
     Loose("SkipsAnywhere", "absences", 2, ("collected_is_spent",)),
     Loose("AnswersWhatWaits", "overloads", 1, ("answered_is_kept",)),
+    Loose("NeverReconciles", "absences", 1, ("equal_values", "no_resurrection", "causal_order")),
+    Loose("ForgetsLateness", "absences", 1, ("equal_values", "no_resurrection", "causal_order")),
+    Loose("NoQuota", "quotas", 1, ("within_quota",)),
     Loose("ForgesMatch", SWARM, 1, ("equal_values", "collected_had")),
 ]
 

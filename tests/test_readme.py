@@ -1,10 +1,11 @@
 """Every command of the README is run, as it stands there but for some waiting, and prints what
-stands below it."""
+stands below it. So is its Python."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import doctest
 import os
 import re
 import signal
@@ -23,6 +24,7 @@ from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+SESSIONS = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 SHOWN = dict(  # what a block prints, where that is shown right below it
     re.findall(
         r"^```sh\n((?:(?!^```).)*)^```\n\n```text\n(.*?)^```",
@@ -60,6 +62,20 @@ def test_what_a_block_prints_is_shown_below_it() -> None:
     assert set(SHOWN) <= set(BLOCKS)
     printed = [printed.splitlines()[0] for printed in SHOWN.values()]
     assert printed == ["6 is", "tests 12", "ann"]
+
+
+@pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session.split("\n")[0][:40])
+def test_python_prints_what_is_shown(session: str) -> None:
+    example = doctest.DocTestParser().get_doctest(session, {}, "README", "README.md", 0)
+    found = doctest.DocTestRunner().run(example)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_vector_clocks_are_shown() -> None:
+    shown = "\n".join(SESSIONS)
+    for words in ("import Order, VersionVector", ".advance(", ".compare(", ".merge(", ".sees("):
+        assert words in shown
 
 
 def test_what_is_made_quicker_is_there() -> None:

@@ -57,18 +57,19 @@ def entry(
 
 
 def _fate(deleted: dict[str, Any]) -> str:
-    """What a deletion has done. Of a sum a node takes back what it has added itself: what others
-    add belongs to them, and comes in without its having been asked."""
+    """What a deletion has done. Of a sum a node can take back only what it has added itself, and
+    parts of others may be on their way to it."""
     key, remains = deleted["key"], deleted["remains"]
-    if remains is None:
-        return f"deleted {key}"
-    authors = ", ".join(remains["authors"])
-    if not deleted["is_sum"]:
+    authors = ", ".join(remains["authors"]) if remains else ""
+    if deleted["is_sum"]:
+        rest = "nothing else of it is known here"
+        if remains:
+            left = f"what {authors} added remains, {remains['value']} in all"
+            rest = f"{left}: delete it there as well (--node)"
+        return f"took back what this node had added to {key}; {rest}"
+    if remains:
         return f"deleted what this node had seen of {key}; written meanwhile by {authors}: read it"
-    return (
-        f"took back what this node had added to {key}; what {authors} added remains, "
-        f"{remains['value']} in all: delete it there as well (--node)"
-    )
+    return f"deleted {key}"
 
 
 def _show(found: dict[str, Any]) -> None:

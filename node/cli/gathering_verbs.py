@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +40,9 @@ def announce(
 
 
 def query(
-    name: Annotated[str, typer.Argument(help="ping, version, load, role, or a name of your own.")],
+    name: Annotated[
+        str, typer.Argument(help="ping, version, load, role, or one that nodes --answer.")
+    ],
     payload: Payload = "",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for answers.")] = 2.0,
     folder: DirOption = Path(DEFAULT_DIR),
@@ -48,7 +51,7 @@ def query(
 ) -> None:
     """Ask every member something, and show what each of them answers.
 
-    Exit code 1: somebody who was there has not answered in time."""
+    Exit code 1: somebody who was there has not answered in time, or nobody knows such queries."""
     body = {"name": name, "payload": payload, "timeout_s": timeout}
     found = _post(folder, node, "/v1/query", body)
     if as_json:
@@ -58,7 +61,12 @@ def query(
             say(f"{who:<9} {said}".rstrip())
         for who in sorted(found["silent"]):
             say(f"{who:<9} (no answer)")
-    raise typer.Exit(1 if found["silent"] else 0)
+        for who in sorted(found["unknown"]):
+            say(f"{who:<9} (does not know such queries)")
+    if found["unknown"] and not found["answers"]:
+        program = f"let nodes answer them: quorate node --answer {name}=PROGRAM"
+        say(f"nobody answers queries {name!r}: {program}", file=sys.stderr)
+    raise typer.Exit(1 if found["silent"] or not found["answers"] else 0)
 
 
 def join(

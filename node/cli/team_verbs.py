@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,14 @@ NODES = 5
 READY_TIMEOUT_S = 20.0
 
 
+class Preset(StrEnum):
+    """Where the nodes are: each name stands for a set of times in `protocol.config`."""
+
+    LOCAL = "local"
+    LAN = "lan"
+    WAN = "wan"
+
+
 def up(
     nodes: Annotated[
         int | None, typer.Option("-n", "--nodes", help="How many, for a new team; 5 by default.")
@@ -38,15 +47,32 @@ def up(
     speed: SpeedOption = 4.0,
     seed: SeedOption = 1,
     wrong: WrongOption = 0.0,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PROGRAM",
+            help="What answers queries of this name at the nodes that are started; several times.",
+        ),
+    ] = None,
     allow_faults: Annotated[bool, typer.Option(help="Let clients cut links, for studies.")] = False,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            help="How long the nodes of a new team wait for each other: local (the default), as on "
+            "one machine; lan, as at one site; wan, as between several."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start a team that outlives this terminal, or start a stopped one again on its data."""
     from node.lab.cluster import STATE_FILE, Cluster, ClusterError, ModelOptions
+    from node.settings import answers_given
 
+    answers = answers_given(answer or [])
     fresh = not (folder / STATE_FILE).exists()
     size = NODES if nodes is None else nodes
-    cluster = Cluster.create(folder, size, allow_faults) if fresh else Cluster.load(folder)
+    wanted = (preset or Preset.LOCAL).value
+    cluster = Cluster.create(folder, size, allow_faults, wanted) if fresh else Cluster.load(folder)
     if nodes not in (None, len(cluster.nodes)):
         raise ClusterError(
             f"the team in {folder} has {plural(len(cluster.nodes), 'node')}, and keeps them: leave "
@@ -56,7 +82,18 @@ def up(
         raise ClusterError(
             f"the team in {folder} was made without --allow-faults: start another with --dir"
         )
+    if preset not in (None, cluster.preset):
+        raise ClusterError(
+            f"the team in {folder} runs with --preset {cluster.preset}, and keeps it: leave "
+            f"--preset out, or start another team with --dir"
+        )
     already = len(cluster.running())
+    if answers and already:
+        raise ClusterError(
+            f"{plural(already, 'node')} of {folder} would go on without --answer: stop the team "
+            "first ('quorate down')"
+        )
+    cluster.answers = answers
     cluster.start(ModelOptions(speed=speed, seed=seed, extra=("--wrong", str(wrong))))
     ready = execute(cluster.doors().await_ready(READY_TIMEOUT_S))
     if not ready:

@@ -2,14 +2,16 @@
 
     POST /v1/announce {"name": "deploy", "payload": "v2"}    every member reports an EventReceived
     POST /v1/query    {"name": "load", "timeout_s": 2}       every member is asked: what they said,
-                                                             and who was there and said nothing
+                                                             who does not know such queries, and
+                                                             who was there and said nothing
     POST /v1/join     {"seeds": ["10.0.0.7:7700"]}           more addresses of the team; a host's
                                                              name or "[::1]:7700" will do as well
     POST /v1/tags     {"role": "gpu", "rack": ""}            what all shall know of this node while
                                                              it runs; "" takes a word back
     POST /v1/forget   {"node": NAME or ID}                   of one that has failed or left
 
-A name and a payload are text. What nodes answer to queries is in `node.queries`.
+A name and a payload are text. What nodes answer to queries is in `node.queries`, and in programs of
+their users' own: `node.answering`.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class GatheringDoor:
         names = names_apart(self.peer, [*(node for node, _ in found.answers), *found.silent])
         return web.json_response(
             {
-                "answers": {names[node]: said for node, said in found.answers},
+                "answers": {names[node]: said for node, said in found.answers if said},
+                "unknown": [names[node] for node, said in found.answers if not said],
                 "silent": [names[node] for node in found.silent],
             }
         )

@@ -158,11 +158,13 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
 
 
 def _said(record: MemberRecord) -> dict[str, Any]:
-    """What a node says of itself. `protocol`: the oldest and the newest version that it speaks."""
+    """What a node says of itself. `protocol`: the oldest and the newest version that it speaks;
+    `preset`: the times that it keeps."""
     metadata = dict(record.metadata)
     return {
         "door": metadata.get("door", ""),
         "protocol": metadata.get("protocol", ""),
+        "preset": metadata.get("preset", ""),
         "tags": tags_of(record),
         "epoch": record.epoch,
         "incarnation": record.incarnation,

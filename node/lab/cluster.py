@@ -31,6 +31,7 @@ from protocol.errors import QuorateError
 
 HOST = "127.0.0.1"
 NODES_MAX = 64
+PRESET = "local"  # unless another is asked for: its nodes share a machine
 READY_TIMEOUT_S = 30.0
 STATE_FILE = "cluster.json"
 TOKEN_FILE = "token"
@@ -103,16 +104,21 @@ class Cluster:
     nodes: list[NodeEntry]
     model: ModelEntry = field(default_factory=ModelEntry)
     allow_faults: bool = False
+    preset: str = PRESET
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)  # started by this object
+    answers: tuple[tuple[str, str], ...] = ()  # programs for queries, of nodes that are started
 
     # -- the folder ------------------------------------------------------------------------------
 
     @classmethod
-    def create(cls, folder: Path, size: int, allow_faults: bool = False) -> Cluster:
+    def create(
+        cls, folder: Path, size: int, allow_faults: bool = False, preset: str = PRESET
+    ) -> Cluster:
         """A new team's folder. ClusterError if anything is there already: it may be the user's."""
         check_size(size)
         nodes = [NodeEntry(f"n{number + 1}", "", "") for number in range(size)]
-        cluster = cls(folder, f"local-{secrets.token_hex(4)}", nodes, ModelEntry(), allow_faults)
+        name = f"local-{secrets.token_hex(4)}"
+        cluster = cls(folder, name, nodes, ModelEntry(), allow_faults, preset)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
@@ -142,6 +148,7 @@ class Cluster:
                 [NodeEntry(**node) for node in content["nodes"]],
                 _model_entry(**content["model"]),
                 content["allow_faults"],
+                content.get("preset", PRESET),  # older versions had no other
             )
         except FileNotFoundError:
             raise ClusterError(
@@ -158,6 +165,7 @@ class Cluster:
             "nodes": [asdict(node) for node in self.nodes],
             "model": asdict(self.model),
             "allow_faults": self.allow_faults,
+            "preset": self.preset,
         }
         draft = self.folder / (STATE_FILE + ".new")
         draft.write_text(json.dumps(content, indent=2))
@@ -265,11 +273,13 @@ class Cluster:
         folder = self.folder.absolute()  # so that a list of processes tells whose they are
         command = [*PYTHON, "node.process", "--name", node.name]
         command += ["--data-dir", str(folder / node.name), "--cluster", self.name]
-        command += ["--secret-file", str(folder / "secret"), "--preset", "local"]
+        command += ["--secret-file", str(folder / "secret"), "--preset", self.preset]
         command += ["--listen", node.peer, "--door", node.door]
         command += ["--listen-fd", str(peer.fileno()), "--door-fd", str(door.fileno())]
         command += ["--expect", str(len(self.nodes)), "--simulated-url", self.model.url]
         command += ["--found"] if node is first else ["--join", first.peer]
+        for name, program in self.answers:
+            command += ["--answer", f"{name}={program}"]
         command += ["--allow-faults"] if self.allow_faults else []
         command += ["--stop-with-parent"] if attached else []
         return command

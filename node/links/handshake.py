@@ -1,12 +1,14 @@
 """What two nodes say to each other before a link is open, and how they settle on one link.
 
-The dialler's upgrade request carries the cluster's name, the protocol versions that it speaks,
-oldest and newest, and the number of the dial. The other end accepts, with the newest version that
-both speak and the address that it sees the dialler at; or it refuses, with an HTTP status and one
-line that says why. Who the two are is not said but proven, by their certificates.
+The dialler's upgrade request carries the cluster's name, the preset of times that it keeps, the
+protocol versions that it speaks, oldest and newest, and the number of the dial. The other end
+accepts, with the newest version that both speak and the address that it sees the dialler at; or it
+refuses, with an HTTP status and one line that says why. Who the two are is not said but proven, by
+their certificates.
 
     Quorate-Version: 3-4        Quorate-Version: 4
     Quorate-Cluster: quorate    Quorate-Observed: 203.0.113.7
+    Quorate-Preset: local
     Quorate-Dial: 12
 
 Invariant: nothing in a header is believed beyond what it can refuse.
@@ -32,6 +34,7 @@ SIMULTANEOUS_S = 2 * CONNECT_TIMEOUT_S  # dials that cross are over within this
 STATUS_OWN_NODE = 508  # "loop detected": a node has dialled itself
 HEADER_SIZE_MAX = 256  # of one header's value
 _CLUSTER = "Quorate-Cluster"
+_PRESET = "Quorate-Preset"
 _VERSION = "Quorate-Version"
 _DIAL = "Quorate-Dial"
 _OBSERVED = "Quorate-Observed"
@@ -99,7 +102,12 @@ class Origin:
 
 def request_headers(trust: ClusterTrust, dial: int) -> dict[str, str]:
     """What the dialler says."""
-    return {_CLUSTER: quote(trust.cluster), _VERSION: str(SPOKEN), _DIAL: str(dial)}
+    return {
+        _CLUSTER: quote(trust.cluster),
+        _PRESET: trust.preset,
+        _VERSION: str(SPOKEN),
+        _DIAL: str(dial),
+    }
 
 
 def dial_of(request: Mapping[str, str]) -> int:
@@ -141,10 +149,13 @@ def examine(
     except RemoteProtocolError as fault:
         raise Refused(403, str(fault)) from None
     cluster = unquote(_header(headers, _CLUSTER))
+    preset = _header(headers, _PRESET)
     version = _header(headers, _VERSION)
     dial = _header(headers, _DIAL)
     if cluster != trust.cluster:
         raise Refused(403, f"this node is of cluster {trust.cluster!r}, not {cluster!r}")
+    if preset not in ("", trust.preset):  # a leader counts on promises as long as its lease
+        raise Refused(403, f"this team runs with --preset {trust.preset}, not {preset!r}")
     if SPOKEN.settle(Versions.parse(version)) is None:
         raise Refused(426, f"this node speaks protocol version {SPOKEN}, not {version!r}")
     if not (dial.isascii() and dial.isdecimal() and len(dial) <= _DIAL_DIGITS_MAX):

@@ -60,14 +60,16 @@ class BadIdentity(QuorateError):
 class ClusterTrust:
     """The certificates of one node in one cluster, and the TLS contexts made of them."""
 
-    __slots__ = ("_authority", "_chain", "_key", "cluster", "node")
+    __slots__ = ("_authority", "_chain", "_key", "cluster", "node", "preset")
 
-    def __init__(self, cluster: str, secret: str, seed: bytes) -> None:
-        """`seed` is the node's 32-byte Ed25519 private key, as for `protocol.identity.Identity`."""
+    def __init__(self, cluster: str, secret: str, seed: bytes, preset: str = "") -> None:
+        """`seed` is the node's 32-byte Ed25519 private key, as for `protocol.identity.Identity`;
+        `preset` names the times that all nodes of the cluster keep."""
         assert len(seed) == KEY_SIZE
         authority = _authority_key(cluster, secret)
         own = Ed25519PrivateKey.from_private_bytes(seed)
         self.cluster = cluster
+        self.preset = preset
         self.node = node_id_of(own.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
         self._authority = _authority_certificate(authority).public_bytes(Encoding.PEM)
         self._chain = _node_certificate(own, self.node, authority).public_bytes(Encoding.PEM)

@@ -11,7 +11,7 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
     job_checks         acceptances, fences, outcomes, honest quorums, clients' answers, budgets
     register_checks    histories are linearizable, writes happen once, what failed is not seen
     store_checks       gap-free authors, causal order, equal digests show equal values, what is
-                       answered is kept
+                       answered is kept, quotas bound what is held
 """
 
 from __future__ import annotations

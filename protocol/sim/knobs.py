@@ -41,6 +41,7 @@ class Knobs:
     tell_ns: int = 0
     gather_ns: int = 0
     pace_min: int = 0
+    entries_per_author_max: int = 0
 
     def __str__(self) -> str:
         turned = [
@@ -86,6 +87,7 @@ def draw_knobs(random: Random, moments: Random) -> Knobs:
         tell_ns=rarely(1, 1_000, 5_000, of=moments) * MILLISECOND,
         gather_ns=rarely(1, 200, of=moments) * MILLISECOND,
         pace_min=rarely(1, 5, of=moments),
+        entries_per_author_max=rarely(500, 1_000, of=moments),
     )
 
 

@@ -2,8 +2,9 @@
 were collected, and are the same everywhere, so that nobody else has written them and nobody has
 written them twice; only what counts for nothing is collected; a value that somebody has overwritten
 knowingly never shows again, nor beside the one that replaced it (causal order, key by key); stores
-with equal digests show equal values, and in the end none that anybody has replaced or deleted; and
-each write of a client that is answered is an entry on disk.
+with equal digests show equal values, and in the end none that anybody has replaced or deleted;
+each write of a client that is answered is an entry on disk; and of no author is more held than its
+quota.
 """
 
 from __future__ import annotations
@@ -135,6 +136,7 @@ class StoreChecks:
             raise InvariantBroken("gap_free", f"n{host.number} had {last} of {fact.author}: {fact}")
         self._last[place] = fact.last
         self._check_words(host, fact)
+        self._check_quota(host, fact)
         for key in fact.keys:
             self._check_order(host, key)
 
@@ -148,6 +150,23 @@ class StoreChecks:
                 raise InvariantBroken(
                     "said_once", f"n{host.number} has another batch than was seen before: {fact}"
                 )
+
+    def _check_quota(self, host: Host, fact: BatchMerged) -> None:
+        """Nobody has more of an author on its disk than it may: what is dropped for the sake of
+        something new is dropped there before."""
+        assert host.peer is not None
+        quota = host.peer.config.gossip.entries_per_author_max
+        if fact.last <= quota:
+            return
+        held = sum(
+            self._ends[fact.author, first] + 1 - first
+            for first, batch in host.disk.batches.get(fact.author, {}).items()
+            if isinstance(batch, bytes)
+        )
+        if held > quota:
+            raise InvariantBroken(
+                "within_quota", f"n{host.number} holds {held} entries of {fact.author}, not {quota}"
+            )
 
     def _see_skipped(self, host: Host, fact: HistorySkipped) -> None:
         place = (host.number, fact.author)

@@ -6,9 +6,9 @@ value disappears from a key only when an entry arrives whose writer had seen it.
 commutative, associative and idempotent, so any two stores with equal digests hold equal values.
 
 Batches are collected once every member has them and all their entries are replaced; a deletion when
-it is, besides, the last that is held of its key. So whoever was away, and gets what is left, finds
-for each entry that was replaced the one that replaces it, with one exception: a key that is gone
-without a trace. Hence `reconcile`, by which a late returner drops what counts nowhere any more.
+nothing is held of what it deletes. So whoever was away, and gets what is left, finds for each entry
+that was replaced the one that replaces it, with one exception: what was deleted without a trace.
+Hence `reconcile`, by which a late returner drops what counts nowhere any more.
 """
 
 from __future__ import annotations
@@ -322,29 +322,27 @@ class Store:
         return dropped
 
     def _is_spent(self, batch: Kept, stable: Mapping[str, int]) -> bool:
-        """Whether no entry of it is a value, nor a deletion that is still needed: against what is
-        held of its key, or against what it deleted and not every member has yet."""
+        """Whether no entry of it is a value, nor a deletion that is still needed: against what it
+        deletes and is held here, or not every member has yet."""
         if not batch.is_replaced_for(stable):
             return False  # whoever has not had that yet shows it still, and a newcomer would not
         if batch.live == 0:
             return True
         opened = open_batch(batch.encoded)
-        here: dict[str, int] = {}
-        for entry in opened.entries:
-            here[entry.key] = here.get(entry.key, 0) + 1
+        here = {(opened.author, sequence) for sequence in range(batch.first, batch.last + 1)}
         graves = 0
         for sequence, entry in enumerate(opened.entries, start=batch.first):
             if not self._keys.counts(entry.key, opened.author, sequence):
                 continue
-            if not entry.deletes or not self._keys.is_all(entry.key, here[entry.key], stable):
+            if not entry.deletes or not self._keys.is_over(entry, here, stable):
                 return False
             graves += 1
         return graves == batch.live
 
     def _drop(self, history: History, batch: Kept) -> None:
         history.drop(batch)
-        for entry in open_batch(batch.encoded).entries:
-            self._keys.drop(entry.key)
+        for sequence, entry in enumerate(open_batch(batch.encoded).entries, start=batch.first):
+            self._keys.drop(entry.key, history.author, sequence)
 
     def holdings(self, after: NodeId) -> tuple[tuple[Holding, ...], bool]:
         """Which batches of each author that comes after this one hold something that counts, for a
@@ -376,14 +374,8 @@ class Store:
             if batch.last <= holding.last and batch.first not in kept
         ]
         for batch in gone:
-            self._bury(history.author, batch)
             self._drop(history, batch)
         return [(history.author, batch.first) for batch in gone]
-
-    def _bury(self, author: NodeId, batch: Kept) -> None:
-        """Its entries are values no more."""
-        for entry in open_batch(batch.encoded).entries:
-            self._keys.bury(entry.key, author, batch.first, batch.last)
 
     # -- taking in ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ that author's earlier entries.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -34,14 +34,20 @@ class Version:
     stamp: int
     deletes: bool = False
 
+    @property
+    def dot(self) -> Dot:
+        return (self.author, self.sequence)
+
 
 @dataclass(slots=True)
 class _Key:
-    """`entries` counts those of this key in batches that are held."""
+    """`entries` counts those of this key in batches that are held; `replaced` are values among them
+    that count no more."""
 
     seen: VersionVector
     versions: tuple[Version, ...]
-    entries: int
+    entries: int = 1
+    replaced: tuple[Dot, ...] = ()
 
 
 class Keys:
@@ -80,49 +86,47 @@ class Keys:
         version = Version(author, sequence, entry.value, entry.stamp, entry.deletes)
         held = self._keys.get(entry.key)
         if held is None:
-            self._keys[entry.key] = _Key(dot_seen, (version,), 1)
+            self._keys[entry.key] = _Key(dot_seen, (version,))
             return []
         held.entries += 1
         kept: list[Version] = []
+        gone: list[Version] = []
         replaced: list[tuple[Dot, list[Dot]]] = []
         for old in held.versions:
             if context.sees(old.author, old.sequence):
-                replaced.append(((old.author, old.sequence), [(author, sequence)]))
+                gone.append(old)
+                replaced.append((old.dot, [version.dot]))
             else:
                 kept.append(old)
         if held.seen.sees(author, sequence):  # somebody has overwritten it already
-            later = [(old.author, old.sequence) for old in kept]
-            replaced.append(((author, sequence), later))
+            gone.append(version)
+            replaced.append((version.dot, [old.dot for old in kept]))
         else:
             kept.append(version)
+        held.replaced += tuple(each.dot for each in gone if not each.deletes)
         held.versions = tuple(sorted(kept, key=lambda old: (old.author, old.sequence)))
         held.seen = held.seen.merge(dot_seen)
         return replaced
 
     def counts(self, key: str, author: NodeId, sequence: int) -> bool:
         """Whether an entry is a value of its key, or the deletion of one."""
-        return any((v.author, v.sequence) == (author, sequence) for v in self._keys[key].versions)
+        return any(version.dot == (author, sequence) for version in self._keys[key].versions)
 
-    def is_all(self, key: str, entries: int, stable: Mapping[str, int]) -> bool:
-        """Whether so many entries are all that is held of a key, and everybody has, besides, all
-        that they had seen."""
-        held = self._keys[key]
-        return held.entries == entries and all(
-            stable.get(author, 0) >= last for author, last in held.seen.items()
+    def is_over(self, deletion: Entry, here: Container[Dot], stable: Mapping[str, int]) -> bool:
+        """Whether a deletion is needed no more: everybody has what it deletes, and none of that is
+        held, but for these."""
+        context = VersionVector(deletion.context)
+        return all(stable.get(author, 0) >= last for author, last in context.items()) and not any(
+            context.sees(*dot) and dot not in here for dot in self._keys[deletion.key].replaced
         )
 
-    def bury(self, key: str, author: NodeId, first: int, last: int) -> None:
-        """Entries `first` to `last` of an author are values of this key no more."""
+    def drop(self, key: str, author: NodeId, sequence: int) -> None:
+        """One entry of it is held no more, and is no value of it, either; with the last of them
+        goes all that was known of the key."""
         held = self._keys[key]
-        held.versions = tuple(
-            version
-            for version in held.versions
-            if not (version.author == author and first <= version.sequence <= last)
-        )
-
-    def drop(self, key: str) -> None:
-        """One entry of it is held no more; with the last of them goes all that was known of it."""
-        held = self._keys[key]
+        dot = (author, sequence)
+        held.versions = tuple(version for version in held.versions if version.dot != dot)
+        held.replaced = tuple(each for each in held.replaced if each != dot)
         held.entries -= 1
         if held.entries == 0:
             del self._keys[key]
