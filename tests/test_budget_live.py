@@ -53,7 +53,7 @@ class Till:
 
     @property
     def usd(self) -> float:
-        return (sum(self.tokens_in) * 0.15 + self.written * len(self.tokens_in) * 0.6) / 1e6
+        return (sum(self.tokens_in) + self.written * len(self.tokens_in) * 0.1) / 1e6
 
 
 def do(server: ForeignServer, budget: str, folder: Path, nodes: int = 3) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def do(server: ForeignServer, budget: str, folder: Path, nodes: int = 3) -> dict
         "OPENAI_BASE_URL": server.url,
         "OPENAI_API_KEY": "sk-test",
         "OPENAI_MODEL": "local-llm",
-        PRICES_VARIABLE: "local-llm=0.15/0.60",
+        PRICES_VARIABLE: "local-llm=1/0.1",
     }
     done = subprocess.run(
         [*QUORATE, "run", "job.yaml", "-n", str(nodes), "--json"],
@@ -87,7 +87,7 @@ def hides_much(size: int) -> int:
 
 
 @pytest.mark.parametrize(
-    ("budget", "limit"), [("{tokens: 24_000}", 24_000.0), ("{usd: 0.004}", 0.004)]
+    ("budget", "limit"), [("{tokens: 24_000}", 24_000.0), ("{usd: 0.024}", 0.024)]
 )
 def test_a_budget_holds_though_the_server_hides_a_prompt_and_counts_twice(
     foreign: Foreign, tmp_path: Path, budget: str, limit: float
