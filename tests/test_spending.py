@@ -248,6 +248,17 @@ def test_what_another_has_overrun_is_nobody_s_to_spend() -> None:
     assert permits(till.wait(CONFIG.renew_ns)) == [CallDenied(till.invocation, 2, reason)]
 
 
+def test_an_overrun_ends_the_calls_though_not_all_rights_were_given_out() -> None:
+    till = Till(10_000)
+    till.grant(till.ask(1, 300, 100, 700))
+    till.settled(1, 100)
+    till.hear(Amount(9_950))
+    assert not till.ledger.jobs["job"].is_bank_empty()
+    assert till.ask(2, 0, 1, 1).proposals == [], "more rights would be of no use"
+    reason = "the budget of 10000 tokens is used up, and 50 tokens more were used"
+    assert permits(till.wait(CONFIG.renew_ns)) == [CallDenied(till.invocation, 2, reason)]
+
+
 def test_without_a_budget_a_call_begins_at_once() -> None:
     till = Till(0)
     assert permits(till.ask(1, 300, 100, 500)) == [CallGranted(till.invocation, 1, 0)]

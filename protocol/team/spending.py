@@ -144,8 +144,10 @@ class Spending:
     def rights(self, job: JobState) -> Amount:
         """What this node may still reserve: of what is its own, as much as all have left over, for
         some call may have used more than it had reserved."""
-        rights = self._rights_of(job, self.node, self._account(job.job.id))
-        return rights.at_most(self.left(job))
+        return self._own_rights(job).at_most(self.left(job))
+
+    def _own_rights(self, job: JobState) -> Amount:
+        return self._rights_of(job, self.node, self._account(job.job.id))
 
     def left(self, job: JobState) -> Amount:
         """What of the budget nobody has spent or reserved, as far as is known here."""
@@ -210,11 +212,11 @@ class Spending:
     ) -> Reservation | str | None:
         """Take what the call may use out of the own rights, or see where more may come from: None
         if it has to wait, a text if there is nothing to wait for."""
-        free = self.rights(job)
+        free, own_rights = self.rights(job), self._own_rights(job)
         most = asked.cost(asked.tokens_out_max)
-        if not free.covers(most) and not job.is_bank_empty():
+        if not own_rights.covers(most) and not job.is_bank_empty():
             portion = job.bank().part(4 * len(view.alive))
-            lacks = most.minus(free).at_least(NOTHING)
+            lacks = most.minus(own_rights).at_least(NOTHING)
             if not self._wishes.has("grant", job.job.id):
                 self._wishes.grant(turn.now, job, self.node, lacks.at_least(portion))
             if view.leader:  # a moment, and there is more
@@ -257,7 +259,8 @@ class Spending:
     ) -> bool:
         """Whether it has been hopeless for a while, and not only as a node sees it that is cut off
         or just comes back."""
-        in_sight = view.leader in view.alive and job.is_bank_empty()
+        is_over = not self.left(job).covers(asked.cost(asked.tokens_out_min))
+        in_sight = view.leader in view.alive and (job.is_bank_empty() or is_over)
         if not in_sight or not self._is_hopeless(view, job, asked):
             self._hopeless_since.pop(job.job.id, None)
             return False
@@ -310,7 +313,7 @@ class Spending:
         if job.is_bank_empty():
             for asked in waiting:
                 lacks = lacks.plus(asked.cost(asked.tokens_out_max))
-            lacks = lacks.minus(self.rights(job)).at_least(NOTHING) if waiting else NOTHING
+            lacks = lacks.minus(self._own_rights(job)).at_least(NOTHING) if waiting else NOTHING
         wants = NOTHING
         if lacks != NOTHING:
             wants = job.limited(self._inflow(job, self.node).plus(lacks))
