@@ -146,7 +146,7 @@ def never_compare(self: Comparing, turn: Turn, sender: NodeId, fingerprint: byte
 
 
 @instead_of("DropsDots", "a write replaces what its author had seen", (Keys, "take"))
-def see_less(self: Keys, author: NodeId, sequence: int, entry: Entry) -> list[tuple[NodeId, int]]:
+def see_less(self: Keys, author: NodeId, sequence: int, entry: Entry) -> object:
     context = {each: max(0, last - 1) for each, last in entry.context.items()}
     return _take(self, author, sequence, replace(entry, context=context))
 

@@ -315,29 +315,27 @@ class Store:
             history = self._histories.get(NodeId(author))
             if history is None:
                 continue
-            for batch in [each for each in history.kept if each.last <= last]:
-                if batch.last < history.last and self._is_spent(batch, stable):
+            for batch in history.worn_out():
+                is_old = batch.last <= last and batch.last < history.last
+                if is_old and self._is_spent(batch, stable):
                     self._drop(history, batch)
                     dropped.append((history.author, batch.first))
         return dropped
 
     def _is_spent(self, batch: Kept, stable: Mapping[str, int]) -> bool:
-        """Whether no entry of it is a value, nor a deletion that is still needed: against what it
-        deletes and is held here, or not every member has yet."""
+        """Whether no entry of it, of which none is a value, is a deletion that is still needed:
+        against what it deletes and is held here, or not every member has yet."""
         if not batch.is_replaced_for(stable):
             return False  # whoever has not had that yet shows it still, and a newcomer would not
         if batch.live == 0:
             return True
         opened = open_batch(batch.encoded)
         here = {(opened.author, sequence) for sequence in range(batch.first, batch.last + 1)}
-        graves = 0
-        for sequence, entry in enumerate(opened.entries, start=batch.first):
-            if not self._keys.counts(entry.key, opened.author, sequence):
-                continue
-            if not entry.deletes or not self._keys.is_over(entry, here, stable):
-                return False
-            graves += 1
-        return graves == batch.live
+        return all(
+            self._keys.is_over(entry, here, stable)
+            for sequence, entry in enumerate(opened.entries, start=batch.first)
+            if self._keys.counts(entry.key, opened.author, sequence)
+        )
 
     def _drop(self, history: History, batch: Kept) -> None:
         history.drop(batch)
@@ -406,10 +404,8 @@ class Store:
         self._sums.change(author, before, _mark(history))
 
     def _apply(self, author: NodeId, sequence: int, entry: Entry) -> None:
-        for (old_author, old), replacers in self._keys.take(author, sequence, entry):
-            batch = self._histories[old_author].batch_with(old)
-            if batch is not None:
-                batch.replaced(replacers)
+        for old, replacers in self._keys.take(author, sequence, entry):
+            self._histories[old.author].replaced(old.sequence, old.deletes, replacers)
 
 
 def _mark(history: History) -> int:

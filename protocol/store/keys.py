@@ -77,7 +77,7 @@ class Keys:
         held = self._keys.get(key)
         return held.seen if held else _NOTHING
 
-    def take(self, author: NodeId, sequence: int, entry: Entry) -> list[tuple[Dot, list[Dot]]]:
+    def take(self, author: NodeId, sequence: int, entry: Entry) -> list[tuple[Version, list[Dot]]]:
         """Add an entry; what of its key counts no more, this one perhaps among it, and because of
         which others. An entry that was overwritten before it came was so by something that the
         present values come after."""
@@ -90,20 +90,17 @@ class Keys:
             return []
         held.entries += 1
         kept: list[Version] = []
-        gone: list[Version] = []
-        replaced: list[tuple[Dot, list[Dot]]] = []
+        replaced: list[tuple[Version, list[Dot]]] = []
         for old in held.versions:
             if context.sees(old.author, old.sequence):
-                gone.append(old)
-                replaced.append((old.dot, [version.dot]))
+                replaced.append((old, [version.dot]))
             else:
                 kept.append(old)
         if held.seen.sees(author, sequence):  # somebody has overwritten it already
-            gone.append(version)
-            replaced.append((version.dot, [old.dot for old in kept]))
+            replaced.append((version, [old.dot for old in kept]))
         else:
             kept.append(version)
-        held.replaced += tuple(each.dot for each in gone if not each.deletes)
+        held.replaced += tuple(each.dot for each, _ in replaced if not each.deletes)
         held.versions = tuple(sorted(kept, key=lambda old: (old.author, old.sequence)))
         held.seen = held.seen.merge(dot_seen)
         return replaced
