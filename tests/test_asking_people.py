@@ -63,6 +63,18 @@ def test_a_node_asks_no_more_than_so_many_questions_at_a_time(claims: ClaimMode)
 
 
 @pytest.mark.parametrize("claims", ClaimMode)
+def test_a_question_is_asked_while_all_nodes_are_at_work(claims: ClaimMode) -> None:
+    """It takes longest, and takes nothing from the work."""
+    world = SmallWorld(2, lambda given: done(given, LONG))
+    work = [task(f"t{number}") for number in range(2)]
+    world.submit(job(*work, claims=claims))
+    assert world.run(10 * SECOND, lambda: len(starts(world)) == 2)
+    world.submit(replace(job(question("q"), task("t"), claims=claims), id="other"))
+    assert world.run(10 * SECOND, lambda: bool(starts(world)["q"]))
+    assert starts(world)["t"] == 0
+
+
+@pytest.mark.parametrize("claims", ClaimMode)
 def test_no_question_to_a_person_is_raced(claims: ClaimMode) -> None:
     world = SmallWorld(3, slowly)
     raced = replace(job(question("q"), task("t"), claims=claims), speculation=Speculation(1, 0))

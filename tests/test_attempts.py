@@ -109,7 +109,9 @@ def test_failed_attempts_count_against_the_budget() -> None:
     assert {use.tokens_in for use in spent} == {0}
     assert {use.tokens_in for use in failed} == {600}, "a second call would be over the budget"
     (ended,) = {f.reason for _, number, f in small.diary.of(TaskAbandoned) if number == 0}
-    assert ended == "the budget of 1000 tokens is used up"
+    assert ended == (
+        "the budget of 1000 tokens is used up: 400 tokens left, and a call may use 600 tokens"
+    )
 
 
 def test_a_restart_grants_no_more_time() -> None:

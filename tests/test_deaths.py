@@ -14,9 +14,10 @@ from protocol.claims import FailNote, note_key
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
 from protocol.facts.work import JobFinished, TaskAbandoned, TaskAccepted, TaskStarted
 from protocol.identity import Identity
-from protocol.jobs import ClaimMode, File
+from protocol.jobs import ClaimMode, File, Speculation
 from protocol.ledger import AbandonTask, decode_command
 from protocol.sim.world import Host
 from protocol.store import Store
@@ -216,8 +217,18 @@ def test_a_node_that_ended_its_work_has_not_died_at_it() -> None:
         assert not abandoned(desk.restart())
 
 
-def hear_of_deaths(desk: Desk, how: str, *dead: Identity) -> Turn:
-    """Another node's notes about what died at the task "a" come by gossip."""
+def fail(desk: Desk, *members: Identity) -> None:
+    """This node finds out that they are away."""
+    for each in members:
+        turn = desk.turn()
+        desk.team.learn(turn, MemberFailed(each.node, ADA.node, "silence"))
+        desk.settle(turn)
+
+
+def hear_of_deaths(desk: Desk, how: str, *dead: Identity, away: int = 3) -> Turn:
+    """Another node's notes about what died at the task "a" come by gossip; the last so many of
+    them are away."""
+    fail(desk, *(dead[-away:] if away else ()))
     notes = [
         (
             note_key("job", "a", ADA.node, number),
@@ -258,8 +269,21 @@ def test_of_silence_it_takes_more() -> None:
     assert abandoned(hear_of_deaths(desk, LOST, ADA, BOB, CAT))
     desk = Desk()
     desk.begin(task("a", attempts_max=1))
-    desk.view = View(frozenset({SELF.node, BOB.node}), frozenset(), SELF.node)
-    assert not abandoned(hear_of_deaths(desk, LOST, ADA, BOB, CAT))
+    assert not abandoned(hear_of_deaths(desk, LOST, ADA, BOB, CAT, away=2))
+
+
+def test_who_was_silent_and_came_back_does_not_count_when_it_leaves_in_good_order() -> None:
+    desk = Desk()
+    desk.begin(task("a"))
+    assert abandoned(hear_of_deaths(desk, LOST, ADA, BOB, CAT))
+    desk = Desk()
+    desk.begin(task("a"))
+    fail(desk, ADA, BOB, CAT)
+    for each in (ADA, BOB, CAT):
+        desk.team.learn(desk.turn(), MemberJoined(each.node, "b", "host:1"))
+        desk.team.learn(desk.turn(), MemberLeft(each.node))
+    desk.view = View(frozenset({SELF.node}), frozenset({ADA.node}), SELF.node)
+    assert not abandoned(hear_of_deaths(desk, LOST, ADA, BOB, CAT, away=0))
 
 
 def test_two_are_enough_where_one_more_would_cost_the_majority() -> None:
@@ -272,5 +296,17 @@ def test_two_are_enough_where_one_more_would_cost_the_majority() -> None:
     assert abandoned(hear_of_deaths(desk, LOST, ADA, BOB))
     desk = Desk()
     desk.begin(task("a"))
-    desk.view = View(frozenset({SELF.node, ADA.node}), frozenset(), SELF.node, 0)
-    assert not abandoned(hear_of_deaths(desk, DIED, ADA, BOB)), "one of them is back"
+    desk.view = replace(desk.view, spares=0)
+    assert not abandoned(hear_of_deaths(desk, DIED, ADA, BOB, away=1)), "one of them is back"
+
+
+def test_a_racer_that_follows_its_holder_has_not_died() -> None:
+    """The holder dies once, and of three racers two follow the third, which takes its place."""
+    small = SmallWorld(7, lambda given: done(given, 20 * SECOND))
+    small.submit(replace(job(task("a"), task("b")), speculation=Speculation(3, percentile=0)))
+    assert small.run(5 * SECOND, lambda: len(small.diary.of(TaskStarted)) >= 4)
+    (_, holder, _) = next(each for each in small.diary.of(TaskStarted) if not each[2].races)
+    small.hosts[holder].crash()
+    small.run(60 * SECOND)
+    assert not small.diary.of(TaskAbandoned)
+    assert {fact.task for _, _, fact in small.diary.of(TaskAccepted)} == {"a", "b"}

@@ -27,6 +27,7 @@ case "$*" in
   [[ ! -e $FAKE/no-ensurepip ]] && touch "$3/bin/pip" ;;
 "-m ensurepip"*) [[ ! -e $FAKE/no-ensurepip ]] && touch "${0%/*}/pip" ;;
 "-m pip install"*)
+  trap 'trap - INT; kill -INT $$' INT # or bash goes on, if no sleep is there to be interrupted
   touch "$FAKE/installs"
   while [[ -e $FAKE/slow ]]; do sleep 0.02; done
   [[ ! -e $FAKE/offline ]] ;;

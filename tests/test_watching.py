@@ -19,11 +19,13 @@ from node.lab import majority
 from node.lab.door import Doors
 from node.lab.majority import Majority
 from node.lab.watch import Progress, TaskProgress
+from protocol.jobs import Job, Task
 
 if TYPE_CHECKING:
     from node.lab.run_job import Run
 
 NAMES = {"a": "n1", "b": "n2"}
+JOB = Job("job", "job", (Task("t", ""), Task("u", "")))
 
 
 def seen(*facts: tuple[str, str, dict[str, Any]]) -> Progress:
@@ -43,7 +45,7 @@ def shown(progress: Progress, *alive: str) -> str:
     nodes = [SimpleNamespace(name=name) for name in NAMES.values()]
     running = [node for node in nodes if node.name in alive]
     cluster = SimpleNamespace(nodes=nodes, running=lambda: running)
-    run = cast("Run", SimpleNamespace(progress=progress, cluster=cluster, struck=[]))
+    run = cast("Run", SimpleNamespace(progress=progress, cluster=cluster, struck=[], job=JOB))
     screen = io.StringIO()
     Console(file=screen, width=200).print(table_of(run))
     return screen.getvalue()
@@ -192,6 +194,9 @@ def test_who_waits_for_a_job_that_fails_is_told_of_what_and_why(
             ]
             merge = {"path": "f", "tasks": ["a", "b"], "fault": "no model", "waits": False}
             state = {"id": job, "finished": True, "succeeded": False, "outcome": "0a"}
+            spent = {"tokens_in": 0, "tokens_out": 0, "unpriced_tokens": 0, "usd": 0.0}
+            spent |= {"simulated": False}
+            state |= {"spent": spent, "budget": {}}
             return {**state, "tasks": tasks, "merges": [merge]}
 
     monkeypatch.setattr("node.cli.job_verbs.doors_of", lambda *_: Failed())

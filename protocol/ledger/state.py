@@ -205,6 +205,7 @@ class JobState:
     proposed: dict[Siblings, ProposedMerges] = field(default_factory=dict)
     edits: Edits = field(init=False, compare=False, repr=False)
     reviewed: tuple[TaskState, ...] = field(init=False, compare=False, repr=False)
+    asks_people: bool = field(init=False, compare=False, repr=False)
     _ready: list[tuple[TaskState, Slot, Unit]] | None = field(
         default=None, init=False, compare=False, repr=False
     )
@@ -215,6 +216,7 @@ class JobState:
 
     def __post_init__(self) -> None:
         self.reviewed = tuple(state for state in self.tasks.values() if state.is_reviewed)
+        self.asks_people = any(state.task.asks_person for state in self.tasks.values())
         self.edits = Edits(self.job, self.order, self.merges, self.version)
         self._place = {task_id: place for place, task_id in enumerate(self.tasks)}
         self._needed_by = {task_id: [] for task_id in self.tasks}

@@ -38,6 +38,7 @@ from protocol.store.outcomes import Equivocation, Gap, Lacking, Merged, QuotaRea
 from protocol.store.sums import FINGERPRINT_SIZE, Sums, part_of
 
 KEPT_FREE = 1 / 16  # of an author's quota
+COLLECTED_MAX = 2_000  # batches at a time: a member that comes back may have held up many
 HOLDINGS_PAGE = 500_000  # batches that one message tells of: about 2 MB
 
 
@@ -309,13 +310,15 @@ class Store:
 
     def collect(self, stable: Mapping[str, int]) -> list[tuple[NodeId, int]]:
         """Drop batches that every member has, up to these sequences, and of which nothing counts
-        any more: (author, first) of each."""
-        dropped = []
+        any more, so many at a time: (author, first) of each."""
+        dropped: list[tuple[NodeId, int]] = []
         for author, last in stable.items():
             history = self._histories.get(NodeId(author))
             if history is None:
                 continue
             for batch in history.worn_out():
+                if len(dropped) == COLLECTED_MAX:
+                    return dropped
                 is_old = batch.last <= last and batch.last < history.last
                 if is_old and self._is_spent(batch, stable):
                     self._drop(history, batch)

@@ -47,7 +47,7 @@ class _Key:
     seen: VersionVector
     versions: tuple[Version, ...]
     entries: int = 1
-    replaced: tuple[Dot, ...] = ()
+    replaced: dict[Dot, None] | None = None  # most keys have none
 
 
 class Keys:
@@ -100,7 +100,10 @@ class Keys:
             replaced.append((version, [old.dot for old in kept]))
         else:
             kept.append(version)
-        held.replaced += tuple(each.dot for each, _ in replaced if not each.deletes)
+        for old, _ in replaced:
+            if not old.deletes:
+                held.replaced = held.replaced or {}
+                held.replaced[old.dot] = None
         held.versions = tuple(sorted(kept, key=lambda old: (old.author, old.sequence)))
         held.seen = held.seen.merge(dot_seen)
         return replaced
@@ -114,7 +117,8 @@ class Keys:
         held, but for these."""
         context = VersionVector(deletion.context)
         return all(stable.get(author, 0) >= last for author, last in context.items()) and not any(
-            context.sees(*dot) and dot not in here for dot in self._keys[deletion.key].replaced
+            context.sees(*dot) and dot not in here
+            for dot in self._keys[deletion.key].replaced or ()
         )
 
     def drop(self, key: str, author: NodeId, sequence: int) -> None:
@@ -123,7 +127,8 @@ class Keys:
         held = self._keys[key]
         dot = (author, sequence)
         held.versions = tuple(version for version in held.versions if version.dot != dot)
-        held.replaced = tuple(each for each in held.replaced if each != dot)
+        if held.replaced is not None:
+            held.replaced.pop(dot, None)
         held.entries -= 1
         if held.entries == 0:
             del self._keys[key]

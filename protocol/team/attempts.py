@@ -169,7 +169,6 @@ class Attempts:
         attempt.asks_person = asks_person
         self.running[invocation] = attempt
         self._tokens[unit] = token
-        self._deaths.begins(unit, token)
         if attempt.is_told:
             self._say(turn, attempt, Phase.WORKING)
         else:
@@ -302,7 +301,6 @@ class Attempts:
         """Be the holder, and go on."""
         attempt.races = False
         attempt.token = token
-        self._deaths.begins(attempt.unit, token)
         self._say(turn, attempt, Phase.WORKING)
 
     def renew(self, turn: Turn) -> None:

@@ -56,7 +56,8 @@ class Chosen:
 
 
 class Choice:
-    """The choices of one node."""
+    """The choices of one node: of what its agents do or, by another machine of this kind, of the
+    questions that it asks people, which keep no slot and are told of at once."""
 
     def __init__(
         self,
@@ -68,9 +69,11 @@ class Choice:
         spending: Spending,
         wishes: Wishes,
         alarm: Alarm,
+        asks_people: bool = False,
     ) -> None:
         self.node = node
         self.config = config
+        self._asks_people = asks_people
         self._book = book
         self._racing = racing
         self._failing = failing
@@ -93,7 +96,10 @@ class Choice:
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit], hands: Hands
     ) -> Chosen | None:
         """The unit to take now, if any. `own` is what this node is at already, or has handed in."""
-        scene = self._scene(now, view, job, own, hands, self._failing.ready_units(job))
+        ready = self._failing.ready_units(job)
+        if job.asks_people:
+            ready = [each for each in ready if each[0].task.asks_person == self._asks_people]
+        scene = self._scene(now, view, job, own, hands, ready)
         nodes = len(view.alive)
         room = nodes * self.config.slots
         takeable = self._takeable(scene, max(SHARE_WINDOW * nodes, QUIET_WINDOW * room))
@@ -121,7 +127,7 @@ class Choice:
         hands: Hands,
         ready: Sequence[tuple[TaskState, Slot, Unit]],
     ) -> Scene:
-        quick = self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
+        quick = not self._asks_people and self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
         return Scene(now, view, job, own, hands, ready, quick)
 
     def _suiting(self, scene: Scene, shared: Sequence[Unit]) -> Unit | None:

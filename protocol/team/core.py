@@ -95,7 +95,7 @@ class Team:
         self._deadlines = Deadlines(self._alarm)
         numbers = count(1)  # of invocations
         self._racing = Racing(config, ledger, self.book, self._alarm)
-        self._deaths = Deaths(node, ledger, self.book, self.notes)
+        self._deaths = Deaths(node, ledger, self.book, self.notes, store.last_of(node))
         self._failing = Failing(
             node, config, ledger, self.book, self.notes, self._deaths, self._alarm
         )
@@ -128,18 +128,29 @@ class Team:
         self.spending = Spending(node, config, store, self.wishes, self._alarm)
         self.pacing = Pacing(node, store, random, self._alarm)
         self._calls = Calls(self.spending, self.pacing, self._deadlines)
-        self._choice = Choice(
-            node,
-            config,
-            self.book,
-            self._racing,
-            self._failing,
-            self.spending,
-            self.wishes,
-            self._alarm,
+        self._choice, self._asking = (
+            Choice(
+                node,
+                config,
+                self.book,
+                self._racing,
+                self._failing,
+                self.spending,
+                self.wishes,
+                self._alarm,
+                asks_people,
+            )
+            for asks_people in (False, True)
         )
         self._taking = Taking(
-            node, ledger, self.book, self._deaths, self.attempts, self._choice, self.wishes
+            node,
+            ledger,
+            self.book,
+            self._deaths,
+            self.attempts,
+            self._choice,
+            self._asking,
+            self.wishes,
         )
         self._leading = Leading(
             config,
@@ -413,6 +424,7 @@ class Team:
         for job in (*self.hearing.finished, *self.hearing.gone):
             self.book.forget(job)
             self._choice.forget(job)
+            self._asking.forget(job)
             self.attempts.forget(job)
             self.notes.forget(job)
             self._failing.forget(job)

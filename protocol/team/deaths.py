@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocol.claims import Claim, ClaimBook, FailNote, Held, Phase
+from protocol.claims import ClaimBook, FailNote, Held, Phase
 from protocol.facts.membership import MemberFailed
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
@@ -29,22 +29,22 @@ _PROCESS_ENDED = "refused"  # the evidence of MemberFailed
 
 
 class Deaths:
-    """Those that one node knows of, by task."""
+    """Those that one node knows of, by task. Its entries up to `earlier` are of another life."""
 
-    def __init__(self, node: NodeId, ledger: Ledger, book: ClaimBook, notes: Notes) -> None:
+    def __init__(
+        self, node: NodeId, ledger: Ledger, book: ClaimBook, notes: Notes, earlier: int
+    ) -> None:
         self.node = node
+        self._earlier = earlier
         self._ledger = ledger
         self._book = book
         self._notes = notes
         self._gone: dict[NodeId, str] = {}  # who has failed and is not back, and how
-        self._begun: dict[Unit, int] = {}  # the last token under which this life has begun it
         self._seen: dict[tuple[str, str], dict[Death, str]] = {}
         self._wary: set[str] = set()  # jobs during which somebody failed
 
     def forget(self, job: str) -> None:
         """Drop what is known of a finished job."""
-        for unit in [unit for unit in self._begun if unit[0] == job]:
-            del self._begun[unit]
         for task in [task for task in self._seen if task[0] == job]:
             del self._seen[task]
         self._wary.discard(job)
@@ -64,18 +64,15 @@ class Deaths:
         """A member is there again, or has left in good order."""
         self._gone.pop(node, None)
 
-    def begins(self, unit: Unit, token: int) -> None:
-        """This node works on the unit under the token, in this life."""
-        self._begun[unit] = token
-
-    def claimed(self, unit: Unit, claim: Claim) -> None:
+    def claimed(self, unit: Unit, held: Held) -> None:
         """A claim was heard of; of the living nothing follows."""
-        how = self._gone.get(claim.node, "")
-        if claim.node == self.node and claim.token > self._begun.get(unit, 0):
+        node = held.claim.node
+        how = self._gone.get(node, "")
+        if node == self.node and held.sequence <= self._earlier:
             how = RESTARTED
         found = self._ledger.slot(*unit) if how else None
         if found is not None:
-            self._mark(*found, unit, claim.node, how)
+            self._mark(*found, unit, node, how)
 
     def _mark(
         self, job: JobState, task: TaskState, slot: Slot, unit: Unit, node: NodeId, how: str
@@ -118,25 +115,25 @@ class Deaths:
 
     def are_enough(self, view: View, job: JobState, task: TaskState) -> bool:
         """Whether so many died that the task is given up."""
-        deaths = self._of(view, job, task)
+        deaths = self._of(job, task)
         if not deaths:
             return False
         attempts = task.task.attempts_max * len(task.slots)
         died = sum(how == DIED for how in deaths.values())
-        away = {death.node for death in deaths} - view.alive
+        away = {death.node for death in deaths} & self._gone.keys()
         risks_majority = view.spares <= 0 and len(away) >= DEATHS_MAX - 1
         return risks_majority or len(deaths) >= DEATHS_MAX or died >= min(attempts, DEATHS_MAX)
 
-    def account_of(self, view: View, job: JobState, task: TaskState) -> str:
+    def account_of(self, job: JobState, task: TaskState) -> str:
         """How many died, for people."""
-        deaths = self._of(view, job, task)
+        deaths = self._of(job, task)
         if len(deaths) == 1:
             return "a node died while it worked on it"
         if len({death.node for death in deaths}) < len(deaths):
             return f"{len(deaths)} times a node died while it worked on it"
         return f"{len(deaths)} nodes died while they worked on it"
 
-    def _of(self, view: View, job: JobState, task: TaskState) -> Mapping[Death, str]:
+    def _of(self, job: JobState, task: TaskState) -> Mapping[Death, str]:
         """How each died that counts."""
         name = (job.job.id, task.task.id)
         seen, noted = self._seen.get(name, {}), self._notes.deaths(*name)
@@ -149,7 +146,7 @@ class Deaths:
         return {
             death: how
             for death, how in deaths.items()
-            if how != LOST or (death.node not in view.alive and last_lost[death.node] == death)
+            if how != LOST or (death.node in self._gone and last_lost[death.node] == death)
         }
 
     def tell(self, turn: Turn, view: View) -> None:

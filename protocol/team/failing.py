@@ -295,7 +295,7 @@ class Failing:
             if self.is_used_up(job, task):
                 yield task, self.account_of(job, task)
             elif self._deaths.are_enough(view, job, task):
-                yield task, self._deaths.account_of(view, job, task)
+                yield task, self._deaths.account_of(job, task)
             elif missing := self._nobody_can_run(view, job, task):
                 yield task, missing
             elif away := self._nobody_reaches(view, job, task):

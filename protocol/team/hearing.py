@@ -240,7 +240,7 @@ class Hearing:
         if held is None or held is before:
             return False
         claim = held.claim
-        self._deaths.claimed(unit, claim)
+        self._deaths.claimed(unit, held)
         new = before is None or (before.claim.node, before.claim.token) != (claim.node, claim.token)
         if turn and new and job.job.claims is ClaimMode.LEASE:
             said = TaskCloned if racer else TaskClaimed

@@ -12,7 +12,7 @@ since when nobody has begun a unit, and how often it was taken back.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from protocol import claims
 from protocol.claims import ClaimBook
@@ -69,8 +69,10 @@ class Leading:
         by_lease = lease_loads(turn.now, view, jobs, self._book, self.config) if by_log else {}
         load = {node: by_lease[node].begun if by_log else 0 for node in sorted(view.alive)}
         free = [self._take_stock(turn, view, job, load) for job in by_log]
+        known = {job.job.id: job for job in jobs}
         for claim in self._wishes.claims():
-            if claim.node in load:
+            of = known.get(claim.job)
+            if claim.node in load and not (of and of.tasks[claim.task].task.asks_person):
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
             if job.job.claims is ClaimMode.ASSIGNED and units:
@@ -96,7 +98,6 @@ class Leading:
         by_plan = job.job.claims is ClaimMode.ASSIGNED
         handed_out = by_plan or job.job.claims is ClaimMode.LEADER
         order = sorted(job.tasks.values(), key=lambda task: -job.levels[task.task.id])
-        may_ask = PEOPLE_MAX * len(load) - _asked(job)
         for task in sorted(order, key=lambda task: self._failing.times_struck(job.job.id, task)):
             for number, slot in enumerate(task.slots if task.is_open else ()):
                 unit = (job.job.id, task.task.id, number)
@@ -109,26 +110,40 @@ class Leading:
                 elif slot.holder:
                     load[slot.holder] += not task.task.asks_person
                 elif by_plan or (handed_out and job.is_ready(task)):
-                    if task.task.asks_person and not by_plan:
-                        may_ask -= 1
-                        if may_ask < 0:
-                            continue
                     free.append(unit)
         return free
 
     def _give_out(
         self, turn: Turn, view: View, job: JobState, free: list[Unit], load: dict[NodeId, int]
     ) -> None:
-        """To who is idle, while somebody is."""
-        for unit in free:
-            if min(load.values()) >= self.config.slots:
+        """To who is idle, while somebody is; questions to people also to who is busy."""
+        questions = {unit for unit in free if job.tasks[unit[1]].task.asks_person}
+        asked = self._asked(job, load) if questions else {}
+        for unit in sorted(free, key=lambda unit: unit not in questions):
+            is_question = unit in questions
+            if not is_question and min(load.values()) >= self.config.slots:
                 return  # everybody is busy
             if self._wishes.has("claim", unit):
                 continue
-            node = self._least(turn, view, load, job, unit)
-            if node and load[node] < self.config.slots:  # else it waits for those who may do it
-                load[node] += 1
+            counts = asked if is_question else load
+            node = self._least(turn, view, counts, job, unit)
+            if node and counts[node] < (PEOPLE_MAX if is_question else self.config.slots):
+                counts[node] += 1  # else it waits for those who may do it
                 self._wishes.claim(turn.now, unit, node)
+
+    def _asked(self, job: JobState, nodes: Iterable[NodeId]) -> dict[NodeId, int]:
+        """How many of its questions to people each of these nodes has open, or is about to."""
+        asked = dict.fromkeys(nodes, 0)
+        given = [
+            (claim.task, claim.node) for claim in self._wishes.claims() if claim.job == job.job.id
+        ]
+        for state in job.tasks.values():
+            if state.is_open and state.task.asks_person:
+                given += [(state.task.id, slot.holder) for slot in state.slots if not slot.answer]
+        for name, node in given:
+            if node in asked:
+                asked[node] += job.tasks[name].task.asks_person
+        return asked
 
     def _assign(
         self,
@@ -145,8 +160,9 @@ class Leading:
                 continue
             node = self._least(turn, view, weights, job, unit)
             if node:
-                load[node] += 1
-                weights[node] += job.tasks[unit[1]].task.weight
+                task = job.tasks[unit[1]].task
+                load[node] += not task.asks_person
+                weights[node] += task.weight
                 self._wishes.claim(turn.now, unit, node)
 
     def _least(
@@ -316,9 +332,3 @@ class Leading:
         for task in job.tasks.values() if reason else ():
             if task.is_open:
                 self._wishes.abandon(turn.now, job, task, reason)
-
-
-def _asked(job: JobState) -> int:
-    """How many of its questions to people were given out and wait for an answer."""
-    tasks = (task for task in job.tasks.values() if task.is_open and task.task.asks_person)
-    return sum(bool(slot.holder) and not slot.answer for task in tasks for slot in task.slots)

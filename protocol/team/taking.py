@@ -18,7 +18,7 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Unit
 from protocol.team.attempts import Attempts
-from protocol.team.choice import Choice
+from protocol.team.choice import Choice, Chosen
 from protocol.team.deaths import Deaths
 from protocol.team.scene import PEOPLE_MAX, Hands
 from protocol.team.view import View
@@ -37,6 +37,7 @@ class Taking:
         deaths: Deaths,
         attempts: Attempts,
         choice: Choice,
+        asking: Choice,
         wishes: Wishes,
     ) -> None:
         self.node = node
@@ -45,6 +46,7 @@ class Taking:
         self._deaths = deaths
         self._attempts = attempts
         self._choice = choice
+        self._asking = asking
         self._wishes = wishes
 
     def take(self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]) -> None:
@@ -58,30 +60,21 @@ class Taking:
 
     def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
         """Claim in the store and start at once."""
+        while job.asks_people:
+            own = self._attempts.units()
+            chosen = self._asking.choose(turn.now, view, job, own, Hands.FREE)
+            if chosen is None:
+                break
+            self._begin(turn, job, chosen)
         while self._attempts.has_room(len(self._attempts.held())):
             own, hands = self._attempts.units(), self._hands(self._attempts.held())
             chosen = self._choice.choose(turn.now, view, job, own, hands)
             if chosen is None:
                 break
-            unit = chosen.unit
-            if not job.tasks[unit[1]].task.asks_person and not self._attempts.has_free_slot():
+            if not self._attempts.has_free_slot():
                 self._attempts.make_room(turn)
                 return
-            held = self._book.get(unit)
-            found = self._ledger.slot(*unit)
-            fence = found[2].fence if found else 0
-            token = max(held.claim.token + 1 if held else 1, fence)
-            token = max(token, self._attempts.last_token(unit) + 1)
-            while found and found[1].knows((unit[2], self.node, token)):
-                token += 1  # from an earlier life, whose claim nobody was told of
-            if held and held.claim.phase is not Phase.RELEASED:
-                if held.claim.node != self.node:
-                    turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
-                # The old holder may still be at work somewhere.
-                self._wishes.fence(turn.now, unit, token)
-            self._deaths.tell_of(turn, unit[:2])
-            quietly = chosen.undisputed and held is None and not self._deaths.is_wary(job.job.id)
-            self._attempts.start(turn, unit, token, quietly=quietly)
+            self._begin(turn, job, chosen)
         while self._attempts.has_free_slot():
             own, hands = self._attempts.units(), self._hands(self._attempts.held())
             raced = self._choice.choose_race(turn.now, view, job, own, hands)
@@ -90,6 +83,25 @@ class Taking:
             held = self._book.get(raced)
             assert held is not None, "what is raced has a holder"
             self._attempts.start(turn, raced, held.claim.token, races=True)
+
+    def _begin(self, turn: Turn, job: JobState, chosen: Chosen) -> None:
+        """Start what was chosen, under a token above all earlier ones."""
+        unit = chosen.unit
+        held = self._book.get(unit)
+        found = self._ledger.slot(*unit)
+        fence = found[2].fence if found else 0
+        token = max(held.claim.token + 1 if held else 1, fence)
+        token = max(token, self._attempts.last_token(unit) + 1)
+        while found and found[1].knows((unit[2], self.node, token)):
+            token += 1  # from an earlier life, whose claim nobody was told of
+        if held and held.claim.phase is not Phase.RELEASED:
+            if held.claim.node != self.node:
+                turn.report(LeaseExpired(*unit, held.claim.node, held.claim.token))
+            # The old holder may still be at work somewhere.
+            self._wishes.fence(turn.now, unit, token)
+        self._deaths.tell_of(turn, unit[:2])
+        quietly = chosen.undisputed and held is None and not self._deaths.is_wary(job.job.id)
+        self._attempts.start(turn, unit, token, quietly=quietly)
 
     def _hands(self, taken: Collection[Unit]) -> Hands:
         if taken:
@@ -105,9 +117,19 @@ class Taking:
         for other in jobs:
             given = other.units_of(self.node) - self._attempts.handed_in.keys()
             taken.update(unit for unit in given if not other.tasks[unit[1]].task.asks_person)
+        asked = self._attempts.asked()
         for claim in self._wishes.claims():
             if claim.node == self.node:
-                taken.add((claim.job, claim.task, claim.slot))
+                unit = (claim.job, claim.task, claim.slot)
+                found = self._ledger.slot(*unit)
+                is_question = found is not None and found[1].task.asks_person
+                (asked if is_question else taken).add(unit)
+        while job.asks_people:
+            chosen = self._asking.choose(turn.now, view, job, own | asked, Hands.FREE)
+            if chosen is None:
+                break
+            self._wishes.claim(turn.now, chosen.unit, self.node)
+            asked.add(chosen.unit)
         while self._attempts.has_room(len(taken)):
             chosen = self._choice.choose(turn.now, view, job, own | taken, self._hands(taken))
             if chosen is None:
@@ -116,9 +138,9 @@ class Taking:
             taken.add(chosen.unit)
         if self._attempts.has_room(len(taken | own - self._attempts.asked())):
             hands = self._hands(taken)
-            unit = self._choice.choose_race(turn.now, view, job, own | taken, hands)
-            if unit is not None:
-                self._wishes.clone(turn.now, unit, self.node)
+            raced = self._choice.choose_race(turn.now, view, job, own | taken, hands)
+            if raced is not None:
+                self._wishes.clone(turn.now, raced, self.node)
 
     def _start_granted(self, turn: Turn, view: View, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""
@@ -132,7 +154,7 @@ class Taking:
             held = self._book.races(unit).get(self.node) if races else self._book.get(unit)
             if held and (held.claim.node, held.claim.token) == (self.node, slot.token):
                 # Begun before a crash: begin again under a new token.
-                self._deaths.claimed(unit, held.claim)
+                self._deaths.claimed(unit, held)
                 if not races and not self._deaths.are_enough(view, job, task):
                     self._wishes.fence(turn.now, unit, slot.token + 1)
             elif task.task.asks_person:
