@@ -31,6 +31,7 @@ PREFIX = "event/"
 NAME_LENGTH_MAX = 64
 PAYLOAD_SIZE_MAX = 8 * 1024
 QUERIES_MAX = 256  # of this node at a time
+QUERY_TIMEOUT_MIN: Nanoseconds = MILLISECOND  # less would go out as 0, which asks nobody
 QUERY_TIMEOUT_MAX: Nanoseconds = 60 * SECOND
 
 
@@ -81,7 +82,8 @@ class Announcing:
             turn.answer_durable(Reply(event.request, "", ""))
 
     def query(self, turn: Turn, event: Queried, alive: list[NodeId]) -> None:
-        """Ask everybody that is there, this node's own host included."""
+        """Ask everybody that is there, this node's own host included. The time for it is brought
+        within bounds."""
         fault = _fault(event.name, event.payload)
         if fault:
             turn.perform(Reply(event.request, "InvalidEvent", fault))
@@ -89,7 +91,7 @@ class Announcing:
             detail = f"{QUERIES_MAX} queries wait for answers: try again later"
             turn.perform(Reply(event.request, "Busy", detail))
         else:
-            timeout = min(event.timeout_ns, QUERY_TIMEOUT_MAX)
+            timeout = max(QUERY_TIMEOUT_MIN, min(event.timeout_ns, QUERY_TIMEOUT_MAX))
             refusal = self._write(turn, event.name, event.payload, timeout // MILLISECOND)
             if refusal:
                 turn.perform(Reply(event.request, "Busy", refusal))

@@ -165,6 +165,21 @@ def test_who_does_not_answer_is_named_when_time_is_over() -> None:
     assert len(found.answers) == 4
 
 
+@pytest.mark.parametrize("timeout_ns", [0, MILLISECOND // 2])
+def test_a_query_asks_also_where_there_is_hardly_time_for_an_answer(
+    timeout_ns: Nanoseconds,
+) -> None:
+    """It would be a plain announcement else, which no host answers, not even its own."""
+    world, diary = world_of(3)
+    host = world.hosts[0]
+    host.submit(Queried(1, "ping", "", timeout_ns))
+    world.run(world.now + SECOND)
+    assert [name for _, name, _ in diary.received] == ["ping"] * 3
+    (found,) = host.gathered
+    assert (host.identity.node, "here") in found.answers
+    assert len(found.answers) + len(found.silent) == 3
+
+
 def test_too_many_queries_are_refused() -> None:
     world, _ = world_of(2)
     cut_off(world, 1)
