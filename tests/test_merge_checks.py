@@ -353,6 +353,37 @@ def test_who_has_not_got_the_check_of_a_merge_leaves_it_to_who_has(lacking: int)
     assert merged.fault == (f"{who} can check it: no jq here" if who else "")
 
 
+def test_who_lacks_the_check_of_one_task_merges_what_only_others_made() -> None:
+    """It has not got that of task 'a', and finds it out before 'c' is done."""
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if any(check.task.id == "a" for check in assignment.checks):
+            return SECOND // 10, AgentFailed(0, Failure.NO_CHECK, "no jq here", (), NO_USAGE)
+        if assignment.purpose is Purpose.REVIEW:
+            return SECOND // 10, Completed(0, (), "", NO_USAGE)
+        content = FIRST if assignment.task.id != "b" else SECOND_ONE
+        files = tuple(File(path, content) for path in assignment.task.writes)
+        took = 10 * SECOND if assignment.task.id == "c" else SECOND
+        return took, Completed(0, files, "", NO_USAGE)
+
+    world = SmallWorld(1, script)
+    writes = {"a": ("first",), "b": ("first", "last"), "c": ("last",)}
+    tasks = tuple(
+        replace(editor(name, verify=f"check {name}"), writes=paths)
+        for name, paths in writes.items()
+    )
+    both = Task("d", "on both", needs=AB)  # so that they are merged at once
+    world.submit(Job("job", "job", (*tasks, both), files=(File("first", BASE), File("last", BASE))))
+    assert world.run(60 * SECOND, lambda: bool(world.diary.of(FileMerged)))
+    peer = world.hosts[0].peer
+    assert peer is not None
+    assert not any(peer.team.notes_of("job", name) for name in writes), "it can do each of them"
+    assert world.run(60 * SECOND, world.is_finished)
+    faults = {fact.path: fact.fault for _, _, fact in world.diary.of(FileMerged)}
+    assert faults == {"first": "no node can check it: no jq here", "last": ""}
+    assert result(world) == {"first.a": FIRST, "first.b": SECOND_ONE, "last": BOTH}
+
+
 @pytest.mark.parametrize("seen_before", [0, 1])
 def test_what_waits_for_a_check_when_the_time_is_over_is_not_merged(seen_before: int) -> None:
     """Whether the check is that of who merges or that of the witness."""

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 from ledger_hand import ADA, BOB, Book
-from small_world import SmallWorld
+from small_world import Scripted, SmallWorld
 
 from node.doors.versions import versions_view
+from protocol import config as presets
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, Purpose
 from protocol.errors import InvalidJob
@@ -391,6 +392,83 @@ def test_a_program_that_cannot_merge_is_asked_as_often_as_a_model() -> None:
     assert merged.fault == "no program merged it, verify: a test fails"
     assert len(agents.merged) == 5
     assert sorted(result(world)) == ["shared.a", "shared.b"]
+
+
+def without(agents: Editors, reason: Failure) -> Scripted:
+    """A node that does its tasks, and on which this becomes of every merge."""
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is not Purpose.MERGE:
+            return agents(assignment)
+        return SECOND // 10, AgentFailed(0, reason, "it is not here", (), NO_USAGE)
+
+    return Scripted(script)
+
+
+def clashing(reason: Failure) -> Job:
+    """Two edits that touch each other, for the job's program to merge, or for a model, and a task
+    that builds on both."""
+    program = "sort -u" if reason is Failure.NO_PROGRAM else ""
+    tasks = (replace(editor(name), attempts_max=3) for name in ("a", "b"))
+    return replace(editors(*tasks, editor("c", "a", "b"), base=LINES), merge_program=program)
+
+
+@pytest.mark.parametrize("capable", range(5))
+@pytest.mark.parametrize("reason", [Failure.NO_PROGRAM, Failure.NO_MODEL])
+def test_who_can_merge_is_asked_however_many_cannot(reason: Failure, capable: int) -> None:
+    """And a node that lacks what a merge takes can still do the tasks."""
+    agents = Editors(clash=True)
+    world = SmallWorld(5, agents)
+    others = [host for host in world.hosts if host.number != capable]
+    for host in others:
+        host.agents = without(agents, reason)
+    world.submit(clashing(reason))
+    assert world.run(60 * SECOND, lambda: bool(world.diary.of(FileMerged)))
+    (merged,) = {fact for _, _, fact in world.diary.of(FileMerged)}
+    assert (merged.node, merged.fault) == (world.hosts[capable].identity.node, "")
+    for host in others:
+        assert isinstance(host.agents, Scripted)
+        assert [each.purpose for each in host.agents.given].count(Purpose.MERGE) <= 1
+        assert host.peer is not None
+        assert not any(host.peer.team.notes_of("job", task) for task in ("a", "b"))
+    assert world.run(60 * SECOND, world.is_finished)
+    assert all(fact.succeeded for _, _, fact in world.diary.of(JobFinished))
+
+
+@pytest.mark.parametrize("reason", [Failure.NO_PROGRAM, Failure.NO_MODEL])
+def test_what_no_node_can_merge_is_given_up_with_that_reason(reason: Failure) -> None:
+    agents = Editors(clash=True)
+    world = SmallWorld(5, agents)
+    for host in world.hosts:
+        host.agents = without(agents, reason)
+    world.do(clashing(reason))
+    (merged,) = {fact for _, _, fact in world.diary.of(FileMerged)}
+    assert merged.fault == "no node can merge it: it is not here"
+    assert sorted(result(world)) == ["shared.a", "shared.b"]
+
+
+def test_who_has_not_got_the_program_still_merges_what_needs_none() -> None:
+    """Of several files by the same tasks, here the one that has to wait for the others."""
+    clashing = ("clash-1", "clash-2")
+    assert len(clashing) >= presets.local().team.reviews_max
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.MERGE:
+            return SECOND // 10, AgentFailed(0, Failure.NO_PROGRAM, "no sort", (), NO_USAGE)
+        name = assignment.task.id
+        apart = File("then", FIRST if name == "a" else SECOND_ONE)
+        files = (*(File(path, name.encode()) for path in clashing), apart)
+        return SECOND, Completed(0, files, "", NO_USAGE)
+
+    world = SmallWorld(1, script)
+    paths = (*clashing, "then")
+    tasks = tuple(replace(editor(name), writes=paths) for name in ("a", "b"))
+    given = tuple(File(path, BASE) for path in paths)
+    world.do(Job("job", "job", tasks, files=given, merge_program="sort -u"))
+    merges = {fact.path: fact.fault for _, _, fact in world.diary.of(FileMerged)}
+    lacks = "no node can merge it: no sort"
+    assert merges == {"clash-1": lacks, "clash-2": lacks, "then": ""}
+    assert result(world)["then"] == BOTH
 
 
 def test_a_program_finds_each_version_under_a_name_of_its_own() -> None:

@@ -316,6 +316,39 @@ def test_a_judge_that_fails_is_followed_at_once_and_only_so_often(failing: int) 
     assert at - last_answer < 2 * SECOND
 
 
+@pytest.mark.parametrize("capable", [*range(5), None])
+@pytest.mark.parametrize("reason", [Failure.NO_PROGRAM, Failure.NO_MODEL])
+def test_who_can_judge_is_asked_however_many_cannot(reason: Failure, capable: int | None) -> None:
+    """Where nobody can, answers are compared as they stand."""
+    asked: list[Assignment] = []
+
+    def able(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return SECOND, Completed(0, (), f"answer {assignment.slot}", NO_USAGE)
+        return SECOND // 10, Completed(0, (), "0 1 1", NO_USAGE)
+
+    def unable(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return able(assignment)
+        asked.append(assignment)
+        return SECOND // 10, AgentFailed(0, reason, "it is not here", (), NO_USAGE)
+
+    world = SmallWorld(5, able)
+    for host in world.hosts:
+        if host.number != capable:
+            host.agents = Scripted(unable)
+    question = Task("a", "which?", quorum=JUDGED, attempts_max=3)
+    program = "sh judge.sh" if reason is Failure.NO_PROGRAM else ""
+    world.do(replace(job(question), judge_program=program))
+    (judged,) = {fact for _, _, fact in world.diary.of(AnswersJudged)}
+    if capable is None:
+        assert (judged.judge, judged.groups) == (NOBODY, (0, 1, 2))
+        assert len(asked) == 5, "each was asked once"
+    else:
+        judge = world.hosts[capable].identity.node
+        assert (judged.judge, judged.groups) == (judge, (0, 1, 1))
+
+
 def test_models_are_not_asked_for_ever_where_nobody_leads() -> None:
     asked: list[Assignment] = []
 

@@ -24,6 +24,9 @@ DETAIL_LENGTH_MAX = 2_000  # characters of why something failed, or was found wr
 # and the note only tells what it used; or it failed. The last is of a check of somebody else's work
 # that came to no end. The last two are followed by what was to be merged, or checked.
 JUDGED, UNJUDGED, UNMERGED, UNREVIEWED = "judged", "unjudged", "unmerged", "unreviewed"
+# Of notes about a node that lacks what one of these takes; what that is follows. See `lacking`.
+UNEQUIPPED = "unequipped"
+_OF_REVIEWS = (JUDGED, UNJUDGED, UNMERGED, UNREVIEWED, UNEQUIPPED)
 # Of notes about a node that cannot note it itself: what happened to it while it was at work; the
 # detail is that node, slot and token are those of its attempt. See `deaths`.
 LOST, RESTARTED, DIED = "lost", "restarted", "died"
@@ -37,7 +40,7 @@ _OF_NODES = frozenset((Failure.UNREACHABLE.value, *LACKING))
 
 def is_of_review(reason: str) -> bool:
     """Whether a note tells of a judge, a merge or a review, and not of an attempt at its task."""
-    return reason.split(" ", 1)[0] in (JUDGED, UNJUDGED, UNMERGED, UNREVIEWED)
+    return reason.split(" ", 1)[0] in _OF_REVIEWS
 
 
 def is_of_death(reason: str) -> bool:

@@ -11,10 +11,12 @@ while. When as many have failed as the task may have attempts, and a leader is i
 given up: then answers are compared as they stand, and versions stay unmerged. When a job's time is
 over nothing is begun, and its leader ends what can end without.
 
-A check that came to no end says nothing of what it was to check. A node that has not got the
-check's program says so to all, and is not asked again; when all others have said so, the task is
-given up, for its result has nothing to do with it. Any other such end, as when time was up, may be
-the result's own doing: so is told to all as well, and after as many of them as the task may have
+A node that has not got the program of a check or of a merge, or the model, says so to all, and is
+not asked again (`lacking`); when all others have said so, there is no merge and no judge, and a
+task whose result they cannot check is given up, for the result has nothing to do with it.
+
+Any other check that came to no end, as when time was up, says nothing of what it was to check, but
+that may be the cause: so it is told to all as well, and after as many of them as the task may have
 attempts it counts as wrong, or one bad result would hold its task up for ever.
 
 Invariant: nobody reviews what it has made itself; at most `reviews_max` reviews run on a node.
@@ -38,6 +40,7 @@ from protocol.jobs import MODEL_KINDS, NO_USAGE, Compare, Usage, likeness_of
 from protocol.ledger import Answer, JobState, Ledger, MergeFile, ReviewMerge
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
+from protocol.team.lacking import lack_of, lacking, why_nobody_can
 from protocol.team.merging import (
     can_ask,
     check_assignment,
@@ -55,7 +58,6 @@ from protocol.team.pieces import (
     agent_for,
     askable,
     assignment_for,
-    checked_tasks,
     distrusted,
     is_check,
     pieces_of,
@@ -146,9 +148,9 @@ class Reviewing:
                     self._end_late(turn, job, piece, late)
                 continue
             self._hear(turn, piece)
-            if missing := self._nobody_can_check(view, piece):
+            if missing := why_nobody_can(self._notes, view.alive, piece):
                 if view.leader in view.alive:
-                    self._end_unchecked(turn, job, piece, missing)
+                    self._end_unable(turn, job, piece, missing)
                 continue
             if self._is_vain(job, piece):
                 if view.leader in view.alive:
@@ -179,25 +181,6 @@ class Reviewing:
             tries_max = max(tries_max, CHECKS_MIN)
         return piece in self._denied or (tried is not None and tried.times.total() >= tries_max)
 
-    def _lacking(self, piece: Piece) -> dict[NodeId, str]:
-        """Who has not got the program of a check that has to be run, and what was said there."""
-        return {
-            note.node: note.detail
-            for task in checked_tasks(piece)
-            for note in self._notes.of(piece.unit[0], task)
-            if note.reason == Failure.NO_CHECK.value
-        }
-
-    def _nobody_can_check(self, view: View, piece: Piece) -> str:
-        """Why, if no living node can run the checks but who has made what is to be checked."""
-        lacking = self._lacking(piece)
-        others = askable(view.alive, piece)
-        if not others or not others <= lacking.keys():
-            return ""
-        details = dict.fromkeys(lacking[node] for node in sorted(others))
-        who = "other node" if is_check(piece) else "node"
-        return f"no {who} can check it: {'; '.join(details)}"[:DETAIL_LENGTH_MAX]
-
     def _due_at(self, piece: Piece, order: list[NodeId]) -> Nanoseconds:
         """When it is this node's turn: by its place, and later if it has tried before."""
         tried = self._tried.get(piece)
@@ -209,7 +192,7 @@ class Reviewing:
 
     def _order(self, view: View, job: JobState, piece: Piece) -> list[NodeId]:
         """Who may do it, in the order of their turns."""
-        nodes = askable(view.alive, piece) - self._lacking(piece).keys()
+        nodes = askable(view.alive, piece) - lacking(self._notes, piece).keys()
         last = distrusted(job, piece)
         tried = self._tried.get(piece)
         times = tried.times if tried else Counter[NodeId]()
@@ -265,8 +248,8 @@ class Reviewing:
             case ResultToReview() | AnswersToJudge():
                 pass  # their task is given up
 
-    def _end_unchecked(self, turn: Turn, job: JobState, piece: Piece, missing: str) -> None:
-        """Give up what nobody can check, for no fault of who made it."""
+    def _end_unable(self, turn: Turn, job: JobState, piece: Piece, missing: str) -> None:
+        """Give up what nobody has the means for, for no fault of who made it."""
         match piece:
             case ResultToReview(unit):
                 self._wishes.abandon(turn.now, job, job.tasks[unit[1]], missing)
@@ -276,7 +259,7 @@ class Reviewing:
             case VersionsToMerge():
                 self._wish_merge(turn, piece, b"", missing)
             case AnswersToJudge():
-                pass  # no check is run
+                self._give_up(turn, job, piece)
 
     def _give_up(self, turn: Turn, job: JobState, piece: Piece) -> None:
         """Settle without a model what no model could, and without a check what no check did."""
@@ -302,9 +285,8 @@ class Reviewing:
         """A review of this node's is over."""
         review = self.running.pop(event.invocation)
         piece = review.piece
-        reason = reason_of(piece)
-        if isinstance(event, AgentFailed) and event.reason is Failure.NO_CHECK:
-            self._say(turn, piece, event.reason.value, event.detail[:DETAIL_LENGTH_MAX], usage)
+        if isinstance(event, AgentFailed) and (lack := lack_of(piece, event.reason)):
+            self._say(turn, piece, lack, event.detail[:DETAIL_LENGTH_MAX], usage)
             return
         vain = not review.aborted and not self._settle(turn, review, event)
         by_model = review.content is None and not is_check(piece)
@@ -316,7 +298,7 @@ class Reviewing:
                 fault = f"{event.reason.value}: {event.detail}"[:DETAIL_LENGTH_MAX]
                 if event.reason is Failure.BUDGET:
                     self._denied.add(piece)
-            self._say(turn, piece, reason, fault, usage)
+            self._say(turn, piece, reason_of(piece), fault, usage)
             before = self._tried.get(piece)
             times = Counter(before.times if before else ())
             times[self.node] += 1
