@@ -8,11 +8,13 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agent_setup import Watched, assigned, quick, text_file
+from aiohttp import web
 from command_line import quorate_here
 from ledger_hand import job
 from live_team import started
@@ -24,6 +26,7 @@ from node.agents.command_agent import ANSWER_SIZE_MAX, TALK_SIZE_MAX
 from node.agents.human_agent import result_of
 from node.lab.cluster import Cluster
 from node.lab.door import Door, Doors
+from node.links.listening import endpoint_of, listen_on
 from protocol.events import AgentFailed, AnswerMade, Completed, Failure
 from protocol.jobs import FILE_SIZE_MAX, HUMAN_TIMEOUT_S, RESULT_SIZE_MAX, ClaimMode, File, Task
 
@@ -229,6 +232,44 @@ async def test_a_wrong_answer_is_refused_and_the_question_stays(
     status, answer = await ask(address, "POST", "/v1/people/job/review", text, **READ)
     assert (status, answer["error"]) == (400, error)
     assert (await asked_at(address))["task"] == "review"
+
+
+# -- whom the command line asks --------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def pretended_door(members: list[dict[str, str]]) -> AsyncIterator[tuple[str, list[str]]]:
+    """A door where nothing waits, with what it tells of its team and which tokens it was shown."""
+    shown: list[str] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        shown.append(request.headers.get("Authorization", ""))
+        return web.json_response(members if request.path == "/v1/members" else [])
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listening = listen_on("127.0.0.1", 0)
+    await web.SockSite(runner, listening).start()
+    try:
+        yield endpoint_of(listening), shown
+    finally:
+        await runner.cleanup()
+
+
+async def test_no_door_that_a_member_names_is_shown_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUORATE_TOKEN", TOKEN)
+    async with pretended_door([]) as (elsewhere, shown_elsewhere):
+        members = [{"door": elsewhere}]
+        async with pretended_door(members) as (address, shown):
+            verb = ("answer", "--node", address)
+            done = await asyncio.to_thread(quorate_here, *verb, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "nothing waits for a person's answer\n")
+    assert set(shown) == {f"Bearer {TOKEN}"}
+    assert shown_elsewhere == []
 
 
 # -- a team of processes, and the command line -----------------------------------------------------

@@ -17,6 +17,7 @@ from node.cli.console import (
     NodeOption,
     doors_of,
     execute,
+    names_of_doors,
     negative,
     print_json,
     say,
@@ -51,8 +52,8 @@ def answer(
 ) -> None:
     """Answer what a task of 'agent: human' asks; show all of a question, or list what waits.
 
-    Asks all nodes. Exit code 1 if nothing waits, if the answer is not what was asked for, or if
-    its check says no.
+    Asks all nodes of the folder's team; of another team only the one that --node names. Exit code 1
+    if no such task waits, if the answer is not what was asked for, or if its check says no.
     """
     if source not in (None, STDIN):
         raise typer.BadParameter(f"the answer comes by --text, --file or {STDIN}, not as {source}")
@@ -87,15 +88,24 @@ def answer(
 
 
 def _doors(folder: Path, node: str) -> Doors:
-    """The doors of all nodes; of a node that is named by itself, also those of its team."""
+    """The doors of all nodes of the folder's team, the named one first; that one alone if it is of
+    another. What its members say of their doors counts for nothing here: whoever is asked is shown
+    the token."""
+    from node.lab.cluster import Cluster
     from node.lab.door import Doors
 
     doors = doors_of(folder, node)
+    team = names_of_doors(folder)
     if not node:
         return doors
-    members = execute(doors.get("/v1/members"))
-    addresses = [*doors.addresses, *(member["door"] for member in members if member["door"])]
-    return Doors(list(dict.fromkeys(addresses)), doors.token)
+    if not team.keys() & set(doors.addresses):
+        told = (
+            f"note: only {node} is asked; what waits at another node of its team needs --node too"
+        )
+        say(told, file=sys.stderr)
+        return doors
+    running = (entry.door for entry in Cluster.load(folder).running())
+    return Doors(list(dict.fromkeys([*doors.addresses, *running])), doors.token)
 
 
 async def _waiting(doors: Doors) -> list[tuple[str, dict[str, Any]]]:
