@@ -28,7 +28,7 @@ from node.cli.console import (
     seconds_given,
 )
 from node.cli.costs import cost_lines
-from node.cli.shortcomings import shortcomings
+from node.cli.shortcomings import merge_line, shortcomings, unmerged
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
 
@@ -301,7 +301,7 @@ def tasks(
         names = ", ".join(version["name"] for version in sibling["versions"])
         say(f"  siblings of {sibling['path']}: {names}")
     for merge in view["merges"]:
-        say(f"  {_merge_line(merge)}")
+        say(f"  {merge_line(merge)}")
     for line in _costs(view):
         say(line)
 
@@ -335,16 +335,7 @@ def _why_failed(view: dict[str, Any]) -> Iterator[str]:
     """Which tasks have no result, and which files nobody could merge."""
     for task, what in shortcomings(view["tasks"]):
         yield f"  {task} {what}"
-    for merge in view["merges"]:
-        if merge["fault"]:
-            yield f"  {_merge_line(merge)}"
-
-
-def _merge_line(merge: dict[str, Any]) -> str:
-    became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
-    if merge["waits"]:
-        became += ", which another node has yet to check"
-    return f"{merge['path']} of {', '.join(merge['tasks'])}: {became}"
+    yield from (f"  {line}" for line in unmerged(view["merges"]))
 
 
 def _job_line(view: dict[str, Any]) -> str:

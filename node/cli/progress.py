@@ -15,7 +15,7 @@ from rich.text import Text
 
 from node.cli.console import plural
 from node.cli.costs import cost_lines
-from node.cli.shortcomings import shortcomings
+from node.cli.shortcomings import shortcomings, unmerged
 from node.lab.prediction import comparison
 from node.legible import printable
 from node.prompt.shown import shorten
@@ -155,6 +155,8 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield from _verdict(outcome)
     for task, what in shortcomings(outcome.tasks, not outcome.given_up):
         yield Text.assemble("  ", (task, "red"), f" {what}")
+    for line in unmerged(outcome.merges):
+        yield Text(f"  {line}", style="red")
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
     yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
     yield Text(_times(outcome))

@@ -1,4 +1,4 @@
-"""What a job did not bring: which of its tasks, and why."""
+"""What a job did not bring: which of its tasks, which files that nobody could merge, and why."""
 
 from __future__ import annotations
 
@@ -20,4 +20,18 @@ def shortcomings(
             yield task["id"], f"not done: {task['status']}"
 
 
-__all__ = ["shortcomings"]
+def unmerged(merges: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for each file whose versions nobody could merge; `merges` as a node's door shows
+    them."""
+    yield from (merge_line(merge) for merge in merges if merge["fault"])
+
+
+def merge_line(merge: Mapping[str, Any]) -> str:
+    """What became of some versions of a file."""
+    became = f"not merged: {merge['fault']}" if merge["fault"] else f"merged by {merge['name']}"
+    if merge["waits"]:
+        became += ", which another node has yet to check"
+    return f"{merge['path']} of {', '.join(merge['tasks'])}: {became}"
+
+
+__all__ = ["merge_line", "shortcomings", "unmerged"]

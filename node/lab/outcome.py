@@ -48,6 +48,7 @@ class Outcome:
     costs: list[dict[str, Any]]  # of that the parts by task, node and model
     budget: dict[str, Any]
     siblings: list[dict[str, Any]]
+    merges: list[dict[str, Any]]  # what became of them, also where nobody could merge them
     failed_attempts: int
     races: int
     late_results: int

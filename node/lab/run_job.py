@@ -342,6 +342,7 @@ class Run:
             costs=view["costs"],
             budget=view["budget"],
             siblings=view["siblings"],
+            merges=view["merges"],
             failed_attempts=kinds["AttemptFailed"],
             races=sum(bool(fact.get("races")) for fact in progress.facts),
             late_results=sum(not late["spare"] for task in view["tasks"] for late in task["late"]),
