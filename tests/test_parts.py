@@ -292,13 +292,18 @@ def test_an_answer_that_is_not_all_there_is_made_anew() -> None:
 
 
 @pytest.mark.parametrize(
-    ("used", "purpose"), [(Usage(calls=1), Purpose.WORK), (USED, Purpose.FINISH)]
+    ("agent", "used", "purpose"),
+    [
+        ("simulated", Usage(calls=1), Purpose.WORK),
+        ("simulated", USED, Purpose.FINISH),
+        ("human", NO_USAGE, Purpose.FINISH),
+    ],
 )
-def test_what_took_but_a_moment_is_kept_only_if_it_was_paid_for(
-    used: Usage, purpose: Purpose
+def test_what_took_but_a_moment_is_kept_if_it_was_paid_for_or_a_person_said_it(
+    agent: str, used: Usage, purpose: Purpose
 ) -> None:
     desk = Desk()
-    (begun,) = begin_all(desk, writer("a"))
+    (begun,) = begin_all(desk, replace(writer("a"), agent=agent))
     make(desk, begun, after=CONFIG.tell_ns - 1, used=used)
     assert begun_anew(desk).assignment.purpose is purpose
 

@@ -216,11 +216,11 @@ class Attempts:
     ) -> None:
         """The attempt has its whole answer: until that is accepted it is kept, here and by all, so
         that nobody has to make it again. What takes but a moment and costs nothing is as well made
-        again."""
+        again, but for what a person has said: people are not asked twice."""
         self.share(turn, attempt, files)
         takes_long = turn.now - attempt.begun_at >= self.config.tell_ns
-        is_paid = usage.tokens_in + usage.tokens_out > 0
-        if not attempt.is_kept and (takes_long or is_paid or attempt.made is not None):
+        is_dear = usage.tokens_in + usage.tokens_out > 0 or attempt.asks_person
+        if not attempt.is_kept and (takes_long or is_dear or attempt.made is not None):
             attempt.is_kept = True
             answer = Proposal(files, text)
             self._parts.finish(turn, attempt.unit, attempt.token, answer, usage)
