@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import shlex
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from node import jobfile
 from node.agents import AgentError
 from node.agents.command_agent import ANSWER_SIZE_MAX, TALK_SIZE_MAX
 from node.agents.human_agent import result_of
+from node.agents.scratch import ROOT_RECORD
 from node.lab.cluster import Cluster
 from node.lab.door import Door, Doors
 from node.links.listening import endpoint_of, listen_on
@@ -126,7 +129,10 @@ async def test_an_answer_is_checked_and_its_author_is_told(node: Watched) -> Non
     assert isinstance(end, AgentFailed)
     assert end.reason is Failure.VERIFY
     assert [file.content for file in end.files] == [b"no\n"], "kept, for who answers next"
-    assert "the check said no" in await question.outcome
+    fault = await question.outcome
+    assert fault is not None
+    assert fault.reason is Failure.VERIFY
+    assert "the check said no" in fault.detail
     assert not node.invocations.people.open()
 
 
@@ -139,7 +145,7 @@ async def test_an_answer_is_kept_before_it_is_checked(node: Watched) -> None:
     assert isinstance(end, Completed)
     assert end.files == (text_file("add.py", "yes\n"),)
     assert [type(event) for event in node.events if isinstance(event, AnswerMade)] == [AnswerMade]
-    assert await question.outcome == ""
+    assert await question.outcome is None
 
 
 async def test_a_question_that_is_stopped_is_asked_no_more(node: Watched) -> None:
@@ -168,10 +174,17 @@ REVIEW = Task(
 
 @pytest.fixture
 async def address(tmp_path: Path) -> AsyncIterator[str]:
-    async with lone_node(tmp_path) as (address, _):
+    async with asking(tmp_path, REVIEW) as address:
+        yield address
+
+
+@asynccontextmanager
+async def asking(folder: Path, task: Task) -> AsyncIterator[str]:
+    """A node that asks a person to do the task."""
+    async with lone_node(folder) as (address, _):
         doors = Doors([address], TOKEN)
         assert await doors.await_ready(10.0)
-        await doors.submit(job(REVIEW))
+        await doors.submit(job(task))
         await asked_at(address)
         yield address
 
@@ -209,8 +222,22 @@ async def test_an_answer_at_the_door_is_checked_and_accepted(address: str) -> No
 async def test_an_answer_whose_check_fails_is_told_why_and_asked_for_anew(address: str) -> None:
     async with Door(address, TOKEN) as door:
         done = await door.post("/v1/people/job/review", {"text": "no"})
-    assert done["outcome"] == "failed"
+    assert (done["outcome"], done["asked_anew"]) == ("failed", True)
     assert "grep yes verdict" in done["detail"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"attempts_max": 1}, {"verify": "no-such-check"}], ids=["attempts", "no check"]
+)
+async def test_who_gave_the_last_answer_is_not_told_that_it_is_asked_anew(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    async with asking(tmp_path, replace(REVIEW, **changes)) as address:
+        async with Door(address, TOKEN) as door:
+            done = await door.post("/v1/people/job/review", {"text": "no"})
+        assert (done["outcome"], done["asked_anew"]) == ("failed", False)
+        end = await Doors([address], TOKEN).await_end("job")
+        assert not end["succeeded"]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +246,10 @@ async def test_an_answer_whose_check_fails_is_told_why_and_asked_for_anew(addres
         ({"files": {"verdikt": "yes"}}, "BadAnswer"),
         ({}, "BadAnswer"),
         ({"files": {"verdict": {"base64": "?"}}}, "BadRequest"),
+        ({"files": {"verdict": {"base64": "é"}}}, "BadRequest"),
+        ({"files": {"verdict": "\ud800"}}, "BadRequest"),
+        ({"files": {"\ud800": "yes"}}, "BadAnswer"),
+        ({"text": "\ud800"}, "BadRequest"),
         ({"files": {"verdict": 7}}, "BadRequest"),
         ({"files": ["verdict"]}, "BadRequest"),
         ({"text": 7}, "BadRequest"),
@@ -320,6 +351,27 @@ async def test_people_answer_from_any_node_and_outlive_the_one_that_asked(
         files = await team.doors().files("job")
     assert end["succeeded"], end
     assert files == [text_file("plan.txt", "left\n")]
+
+
+async def test_a_person_is_told_that_another_node_checks_what_this_one_cannot(
+    team: Cluster, tmp_path: Path
+) -> None:
+    """The check's program is missing at whoever asks."""
+    lacking = tmp_path / "lacking"
+    lacking.write_text("nobody")
+    here = f'case "$PWD" in "$(cat {shlex.quote(str(lacking))})"/*)'
+    task = replace(REVIEW, verify=f"{here} no-such-check;; *) grep yes verdict;; esac")
+    await team.doors().submit(replace(job(task), id="checked"))
+    asking = await waiting(team, "review")
+    asker = next(node for node in team.nodes if node.name == asking["node"])
+    lacking.write_text((team.data_dir(asker) / ROOT_RECORD).read_text())
+    answer = ("answer", "review", "--text", "yes", "--dir", str(team.folder))
+    done = await asyncio.to_thread(quorate_here, *answer, folder=tmp_path)
+    assert done.returncode == 0
+    assert f"another node checks it, for {asker.name} cannot: the check's command" in done.stdout
+    async with asyncio.timeout(30):
+        end = await team.doors().await_end("checked")
+    assert end["succeeded"], end
 
 
 async def waiting(team: Cluster, task: str) -> dict[str, Any]:

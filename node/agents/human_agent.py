@@ -26,12 +26,12 @@ _Key: TypeAlias = tuple[str, str, int, int]  # job, task, slot, token
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
     """One that is open, or answered and not checked yet. `asked_at` is of `time.monotonic()`;
-    `outcome` is why the answer does not count, empty if it was handed in."""
+    `outcome` is why the attempt has no result, None if the answer was handed in."""
 
     assignment: Assignment
     asked_at: float
     answer: asyncio.Future[AgentResult] = field(repr=False)
-    outcome: asyncio.Future[str] = field(repr=False)
+    outcome: asyncio.Future[AgentError | None] = field(repr=False)
 
 
 class HumanAgent:
@@ -64,8 +64,8 @@ class HumanAgent:
         assert not question.answer.done(), "each question gets one answer"
         question.answer.set_result(result_of(question.assignment.task, text, files))
 
-    def ended(self, assignment: Assignment, fault: str) -> None:
-        """The attempt is over: `fault` says why there is no result of it; empty if there is."""
+    def ended(self, assignment: Assignment, fault: AgentError | None) -> None:
+        """The attempt is over: `fault` says why there is no result of it; None if there is."""
         question = self._questions.pop(_key(assignment), None)
         if question is not None and not question.outcome.done():
             question.outcome.set_result(fault)

@@ -160,7 +160,7 @@ class Invocations:
             self._fail(run, Failure.AGENT, _one_line(fault))
         else:
             del self._running[run.number]
-            self._tell_person(run, "")
+            self._tell_person(run, None)
             text = legible(result.text)
             made = (result.files, text, run.progress.usage)
             self._deliver(Completed(run.number, *made, legible(result.left)))
@@ -245,12 +245,12 @@ class Invocations:
 
     def _fail(self, run: _Invocation, reason: Failure, detail: str) -> None:
         self._running.pop(run.number, None)
-        self._tell_person(run, detail)
+        self._tell_person(run, AgentError(reason, detail))
         self._deliver(
             AgentFailed(run.number, reason, legible(detail), run.progress.files, run.progress.usage)
         )
 
-    def _tell_person(self, run: _Invocation, fault: str) -> None:
+    def _tell_person(self, run: _Invocation, fault: AgentError | None) -> None:
         """What has become of an answer, to whom it came from."""
         if run.assignment.task.asks_person:
             self._agents.people.ended(run.assignment, fault)

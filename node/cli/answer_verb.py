@@ -78,13 +78,25 @@ def answer(
         done = execute(_at(doors, address, row, {"text": said, "files": files}))
     if as_json:
         print_json(done)
-    elif done["outcome"] == "failed":
-        say(f"{task}: the answer does not count, and will be asked for anew: {done['detail']}")
     else:
-        became = "is handed in" if done["outcome"] == "passed" else "is being checked"
-        say(f"{task}: the answer {became} by {done['node']}")
+        say(f"{task}: {_what_became(done)}")
     if done["outcome"] == "failed":
         raise typer.Exit(1)
+
+
+def _what_became(done: dict[str, Any]) -> str:
+    """Of an answer, by what the door said."""
+    node, detail = done["node"], done["detail"]
+    match done["outcome"]:
+        case "passed":
+            return f"the answer is handed in by {node}"
+        case "checking":
+            return f"the answer is being checked by {node}"
+        case "unchecked":
+            return f"the answer is kept, and another node checks it, for {node} cannot: {detail}"
+        case _:
+            then = "will be asked for anew" if done["asked_anew"] else "is not asked for again"
+            return f"the answer does not count, and {then}: {detail}"
 
 
 def _doors(folder: Path, node: str) -> Doors:
