@@ -644,6 +644,30 @@ async def test_a_reviewer_gives_no_verdict_where_its_check_comes_to_no_end(
         assert end.reason is reason
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("no-such-check", Failure.NO_CHECK),
+        ("(exec 'no-such-check' add.py)", Failure.NO_CHECK),
+        ("no-such-check <<'END'\nit's\nEND", Failure.NO_CHECK),
+        (". ./add.py; f", Failure.VERIFY),
+        ('eval "$(cat add.py)"; f', Failure.VERIFY),
+        ("./tool.sh", Failure.VERIFY),
+        ("add.py", Failure.VERIFY),
+        ("sh ./add.py", Failure.VERIFY),
+        ("$(cat add.py)", Failure.VERIFY),
+        ("echo '/bin/sh: 1: sh: not found' >&2; sh -c 'exit 127'", Failure.VERIFY),
+    ],
+)
+async def test_a_check_is_missing_only_if_its_own_line_names_it(
+    node: Watched, line: str, reason: Failure
+) -> None:
+    """What the answer does, or has not got, is the answer's own fault."""
+    end = await node.run(assigned("command", program="echo no-such-thing", verify=line))
+    assert isinstance(end, AgentFailed)
+    assert end.reason is reason, end.detail
+
+
 async def test_abort_kills_a_check_under_way(node: Watched, tmp_path: Path) -> None:
     line = f"echo $$ > {tmp_path}/pid; exec sleep 600"
     node.invocations.start(1, assigned("command", program="echo x", verify=line))

@@ -5,10 +5,12 @@ the agent left elsewhere; the exit status alone decides; the check ends within i
 nothing of it is left afterwards.
 
 A check that this node has not got the program of is told apart: the shell that was to run it says
-so in its own name, with status 127. Where the same status comes from further down, from a script
-that calls something or from `env` or `timeout`, the result itself may be the cause (it may be that
-script): to whoever made it that is a no. Who checks somebody else's work does not judge by it, nor
-by a status of 126 or by time that was up: its own machine may be the cause as well.
+so in its own name, with status 127, and names a plain word of the check's own line that is neither
+a file of the job nor to be found here. Where the same status comes from further down, from a script
+that calls something, from `env` or `timeout`, or from a file that the line reads into its shell,
+the result itself may be the cause (it may be that script): to whoever made it that is a no. Who
+checks somebody else's work does not judge by it, nor by a status of 126 or by time that was up: its
+own machine may be the cause as well.
 
 What is checked may be code that nobody has read, and it may run in the very process whose exit
 status decides: `import add` of a file that calls `os._exit(0)` is such a status. A check that must
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 import sys
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -40,6 +43,7 @@ from protocol.jobs import File
 
 VERIFICATIONS_MAX = 2  # at once: checks use the processor, agents mostly wait
 OUTPUT_SIZE_MAX = 1024 * 1024
+_READ_INTO_THE_SHELL = (".", "source", "eval")  # what is said then may be any file's word
 _SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
 
@@ -71,23 +75,26 @@ class Verifier:
         if not command.strip():
             return Finding()
         everything = (*assignment.fixtures, *assignment.inputs, *files)
+        variables = environment_for_programs(self._variables)
         async with self._turns, scratch_folder(self._scratch, everything) as folder:
             try:
                 async with asyncio.timeout(timeout_s):
                     ended = await run_process(
                         command,
                         folder,
-                        {
-                            **environment_for_programs(self._variables),
-                            "PYTHONDONTWRITEBYTECODE": "1",  # only files of the result in there
-                        },
+                        # only files of the result in there
+                        {**variables, "PYTHONDONTWRITEBYTECODE": "1"},
                         text.encode(errors="replace"),
                         OUTPUT_SIZE_MAX,
                     )
             except TimeoutError:
                 limit = f"its verify_timeout of {timeout_s:g} s"
                 return Finding(f"the check did not end within {limit}: {command}", Failure.TIMEOUT)
-        return _finding(command, ended)
+        missing = _missing_program(command, ended)
+        is_there = missing in (file.path for file in everything) or shutil.which(
+            missing, path=variables.get("PATH")
+        )
+        return _finding(command, ended, bool(missing) and not is_there)
 
 
 def without_secrets(names: Collection[str]) -> frozenset[str]:
@@ -104,11 +111,12 @@ def command_of(assignment: Assignment) -> str:
     return task.verify.replace("{python}", shlex.quote(sys.executable)).replace("{id}", task.id)
 
 
-def _finding(command: str, ended: Ended) -> Finding:
+def _finding(command: str, ended: Ended, is_missing: bool) -> Finding:
+    """What the end of a check tells; `is_missing` if this node has not got its program."""
     said = ended.last_lines(DETAIL_SIZE_MAX - 500)
     if not ended.fate:
         return Finding()
-    if _is_missing(ended):
+    if is_missing:
         return Finding(
             "the check's command was not found (status 127): install it or correct 'verify' "
             f"({said})",
@@ -125,7 +133,19 @@ def _finding(command: str, ended: Ended) -> Finding:
     return Finding(said or f"the check said no without a word (exit {ended.code}): {command}")
 
 
-def _is_missing(ended: Ended) -> bool:
-    """Whether the shell that was to run the check's own line has not found what it names."""
+def _missing_program(command: str, ended: Ended) -> str:
+    """What the shell that was to run the check's own line says that it has not found, if it is a
+    plain word of that line; empty if it is anything else."""
     last = ended.error_tail.decode(errors="replace").strip().rpartition("\n")[2]
-    return ended.code == COMMAND_NOT_FOUND and last.startswith(f"{SHELL}:")
+    shell, *said = last.split(": ")  # /bin/sh: 1: NAME: not found
+    if ended.code != COMMAND_NOT_FOUND or shell != SHELL or len(said) < 2:
+        return ""
+    name = said[-2]
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    try:
+        words = set(lexer)
+    except ValueError:  # a quotation without an end, as the shell allows in a here-document
+        words = set(command.split())
+    is_plain = name in words and "/" not in name
+    return name if is_plain and words.isdisjoint(_READ_INTO_THE_SHELL) else ""
