@@ -59,6 +59,26 @@ async def test_a_program_that_merges_is_told_what_each_version_was_for(node: Wat
     assert words.endswith("doc/f.txt.left\ndoc/f.txt.right\n"), "what was nothing before is empty"
 
 
+async def test_no_version_or_answer_takes_the_place_of_a_file_of_the_job(node: Watched) -> None:
+    own = ["doc/f.txt.left", "doc/f.txt.left_/x", ".partial/doc/f.txt", ".answers/1"]
+    files = tuple(text_file(path, f"{path}\n") for path in own)
+    reading = f"cat {' '.join(own)}"
+    program = f"{reading} $QUORATE_BASE $QUORATE_VERSIONS"
+    merged = await node.run(replace(merging(program), fixtures=files))
+    assert isinstance(merged, Completed), merged
+    versions = f"{BASE}One\ntwo\nthree\nONE\ntwo\nthree\n"
+    assert merged.files[0].content.decode() == "".join(f"{path}\n" for path in own) + versions
+    told = await node.run(replace(merging('cat; echo "$QUORATE_VERSIONS"'), fixtures=files), 2)
+    assert isinstance(told, Completed), told
+    assert b"# Version doc/f.txt.left__\n" in told.files[0].content
+    assert told.files[0].content.endswith(b"doc/f.txt.left__\ndoc/f.txt.right\n")
+    nothing_lost = f'test "$({reading})" = "{chr(10).join(own)}"'
+    judge = replace(judging(f"{nothing_lost} && {{ {JUDGE} }}", *ANSWERS), fixtures=files)
+    end = await node.run(judge, 3)
+    assert isinstance(end, Completed), end
+    assert end.text == "0 1 0"
+
+
 async def test_a_program_that_cannot_merge_has_no_result(node: Watched) -> None:
     end = await node.run(merging("echo no; exit 3"))
     assert isinstance(end, AgentFailed)
