@@ -85,6 +85,17 @@ async def test_a_program_that_cannot_merge_has_no_result(node: Watched) -> None:
     assert (end.reason, end.detail) == (Failure.AGENT, "the program ended with status 3: no")
 
 
+@pytest.mark.parametrize("kind", ["merge", "judge"])
+async def test_a_program_that_is_not_there_is_called_by_its_line_of_the_job_file(
+    node: Watched, kind: str
+) -> None:
+    given = merging("no-such") if kind == "merge" else judging("no-such", *ANSWERS)
+    end = await node.run(given)
+    assert isinstance(end, AgentFailed)
+    assert end.reason is Failure.NO_PROGRAM
+    assert f"install it or correct '{kind}.run' (" in end.detail
+
+
 def judging(program: str, *proposals: Proposal) -> Assignment:
     given = assigned("command", program=program, prompt="Which?", writes=())
     return replace(given, purpose=Purpose.JUDGE, proposals=proposals)

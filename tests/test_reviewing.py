@@ -44,6 +44,7 @@ from protocol.team.pieces import VersionsToMerge, reason_of
 
 ALL_MODES = list(ClaimMode)
 JUDGED = Quorum(3, 2, Compare.JUDGE)
+UNJUDGED = "3 answers, but at most 1 of them agree as they stand, and no judge could say which do"
 
 
 def checked(name: str, *needs: str, attempts_max: int = 5) -> Task:
@@ -344,9 +345,25 @@ def test_who_can_judge_is_asked_however_many_cannot(reason: Failure, capable: in
     if capable is None:
         assert (judged.judge, judged.groups) == (NOBODY, (0, 1, 2))
         assert len(asked) == 5, "each was asked once"
+        ((why,),) = {(fact.reason,) for _, _, fact in world.diary.of(TaskAbandoned)}
+        assert why == f"{UNJUDGED}: no node can judge it: it is not here"
     else:
         judge = world.hosts[capable].identity.node
         assert (judged.judge, judged.groups) == (judge, (0, 1, 1))
+
+
+def test_why_no_judge_could_say_which_answers_agree_is_told_with_what_follows() -> None:
+    said = "the judge does not say which answers agree"
+
+    def script(assignment: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        if assignment.purpose is Purpose.WORK:
+            return SECOND, Completed(0, (), f"answer {assignment.slot}", NO_USAGE)
+        return SECOND // 10, AgentFailed(0, Failure.OUTPUT, said, (), NO_USAGE)
+
+    world = SmallWorld(3, script)
+    world.do(job(Task("a", "?", quorum=JUDGED)))
+    ((why,),) = {(fact.reason,) for _, _, fact in world.diary.of(TaskAbandoned)}
+    assert why == f"{UNJUDGED}: output: {said}"
 
 
 def test_models_are_not_asked_for_ever_where_nobody_leads() -> None:

@@ -31,6 +31,7 @@ OUTPUT_SIZE_MAX = 1024 * 1024
 ANSWER_SIZE_MAX = 256 * 1024  # bytes of a text that is the result: it travels as one string
 TALK_SIZE_MAX = 64 * 1024  # bytes of what a program says beside the files it writes
 _CUT = "... "  # before the end of an output whose beginning was left out
+_OF_JOB = {Purpose.MERGE: "'merge.run'", Purpose.JUDGE: "'judge.run'"}  # programs not of a task
 _SAID_SIZE_MAX = 1_500  # bytes of a program's last words in a detail
 
 
@@ -57,7 +58,7 @@ class CommandAgent:
                 OUTPUT_SIZE_MAX,
                 said,
             )
-            self._check_end(made.ended)
+            self._check_end(made.ended, assignment.purpose)
             result = assemble(assignment, made, made.ended.output)
             is_judge = assignment.purpose is Purpose.JUDGE
             return judged(assignment, result.text) if is_judge else result
@@ -68,13 +69,13 @@ class CommandAgent:
     async def close(self) -> None:
         """Nothing is kept between invocations."""
 
-    def _check_end(self, ended: Ended) -> None:
+    def _check_end(self, ended: Ended, purpose: Purpose) -> None:
         said = ended.last_lines(_SAID_SIZE_MAX)
         if ended.code == COMMAND_NOT_FOUND:
+            whose = _OF_JOB.get(purpose, "the task's program")
             raise AgentError(
                 Failure.NO_PROGRAM,
-                "program not found (status 127): install it or correct the task's program "
-                f"({said})",
+                f"program not found (status 127): install it or correct {whose} ({said})",
             )
         if ended.fate:
             how = f"the program {ended.fate}"

@@ -84,12 +84,14 @@ class ReviewResult:
 
 @dataclass(frozen=True, slots=True)
 class JudgeAnswers:
-    """`judge` finds that the answers whose slots have the same number in `groups` agree."""
+    """`judge` finds that the answers whose slots have the same number in `groups` agree. By NOBODY:
+    so they do as they stand, since no judge could say, why is in `fault`."""
 
     job: str
     task: str
     judge: NodeId
     groups: tuple[int, ...]
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

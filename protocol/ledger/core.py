@@ -334,7 +334,7 @@ class Ledger:
             return []
         task.judge, task.groups = command.judge, command.groups
         judged = AnswersJudged(command.job, command.task, command.judge, command.groups, index)
-        return [judged, *self._count_answers(job, task, None, index)]
+        return [judged, *self._count_answers(job, task, None, index, command.fault)]
 
     def _fault_of(self, job: JobState, task: TaskState, command: AcceptResult) -> str:
         if task.is_open and not job.is_ready(task):
@@ -351,9 +351,10 @@ class Ledger:
         ]
 
     def _count_answers(
-        self, job: JobState, task: TaskState, new: Answer | None, index: int
+        self, job: JobState, task: TaskState, new: Answer | None, index: int, unjudged: str = ""
     ) -> list[Fact]:
-        """Accept when `agree` independent answers agree; give up when they cannot."""
+        """Accept when `agree` independent answers agree; give up when they cannot. `unjudged` says
+        why no judge was heard, if one was wanted."""
         name = task.task.id
         answers = task.answers
         given: list[Fact] = []
@@ -367,6 +368,8 @@ class Ledger:
             if len(answers) < len(task.slots):
                 return given
             reason = f"{len(answers)} answers, but at most {votes} of them agree"
+            if unjudged:
+                reason += f" as they stand, and no judge could say which do: {unjudged}"
             return [*given, *self._abandon(AbandonTask(job.job.id, name, reason), index)]
         first = answers[likenesses.index(likeness)]
         task.accepted = first

@@ -37,7 +37,7 @@ from protocol.effects import Abort, Assignment, Invoke
 from protocol.events import AgentFailed, Completed, Failure
 from protocol.identity import NOBODY, NodeId
 from protocol.jobs import MODEL_KINDS, NO_USAGE, Compare, Usage, likeness_of
-from protocol.ledger import Answer, JobState, Ledger, MergeFile, ReviewMerge
+from protocol.ledger import Answer, JobState, Ledger, MergeFile, ReviewMerge, Unit
 from protocol.team.deadlines import Deadlines
 from protocol.team.failing import Failing
 from protocol.team.lacking import lack_of, lacking, why_nobody_can
@@ -258,16 +258,15 @@ class Reviewing:
                 self._wishes.review_merge(turn.now, command)
             case VersionsToMerge():
                 self._wish_merge(turn, piece, b"", missing)
-            case AnswersToJudge():
-                self._give_up(turn, job, piece)
+            case AnswersToJudge(unit):
+                self._compare(turn, job, unit, missing)
 
     def _give_up(self, turn: Turn, job: JobState, piece: Piece) -> None:
         """Settle without a model what no model could, and without a check what no check did."""
         match piece:
             case AnswersToJudge(unit):
-                alike = [_likeness_of(answer) for answer in job.tasks[unit[1]].answers]
-                groups = tuple(alike.index(each) for each in alike)
-                self._wishes.judge(turn.now, unit[:2], NOBODY, groups)
+                tried = self._tried.get(piece)
+                self._compare(turn, job, unit, tried.fault if tried else "none was asked")
             case VersionsToMerge():
                 tried = self._tried.get(piece)
                 by_agent = can_ask(job, piece.siblings)
@@ -280,6 +279,12 @@ class Reviewing:
                     why = self._tried[piece].fault
                     fault = f"its check came to no end at any other node, {why}"
                     self._wish_review(turn, piece, fault[:DETAIL_LENGTH_MAX])
+
+    def _compare(self, turn: Turn, job: JobState, unit: Unit, fault: str) -> None:
+        """Settle without a judge which answers agree; `fault` says why there is none."""
+        alike = [_likeness_of(answer) for answer in job.tasks[unit[1]].answers]
+        groups = tuple(alike.index(each) for each in alike)
+        self._wishes.judge(turn.now, unit[:2], NOBODY, groups, fault)
 
     def ended(self, turn: Turn, event: Completed | AgentFailed, usage: Usage) -> None:
         """A review of this node's is over."""

@@ -154,10 +154,16 @@ class Wishes:
         self._want(now, ("review", (unit, attempt), 0), command)
 
     def judge(
-        self, now: Nanoseconds, task: tuple[str, str], judge: NodeId, groups: tuple[int, ...]
+        self,
+        now: Nanoseconds,
+        task: tuple[str, str],
+        judge: NodeId,
+        groups: tuple[int, ...],
+        fault: str = "",
     ) -> None:
-        """That the answers agree which this node's model has found to."""
-        self._want(now, ("judge", task, 0), JudgeAnswers(*task, judge, groups))
+        """That the answers agree which this node's model has found to, or which do as they stand,
+        for `fault` says why no model has."""
+        self._want(now, ("judge", task, 0), JudgeAnswers(*task, judge, groups, fault))
 
     def grant(self, now: Nanoseconds, job: JobState, node: NodeId, amount: Amount) -> None:
         """That this node may spend so much more."""
