@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from node.agents.process import environment_for_programs, run_process
+from node.agents.process import Ended, environment_for_programs, run_process
 from node.agents.scratch import scratch_folder
 from protocol.announcing import PAYLOAD_SIZE_MAX, QUERY_TIMEOUT_MAX
 from protocol.clocks import MILLISECOND, SECOND
@@ -85,19 +85,26 @@ class AnswerPrograms:
                     asked.payload.encode(errors="replace"),
                     PAYLOAD_SIZE_MAX,
                 )
-            answer = ended.output.decode().rstrip()
         except TimeoutError:
             self._give_up(asked, f"the program has not ended within {timeout_s:g} s")
         except OSError as fault:
             self._give_up(asked, f"the program cannot be run: {fault.strerror or fault}")
+        else:
+            self._take(asked, ended)
+
+    def _take(self, asked: Asked, ended: Ended) -> None:
+        """Give what the program printed; but first of all, whether all was well: an output that was
+        cut may end inside a character."""
+        if ended.fate:
+            said = ended.last_lines(SAID_SIZE_MAX).replace("\n", " | ")
+            self._give_up(asked, f"the program {ended.fate}" + (f": {said}" if said else ""))
+            return
+        try:
+            answer = ended.output.decode().rstrip()
         except UnicodeDecodeError:
             self._give_up(asked, "the program printed what is not UTF-8 text")
         else:
-            if ended.fate:
-                said = ended.last_lines(SAID_SIZE_MAX).replace("\n", " | ")
-                self._give_up(asked, f"the program {ended.fate}" + (f": {said}" if said else ""))
-            else:
-                self._deliver(Answered(asked.origin, asked.number, answer or DONE))
+            self._deliver(Answered(asked.origin, asked.number, answer or DONE))
 
     def _give_up(self, asked: Asked, why: str) -> None:
         self._say(f"! query {asked.name} of {asked.origin} is not answered: {why}")

@@ -62,6 +62,10 @@ async def test_a_program_reads_the_payload_and_prints_the_answer(tmp_path: Path)
     [
         ("echo no disk >&2; exit 3", "the program ended with status 3: no disk"),
         ("head -c 9000 /dev/zero", "the program was stopped: it printed over 8192 bytes"),
+        (
+            "printf x; while true; do printf 'é%.0s' $(seq 100); done",
+            "the program was stopped: it printed over 8192 bytes",
+        ),
         ("printf '\\377'", "what is not UTF-8 text"),
     ],
 )

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         (["logs", "--lines", "0"], "Invalid value for '--lines'"),
         (["ps", "--node", "http://x"], "is no host:port"),
         (["run", "manifest.yaml"], "the manifest's name"),
+        (["answer", "t", "--file", "a=full/mine.txt", "--file", "a=full/mine.txt"], "given twice"),
         (["ps"], "there is no team in .quorate"),
         (["down"], "there is no team in .quorate"),
         (["submit", "mathutils_p05"], "there is no team in .quorate"),
@@ -517,7 +518,7 @@ def test_a_run_that_was_given_up_says_why_and_blames_nobody(
 
 def run_with(progress: Progress, *tasks: Task) -> Run:
     job = Job("job", "job", tasks)
-    cluster = Cluster(Path("folder"), "", [])
+    cluster = Cluster(Path("my folder"), "", [])
     return cast("Run", SimpleNamespace(progress=progress, cluster=cluster, struck=[], job=job))
 
 
@@ -531,7 +532,7 @@ def test_a_run_says_once_what_waits_for_a_person_and_how_to_answer(
     progress.at_work = {"n": {("ask", 0), ("work", 0)}}
     for _ in range(2):
         display.show(run)
-    line = "ask waits for a person: quorate answer ask --dir folder\n"
+    line = "ask waits for a person: quorate answer ask --dir 'my folder'\n"
     said = capsys.readouterr()
     assert (said.out, said.err) == ("", line), "not among JSON"
     progress.at_work = {}

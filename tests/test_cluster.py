@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command_line import quorate_here
+from command_line import quorate, quorate_here
 from ledger_hand import job, task
 from live_team import FAST, started
 
@@ -142,6 +143,26 @@ async def test_a_team_runs_with_the_preset_that_it_was_made_with(tmp_path: Path)
             assert row["preset"] == "wan"
     finally:
         cluster.stop()
+
+
+def test_a_team_keeps_the_programs_that_answer_queries(tmp_path: Path) -> None:
+    """Also when it is started again, all of it or one of its nodes."""
+
+    def verb(*words: str) -> subprocess.CompletedProcess[str]:
+        return quorate(*words, "--dir", str(folder), folder=tmp_path)
+
+    folder, given = tmp_path / "team", ("--answer", "disk=df | tail -n 1")
+    try:
+        assert verb("up", "-n", "1", *given).returncode == 0
+        assert verb("down").returncode == 0
+        assert verb("up").returncode == 0
+        assert verb("up", *given).returncode == 0, "they run with it already"
+        assert "would go on without --answer" in verb("up", "--answer", "x=true").stderr
+        (node,) = Cluster.load(folder).nodes
+        told = Path(f"/proc/{node.pid}/cmdline").read_bytes().split(b"\0")
+        assert b"disk=df | tail -n 1" in told
+    finally:
+        verb("down")
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

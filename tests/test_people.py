@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import shlex
 from collections.abc import AsyncIterator, Iterator
@@ -301,6 +302,26 @@ async def test_no_door_that_a_member_names_is_shown_the_token(
     assert (done.returncode, done.stdout) == (0, "nothing waits for a person's answer\n")
     assert set(shown) == {f"Bearer {TOKEN}"}
     assert shown_elsewhere == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (b"x" * (FILE_SIZE_MAX + 1), "over the limit"),
+        (b"\xff", "not UTF-8 text: give it by --file"),
+    ],
+)
+async def test_what_standard_input_gives_is_a_text_of_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bytes, words: str
+) -> None:
+    monkeypatch.setenv("QUORATE_TOKEN", TOKEN)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    async with asking(tmp_path, REVIEW) as address:
+        verb = ("answer", "review", "-", "--node", address)
+        done = await asyncio.to_thread(quorate_here, *verb, folder=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"standard input is {words}" in done.stderr
+        assert (await asked_at(address))["task"] == "review"
 
 
 # -- a team of processes, and the command line -----------------------------------------------------

@@ -38,6 +38,8 @@ def said_prices(environment: Mapping[str, str] = os.environ) -> dict[str, Prices
     for part in text.split(",") if text.strip() else ():
         name, equals, pair = part.partition("=") if "=" in part else ("", "", part)
         model, prices = name.strip(), _PRICES.fullmatch(pair)
+        if not part.strip():
+            raise InvalidJob(f"{PRICES_VARIABLE}: a comma has no price beside it: leave it out")
         if prices is None:
             raise InvalidJob(
                 f"{PRICES_VARIABLE}: {shown(part.strip())} is no price: write dollars for a "

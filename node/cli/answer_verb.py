@@ -60,7 +60,11 @@ def answer(
     if source == STDIN and text is not None:
         raise typer.BadParameter(f"--text or {STDIN}: there is one text")
     is_given = source == STDIN or text is not None or bool(file)
-    files = dict(_file_given(each) for each in file or ())
+    files: dict[str, object] = {}
+    for path, content in map(_file_given, file or ()):
+        if path in files:
+            raise typer.BadParameter(f"{path} is given twice: one --file for each")
+        files[path] = content
     doors = _doors(folder, node)
     waiting = execute(_waiting(doors))
     if task is None:
@@ -74,7 +78,7 @@ def answer(
             view = execute(_at(doors, address, row))
             print_json(view) if as_json else _show(view)
             return
-        said = sys.stdin.buffer.read().decode("utf-8", "replace") if source else text or ""
+        said = _standard_input() if source else text or ""
         done = execute(_at(doors, address, row, {"text": said, "files": files}))
     if as_json:
         print_json(done)
@@ -168,6 +172,19 @@ async def _at(
     where = route("people", row["job"], row["task"])
     async with doors.door(address) as door:
         return await (door.get(where) if body is None else door.post(where, body))
+
+
+def _standard_input() -> str:
+    """The text that is there, which becomes a file at most."""
+    from protocol.jobs import FILE_SIZE_MAX
+
+    content = sys.stdin.buffer.read(FILE_SIZE_MAX + 1)
+    if len(content) > FILE_SIZE_MAX:
+        raise typer.BadParameter(f"standard input is over the limit of {FILE_SIZE_MAX} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise typer.BadParameter("standard input is not UTF-8 text: give it by --file") from None
 
 
 def _file_given(said: str) -> tuple[str, object]:

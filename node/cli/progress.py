@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -88,7 +89,8 @@ def _asking(run: Run) -> list[str]:
 
 
 def _how_to_answer(run: Run, task: str) -> str:
-    return f"{task} waits for a person: quorate answer {task} --dir {run.cluster.folder}"
+    given = shlex.join(["answer", task, "--dir", str(run.cluster.folder)])
+    return f"{task} waits for a person: quorate {given}"
 
 
 def _headline(run: Run) -> str:

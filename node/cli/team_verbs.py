@@ -51,7 +51,8 @@ def up(
         list[str] | None,
         typer.Option(
             metavar="NAME=PROGRAM",
-            help="What answers queries of this name at the nodes that are started; several times.",
+            help="What answers queries of this name, once for each; the team keeps what it was "
+            "started with last.",
         ),
     ] = None,
     allow_faults: Annotated[bool, typer.Option(help="Let clients cut links, for studies.")] = False,
@@ -88,12 +89,12 @@ def up(
             f"--preset out, or start another team with --dir"
         )
     already = len(cluster.running())
-    if answers and already:
+    if answers and already and answers != cluster.answers:
         raise ClusterError(
             f"{plural(already, 'node')} of {folder} would go on without --answer: stop the team "
             "first ('quorate down')"
         )
-    cluster.answers = answers
+    cluster.answers = answers or cluster.answers
     cluster.start(ModelOptions(speed=speed, seed=seed, extra=("--wrong", str(wrong))))
     ready = execute(cluster.doors().await_ready(READY_TIMEOUT_S))
     if not ready:

@@ -106,7 +106,7 @@ class Cluster:
     allow_faults: bool = False
     preset: str = PRESET
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)  # started by this object
-    answers: tuple[tuple[str, str], ...] = ()  # programs for queries, of nodes that are started
+    answers: tuple[tuple[str, str], ...] = ()  # queries by name, each with its program
 
     # -- the folder ------------------------------------------------------------------------------
 
@@ -149,6 +149,7 @@ class Cluster:
                 _model_entry(**content["model"]),
                 content["allow_faults"],
                 content.get("preset", PRESET),  # older versions had no other
+                answers=tuple((name, program) for name, program in content.get("answers", ())),
             )
         except FileNotFoundError:
             raise ClusterError(
@@ -166,6 +167,7 @@ class Cluster:
             "model": asdict(self.model),
             "allow_faults": self.allow_faults,
             "preset": self.preset,
+            "answers": self.answers,
         }
         draft = self.folder / (STATE_FILE + ".new")
         draft.write_text(json.dumps(content, indent=2))
