@@ -33,7 +33,10 @@ def cost(
     node: NodeOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """What a job has cost by node, task and model: tokens, and money where prices are known."""
+    """What a job has cost by node, task and model: tokens, and money where prices are known.
+
+    To judge answers counts for their task, to merge versions of a file for the last task of them.
+    """
     if job and all_jobs:
         raise typer.BadParameter("name a job, or say --all")
     doors = doors_of(folder, node)
