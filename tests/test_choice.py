@@ -19,6 +19,7 @@ from protocol.events import AgentFailed, Completed
 from protocol.facts.work import TaskStarted
 from protocol.identity import Identity
 from protocol.messages.agreement import EntryKind, LogEntry
+from protocol.sim.scenario import Verdict, simulate
 from protocol.store import Version
 from protocol.team import View
 from protocol.team.scene import Hands
@@ -98,6 +99,14 @@ def test_who_has_no_share_races_and_who_has_one_does_not(name: str) -> None:
     else:
         assert chosen is None
         assert raced == [None, ("job", "long", 0)]
+
+
+@pytest.mark.parametrize("seed", [3507, 4461])
+def test_who_was_outrun_by_a_racer_answers_another_slot(seed: int) -> None:
+    """In these seeds the last of three independent answers was left to nobody: the third node had
+    once claimed a slot that a racer answered first."""
+    outcome = simulate(seed)
+    assert outcome.verdict is Verdict.HELD, outcome.summary()
 
 
 def entry(data: bytes) -> LogEntry:

@@ -10,7 +10,7 @@ from small_world import SmallWorld, done
 from team_hand import SELF, Desk, commands, finished, invoked
 
 from protocol import codec
-from protocol.claims import FailNote, note_key
+from protocol.claims import NOTE_PREFIX, Claim, FailNote, Phase, note_key
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import Assignment
 from protocol.events import AgentFailed, Completed
@@ -20,7 +20,7 @@ from protocol.identity import Identity
 from protocol.jobs import ClaimMode, File, Speculation
 from protocol.ledger import AbandonTask, decode_command
 from protocol.sim.world import Host
-from protocol.store import Store
+from protocol.store import Store, Version
 from protocol.team import View
 from protocol.team.notes import DIED, LOST
 from protocol.turn import Turn
@@ -250,6 +250,26 @@ def test_what_others_noted_counts_here_too() -> None:
     assert abandoned(hear_of_deaths(desk, DIED, ADA, BOB)) == [
         "2 nodes died while they worked on it"
     ]
+
+
+def test_who_leaves_a_task_alone_says_what_it_has_seen() -> None:
+    """The leader may have died over it itself, and know of fewer deaths (seed 5864)."""
+    desk = Desk()
+    desk.begin(task("a", attempts_max=9))
+    claim = codec.pack_value(Claim(CAT.node, 3, Phase.WORKING))
+    desk.team.book.learn(("job", "a", 0), [Version(CAT.node, 1, claim, 0)], desk.now)
+    desk.view = View(frozenset({SELF.node}), frozenset(), CAT.node)
+    fail(desk, CAT)
+    assert not noted_deaths(desk), "the leader will"
+    hear_of_deaths(desk, DIED, ADA, BOB, away=0)
+    assert noted_deaths(desk) == {CAT.node}
+
+
+def noted_deaths(desk: Desk) -> set[str]:
+    """Whose deaths this node has noted itself."""
+    keys = desk.store.scan(f"{NOTE_PREFIX}job/a/{SELF.node}/")
+    versions = [version for key in keys for version in desk.store.read(key)]
+    return {codec.unpack_value(FailNote, version.value).detail for version in versions}
 
 
 def test_a_question_to_a_person_kills_nobody() -> None:

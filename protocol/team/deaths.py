@@ -150,10 +150,16 @@ class Deaths:
         }
 
     def tell(self, turn: Turn, view: View) -> None:
-        """Note what nobody else would: the own earlier deaths; and who leads, all that it saw."""
+        """Note what nobody else would: the own earlier deaths; and who leads, all that it saw, as
+        does who leaves the task alone because of them, for the leader may know of fewer."""
         for task, seen in self._seen.items():
-            if view.leader == self.node or any(death.node == self.node for death in seen):
+            is_own = any(death.node == self.node for death in seen)
+            if view.leader == self.node or is_own or self._is_left(view, task):
                 self.tell_of(turn, task)
+
+    def _is_left(self, view: View, name: tuple[str, str]) -> bool:
+        job = self._ledger.jobs.get(name[0])
+        return job is not None and self.are_enough(view, job, job.tasks[name[1]])
 
     def tell_of(self, turn: Turn, task: tuple[str, str]) -> None:
         """Note who died at a task, as far as that is not noted."""

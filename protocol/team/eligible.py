@@ -79,8 +79,10 @@ class Eligible:
         if unit in scene.own:
             return True
         answer = task.slots[unit[2]].answer
+        if answer is not None:
+            return answer.node == self.node  # whoever claimed it: a racer may have been first
         held = self._book.get(unit)
-        return (answer is not None and answer.node == self.node) or (
+        return (
             held is not None
             and held.claim.node == self.node
             and held.claim.phase is not Phase.RELEASED
