@@ -19,7 +19,7 @@ from node.cli.console import (
     print_json,
     say,
 )
-from node.cli.costs import cost_lines, money_text
+from node.cli.costs import calls_text, cost_lines, money_text
 from node.cli.job_verbs import view_of
 
 ROWS_MAX = 40  # of one table; the dearest come first
@@ -52,7 +52,7 @@ def cost(
         print_json({"total": total, **tables, "budgets": {v["id"]: v["budget"] for v in views}})
         return
     what = plural(len(views), "job") if all_jobs else views[0]["id"]
-    say(f"{what}: {_tokens(total)}")
+    say(f"{what}: {calls_text(total)}")
     for line in cost_lines(total, {} if all_jobs else views[0]["budget"]):
         say(line)
     for column in by if rows else ():
@@ -75,17 +75,11 @@ def grouped(rows: Sequence[dict[str, Any]], column: str) -> list[dict[str, Any]]
     return sorted(sums, key=lambda row: (-row["usd"], -row["tokens_in"] - row["tokens_out"]))
 
 
-def _tokens(usage: dict[str, Any]) -> str:
-    mark = " (simulated)" if usage["simulated"] else ""
-    calls = plural(usage["calls"], "call")
-    return f"{calls}, {usage['tokens_in']} tokens in, {usage['tokens_out']} out{mark}"
-
-
 def _print_table(column: str, rows: Sequence[dict[str, Any]]) -> None:
     say(f"by {column}:")
     for row in rows[:ROWS_MAX]:
         name = row[column] or ("the simulated model" if row["simulated"] else "no model")
         money = money_text(row)
-        say(f"  {name:<28} {_tokens(row)}" + (f"; {money}" if money else ""))
+        say(f"  {name:<28} {calls_text(row)}" + (f"; {money}" if money else ""))
     if len(rows) > ROWS_MAX:
         say(f"  and {len(rows) - ROWS_MAX} more (--json has all)")

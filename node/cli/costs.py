@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from node.cli.console import plural
+
 PRICES_HINT = "say it with QUORATE_PRICES"
 
 
 def usd_text(usd: float) -> str:
     """Dollars: small sums to the millionth, as calls cost little."""
     return f"{usd:.2f}" if usd >= 1.0 else f"{usd:.6f}".rstrip("0").rstrip(".")
+
+
+def calls_text(usage: Mapping[str, Any]) -> str:
+    """How often models were asked, and the tokens of that."""
+    mark = " (simulated)" if usage["simulated"] else ""
+    calls = plural(usage["calls"], "call")
+    return f"{calls}, {usage['tokens_in']} tokens in, {usage['tokens_out']} out{mark}"
 
 
 def money_text(usage: Mapping[str, Any]) -> str:

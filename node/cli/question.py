@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.agents.backends import check_backends, default_agent
-from node.cli.costs import money_text
+from node.cli.costs import calls_text, money_text
 from node.lab.cluster import ModelOptions
 from node.lab.door import DoorError, Doors
 from node.prompt.opening import MARK_REQUEST
@@ -228,8 +228,5 @@ def _entry(committed: dict[str, Any]) -> str:
 
 
 def _cost(usage: dict[str, Any]) -> str:
-    mark = " (simulated)" if usage["simulated"] else ""
-    calls = "1 call" if usage["calls"] == 1 else f"{usage['calls']} calls"
     money = money_text(usage)
-    tokens = f"{calls}, {usage['tokens_in']} tokens in, {usage['tokens_out']} out{mark}"
-    return tokens + (f"; money: {money}" if money else "")
+    return calls_text(usage) + (f"; money: {money}" if money else "")

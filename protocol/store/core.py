@@ -124,9 +124,9 @@ class Store:
         """Whether this node may write another value, of so many bytes. Some room is kept for what
         deletes, else who is at the end of its quota could do nothing about it."""
         own = self._histories.get(self.identity.node) or History(self.identity.node)
-        return own.entries < self.entries_per_author_max * (
-            1 - KEPT_FREE
-        ) and own.size + size < self.size_per_author_max * (1 - KEPT_FREE)
+        share = 1 - KEPT_FREE
+        has_entries = own.entries < self.entries_per_author_max * share
+        return has_entries and own.size + size < self.size_per_author_max * share
 
     def fits_into_batch(self, writes: Sequence[tuple[str, bytes | None]]) -> int:
         """How many of these, from the first on, go into one batch: one at least."""

@@ -25,7 +25,6 @@ from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File, Usage, kept_path
 from protocol.ledger import JobState, Ledger, Slot, Unit
 from protocol.team.deadlines import Deadlines
-from protocol.team.deaths import Deaths
 from protocol.team.lore import Lore
 from protocol.team.notes import Notes
 from protocol.team.orders import assignment_of
@@ -80,7 +79,6 @@ class Attempts:
         racing: Racing,
         deadlines: Deadlines,
         notes: Notes,
-        deaths: Deaths,
         lore: Lore,
         parts: Parts,
         wishes: Wishes,
@@ -97,7 +95,6 @@ class Attempts:
         self._racing = racing
         self._deadlines = deadlines
         self._notes = notes
-        self._deaths = deaths
         self._lore = lore
         self._parts = parts
         self._wishes = wishes

@@ -107,7 +107,6 @@ class Team:
             self._racing,
             self._deadlines,
             self.notes,
-            self._deaths,
             self.lore,
             self.parts,
             self.wishes,
