@@ -142,8 +142,8 @@ def keep_what_fails(
     return False
 
 
-@instead_of("NeverPauses", "who fails in a row pauses", (Failing, "is_paused"))
-def never_pause(self: Failing, now: Nanoseconds, view: View, node: NodeId, agent: str) -> bool:
+@instead_of("NeverPauses", "who fails in a row pauses", (Failing, "_fails"))
+def never_pause(self: Failing, now: Nanoseconds, node: NodeId) -> bool:
     return False
 
 

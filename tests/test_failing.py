@@ -149,6 +149,19 @@ def test_nobody_pauses_once_all_fail_in_a_row() -> None:
         assert waited < SECOND
 
 
+def test_who_is_the_only_one_left_for_a_task_does_not_pause() -> None:
+    """A pause leaves attempts to those who do better (seed 3813)."""
+    desk = Desk()
+    meet(desk)
+    started = desk.begin(*(task(f"t{number}") for number in range(20)))
+    for _ in range(5):
+        waited, started = fail_and_go_on(desk, started)
+    assert waited >= 4 * SECOND
+    assert invoked(fail(desk, started)) == []
+    (only,) = invoked(hear_of_failure(desk, "t19", Failure.NO_PROGRAM))
+    assert only.assignment.task.id == "t19"
+
+
 def test_who_failed_while_all_did_pauses_only_shortly_once_another_succeeds() -> None:
     desk = Desk()
     meet(desk)

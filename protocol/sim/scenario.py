@@ -165,18 +165,25 @@ class Run:
         self.agents.is_calm = self.liar.is_calm = self.bad.is_calm = True
         if self.injection.heal_core():
             self._set_out(self.injection.core)
-            if not world.run(world.now + LIVENESS_MAX, self._has_core_converged):
+            if not world.run(world.now + self._patience(), self._has_core_converged):
                 return f"core: {self._state()}"
             self._check_end(self._core())
         self.injection.heal_all()
         self._set_out(None)
-        if not world.run(world.now + LIVENESS_MAX, self._has_converged):
+        if not world.run(world.now + self._patience(), self._has_converged):
             return f"all: {self._state()}"
         self._check_end(self._core())
         self.checkers.check_kept(self._core(), self.clients)
         history = [operation for writer in self.writers for operation in writer.history]
         self.checkers.registers.check(history)
         return ""
+
+    def _patience(self) -> Nanoseconds:
+        """Within which all must be done. The core may be one node whose agents always fail: it
+        uses up all attempts, one after another."""
+        tasks = (task for client in self.clients for task in client.job.tasks)
+        attempts = sum(task.attempts_max * task.quorum.of for task in tasks)
+        return LIVENESS_MAX + (attempts * SECOND if self.plan.work.bad else 0)
 
     def _set_away(self, is_away: bool) -> None:
         """The model of all agents goes away, or is back."""

@@ -63,6 +63,8 @@ class Eligible:
             return False  # it has tried already
         if self._failing.forbids(scene.now, scene.view, scene.job, task):
             return False
+        if self._failing.is_paused(scene.now, scene.view, self.node, task.task.agent):
+            return False
         return held.claim.node != self.node and not self._answers_elsewhere(scene, task, unit)
 
     def _answers_elsewhere(self, scene: Scene, task: TaskState, unit: Unit) -> bool:
@@ -70,8 +72,10 @@ class Eligible:
         others = [
             (unit[0], unit[1], number) for number in range(len(task.slots)) if number != unit[2]
         ]
-        able = scene.able(task) - self._failing.unable(scene.job, task)
-        if not others or len(able) < len(task.slots):
+        if not others:
+            return False
+        able = self._failing.able(scene.now, scene.view, scene.job, task)
+        if len(able) < len(task.slots):
             return False
         return any(self._is_mine(scene, task, other) for other in others)
 

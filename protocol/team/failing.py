@@ -4,8 +4,8 @@ endpoint that is away for a while.
 A node that failed a task leaves it to those who have failed it less often, for a time that doubles:
 they may be busy, or no better. A node that failed several times in a row, whatever the tasks, takes
 no further work for a moment, which doubles as well, until it succeeds. That leaves the attempts of
-a job to those who do better: where all who are there fail in a row, the cause is not one node, and
-nobody pauses.
+a job to those who do better: where all who could take a task fail in a row, the cause is not one
+node, and nobody pauses; nor does who is the only one left that could.
 
 An attempt that did not reach the endpoint of its model says nothing about its task and does not
 count. Its node waits before it asks there again. There are two bounds: an outage that lasts too
@@ -23,7 +23,7 @@ of the others what each knows of itself, but for what was on its way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -204,7 +204,7 @@ class Failing:
     def forbids(self, now: Nanoseconds, view: View, job: JobState, task: TaskState) -> bool:
         """Whether this node does not take the task now."""
         return (
-            self.is_paused(now, view, self.node, task.task.agent)
+            self.keeps_off(now, view, job, task, self.node)
             or self.leaves(now, view, job, task, self.node)
             or self.is_used_up(job, task)
             or self._deaths.are_enough(view, job, task)
@@ -212,11 +212,31 @@ class Failing:
 
     def is_paused(self, now: Nanoseconds, view: View, node: NodeId, agent: str) -> bool:
         """Whether a node takes no further work for an agent of this kind, for now."""
-        away = self._pause_end(self._outages.get((node, agent)), 1)
-        in_a_row = self._pause_end(self._streaks.get(node), self.config.failures_in_a_row)
-        if in_a_row > now and all(self._fails_in_a_row(now, each) for each in view.alive):
-            in_a_row = 0
-        return self._is_before(now, max(in_a_row, away))
+        return self._waits(now, node, agent) or (
+            self._fails(now, node) and not self._all_fail(now, view.alive)
+        )
+
+    def keeps_off(
+        self, now: Nanoseconds, view: View, job: JobState, task: TaskState, node: NodeId
+    ) -> bool:
+        """Whether a node that is paused does not take a task that nobody holds: it does where
+        nobody else could, but for who fails in a row as well."""
+        if self._waits(now, node, task.task.agent):
+            return True
+        if not self._fails(now, node):
+            return False
+        unfit = {answer.node for answer in task.refuted()} | self._lacking(job, task).keys()
+        return not self._all_fail(now, view.alive - unfit - {node})
+
+    def _waits(self, now: Nanoseconds, node: NodeId, agent: str) -> bool:
+        return self._is_before(now, self._pause_end(self._outages.get((node, agent)), 1))
+
+    def _fails(self, now: Nanoseconds, node: NodeId) -> bool:
+        streak = self._streaks.get(node)
+        return self._is_before(now, self._pause_end(streak, self.config.failures_in_a_row))
+
+    def _all_fail(self, now: Nanoseconds, nodes: Collection[NodeId]) -> bool:
+        return all(self._fails_in_a_row(now, node) for node in nodes)
 
     def _fails_in_a_row(self, now: Nanoseconds, node: NodeId) -> bool:
         streak = self._streaks.get(node)
@@ -266,10 +286,17 @@ class Failing:
                 until = max(until, back.at + GIVEN_BACK_NS)
         return until
 
-    def unable(self, job: JobState, task: TaskState) -> set[NodeId]:
-        """Who has failed the task again and again: no answer need be expected there."""
+    def able(
+        self, now: Nanoseconds, view: View, job: JobState, task: TaskState
+    ) -> frozenset[NodeId]:
+        """From whom an answer may be expected: who is there, has not been found wrong, and has not
+        failed the task again and again, or, beside others who do better, whatever it did."""
         times = Counter(note.node for note in self._notes.of(job.job.id, task.task.id))
-        return {node for node, failures in times.items() if failures >= UNABLE_AFTER}
+        unable = {node for node, failures in times.items() if failures >= UNABLE_AFTER}
+        failing = {node for node in view.alive if self._fails_in_a_row(now, node)}
+        if failing < view.alive:
+            unable |= failing
+        return view.alive - unable - {answer.node for answer in task.refuted()}
 
     def ready_units(self, job: JobState) -> Sequence[tuple[TaskState, Slot, Unit]]:
         """What is ready, in its usual order; but where an endpoint is away, first what it has not

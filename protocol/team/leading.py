@@ -168,15 +168,31 @@ class Leading:
     def _least(
         self, turn: Turn, view: View, load: Mapping[NodeId, float], job: JobState, unit: Unit
     ) -> NodeId:
-        """Who has least to do, of those whose result was not found wrong if there are such, and who
-        do not leave the task to others; empty while all of them pause."""
+        """Who has least to do, of those whose result was not found wrong if there are such, who do
+        not leave the task to others, and who give it no other answer if there are enough; empty
+        while all of them pause."""
         task = job.tasks[unit[1]]
-        able = [node for node in load if not self._failing.leaves(turn.now, view, job, task, node)]
+        others = self._answering(turn, view, job, unit) if len(task.slots) > 1 else ()
+        able = [
+            node
+            for node in load
+            if node not in others
+            and not self._failing.leaves(turn.now, view, job, task, node)
+        ]
         wrong = {answer.node for answer in task.refuted()}
         able = [node for node in able if node not in wrong] or able
-        agent = task.task.agent
-        awake = [n for n in able if not self._failing.is_paused(turn.now, view, n, agent)]
+        awake = [n for n in able if not self._failing.keeps_off(turn.now, view, job, task, n)]
         return min(awake, key=lambda node: (load[node], claims.score(unit, node)), default=NOBODY)
+
+    def _answering(self, turn: Turn, view: View, job: JobState, unit: Unit) -> set[NodeId]:
+        """Who gives another of several independent answers, if those come from different nodes."""
+        task = job.tasks[unit[1]]
+        if len(self._failing.able(turn.now, view, job, task)) < len(task.slots):
+            return set()
+        on_the_way = (each for each in self._wishes.claims() if (each.job, each.task) == unit[:2])
+        holders = {slot.holder for number, slot in enumerate(task.slots) if number != unit[2]}
+        answers = {answer.node for answer in task.answers}
+        return {each.node for each in on_the_way} | holders | answers
 
     def _weights(
         self, jobs: Sequence[JobState], by_lease: Mapping[NodeId, Workload]
