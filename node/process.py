@@ -2,8 +2,9 @@
 
     trust -> journal -> transport -> peer -> runtime -> client door
 
-A signal stops the process and says nothing to the team: most often it is a restart, and a team
-that loses a node for good finds out by itself. Who means goodbye asks the client door to leave.
+A signal stops the process: most often it is a restart, so it stays a member, but lets another lead
+and others go on with its tasks. A team that loses a node for good finds out by itself. Who means
+goodbye asks the client door to leave.
 
 Exit codes: 0 stopped when asked, 2 it was told something impossible, 3 it could not run.
 """
@@ -215,12 +216,15 @@ async def _until_stopped(told: asyncio.Event, runtime: Runtime, telemetry: Telem
     ends: set[asyncio.Future[Any]] = {waiting, runtime.stopped}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    if not runtime.stopped.done():
+        telemetry.say("# stopping")
+        runtime.retire()
+        await asyncio.wait({runtime.stopped})
     if runtime.stopped.done():
         fault = runtime.stopped.exception()
         if fault is not None:
             print(f"error: the node stopped itself: {fault!r}", file=sys.stderr)
             return EXIT_FAILED
-    telemetry.say("# stopping")
     return 0
 
 

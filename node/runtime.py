@@ -63,6 +63,7 @@ from protocol.events import (
     ReadAsked,
     Received,
     Rescued,
+    Stopping,
     Submitted,
     Tagged,
     TimerFired,
@@ -79,6 +80,7 @@ from protocol.registers import Command, Versioned, fault_of
 INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (they repeat them)
 BATCH_MAX = 256  # events taken before other tasks get their turn
 REPLY_TIMEOUT_S = 30.0
+RETIRE_TIMEOUT_S = 4.0  # for another to lead, and for its disk
 LEAVE_TIMEOUT_S = 6.0  # for the others to do without this node, and for its disk
 TIMER_RESOLUTION_S = 0.001
 
@@ -144,7 +146,7 @@ class Runtime:
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
-        self._leaving = False
+        self._going = False
         self._unwritten: deque[tuple[int, list[Effect], Nanoseconds]] = deque()
         self._requests = Requests(self._loop)
 
@@ -311,6 +313,11 @@ class Runtime:
         self.deliver(Leaving())
         self._loop.call_later(LEAVE_TIMEOUT_S, self.stop)
 
+    def retire(self) -> None:
+        """Let others have what this node has in hand, then stop."""
+        self.deliver(Stopping())
+        self._loop.call_later(RETIRE_TIMEOUT_S, self.stop)
+
     # -- the loop ----------------------------------------------------------------------------------
 
     def _drain(self) -> None:
@@ -338,13 +345,13 @@ class Runtime:
         self.steps += 1
         now = time.monotonic_ns()
         self._perform(self.peer.step(event, now), now)
-        if self.peer.has_left and not self._leaving:
-            self._leaving = True
+        if self.peer.is_over and not self._going:
+            self._going = True
             self._end_if_gone()
 
     def _end_if_gone(self) -> None:
-        """Stop once everything that the goodbye consists of has been performed."""
-        if self._leaving and not self._unwritten:
+        """Stop once everything that this node has said last has been performed."""
+        if self._going and not self._unwritten:
             self.stop()
 
     def _arm(self) -> None:

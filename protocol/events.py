@@ -356,6 +356,12 @@ class Leaving:
     """The operator asks this node to leave the team in good order."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """This process is about to stop, most often to start again: what it has in hand is for others,
+    at once."""
+
+
 Event: TypeAlias = (
     Received
     | TimerFired
@@ -388,4 +394,5 @@ Event: TypeAlias = (
     | Undeliverable
     | Persisted
     | Leaving
+    | Stopping
 )

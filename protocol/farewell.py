@@ -1,11 +1,21 @@
-"""Leaving in good order: a voter hands over if it leads, waits until the others have put somebody
-in its place or can do without it, and then says goodbye; after a while it goes in any case."""
+"""Going in good order, for good or for a while. Whoever goes lets others have what it works on, and
+hands over if it leads.
+
+    leave   a voter waits until the others have put somebody in its place or can do without it, and
+            then says goodbye
+    stop    the process ends and may come back: it stays a member, and waits only until somebody
+            else leads
+
+After a while it goes in any case.
+"""
 
 from __future__ import annotations
 
 from protocol.clocks import Nanoseconds
+from protocol.config import RaftConfig
 from protocol.consensus import Consensus
 from protocol.membership import Membership
+from protocol.team import Team
 from protocol.turn import Turn
 
 LEAVING = "leaving"  # metadata of the member record of a node that wants to
@@ -14,42 +24,69 @@ LEAVING = "leaving"  # metadata of the member record of a node that wants to
 class Farewell:
     """See the module's text."""
 
-    def __init__(self, membership: Membership, consensus: Consensus, timeout: Nanoseconds) -> None:
+    def __init__(
+        self, membership: Membership, consensus: Consensus, team: Team, config: RaftConfig
+    ) -> None:
         self._membership = membership
         self._consensus = consensus
-        self._timeout = timeout
+        self._team = team
+        self._config = config
         self._until: Nanoseconds | None = None
-        self.is_said = False
+        self._leaves = False
+        self.is_over = False
+
+    @property
+    def is_said(self) -> bool:
+        """Whether this node has left for good."""
+        return self.is_over and self._leaves
 
     def deadline(self) -> Nanoseconds | None:
         """When to go in any case; None unless it wants to."""
         return self._until
 
-    def begin(self, turn: Turn) -> None:
+    def leave(self, turn: Turn) -> None:
         """Ask the others to do without this node, if it votes."""
-        if self._until is not None or self.is_said:
+        if self._leaves or self.is_over:
             return
+        self._leaves = True
         self._until = turn.now
+        self._team.let_go(turn)
         raft = self._consensus.raft
         heirs = any(self._consensus.follows(node) for node in self._membership.alive())
         if raft.is_voter and (heirs or len(raft.configuration.voters) > 1):
-            self._until = turn.now + self._timeout
+            self._until = turn.now + self._config.leave_timeout_ns
             self._membership.describe(**{LEAVING: "1"})
             self._consensus.leave(turn)
 
-    def say_if_due(self, turn: Turn) -> bool:
-        """Say goodbye once the others can do without this node, or time is over; whether it did."""
+    def stop(self, turn: Turn) -> None:
+        """Let another lead."""
+        if self._until is not None or self.is_over:
+            return
+        self._team.let_go(turn)
+        self._consensus.hand_over(turn)
+        self._until = turn.now + self._config.election_timeout_ns
+
+    def end_if_due(self, turn: Turn) -> bool:
+        """Go once the others can do without this node, or time is over; whether it did."""
         if self._until is None:
             return False
+        is_free = self._is_replaced(turn) if self._leaves else self._has_handed_over()
+        if not is_free and turn.now < self._until:
+            return False
+        self._until = None
+        self.is_over = True
+        if self._leaves:
+            self._membership.leave(turn)
+        return True
+
+    def _is_replaced(self, turn: Turn) -> bool:
         raft = self._consensus.raft
         if raft.leadership is not None:
             self._consensus.hand_over(turn)
         # Once a joint configuration is committed the new voters are on their own.
         is_settled = raft.log.configuration_index <= raft.commit
-        is_free = is_settled and raft.node not in raft.configuration.voters
-        if not is_free and turn.now < self._until:
-            return False
-        self._until = None
-        self.is_said = True
-        self._membership.leave(turn)
-        return True
+        return is_settled and raft.node not in raft.configuration.voters
+
+    def _has_handed_over(self) -> bool:
+        leadership = self._consensus.raft.leadership
+        return leadership is None or not leadership.transferee

@@ -54,6 +54,7 @@ from protocol.events import (
     ReadAsked,
     Received,
     Rescued,
+    Stopping,
     Submitted,
     Tagged,
     TimerFired,
@@ -187,7 +188,7 @@ class Peer:
         self.team.restore(now)
         self._alive: frozenset[NodeId] = frozenset()
         self._found = settings.found and not self.raft.log.last_index
-        self.farewell = Farewell(self.membership, self.consensus, config.raft.leave_timeout_ns)
+        self.farewell = Farewell(self.membership, self.consensus, self.team, config.raft)
         self._despatch = Despatch(self.membership, self.relaying, self.raft)
 
     def __repr__(self) -> str:
@@ -211,8 +212,8 @@ class Peer:
         return self._despatch.effects(turn)
 
     def deadline(self) -> Nanoseconds | None:
-        """When to send TimerFired. None only after leaving."""
-        if self.farewell.is_said:
+        """When to send TimerFired. None only when it `is_over`."""
+        if self.is_over:
             return None
         due = min(self.membership.deadline(), self.gossip.deadline())
         for other in (
@@ -231,6 +232,11 @@ class Peer:
     def has_left(self) -> bool:
         """Whether the goodbye has been said: nothing more will come."""
         return self.farewell.is_said
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has left, or has let go of all that it had in hand because it is to stop."""
+        return self.farewell.is_over
 
     def status(self) -> RaftStatus:
         """The agreement's state as this node sees it."""
@@ -309,7 +315,9 @@ class Peer:
                 self.consensus.rescue(turn, event.request)
                 self._introduce(turn, self.membership.alive())
             case Leaving():
-                self.farewell.begin(turn)
+                self.farewell.leave(turn)
+            case Stopping():
+                self.farewell.stop(turn)
 
     def _tick(self, turn: Turn) -> None:
         if self.membership.deadline() <= turn.now:
@@ -489,7 +497,7 @@ class Peer:
                 self.team.decide(turn, self.view())
             elif self._is_due(consensus.council.due_at, turn.now):
                 consensus.decide(turn, self._standings)
-            elif self.farewell.say_if_due(turn):
+            elif self.farewell.end_if_due(turn):
                 pass
             else:
                 break

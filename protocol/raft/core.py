@@ -306,7 +306,7 @@ class Raft:
     def unreachable(self, turn: Turn, node: NodeId) -> None:
         """A message to `node` could not be delivered: send it one at a time until it answers."""
         if self.leadership is not None:
-            self.leadership.unreachable(node)
+            self.leadership.unreachable(turn, node)
         self.elections.lose_leader(turn, node)
 
     def install(self, turn: Turn, snapshot: Snapshot, configuration_before: int) -> None:

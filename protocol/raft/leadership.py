@@ -226,8 +226,10 @@ class Leadership:
             ),
         )
 
-    def unreachable(self, node: NodeId) -> None:
-        """Messages to the follower are lost: no use to pipeline them."""
+    def unreachable(self, turn: Turn, node: NodeId) -> None:
+        """Messages to the follower are lost: no use to pipeline them, or to hand over to it."""
+        if node == self.transferee:
+            self._end_transfer(turn, "it cannot be reached")
         progress = self.progress.get(node)
         if progress is not None and progress.pace is Pace.REPLICATE:
             progress.become_probe(progress.match_index + 1, self.request)

@@ -24,6 +24,7 @@ from protocol.sim.faults import (
     LoseOne,
     MinimalQuorum,
     Pause,
+    Restart,
     Shape,
     Slow,
     Storm,
@@ -178,6 +179,11 @@ class _Draw:
         back = self.random.choice((MILLISECOND, 30 * MILLISECOND, 300 * MILLISECOND))
         return [CrashAfter(self.number, at, self.node(), message, back)]
 
+    def restart(self) -> list[TimedFault]:
+        at = self.at()
+        back = self.until(at, 100 * MILLISECOND, 3 * SECOND)
+        return [Restart(self.number, at, self.node(), back)]
+
     def isolate_leader(self) -> list[TimedFault]:
         """And perhaps those who elect the next one crash as soon as they have voted."""
         at = self.at()
@@ -216,6 +222,7 @@ def draw_faults(
         (draw.isolate_leader, (0, 0, 1, 3, 8)),
         (draw.transfer, (0, 0, 0, 1, 4)),
         (draw.garble, (0, 0, 0, 0, 0, 1, 3)),
+        (draw.restart, (0, 0, 0, 1, 4)),
     )
     is_calm = random.random() < CALM
     faults: list[TimedFault] = []

@@ -67,6 +67,14 @@ class Crash(Fault):
 
 
 @dataclass(frozen=True, slots=True)
+class Restart(Fault):
+    """The operator stops the process in good order, and starts it again later."""
+
+    node: int
+    until_ns: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
 class Die(Fault):
     """The node is gone for good, with its disk; spared if the rest could not go on without it."""
 
@@ -235,6 +243,7 @@ TimedFault: TypeAlias = (
     Crash
     | CrashAfter
     | IsolateLeader
+    | Restart
     | Die
     | Leave
     | Transfer

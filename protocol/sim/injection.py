@@ -14,10 +14,12 @@ from typing import assert_never
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.configuration import Configuration
-from protocol.events import Leaving, Transferred
+from protocol.events import Leaving, Stopping, Transferred
 from protocol.identity import NOBODY
+from protocol.peer import Peer
 from protocol.raft.log import RaftLog
 from protocol.sim.disk import Rot
+from protocol.sim.drive import InFlight
 from protocol.sim.faults import (
     BitRot,
     Crash,
@@ -35,6 +37,7 @@ from protocol.sim.faults import (
     LoseOne,
     MinimalQuorum,
     Pause,
+    Restart,
     Slow,
     Storm,
     TimedFault,
@@ -47,6 +50,7 @@ from protocol.sim.network import LinkConditions
 from protocol.sim.plan import SEEDS_GIVEN, Plan, Rest
 from protocol.sim.world import Host, World
 
+SUPERVISOR_NS: Nanoseconds = 100 * MILLISECOND  # after which what does not stop is killed
 GOODBYE_NS: Nanoseconds = 4 * SECOND  # how long a node that leaves goes on, to say so
 HEALED_DELAY_NS: Nanoseconds = MILLISECOND
 
@@ -93,6 +97,7 @@ class Injection:
         host: Host,
         fault: Crash
         | CrashAfter
+        | Restart
         | Die
         | Leave
         | Transfer
@@ -110,6 +115,8 @@ class Injection:
         match fault:
             case Crash():
                 self._crash(host, fault)
+            case Restart():
+                self._restart(host, fault)
             case Die():
                 self._lose(host, fault, partial(self._die, host))
             case Transfer():
@@ -171,6 +178,18 @@ class Injection:
             return
         host.crash(silent=fault.power, in_flight=fault.in_flight)
         self.world.at(max(fault.until_ns, self.world.now), host.start_again)
+
+    def _restart(self, host: Host, fault: Restart) -> None:
+        self._count(fault)
+        host.submit(Stopping())
+        patience = self.world.config.raft.election_timeout_ns + SUPERVISOR_NS
+        self.world.after(patience, self._end_life, host, host.peer, fault.until_ns)
+
+    def _end_life(self, host: Host, life: Peer | None, until: Nanoseconds) -> None:
+        """Kill what was told to stop and is still there, if only to wait for its end."""
+        if life is not None and host.peer is life:
+            host.crash("stopped", in_flight=InFlight.KEPT)
+            self.world.at(max(until, self.world.now), host.start_again)
 
     def _lose(self, host: Host, fault: Die | Leave, how: object) -> None:
         assert callable(how)

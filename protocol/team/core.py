@@ -46,7 +46,9 @@ from protocol.job_rules import validate
 from protocol.jobs import NO_USAGE, ClaimMode, Job, Usage, digest_of, shown
 from protocol.ledger import (
     AcceptResult,
+    JobState,
     Ledger,
+    Slot,
     SubmitJob,
     Unit,
     fault_of_result,
@@ -86,6 +88,7 @@ class Team:
         self.ledger = ledger
         self.store = store
         self.dirty = True
+        self._is_going = False  # it takes no more work
         self._alarm = Alarm()
         self.book = ClaimBook()
         self.notes = Notes(node, ledger, store)
@@ -388,8 +391,23 @@ class Team:
             self.wishes.abandon(turn.now, job, task, detail)
         elif self._failing.is_used_up(job, task):
             self.wishes.abandon(turn.now, job, task, self._failing.account_of(job, task))
-        elif job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
+        else:
+            self._give_back(turn, attempt, job, slot)
+
+    def _give_back(self, turn: Turn, attempt: Attempt, job: JobState, slot: Slot) -> None:
+        """To the log, if that gave it to this node."""
+        if job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
             self.wishes.fence(turn.now, attempt.unit, attempt.token + 1)
+
+    def let_go(self, turn: Turn) -> None:
+        """This node is about to go: what it works on is for others, and it takes nothing more."""
+        self._is_going = True
+        for attempt in self.running.values():
+            found = self.ledger.slot(*attempt.unit)
+            if found is not None and found[1].is_open:
+                self._give_back(turn, attempt, found[0], found[2])
+        self.attempts.let_go(turn, "this node stops")
+        self.dirty = True
 
     def learn(self, turn: Turn, fact: Fact) -> None:
         """A fact, of this machine's or another's."""
@@ -408,12 +426,13 @@ class Team:
         self.attempts.check(turn, view)
         self.attempts.renew(turn)
         self._deaths.tell(turn, view)
-        for job in jobs:
-            if not self._deadlines.reason(job.job.id):
-                self._taking.take(turn, view, job, jobs)
-        self._reviewing.review(turn, view, jobs)
+        if not self._is_going:
+            for job in jobs:
+                if not self._deadlines.reason(job.job.id):
+                    self._taking.take(turn, view, job, jobs)
+            self._reviewing.review(turn, view, jobs)
         self._calls.decide(turn, view, jobs)
-        if view.leader == self.node:
+        if view.leader == self.node and not self._is_going:
             self._leading.lead(turn, view, jobs, self.notes.usage)
         self._clearing.clear(turn, view)
         if self.wishes.pursue(turn) or turn.writes:

@@ -65,8 +65,11 @@ class Deaths:
         self._gone.pop(node, None)
 
     def claimed(self, unit: Unit, held: Held) -> None:
-        """A claim was heard of; of the living nothing follows."""
+        """A claim was heard of; of the living nothing follows, and who has let go did not die over
+        it."""
         node = held.claim.node
+        if held.claim.phase is Phase.RELEASED:
+            self._seen.get(unit[:2], {}).pop(Death(unit[2], node, held.claim.token), None)
         how = self._gone.get(node, "")
         if node == self.node and held.sequence <= self._earlier:
             how = RESTARTED

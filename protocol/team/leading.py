@@ -176,8 +176,7 @@ class Leading:
         able = [
             node
             for node in load
-            if node not in others
-            and not self._failing.leaves(turn.now, view, job, task, node)
+            if node not in others and not self._failing.leaves(turn.now, view, job, task, node)
         ]
         wrong = {answer.node for answer in task.refuted()}
         able = [node for node in able if node not in wrong] or able
