@@ -14,7 +14,7 @@ from __future__ import annotations
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
 from protocol.consensus import Consensus
-from protocol.membership import Membership
+from protocol.membership import STOPPING, Membership
 from protocol.team import Team
 from protocol.turn import Turn
 
@@ -63,6 +63,7 @@ class Farewell:
         if self._until is not None or self.is_over:
             return
         self._team.let_go(turn)
+        self._membership.describe(**{STOPPING: "1"})
         self._consensus.hand_over(turn)
         self._until = turn.now + self._config.election_timeout_ns
 

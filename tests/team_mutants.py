@@ -9,6 +9,7 @@ from breeding import Breeder
 
 from protocol.claims import FailNote, Held
 from protocol.clocks import Nanoseconds
+from protocol.effects import Abort
 from protocol.facts import Fact
 from protocol.facts.work import BudgetGranted, TaskCloned
 from protocol.identity import NodeId
@@ -145,6 +146,12 @@ def keep_what_fails(
 @instead_of("NeverPauses", "who fails in a row pauses", (Failing, "_fails"))
 def never_pause(self: Failing, now: Nanoseconds, node: NodeId) -> bool:
     return False
+
+
+@instead_of("KeepsWhatItStops", "who stops lets others have its tasks", (Attempts, "let_go"))
+def keep_what_stops(self: Attempts, turn: Turn, reason: str) -> None:
+    for invocation in self.running:
+        turn.perform(Abort(invocation, reason))
 
 
 @instead_of("CountsOutages", "a model that is away costs no attempt", (Notes, "counted"))

@@ -14,6 +14,7 @@ import pytest
 from node import jobfile
 from node.agents.scratch import ROOT_RECORD
 from node.lab.cluster import Cluster, ModelOptions
+from node.lab.processes import stop_all
 from protocol.jobs import ClaimMode, Job, Task, VerifyBy
 
 FAST = ModelOptions(speed=25.0)
@@ -97,6 +98,25 @@ async def test_a_node_that_lies_about_its_work_is_found_out_in_any_claim_mode(
             wrong = [answer for task in end["tasks"] for answer in task["late"] if answer["fault"]]
             assert {answer["name"] for answer in wrong} == {liar.name}, "it has lied"
             assert liar.name not in {answer["reviewer"] for answer in wrong}
+
+
+@pytest.mark.parametrize("claims", [ClaimMode.LEASE, ClaimMode.LEADER])
+async def test_a_rolling_restart_costs_no_attempt(team: Cluster, claims: ClaimMode) -> None:
+    """Each task may be attempted once, and a node that dies over it is the end of it."""
+    tasks = tuple(
+        Task(f"t{number}", "", agent="command", program="sleep 0.7; echo done", attempts_max=1)
+        for number in range(12)
+    )
+    job = f"rolling-{claims.value}"
+    doors = team.doors()
+    async with asyncio.timeout(TIMEOUT_S):
+        await doors.submit(Job(job, job, tasks, claims=claims))
+        for node in team.nodes:
+            await asyncio.sleep(0.5)
+            assert stop_all([node.process]) == [], "it ends when it is told to"
+            await asyncio.to_thread(team.start, FAST)
+        end = await doors.await_end(job)
+    assert end["succeeded"], end
 
 
 async def test_a_model_that_goes_away_and_comes_back_costs_no_attempt(team: Cluster) -> None:

@@ -12,6 +12,7 @@ from protocol.facts.membership import (
     MemberDegraded,
     MemberFailed,
     MemberForgotten,
+    MemberJoined,
     MemberSteady,
     MemberSuspected,
     NameClaimedTwice,
@@ -20,7 +21,7 @@ from protocol.facts.membership import (
 from protocol.identity import KEY_SIZE, Identity
 from protocol.membership import State, sign_record
 from protocol.membership.local_health import LocalHealth
-from protocol.messages.membership import MemberRecord, MemberSync, News, ProbeRequest
+from protocol.messages.membership import MemberRecord, MemberSync, News, ProbeRequest, Rumor, Word
 
 LONG = 60 * SECOND
 
@@ -202,6 +203,25 @@ def test_two_keys_under_one_name_are_told_and_both_stay() -> None:
     turn = town.receive(0, town.nodes[1], MemberSync(News((signed,))))
     assert NameClaimedTwice("n2", twin.node, town.nodes[2]) in turn.facts
     assert town.machine(0).state_of(twin.node) is town.state(0, 2) is State.ALIVE
+
+
+def test_who_was_gone_before_a_newcomer_came_has_not_joined_there() -> None:
+    """Else a name whose owner lost its disk a few times would be claimed that often, wherever a
+    node starts."""
+    town = Town(5)
+    town.settle_in()
+    twin = Identity(b"t" * KEY_SIZE)
+    record = MemberRecord(twin.public_key, "n4", ("t:1",), 1, 0, False, (), b"")
+    signed = sign_record(twin, CLUSTER, record)
+    for word, is_said in ((Word.ENDED, False), (Word.FAILED, False), (Word.SUSPECTED, True)):
+        town.start(0)
+        rumor = Rumor(twin.node, 1, 0, town.nodes[1], word)
+        known = tuple(town.machine(number).own for number in (1, 4))
+        turn = town.receive(0, town.nodes[1], MemberSync(News((*known, signed), (rumor,))))
+        joined = {fact.node for fact in turn.facts if isinstance(fact, MemberJoined)}
+        assert joined == {town.nodes[1], town.nodes[4], *([twin.node] if is_said else [])}
+        assert any(isinstance(fact, NameClaimedTwice) for fact in turn.facts) is is_said
+        assert (town.machine(0).state_of(twin.node) is State.FAILED) is not is_said
 
 
 def test_a_new_run_of_a_node_takes_the_place_of_the_old_one_wherever_it_is() -> None:

@@ -54,6 +54,7 @@ import test_returning
 import test_reviewing
 import test_silence
 import test_spending
+import test_stopping
 import test_store
 import test_wall_budget
 
@@ -340,6 +341,10 @@ TEAM_RULES: list[tuple[str, Test]] = [
     (
         "NeverPauses",
         test_failing.test_who_fails_in_a_row_pauses_ever_longer_until_it_succeeds,
+    ),
+    (
+        "KeepsWhatItStops",
+        partial(test_stopping.test_a_lone_node_that_is_restarted_goes_on, LEASE),
     ),
     ("CountsOutages", test_failing.test_an_endpoint_that_is_away_uses_up_no_attempts),
     (

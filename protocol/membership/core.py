@@ -23,7 +23,7 @@ record of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from random import Random
 
 from protocol.clocks import Nanoseconds
@@ -57,7 +57,7 @@ from protocol.membership.records import (
 from protocol.membership.reunion import Reunion
 from protocol.membership.rows import Rows
 from protocol.membership.states import State
-from protocol.membership.verdicts import Verdicts
+from protocol.membership.verdicts import FINAL_WORDS, Verdicts
 from protocol.messages.membership import (
     MemberRecord,
     MemberSync,
@@ -414,8 +414,9 @@ class Membership:
 
     def _take_news(self, turn: Turn, sender: NodeId, news: News) -> None:
         forgotten: list[Rumor] = []
+        gone = {(rumor.node, rumor.version) for rumor in news.rumors if rumor.word in FINAL_WORDS}
         for record in news.records:
-            if not self._take_record(turn, sender, record) and record.node != sender:
+            if not self._take_record(turn, sender, record, gone) and record.node != sender:
                 forgotten += self.verdicts.rumors_about(record.node)
         if forgotten:
             # Who holds a node to be there that was forgotten here tells that node, which counts on:
@@ -433,8 +434,15 @@ class Membership:
             else:
                 self._rows.take(turn, row)
 
-    def _take_record(self, turn: Turn, sender: NodeId, record: MemberRecord) -> bool:
-        """Take what is news; False if its owner was forgotten, and has not counted on since."""
+    def _take_record(
+        self,
+        turn: Turn,
+        sender: NodeId,
+        record: MemberRecord,
+        gone: Collection[tuple[NodeId, tuple[int, int]]],
+    ) -> bool:
+        """Take what is news; False if its owner was forgotten, and has not counted on since. Who is
+        `gone` by what else is told was not seen here: it has not joined, and its name is free."""
         fault = fault_of_record(record)
         if fault:
             self.refused[fault] += 1
@@ -475,7 +483,7 @@ class Membership:
         elif was is State.ALIVE:
             if old is not None and _said(old.record) != _said(record):
                 turn.report(MemberChanged(node))
-        else:
+        elif (node, record.version) not in gone:
             endpoint = record.endpoints[0] if record.endpoints else ""
             turn.report(MemberJoined(node, record.name, endpoint))
             for other in self._members.namesakes(record):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+STOPPING = "stopping"  # metadata of the record of a node that is about to stop
+
 
 class State(Enum):
     REMEMBERED = "remembered"  # from an earlier life of this node; not heard of yet
@@ -17,5 +19,6 @@ class Evidence(Enum):
     """Why a member is held to have failed."""
 
     REFUSED = "refused"  # nobody listens at its addresses: its process has ended
+    STOPPED = "stopped"  # the same, and it has said so before
     SILENCE = "silence"  # neither heard nor answering: it crashed, hangs, or is cut off
     DEAF = "deaf"  # it speaks and does not answer

@@ -29,7 +29,7 @@ from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach
 from protocol.membership.rows import Rows
 from protocol.membership.sides import Sides
-from protocol.membership.states import Evidence, State
+from protocol.membership.states import STOPPING, Evidence, State
 from protocol.membership.suspicion import suspicion_timeout
 from protocol.messages.membership import MemberSync, News, Rumor, Word
 from protocol.timers import Timers
@@ -39,9 +39,11 @@ SMALL_TEAM = 3  # in which one witness of a refused connection is enough: there 
 MISSED_FOR = 30  # times `forget_after_ns`: a month, by default, in which a forgotten one may return
 _FINAL_WORD = {
     Evidence.REFUSED: Word.ENDED,
+    Evidence.STOPPED: Word.ENDED,
     Evidence.SILENCE: Word.FAILED,
     Evidence.DEAF: Word.FAILED,
 }
+FINAL_WORDS = frozenset(_FINAL_WORD.values())
 
 
 class Verdicts:
@@ -206,7 +208,8 @@ class Verdicts:
     def _fail(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         since = member.since
         if member.witnesses:
-            evidence = Evidence.REFUSED
+            is_stopped = STOPPING in dict(member.record.metadata)
+            evidence = Evidence.STOPPED if is_stopped else Evidence.REFUSED
         elif member.state is State.SUSPECT and self._reach.heard_at(node) > since:
             evidence = Evidence.DEAF
         else:
@@ -218,7 +221,7 @@ class Verdicts:
         self._grapevine.spread(_rumor(node, member, accuser, _FINAL_WORD[evidence]))
         self._timers.set(turn.now + self._config.forget_after_ns, self._forget_if_gone, node)
         self._rows.tell_soon(turn)
-        if evidence is not Evidence.REFUSED:
+        if _FINAL_WORD[evidence] is not Word.ENDED:
             self._timers.set(self._sides.lost(node, turn.now), self._judge_sides)
 
     def ended(self, turn: Turn, node: NodeId) -> None:

@@ -25,7 +25,7 @@ from protocol.team.view import View
 from protocol.turn import Turn
 
 DEATHS_MAX = 3
-_PROCESS_ENDED = "refused"  # the evidence of MemberFailed
+_PROCESS_ENDED, _STOPPED = "refused", "stopped"  # the evidence of MemberFailed
 
 
 class Deaths:
@@ -52,7 +52,10 @@ class Deaths:
     # -- what is heard -------------------------------------------------------------------------
 
     def failed(self, fact: MemberFailed) -> None:
-        """A member has failed: with it die the attempts that it was at."""
+        """A member has failed: with it die the attempts that it was at, unless it was stopped in
+        good order. Then it was at none."""
+        if fact.evidence == _STOPPED:
+            return
         how = DIED if fact.evidence == _PROCESS_ENDED else LOST
         self._gone[fact.node] = how
         for job in self._ledger.active():

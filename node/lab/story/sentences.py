@@ -56,6 +56,7 @@ _FAILURES = {
 }
 _EVIDENCE = {
     "refused": "its process has ended",
+    "stopped": "it was stopped",
     "silence": "it was silent",
     "deaf": "it does not hear",
 }
