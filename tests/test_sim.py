@@ -27,6 +27,8 @@ FAILED_ONCE = [
     59654947,  # acknowledged, and replaced by the next term's leader, in one transaction
     *(1898, 8204),  # the voters changed in the step that said what is committed
     7361,  # the core was two parts that had never heard of each other
+    3813,  # answers were kept for a node that fails whatever it does, and pauses between
+    *(8892, 100547),  # one node that fails or lies is all there is, and uses up all attempts
 ]
 
 

@@ -179,11 +179,12 @@ class Run:
         return ""
 
     def _patience(self) -> Nanoseconds:
-        """Within which all must be done. The core may be one node whose agents always fail: it
-        uses up all attempts, one after another."""
+        """Within which all must be done. The core may be one node whose agents always fail or lie:
+        it uses up all attempts, one after another."""
         tasks = (task for client in self.clients for task in client.job.tasks)
         attempts = sum(task.attempts_max * task.quorum.of for task in tasks)
-        return LIVENESS_MAX + (attempts * SECOND if self.plan.work.bad else 0)
+        is_misled = self.plan.work.bad or self.plan.work.liar
+        return LIVENESS_MAX + (attempts * SECOND if is_misled else 0)
 
     def _set_away(self, is_away: bool) -> None:
         """The model of all agents goes away, or is back."""
