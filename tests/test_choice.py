@@ -101,6 +101,27 @@ def test_who_has_no_share_races_and_who_has_one_does_not(name: str) -> None:
         assert raced == [None, ("job", "long", 0)]
 
 
+@pytest.mark.parametrize("name", ["q0", "q1", "q2", "q3", "q4", "q5"])
+def test_nobody_leaves_a_race_for_a_question_to_a_person(name: str) -> None:
+    """That is asked beside it."""
+    desk = Desk()
+    desk.view = View(frozenset({SELF.node}), frozenset(), SELF.node)
+    question = replace(task(name), agent="human")
+    (submit,) = commands(
+        desk.submit(replace(job(task("long", weight=9.0), question), speculation=AT_ONCE))
+    )
+    desk.ledger.apply(entry(submit))
+    claim = codec.pack_value(Claim(OTHER, 1, Phase.WORKING))
+    desk.team.book.learn(("job", "long", 0), [Version(OTHER, 1, claim, 0)], 0)
+    view = View(frozenset({SELF.node, OTHER, ADA}), frozenset(), OTHER)
+    found = desk.ledger.jobs["job"]
+    raced = [
+        desk.team._choice.choose_race(now, view, found, frozenset(), Hands.FREE)
+        for now in (0, 2 * CONFIG.patience_ns)
+    ]
+    assert raced[1] == ("job", "long", 0)
+
+
 @pytest.mark.parametrize("seed", [3507, 4461])
 def test_who_was_outrun_by_a_racer_answers_another_slot(seed: int) -> None:
     """In these seeds the last of three independent answers was left to nobody: the third node had

@@ -96,10 +96,7 @@ class Choice:
         self, now: Nanoseconds, view: View, job: JobState, own: Collection[Unit], hands: Hands
     ) -> Chosen | None:
         """The unit to take now, if any. `own` is what this node is at already, or has handed in."""
-        ready = self._failing.ready_units(job)
-        if job.asks_people:
-            ready = [each for each in ready if each[0].task.asks_person == self._asks_people]
-        scene = self._scene(now, view, job, own, hands, ready)
+        scene = self._scene(now, view, job, own, hands, self._failing.ready_units(job))
         nodes = len(view.alive)
         room = nodes * self.config.slots
         takeable = self._takeable(scene, max(SHARE_WINDOW * nodes, QUIET_WINDOW * room))
@@ -127,6 +124,9 @@ class Choice:
         hands: Hands,
         ready: Sequence[tuple[TaskState, Slot, Unit]],
     ) -> Scene:
+        """Of questions to people, or of all else."""
+        if job.asks_people:
+            ready = [each for each in ready if each[0].task.asks_person == self._asks_people]
         quick = not self._asks_people and self._book.is_quick(job.job.id, 2 * self.config.tell_ns)
         return Scene(now, view, job, own, hands, ready, quick)
 
