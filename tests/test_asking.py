@@ -116,6 +116,19 @@ def test_a_judge_hears_all_and_its_word_is_kept(team: Path) -> None:
     assert account["usage"]["simulated"]
 
 
+def test_a_program_judges_what_programs_answer(team: Path) -> None:
+    says = 'case $QUORATE_SLOT in 0) echo "a pair";; 1) echo two;; *) echo all;; esac'
+    judges = (
+        "n=0; for file in $QUORATE_ANSWERS; do n=$((n+1)); "
+        'grep -q all "$file" && echo "$n: B" || echo "$n: A"; done'
+    )
+    code, account = asked(team, "How many?", "--run", says, "--judge-run", judges)
+    assert code == 0
+    assert account["answer"] in ("a pair", "two")
+    assert account["judge"] in ("n1", "n2", "n3")
+    assert [each["conclusion"] for each in account["dissent"]] == ["all"]
+
+
 def test_a_critique_shows_who_drafted_what(team: Path) -> None:
     question = "How many of five voters must agree?"
     assert not any(is_wrong(question, 6))

@@ -54,6 +54,13 @@ def test_a_judge_replaces_the_count() -> None:
     assert task.quorum == Quorum(3, 2, Compare.JUDGE)
 
 
+def test_a_program_may_judge_what_a_model_or_a_program_says() -> None:
+    for manner in (Manner(judge_program="sh judge.sh"), Manner(program="cat", judge_program="j")):
+        job = question_job(QUESTION, manner)
+        assert job.tasks[0].quorum.compare is Compare.JUDGE
+        assert job.judge_program == manner.judge_program
+
+
 def test_a_program_is_told_to_mark_its_answer() -> None:
     job = question_job("Who?", Manner(2, critique=True, program="my-llm -q"))
     assert {task.agent for task in job.tasks} == {"command"}
@@ -89,6 +96,7 @@ def test_each_answer_and_each_draft_has_a_number_of_its_own(critique: bool) -> N
         (QUESTION, Manner(1, judge=True), "--judge is about several answers: ask for -k 2"),
         (QUESTION, Manner(judge=True, program="cat"), "--judge asks a model, and a command agent"),
         (QUESTION, Manner(judge=True, agent="python"), "--judge asks a model, and a python agent"),
+        (QUESTION, Manner(1, judge_program="sh"), "--judge is about several answers: ask for -k 2"),
         (QUESTION, Manner(agent="command"), "--agent command needs a program: add --run"),
         (QUESTION, Manner(agent="simulated", program="cat"), "--run is for agents that are progr"),
         (QUESTION, Manner(agent="parrot"), "there is no agent 'parrot'"),

@@ -39,6 +39,10 @@ def ask(
         bool,
         typer.Option("--judge", help="A model says which answers agree: for answers in prose."),
     ] = False,
+    judge_program: Annotated[
+        str,
+        typer.Option("--judge-run", help="The same by a program, as `judge: {run}` of a job."),
+    ] = "",
     agent: Annotated[
         str,
         typer.Option(help="simulated, openai, command or python; see --run and OPENAI_BASE_URL."),
@@ -69,7 +73,7 @@ def ask(
 
     check_size(nodes)
     hide_from_programs()
-    job = question_job(question, Manner(answers, critique, judge, agent, program))
+    job = question_job(question, Manner(answers, critique, judge, agent, program, judge_program))
     running = bool(node) or (
         (folder / STATE_FILE).exists() and bool(Cluster.load(folder).running())
     )

@@ -51,6 +51,12 @@ class Manner:
     judge: bool = False
     agent: str = ""
     program: str = ""
+    judge_program: str = ""
+
+    @property
+    def is_judged(self) -> bool:
+        """By a model, or by a program."""
+        return self.judge or bool(self.judge_program)
 
 
 def question_job(question: str, manner: Manner) -> Job:
@@ -71,7 +77,7 @@ def question_job(question: str, manner: Manner) -> Job:
         )
         for number in range(count)
     )
-    compare = Compare.JUDGE if manner.judge else Compare.NORMALISED
+    compare = Compare.JUDGE if manner.is_judged else Compare.NORMALISED
     answer = Task(
         ANSWER,
         prompt,
@@ -82,7 +88,13 @@ def question_job(question: str, manner: Manner) -> Job:
         quorum=Quorum(manner.answers, manner.answers // 2 + 1, compare),
     )
     # No call is made twice by mistake, and where there is no majority nothing could be agreed on.
-    job = Job(f"ask-{secrets.token_hex(4)}", "ask", (*drafts, answer), claims=ClaimMode.RAFT)
+    job = Job(
+        f"ask-{secrets.token_hex(4)}",
+        "ask",
+        (*drafts, answer),
+        claims=ClaimMode.RAFT,
+        judge_program=manner.judge_program,
+    )
     validate(job)
     check_backends(job)
     return job
@@ -97,11 +109,14 @@ def _check(question: str, manner: Manner, agent: str) -> None:
         fault = f"the question is {size} bytes, the limit is {QUESTION_SIZE_MAX}: shorten it"
     elif not 1 <= manner.answers <= SLOTS_MAX:
         fault = f"-k must be 1 to {SLOTS_MAX}"
-    elif manner.answers == 1 and (manner.critique or manner.judge):
+    elif manner.answers == 1 and (manner.critique or manner.is_judged):
         what = "--critique" if manner.critique else "--judge"
         fault = f"{what} is about several answers: ask for -k 2 or more"
-    elif manner.judge and agent not in MODEL_KINDS:
-        fault = f"--judge asks a model, and a {agent} agent is none: use {' or '.join(MODEL_KINDS)}"
+    elif manner.judge and not manner.judge_program and agent not in MODEL_KINDS:
+        fault = (
+            f"--judge asks a model, and a {agent} agent is none: use {' or '.join(MODEL_KINDS)}, "
+            f"or name a program that judges, --judge-run 'sh judge.sh'"
+        )
     elif manner.program and agent in MODEL_KINDS:
         fault = f"--run is for agents that are programs, and {agent} is none: leave one of them out"
     elif not manner.program and agent in ("command", "python"):
