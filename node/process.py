@@ -212,20 +212,26 @@ async def _listen_for_the_end(settings: NodeSettings) -> asyncio.Event:
 
 
 async def _until_stopped(told: asyncio.Event, runtime: Runtime, telemetry: Telemetry) -> int:
+    """Told once, it stops in good order; told twice, at once."""
+    await _first(told, runtime.stopped)
+    telemetry.say("# stopping")
+    if not runtime.stopped.done():
+        told.clear()
+        runtime.retire()
+        await _first(told, runtime.stopped)
+    fault = runtime.stopped.exception() if runtime.stopped.done() else None
+    if fault is not None:
+        print(f"error: the node stopped itself: {fault!r}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+async def _first(told: asyncio.Event, stopped: asyncio.Future[None]) -> None:
+    """Wait for one of them."""
     waiting = asyncio.create_task(told.wait())
-    ends: set[asyncio.Future[Any]] = {waiting, runtime.stopped}
+    ends: set[asyncio.Future[Any]] = {waiting, stopped}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    if not runtime.stopped.done():
-        telemetry.say("# stopping")
-        runtime.retire()
-        await asyncio.wait({runtime.stopped})
-    if runtime.stopped.done():
-        fault = runtime.stopped.exception()
-        if fault is not None:
-            print(f"error: the node stopped itself: {fault!r}", file=sys.stderr)
-            return EXIT_FAILED
-    return 0
 
 
 def _config(settings: NodeSettings) -> Config:

@@ -225,9 +225,10 @@ class Consensus:
         self.hand_over(turn)
 
     def hand_over(self, turn: Turn) -> None:
-        """This node will leave: if it leads, somebody else shall."""
+        """This node will go: if it leads, somebody else shall."""
+        leadership = self.raft.leadership
         successor = self.transfers.successor()
-        if self.raft.leadership is not None and successor:
+        if leadership is not None and not leadership.transferee and successor:
             self.raft.transfer(turn, successor)
 
     # -- what follows within a step --------------------------------------------------------------

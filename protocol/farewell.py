@@ -3,8 +3,8 @@ hands over if it leads.
 
     leave   a voter waits until the others have put somebody in its place or can do without it, and
             then says goodbye
-    stop    the process ends and may come back: it stays a member, and waits only until somebody
-            else leads
+    stop    the process ends and may come back: it stays a member, and waits only until its agents
+            have ended and somebody else leads, if anybody can be reached that could
 
 After a while it goes in any case.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from protocol.clocks import Nanoseconds
 from protocol.config import RaftConfig
 from protocol.consensus import Consensus
-from protocol.membership import STOPPING, Membership
+from protocol.membership import Membership
 from protocol.team import Team
 from protocol.turn import Turn
 
@@ -50,7 +50,7 @@ class Farewell:
             return
         self._leaves = True
         self._until = turn.now
-        self._team.let_go(turn)
+        self._team.let_go(turn, "this node leaves")
         raft = self._consensus.raft
         heirs = any(self._consensus.follows(node) for node in self._membership.alive())
         if raft.is_voter and (heirs or len(raft.configuration.voters) > 1):
@@ -59,19 +59,18 @@ class Farewell:
             self._consensus.leave(turn)
 
     def stop(self, turn: Turn) -> None:
-        """Let another lead."""
+        """Let another lead, and the agents end."""
         if self._until is not None or self.is_over:
             return
-        self._team.let_go(turn)
-        self._membership.describe(**{STOPPING: "1"})
-        self._consensus.hand_over(turn)
+        self._team.let_go(turn, "this node stops")
+        self._membership.stop(turn)
         self._until = turn.now + self._config.election_timeout_ns
 
     def end_if_due(self, turn: Turn) -> bool:
         """Go once the others can do without this node, or time is over; whether it did."""
         if self._until is None:
             return False
-        is_free = self._is_replaced(turn) if self._leaves else self._has_handed_over()
+        is_free = self._is_replaced(turn) if self._leaves else self._is_idle(turn)
         if not is_free and turn.now < self._until:
             return False
         self._until = None
@@ -88,6 +87,8 @@ class Farewell:
         is_settled = raft.log.configuration_index <= raft.commit
         return is_settled and raft.node not in raft.configuration.voters
 
-    def _has_handed_over(self) -> bool:
+    def _is_idle(self, turn: Turn) -> bool:
+        self._consensus.hand_over(turn)
         leadership = self._consensus.raft.leadership
-        return leadership is None or not leadership.transferee
+        leads_on = leadership is not None and bool(leadership.transferee)
+        return not leads_on and not self._team.running

@@ -109,7 +109,8 @@ class Transfers:
             self._begun.append(_Begun(node, request, to, raft.term))
 
     def successor(self) -> NodeId:
-        """The voter that is furthest; nobody if this node does not lead."""
+        """The voter that is furthest, of those that can be reached; nobody if this node does not
+        lead."""
         leadership = self._raft.leadership
         if leadership is None:
             return NOBODY
@@ -117,7 +118,7 @@ class Transfers:
         voters = [
             node
             for node in self._raft.configuration.voters
-            if node in progress and progress[node].confirmed
+            if node in progress and progress[node].confirmed and progress[node].is_reached
         ]
         return max(voters, key=lambda node: progress[node].match_index, default=NOBODY)
 

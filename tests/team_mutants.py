@@ -33,6 +33,7 @@ from protocol.team.calls import Calls
 from protocol.team.deadlines import Deadlines
 from protocol.team.eligible import Eligible
 from protocol.team.failing import Failing
+from protocol.team.leading import Leading
 from protocol.team.notes import Notes
 from protocol.team.pacing import Pacing
 from protocol.team.pieces import Piece, ResultToReview
@@ -152,6 +153,20 @@ def never_pause(self: Failing, now: Nanoseconds, node: NodeId) -> bool:
 def keep_what_stops(self: Attempts, turn: Turn, reason: str) -> None:
     for invocation in self.running:
         turn.perform(Abort(invocation, reason))
+
+
+@instead_of("AnswersTwice", "the log gives each answer to another node", (Leading, "_answering"))
+def let_one_answer_twice(
+    self: Leading, turn: Turn, view: View, job: JobState, unit: Unit
+) -> set[NodeId]:
+    return set()
+
+
+@instead_of("WaitsForWhoFails", "who always fails is not waited for", (Failing, "able"))
+def wait_for_all(
+    self: Failing, now: Nanoseconds, view: View, job: JobState, task: TaskState
+) -> frozenset[NodeId]:
+    return view.alive
 
 
 @instead_of("CountsOutages", "a model that is away costs no attempt", (Notes, "counted"))

@@ -441,6 +441,37 @@ def test_who_fails_again_and_again_does_not_keep_an_answer_back(claims: ClaimMod
     assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
 
 
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_lacks_the_program_does_not_keep_an_answer_back(claims: ClaimMode, size: int) -> None:
+    """It leaves the task alone for good, so one of the others answers twice."""
+    small = with_a_bad_node(size, Failure.NO_PROGRAM)
+    small.do(job(task("a", quorum=Quorum(size, size)), claims=claims))
+    assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_nobody_waits_for_an_answer_of_who_fails_whatever_it_does(claims: ClaimMode) -> None:
+    small = with_a_bad_node(3)
+    small.do(job(*(task(f"t{number}") for number in range(9)), claims=claims))
+    failed = [number for _, number, _ in small.diary.of(AttemptFailed)]
+    assert len(failed) >= CONFIG.failures_in_a_row
+    assert set(failed) == {2}
+    before = small.world.now
+    small.do(replace(job(task("q", quorum=Quorum(3, 3)), claims=claims), id="later"))
+    assert small.world.now - before < 3 * SECOND
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_independent_answers_come_from_different_nodes(claims: ClaimMode) -> None:
+    """Even if one of them is at work for long, and the others have nothing to do."""
+    small = SmallWorld(3, lambda given: done(given, (8 if given.task.id == "t" else 1) * SECOND))
+    tasks = (task("t", weight=9.0), task("first"), task("q", "first", quorum=Quorum(3, 3)))
+    small.do(job(*tasks, claims=claims))
+    nodes = {number for _, number, fact in small.diary.of(TaskStarted) if fact.task == "q"}
+    assert nodes == {0, 1, 2}
+
+
 def test_a_judge_whose_model_is_away_judges_later() -> None:
     small = SmallWorld(1)
     back_at = small.world.now + 60 * SECOND

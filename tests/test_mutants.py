@@ -346,6 +346,14 @@ TEAM_RULES: list[tuple[str, Test]] = [
         "KeepsWhatItStops",
         partial(test_stopping.test_a_lone_node_that_is_restarted_goes_on, LEASE),
     ),
+    (
+        "AnswersTwice",
+        partial(test_failing.test_independent_answers_come_from_different_nodes, ClaimMode.LEADER),
+    ),
+    (
+        "WaitsForWhoFails",
+        partial(test_failing.test_nobody_waits_for_an_answer_of_who_fails_whatever_it_does, LEASE),
+    ),
     ("CountsOutages", test_failing.test_an_endpoint_that_is_away_uses_up_no_attempts),
     (
         "WaitsForEver",

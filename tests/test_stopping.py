@@ -11,16 +11,16 @@ from test_leaving import follower_of, leader_of, peer_of
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.config import local
 from protocol.effects import Assignment
-from protocol.events import AgentFailed, Completed, Stopping
-from protocol.facts.agreement import LeaderElected
+from protocol.events import AgentFailed, Completed, Leaving, Stopping, Tagged
+from protocol.facts.agreement import LeaderElected, TransferBegan
 from protocol.facts.membership import MemberFailed, MemberLeft
 from protocol.facts.work import AttemptAborted, JobFinished, TaskAbandoned, TaskStarted
-from protocol.jobs import ClaimMode
+from protocol.jobs import ClaimMode, Usage
 from protocol.sim.world import Host
 
 ALL_MODES = list(ClaimMode)
 ELECTION = local().raft.election_timeout_ns
-DISK = 20 * MILLISECOND  # by then what was said last is written, and on its way
+DISK = 20 * MILLISECOND  # by then what was said last is written
 
 
 def slowly(assignment: Assignment) -> tuple[int, Completed | AgentFailed]:
@@ -29,10 +29,8 @@ def slowly(assignment: Assignment) -> tuple[int, Completed | AgentFailed]:
 
 def stop(small: SmallWorld, host: Host) -> None:
     """As a signal does: the process ends once it has let go of everything."""
-    host.submit(Stopping())
-    assert small.run(ELECTION + MILLISECOND, lambda: peer_of(host).is_over)
-    small.run(DISK)
-    host.crash("stopped")
+    host.retire()
+    assert small.run(ELECTION + DISK, lambda: not host.is_up)
 
 
 def restart(small: SmallWorld, host: Host) -> None:
@@ -58,11 +56,15 @@ def test_a_leader_that_stops_hands_over_first_and_stays_a_member() -> None:
     assert small.diary.of(MemberLeft) == []
 
 
-def test_who_does_not_lead_stops_at_once() -> None:
+def test_who_does_not_lead_stops_at_once_and_says_so_whatever_else_it_has_just_said() -> None:
     small = SmallWorld(3)
+    goes = follower_of(small)
     began = small.world.now
-    stop(small, follower_of(small))
-    assert small.world.now == began + DISK
+    goes.submit(Tagged(1, (("room", "7"),)))
+    stop(small, goes)
+    assert small.world.now - began < DISK
+    assert small.run(ELECTION, lambda: len(small.diary.of(MemberFailed)) == 2)
+    assert {fact.evidence for _, _, fact in small.diary.of(MemberFailed)} == {"stopped"}
 
 
 def test_a_leader_whose_heirs_are_gone_stops_after_a_while() -> None:
@@ -72,6 +74,21 @@ def test_a_leader_whose_heirs_are_gone_stops_after_a_while() -> None:
         if host is not first:
             host.crash(silent=True)
     stop(small, first)
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+@pytest.mark.parametrize("event", [Stopping(), Leaving()])
+def test_whoever_is_there_is_the_heir_and_not_who_refuses_connections(
+    event: Stopping | Leaving, gone: int
+) -> None:
+    small = SmallWorld(5)
+    first = leader_of(small)
+    rest = [host for host in small.hosts if host is not first]
+    for host in rest[:gone]:
+        host.crash()
+    first.submit(event)
+    assert small.run(2 * ELECTION, lambda: small.leader() in rest)
+    assert len(small.diary.of(TransferBegan)) <= 1 + gone
 
 
 def test_a_leader_does_not_wait_for_an_heir_that_refuses_connections() -> None:
@@ -127,11 +144,32 @@ def test_a_lone_node_that_is_restarted_goes_on(claims: ClaimMode) -> None:
     assert all(fact.succeeded for _, _, fact in small.diary.of(JobFinished))
 
 
-def test_who_is_about_to_stop_takes_nothing_more() -> None:
-    small = SmallWorld(3)
-    goes = leader_of(small)
-    small.world.network.cut([goes.number], [h.number for h in small.hosts if h is not goes])
-    goes.submit(Stopping())
-    small.submit(job(task("a")), at=goes.number)
-    small.run(ELECTION)
-    assert small.diary.of(TaskStarted) == []
+def test_who_is_about_to_leave_takes_nothing_more() -> None:
+    """It has to wait for the others for a while, and there is work that it could do."""
+    small = SmallWorld(3, slowly)
+    goes = follower_of(small)
+    small.submit(job(*(task(f"t{number}") for number in range(20))))
+    assert small.run(5 * SECOND, lambda: len(small.diary.of(TaskStarted)) == 3)
+    for host in small.hosts:
+        if host is not goes:
+            host.crash()
+    small.run(5 * SECOND)
+    begun = len(small.diary.of(TaskStarted))
+    assert begun > 3, "alone it goes on"
+    goes.submit(Leaving())
+    assert not small.run(2 * SECOND, lambda: peer_of(goes).has_left)
+    assert len(small.diary.of(TaskStarted)) == begun
+    assert not peer_of(goes).team.running
+
+
+def test_what_a_stopped_agent_had_used_is_told() -> None:
+    used = Usage(calls=1, tokens_out=7, simulated=True)
+    small = SmallWorld(3, lambda given: done(given, 3 * SECOND, used))
+    small.submit(job(task("a")))
+    assert small.run(5 * SECOND, lambda: bool(small.diary.of(TaskStarted)))
+    holder = small.hosts[small.diary.of(TaskStarted)[0][1]]
+    stop(small, holder)
+    (other,) = (host for host in small.up if host.number != (holder.number + 1) % 3)
+    assert small.run(
+        SECOND, lambda: peer_of(other).team.notes.usage("job").tokens_out == used.tokens_out
+    )

@@ -44,8 +44,8 @@ class MemberChanged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class MemberFailed(Fact):
-    """`evidence`: `refused` (its process has ended), `stopped` (as it had announced),
-    `silence`, or `deaf` (it speaks and does not answer)."""
+    """`evidence`: `refused` (its process has ended), `stopped` (the same, as it had
+    said), `silence`, or `deaf` (it speaks and does not answer)."""
 
     mark = "~"
     node: NodeId

@@ -56,7 +56,7 @@ from protocol.membership.records import (
 )
 from protocol.membership.reunion import Reunion
 from protocol.membership.rows import Rows
-from protocol.membership.states import State
+from protocol.membership.states import STOPPING, State
 from protocol.membership.verdicts import FINAL_WORDS, Verdicts
 from protocol.messages.membership import (
     MemberRecord,
@@ -322,6 +322,14 @@ class Membership:
     def leave(self, turn: Turn) -> None:
         """Say goodbye in a signed record, to everybody at once."""
         self._own.renew(left=True)
+        self._tell_everybody(turn)
+
+    def stop(self, turn: Turn) -> None:
+        """Say to everybody at once that this process is about to end."""
+        self.describe(**{STOPPING: "1"})
+        self._tell_everybody(turn)
+
+    def _tell_everybody(self, turn: Turn) -> None:
         for node in self.alive():
             turn.send(node, MemberSync(News((self.own,))))
 

@@ -19,6 +19,6 @@ class Evidence(Enum):
     """Why a member is held to have failed."""
 
     REFUSED = "refused"  # nobody listens at its addresses: its process has ended
-    STOPPED = "stopped"  # the same, and it has said so before
+    STOPPED = "stopped"  # it has said before that its process would end
     SILENCE = "silence"  # neither heard nor answering: it crashed, hangs, or is cut off
     DEAF = "deaf"  # it speaks and does not answer

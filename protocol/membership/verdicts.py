@@ -207,9 +207,10 @@ class Verdicts:
 
     def _fail(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         since = member.since
-        if member.witnesses:
-            is_stopped = STOPPING in dict(member.record.metadata)
-            evidence = Evidence.STOPPED if is_stopped else Evidence.REFUSED
+        if STOPPING in dict(member.record.metadata):
+            evidence = Evidence.STOPPED
+        elif member.witnesses:
+            evidence = Evidence.REFUSED
         elif member.state is State.SUSPECT and self._reach.heard_at(node) > since:
             evidence = Evidence.DEAF
         else:

@@ -228,10 +228,13 @@ class Leadership:
 
     def unreachable(self, turn: Turn, node: NodeId) -> None:
         """Messages to the follower are lost: no use to pipeline them, or to hand over to it."""
+        progress = self.progress.get(node)
+        if progress is None:
+            return
+        progress.is_reached = False
         if node == self.transferee:
             self._end_transfer(turn, "it cannot be reached")
-        progress = self.progress.get(node)
-        if progress is not None and progress.pace is Pace.REPLICATE:
+        if progress.pace is Pace.REPLICATE:
             progress.become_probe(progress.match_index + 1, self.request)
 
     # -- answers ---------------------------------------------------------------------------------

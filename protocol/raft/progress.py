@@ -46,11 +46,13 @@ class EncodedSnapshot:
 @dataclass(slots=True)
 class Progress:
     """See the module's text. `heard_at`: the last answer came then. `confirmed`: the newest request
-    that was answered, and `confirmed_at` when that one had been sent."""
+    that was answered, and `confirmed_at` when that one had been sent. `is_reached`: since its last
+    answer no message was undeliverable."""
 
     next_index: int
     match_index: int
     heard_at: Nanoseconds
+    is_reached: bool = True
     pace: Pace = Pace.PROBE
     waiting: bool = False  # PROBE: one is on its way
     confirmed: int = 0
@@ -111,6 +113,7 @@ class Progress:
     def answered(self, request: int, now: Nanoseconds) -> None:
         """An answer to `request`: to all before it there will be none, or none that matters."""
         self.heard_at = now
+        self.is_reached = True
         while self._inflight and self._inflight[0][0] <= request:
             number, sent_at, size = self._inflight.popleft()
             self._inflight_size -= size

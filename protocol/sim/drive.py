@@ -55,6 +55,11 @@ class Drive:
         self._waiting: Transaction = []
         self._writing: Transaction | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was to be written is."""
+        return self._writing is None and not self._waiting
+
     def write(self, persist: Persist, rest: list[Effect]) -> None:
         """Make a Persist durable, then hand back what follows it."""
         self._waiting.append((persist, rest))

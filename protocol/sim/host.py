@@ -38,6 +38,7 @@ from protocol.events import (
     PartRead,
     Persisted,
     Received,
+    Stopping,
     TimerFired,
     Undeliverable,
 )
@@ -95,6 +96,7 @@ class Host:
         self._due: Nanoseconds | None = None  # the peer's deadline, by its own clock
         self._timer: Nanoseconds | None = None  # the world's time
         self._errands = Errands(self)
+        self._retires = False  # it was told to stop
         self._is_paused = False
         self._step_ns: Nanoseconds = 0
         self._busy_until: Nanoseconds = 0
@@ -159,6 +161,16 @@ class Host:
             see(world.now, self)
         self._step(_TIMER_FIRED)
 
+    def retire(self) -> None:
+        """SIGTERM: the process ends as soon as it has let go of everything."""
+        self._retires = True
+        self.submit(Stopping())
+
+    def end_retirement(self) -> None:
+        """Kill it if it has not."""
+        if self._retires and self.peer is not None and not self.is_gone:
+            self.crash("stopped", in_flight=InFlight.KEPT)
+
     def crash(
         self,
         why: str = "crashed",
@@ -172,6 +184,7 @@ class Host:
         world.note(self, f"# {why}")
         self.drive.crash(in_flight)
         self.peer = None
+        self._retires = False
         self.is_silent = silent
         self.fuse = 0
         self._due = self._timer = None
@@ -296,6 +309,8 @@ class Host:
         effects = peer.step(event, now)
         if effects:
             self._perform(effects)
+        if self._retires and self.peer is peer and peer.is_over and self.drive.is_idle:
+            self.end_retirement()
         if self.peer is peer:
             self._due = peer.deadline()
             self._arm()

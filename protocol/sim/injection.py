@@ -14,12 +14,10 @@ from typing import assert_never
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.configuration import Configuration
-from protocol.events import Leaving, Stopping, Transferred
+from protocol.events import Leaving, Transferred
 from protocol.identity import NOBODY
-from protocol.peer import Peer
 from protocol.raft.log import RaftLog
 from protocol.sim.disk import Rot
-from protocol.sim.drive import InFlight
 from protocol.sim.faults import (
     BitRot,
     Crash,
@@ -50,7 +48,7 @@ from protocol.sim.network import LinkConditions
 from protocol.sim.plan import SEEDS_GIVEN, Plan, Rest
 from protocol.sim.world import Host, World
 
-SUPERVISOR_NS: Nanoseconds = 100 * MILLISECOND  # after which what does not stop is killed
+RETIRE_MAX_NS: Nanoseconds = SECOND  # after which what does not stop is killed
 GOODBYE_NS: Nanoseconds = 4 * SECOND  # how long a node that leaves goes on, to say so
 HEALED_DELAY_NS: Nanoseconds = MILLISECOND
 
@@ -181,15 +179,10 @@ class Injection:
 
     def _restart(self, host: Host, fault: Restart) -> None:
         self._count(fault)
-        host.submit(Stopping())
-        patience = self.world.config.raft.election_timeout_ns + SUPERVISOR_NS
-        self.world.after(patience, self._end_life, host, host.peer, fault.until_ns)
-
-    def _end_life(self, host: Host, life: Peer | None, until: Nanoseconds) -> None:
-        """Kill what was told to stop and is still there, if only to wait for its end."""
-        if life is not None and host.peer is life:
-            host.crash("stopped", in_flight=InFlight.KEPT)
-            self.world.at(max(until, self.world.now), host.start_again)
+        host.retire()
+        self.world.after(RETIRE_MAX_NS, self._end, host.end_retirement)
+        back = max(fault.until_ns, self.world.now + RETIRE_MAX_NS)
+        self.world.at(back, self._end, host.start_again)
 
     def _lose(self, host: Host, fault: Die | Leave, how: object) -> None:
         assert callable(how)
@@ -334,6 +327,7 @@ class Injection:
         host.loses_next = host.crashes_after = ""
         host.resume()
         host.slow_down(0)
+        host.end_retirement()
         host.start_again()
 
     def _leave_broken(self, host: Host) -> None:
@@ -341,6 +335,7 @@ class Injection:
         out = [(host.number, other) for other in others]
         into = [(other, host.number) for other in others]
         name, rest = f"rest {host.number}", self.plan.rest
+        host.end_retirement()
         if rest is Rest.DOWN and host.is_up:
             host.crash("down", silent=self.random.random() < 0.5)
         elif rest is Rest.ISOLATED:

@@ -20,7 +20,7 @@ from protocol.claims import Claim, ClaimBook, Phase
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke, Proposal, Purpose
-from protocol.facts.work import AttemptAborted, ClaimLost, LeaseExpired, TaskStarted
+from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode, File, Usage, kept_path
 from protocol.ledger import JobState, Ledger, Slot, Unit
@@ -358,10 +358,10 @@ class Attempts:
     def let_go(self, turn: Turn, reason: str) -> None:
         """Stop all agents, and leave their units to others, with what was shared of them."""
         for invocation, attempt in self.running.items():
-            turn.perform(Abort(invocation, reason))
-            turn.report(AttemptAborted(*attempt.unit, attempt.token, reason))
-            self._say(turn, attempt, Phase.RELEASED)
-        self.running.clear()
+            if not attempt.aborted:
+                attempt.aborted = True
+                turn.perform(Abort(invocation, reason))
+                self._say(turn, attempt, Phase.RELEASED)
 
     def drop(self, turn: Turn, invocation: int) -> None:
         """The attempt was stopped: the unit is settled, or somebody else's."""

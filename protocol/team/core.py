@@ -399,14 +399,14 @@ class Team:
         if job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
             self.wishes.fence(turn.now, attempt.unit, attempt.token + 1)
 
-    def let_go(self, turn: Turn) -> None:
+    def let_go(self, turn: Turn, reason: str) -> None:
         """This node is about to go: what it works on is for others, and it takes nothing more."""
         self._is_going = True
         for attempt in self.running.values():
             found = self.ledger.slot(*attempt.unit)
             if found is not None and found[1].is_open:
                 self._give_back(turn, attempt, found[0], found[2])
-        self.attempts.let_go(turn, "this node stops")
+        self.attempts.let_go(turn, reason)
         self.dirty = True
 
     def learn(self, turn: Turn, fact: Fact) -> None:
@@ -432,8 +432,9 @@ class Team:
                     self._taking.take(turn, view, job, jobs)
             self._reviewing.review(turn, view, jobs)
         self._calls.decide(turn, view, jobs)
-        if view.leader == self.node and not self._is_going:
-            self._leading.lead(turn, view, jobs, self.notes.usage)
+        others = view.without(self.node) if self._is_going else view
+        if view.leader == self.node and others.alive:
+            self._leading.lead(turn, others, jobs, self.notes.usage)
         self._clearing.clear(turn, view)
         if self.wishes.pursue(turn) or turn.writes:
             self.dirty = True

@@ -53,7 +53,7 @@ class Deaths:
 
     def failed(self, fact: MemberFailed) -> None:
         """A member has failed: with it die the attempts that it was at, unless it was stopped in
-        good order. Then it was at none."""
+        good order. Then it had let go of them."""
         if fact.evidence == _STOPPED:
             return
         how = DIED if fact.evidence == _PROCESS_ENDED else LOST

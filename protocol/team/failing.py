@@ -289,13 +289,15 @@ class Failing:
     def able(
         self, now: Nanoseconds, view: View, job: JobState, task: TaskState
     ) -> frozenset[NodeId]:
-        """From whom an answer may be expected: who is there, has not been found wrong, and has not
-        failed the task again and again, or, beside others who do better, whatever it did."""
+        """From whom an answer may be expected: who is there, lacks nothing for it, has not been
+        found wrong, and has not failed the task again and again, or, beside others who do better,
+        whatever it did."""
         times = Counter(note.node for note in self._notes.of(job.job.id, task.task.id))
         unable = {node for node, failures in times.items() if failures >= UNABLE_AFTER}
         failing = {node for node in view.alive if self._fails_in_a_row(now, node)}
         if failing < view.alive:
             unable |= failing
+        unable |= self._lacking(job, task).keys()
         return view.alive - unable - {answer.node for answer in task.refuted()}
 
     def ready_units(self, job: JobState) -> Sequence[tuple[TaskState, Slot, Unit]]:

@@ -172,7 +172,7 @@ class Leading:
         not leave the task to others, and who give it no other answer if there are enough; empty
         while all of them pause."""
         task = job.tasks[unit[1]]
-        others = self._answering(turn, view, job, unit) if len(task.slots) > 1 else ()
+        others = self._answering(turn, view, job, unit)
         able = [
             node
             for node in load
@@ -184,14 +184,18 @@ class Leading:
         return min(awake, key=lambda node: (load[node], claims.score(unit, node)), default=NOBODY)
 
     def _answering(self, turn: Turn, view: View, job: JobState, unit: Unit) -> set[NodeId]:
-        """Who gives another of several independent answers, if those come from different nodes."""
+        """Who gives another of several independent answers, if there are nodes enough for each to
+        give one."""
         task = job.tasks[unit[1]]
-        if len(self._failing.able(turn.now, view, job, task)) < len(task.slots):
+        if len(task.slots) == 1 or len(self._failing.able(turn.now, view, job, task)) < len(
+            task.slots
+        ):
             return set()
         on_the_way = (each for each in self._wishes.claims() if (each.job, each.task) == unit[:2])
-        holders = {slot.holder for number, slot in enumerate(task.slots) if number != unit[2]}
+        others = [slot for number, slot in enumerate(task.slots) if number != unit[2]]
+        at_it = {node for slot in others for node in (slot.holder, *slot.racers)}
         answers = {answer.node for answer in task.answers}
-        return {each.node for each in on_the_way} | holders | answers
+        return {each.node for each in on_the_way} | at_it | answers
 
     def _weights(
         self, jobs: Sequence[JobState], by_lease: Mapping[NodeId, Workload]
@@ -269,8 +273,7 @@ class Leading:
         """Take the unit from its holder and give it to an idle node, if there is one for it, in one
         go: nobody else gets it in between."""
         slot = task.slots[unit[2]]
-        others = {each.holder for each in task.slots} | {each.node for each in task.answers}
-        apart = others if len(task.slots) <= len(work) else {slot.holder}
+        apart = {slot.holder} | self._answering(turn, view, job, unit)
         wrong = {answer.node for answer in task.refuted()}
         idle = [
             node
@@ -299,13 +302,13 @@ class Leading:
     ) -> None:
         """Let the idle race what takes long."""
         for task, slot, unit in self._racing.overdue(turn.now, view, job):
-            holders = {each.holder for each in task.slots} if len(task.slots) <= len(load) else ()
+            others = self._answering(turn, view, job, unit)
             idle = [
                 node
                 for node, work in load.items()
                 if work < self.config.slots
                 and not slot.has(node, slot.token)
-                and node not in holders
+                and node not in others
                 and not self._failing.is_paused(turn.now, view, node, task.task.agent)
                 and not self._failing.leaves(turn.now, view, job, task, node)
             ]

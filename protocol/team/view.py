@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol.identity import NodeId
 
@@ -16,3 +16,7 @@ class View:
     gone: frozenset[NodeId]
     leader: NodeId
     spares: int = 1
+
+    def without(self, node: NodeId) -> View:
+        """The same as if this one had gone."""
+        return replace(self, alive=self.alive - {node})
