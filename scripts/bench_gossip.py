@@ -167,9 +167,9 @@ def teams(size: int, wanted: Sequence[str]) -> Iterator[list[TeamProcess]]:
 def measure(
     trials: int, sizes: Sequence[int] = SIZES, cells: Sequence[str] = (), only: Sequence[str] = ()
 ) -> Figures:
-    """The table, for teams of these sizes. Without `join` there is no team, so it always is the
-    first cell."""
-    wanted = ["join", *(name for name in cells or CELLS if name != "join")]
+    """The table, for teams of these sizes, in its own order: without `join` there is no team, and
+    after `newcomer` there is more in it."""
+    wanted = [name for name in CELLS if name == "join" or not cells or name in cells]
     figures: Figures = {}
     for size in sizes:
         with teams(size, only or programs()) as contenders:

@@ -248,7 +248,9 @@ class Team:
         return {"calm_false": [self._failures(self.members, self._names(self.members), begun)]}
 
     async def newcomer(self, size: int) -> Figures:
-        """One member loses its disk, and comes again as somebody else."""
+        """In a new team one member loses its disk, and comes again as somebody else. What a member
+        had that is gone is kept for it, so that a second one would find more than was shared."""
+        await self.join()
         first, *_, last = self.members
         if not await first.share(b"x" * NEWCOMER_VALUE, size // NEWCOMER_VALUE):
             return {}
