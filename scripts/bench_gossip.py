@@ -53,6 +53,7 @@ CALM_S = 600.0
 NEWCOMER_BYTES = 10_000_000
 WATCH_S = 30.0  # how long a team is watched under a fault that lasts
 STALLS_S = 60.0
+AT_ONCE_MAX = 16  # members of a team that is measured while the others are: more need the machine
 STOP_S = 15.0
 NAMESPACES = ("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 
@@ -186,7 +187,8 @@ def _measure_cell(
     samples: dict[str, list[float]] = defaultdict(list)
     for _ in range(trials if cell.is_repeated else 1):
         for order in cell.orders:
-            with ThreadPoolExecutor(1 if cell.in_turns else len(contenders)) as pool:
+            in_turns = cell.in_turns or max(team.size for team in contenders) > AT_ONCE_MAX
+            with ThreadPoolExecutor(1 if in_turns else len(contenders)) as pool:
                 answers = pool.map(TeamProcess.measure, contenders, repeat(order))
                 for team, found in zip(contenders, answers, strict=True):
                     for figure, values in found.items():
