@@ -2,7 +2,8 @@
 
 `Survey` reads every row once and judges it. Invariant: what it returns was written by this node,
 is complete as far as it goes, and in order. What is missing is named in `lost_votes` (Raft's part:
-the node may have forgotten what it promised) or `lost_others` (gossip brings it again).
+the node may have forgotten what it promised) or `lost_others` (gossip brings it again). Who has lost
+batches of others is `late`: it has to hear what of these still counts.
 
 JournalDamaged if the node cannot go on under its name: without its own batches it would use
 sequences twice, without `meta` its epochs; other nodes could not tell which of two is true.
@@ -240,15 +241,21 @@ class Survey:
                     own_end = own_end if author != node else place.end if place else checksum
                     found.append((author, first, _record_of(author, first, end, value, place)))
         except _Unsound as fault:
-            self.lost_others.append(f"batches: {fault}")
+            self._lose_batches(str(fault))
         if Own(last.get(node, 0), own_end) != self.own:
             raise JournalDamaged(
                 f"of this node's own batches up to {self.own.last} only {last.get(node, 0)} "
                 f"are sound"
             )
         if dropped:
-            self.lost_others.append(f"batches: {dropped} of other nodes were dropped")
+            self._lose_batches(f"{dropped} of other nodes were dropped")
         return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
+
+    def _lose_batches(self, what: str) -> None:
+        """This node may get a value again whose deletion it has had and collected: that is not given
+        to it any more."""
+        self.lost_others.append(f"batches: {what}")
+        self.late = True
 
     def _read_alone(self, table: str, kind: type[T]) -> list[tuple[str, T]]:
         """Rows that stand alone; who has lost one hears it again from others."""

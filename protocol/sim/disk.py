@@ -38,7 +38,7 @@ class Rot(Enum):
     batches: without them its journal does not open."""
 
     MEMBERS = "members"
-    BATCHES = "batches"  # the latest half of another author's
+    BATCHES = "batches"  # the latest half of another author's: the journal notices, as below
     LOG = "log"  # of Raft's part: the journal notices, and the node does not vote for a while
 
 
@@ -167,6 +167,7 @@ class Disk:
             case Rot.BATCHES:
                 authors = [author for author in self.batches if author != own]
                 if authors:
+                    self.late = True
                     kept = self.batches[random.choice(authors)]
                     for first in sorted(kept)[len(kept) // 2 :]:
                         del kept[first]
