@@ -2,8 +2,8 @@
 
 `Survey` reads every row once and judges it. Invariant: what it returns was written by this node,
 is complete as far as it goes, and in order. What is missing is named in `lost_votes` (Raft's part:
-the node may have forgotten what it promised) or `lost_others` (gossip brings it again). Who has lost
-batches of others is `late`: it has to hear what of these still counts.
+the node may have forgotten what it promised) or `lost_others` (gossip brings it again). Who has
+lost batches of others is `late`: it has to hear what of these still counts.
 
 JournalDamaged if the node cannot go on under its name: without its own batches it would use
 sequences twice, without `meta` its epochs; other nodes could not tell which of two is true.
@@ -252,8 +252,8 @@ class Survey:
         return [record for _, _, record in sorted(found, key=lambda each: each[:2])]
 
     def _lose_batches(self, what: str) -> None:
-        """This node may get a value again whose deletion it has had and collected: that is not given
-        to it any more."""
+        """This node may get a value again whose deletion it has had and collected: that one is not
+        given to it any more."""
         self.lost_others.append(f"batches: {what}")
         self.late = True
 
