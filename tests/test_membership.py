@@ -167,6 +167,25 @@ def test_news_that_comes_in_a_burst_goes_as_one_message() -> None:
     assert set(told) == {2}, "the first has told it"
 
 
+def test_the_longer_a_stream_of_news_goes_on_the_more_of_it_goes_as_one_message() -> None:
+    """Up to 320 ms of it: whoever has to tell everybody each piece has no time to hear the next."""
+    town = Town(3)
+    town.settle_in()
+    town.run(LONG)
+    town.sent.clear()
+    for number in range(200):
+        record = stranger_record(incarnation=number, endpoints=(f"moved:{number + 1}",))
+        town.receive(0, town.nodes[1], news(record))
+        town.run(10 * MILLISECOND)
+    told = [each for sender, _, each in town.sent if sender == 0 and isinstance(each, MemberSync)]
+    assert 2_000 / 320 < len(told) < 2_000 / 20 / 3
+    town.run(SECOND)
+    town.sent.clear()
+    last = stranger_record(incarnation=999, endpoints=("moved:999",))
+    town.receive(0, town.nodes[1], news(last))
+    assert any(sender == 0 for sender, _, _ in town.sent), "after a while the first goes at once"
+
+
 def test_who_does_not_answer_a_send_is_not_told_news_first() -> None:
     town = Town(12)
     town.settle_in()

@@ -76,6 +76,8 @@ NEAR_MIN = 8  # connections: of so many each, chance leaves no part of a team ap
 NO_ROOM = "there are members_max members already"
 FORGED = "the record's owner did not sign it"
 
+GATHERED_MAX = 16  # times `gather_ns`
+
 
 class Membership:
     """See the module's text. `refused` counts what was not taken, by reason; the reasons are fixed
@@ -148,6 +150,7 @@ class Membership:
             now,
         )
         self._gathers_until = now
+        self._gathers_for: Nanoseconds = config.gather_ns
         self._listens_until: Nanoseconds = 0  # if it was late
         for old in known:
             if old.node != self.node:
@@ -349,11 +352,16 @@ class Membership:
 
     def flush(self, turn: Turn) -> None:
         """At the end of a step: tell first-seen news to a few members. The first piece goes at
-        once; what follows soon after, as when a team starts, is gathered into one message."""
+        once; what follows soon after, as when a team starts, is gathered into one message, and the
+        longer the stream goes on the more of it: else whoever has no time for that would be kept
+        busy with telling everybody everything one by one."""
         if not self._grapevine.is_hot or self._gathers_until > turn.now:
             return
         hot, teller = self._grapevine.take_hot()
-        self._gathers_until = turn.now + self.config.gather_ns
+        goes_on = turn.now - self._gathers_until < self._gathers_for
+        longer = min(2 * self._gathers_for, GATHERED_MAX * self.config.gather_ns)
+        self._gathers_for = longer if goes_on else self.config.gather_ns
+        self._gathers_until = turn.now + self._gathers_for
         self._timers.set(self._gathers_until, self._end_gathering)
         self._comparing.for_a_while(turn)
         for node in self._confidants.choose(teller):
