@@ -80,7 +80,7 @@ from protocol.registers import Command, Versioned, fault_of
 INBOX_MAX = 20_000  # events waiting; beyond it peers' messages are dropped (they repeat them)
 BATCH_MAX = 256  # events taken before other tasks get their turn
 REPLY_TIMEOUT_S = 30.0
-RETIRE_TIMEOUT_S = 4.0  # for another to lead, and for its disk
+RETIRE_TIMEOUT_S = 4.0  # for its agents to end and another to lead, and for its disk
 LEAVE_TIMEOUT_S = 6.0  # for the others to do without this node, and for its disk
 TIMER_RESOLUTION_S = 0.001
 

@@ -80,9 +80,8 @@ class Farewell:
         return True
 
     def _is_replaced(self, turn: Turn) -> bool:
+        self._consensus.hand_over(turn)
         raft = self._consensus.raft
-        if raft.leadership is not None:
-            self._consensus.hand_over(turn)
         # Once a joint configuration is committed the new voters are on their own.
         is_settled = raft.log.configuration_index <= raft.commit
         return is_settled and raft.node not in raft.configuration.voters

@@ -136,13 +136,20 @@ def test_who_is_alone_does_not_pause_when_it_fails_in_a_row() -> None:
     assert abandoned(fail(desk, started))
 
 
-def test_nobody_pauses_once_all_fail_in_a_row() -> None:
+def pausing() -> tuple[Desk, Invoke]:
+    """A node that has failed several times in a row, beside another; and what it does after its
+    latest pause."""
     desk = Desk()
     meet(desk)
     started = desk.begin(*(task(f"t{number}") for number in range(20)))
     for _ in range(5):
         waited, started = fail_and_go_on(desk, started)
     assert waited >= 4 * SECOND
+    return desk, started
+
+
+def test_nobody_pauses_once_all_fail_in_a_row() -> None:
+    desk, started = pausing()
     hear_of_failures(desk, Failure.VERIFY, "t17", "t18", "t19")
     for _ in range(5):
         waited, started = fail_and_go_on(desk, started)
@@ -151,12 +158,7 @@ def test_nobody_pauses_once_all_fail_in_a_row() -> None:
 
 def test_who_is_the_only_one_left_for_a_task_does_not_pause() -> None:
     """A pause leaves attempts to those who do better (seed 3813)."""
-    desk = Desk()
-    meet(desk)
-    started = desk.begin(*(task(f"t{number}") for number in range(20)))
-    for _ in range(5):
-        waited, started = fail_and_go_on(desk, started)
-    assert waited >= 4 * SECOND
+    desk, started = pausing()
     assert invoked(fail(desk, started)) == []
     (only,) = invoked(hear_of_failure(desk, "t19", Failure.NO_PROGRAM))
     assert only.assignment.task.id == "t19"

@@ -75,8 +75,7 @@ from protocol.turn import Turn
 NEAR_MIN = 8  # connections: of so many each, chance leaves no part of a team apart
 NO_ROOM = "there are members_max members already"
 FORGED = "the record's owner did not sign it"
-
-GATHERED_MAX = 16  # times `gather_ns`
+GATHERED_MAX = 16  # times `gather_ns`: the longest that a stream of news is gathered for
 
 
 class Membership:

@@ -73,6 +73,6 @@ def why_nobody_can(notes: Notes, alive: Collection[NodeId], piece: Piece) -> str
         note.reason == Failure.NO_CHECK.value or note.reason.startswith(_CHECK) for note in said
     )
     details = dict.fromkeys(note.detail for note in said)
-    verb = "judge" if isinstance(piece, AnswersToJudge) else "merge"
-    verb = "check" if is_of_checks else verb
+    made = "judge" if isinstance(piece, AnswersToJudge) else "merge"
+    verb = "check" if is_of_checks else made
     return f"no {who} can {verb} it: {'; '.join(details)}"[:DETAIL_LENGTH_MAX]

@@ -187,9 +187,8 @@ class Leading:
         """Who gives another of several independent answers, if there are nodes enough for each to
         give one."""
         task = job.tasks[unit[1]]
-        if len(task.slots) == 1 or len(self._failing.able(turn.now, view, job, task)) < len(
-            task.slots
-        ):
+        wanted = len(task.slots)
+        if wanted == 1 or len(self._failing.able(turn.now, view, job, task)) < wanted:
             return set()
         on_the_way = (each for each in self._wishes.claims() if (each.job, each.task) == unit[:2])
         others = [slot for number, slot in enumerate(task.slots) if number != unit[2]]
