@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.identity import NodeId
 from protocol.membership import State
-from protocol.peer import IMPAIRED, JOURNAL, Peer
+from protocol.outlook import IMPAIRED, JOURNAL
+from protocol.peer import Peer
 
 HEARSAY_FRESH: Nanoseconds = 10 * SECOND  # what others said of leaders, and how far they are
 NAMES_MAX = 7  # in one sentence: a council, at most

@@ -21,7 +21,6 @@ from protocol.blobs import Blobs
 from protocol.clocks import Nanoseconds
 from protocol.config import Config
 from protocol.consensus import PROPOSE_HOPS, Consensus, Say
-from protocol.council import Standing
 from protocol.despatch import Despatch
 from protocol.effects import Effect, Reply, Restored
 from protocol.entries import FAMILIES, Entries
@@ -66,15 +65,12 @@ from protocol.facts import Fact, RequestRefused
 from protocol.facts.agreement import ImpairmentEnded, StateReplaced
 from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
 from protocol.facts.sharing import BatchMerged
-from protocol.farewell import LEAVING, Farewell
+from protocol.farewell import Farewell
 from protocol.gossip import Gossip
 from protocol.identity import Identity, NodeId
-from protocol.membership import Membership, State
+from protocol.membership import Membership
 from protocol.messages import Message
-from protocol.messages.agreement import (
-    Agreement,
-    Relay,
-)
+from protocol.messages.agreement import Agreement, Relay
 from protocol.messages.membership import (
     MemberRecord,
     MemberSync,
@@ -99,6 +95,7 @@ from protocol.messages.sharing import (
     QueryAnswer,
     Summary,
 )
+from protocol.outlook import IMPAIRED, JOURNAL, Outlook
 from protocol.raft import RaftStatus
 from protocol.relaying import Relaying
 from protocol.silence import Silence
@@ -107,7 +104,6 @@ from protocol.team import Team, View
 from protocol.turn import Turn
 
 INTRODUCTIONS_MAX = 64
-JOURNAL, IMPAIRED = "journal", "impaired"  # metadata of member records
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +182,8 @@ class Peer:
         self.silence = Silence(self.raft, self.relaying, self.membership, config.raft, now)
         self.team = Team(self.node, config.team, self.ledger, self.store, self._random("team"))
         self.team.restore(now)
-        self._alive: frozenset[NodeId] = frozenset()
         self._found = settings.found and not self.raft.log.last_index
+        self._outlook = Outlook(config, self.store, self.membership, self.consensus, self.relaying)
         self.farewell = Farewell(self.membership, self.consensus, self.team, config.raft)
         self._despatch = Despatch(self.membership, self.relaying, self.raft)
 
@@ -199,7 +195,10 @@ class Peer:
         return Random(f"{self.settings.seed}/{self.node}/{self.settings.epoch}/{machine}")
 
     def step(self, event: Event, now: Nanoseconds) -> list[Effect]:
-        """Take one event; `now` never goes back."""
+        """Take one event; `now` never goes back. Once it `is_over`, nothing comes of any: the
+        process may have to wait for its disk, and shall neither promise nor lead meanwhile."""
+        if self.is_over:
+            return []
         turn = Turn(now, now + self.settings.wall_offset, self._despatch.next_sequence)
         if self._found:
             self._found = False
@@ -324,13 +323,13 @@ class Peer:
             self.membership.tick(turn)
         self.announcing.tick(turn)
         self.blobs.tick(turn, self.membership.alive())
-        self.raft.reach = self._reach(turn.now)
+        self.raft.reach = self._outlook.reach(turn.now)
         self.consensus.tick(turn)
         if self._is_due(self.silence.deadline(), turn.now):
             self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
             self.gossip.keep_pace(turn)
-            self.gossip.collect(turn, self._awaited(turn.now))
+            self.gossip.collect(turn, self._outlook.awaited(turn.now))
             partner = self.gossip.summary_due(turn, self.membership.near())
             if partner is not None:
                 turn.send_durable(partner, self._summary())
@@ -366,7 +365,7 @@ class Peer:
             case HoldingsAsked() | Forked():
                 self.gossip.receive(turn, sender, message)
             case Holdings():
-                self.gossip.reconcile(turn, sender, message, self._awaited(turn.now))
+                self.gossip.reconcile(turn, sender, message, self._outlook.awaited(turn.now))
             case Summary():
                 self.gossip.receive(turn, sender, message)
                 self._say(turn, self.consensus.compare(turn, sender, message), sender)
@@ -404,28 +403,6 @@ class Peer:
             else:
                 raise RemoteProtocolError("only answers and what concerns the log are relayed")
 
-    def _awaited(self, now: Nanoseconds) -> list[NodeId]:
-        """Those that the store waits for until it drops anything: who is away for longer than the
-        horizon asks, when it comes back, what still counts. That has to be the lesser part, of
-        those also who were forgotten meanwhile: else what one node alone drops, and then dies with,
-        deletes nothing anywhere else."""
-        horizon = now - self.config.gossip.horizon_ns
-        members = self.membership.members()
-        everybody = [node for node, each in members.items() if each.state is not State.LEFT]
-        everybody += self.membership.missed(now)
-        if not everybody:  # a newcomer that has not been told yet who is there (seed 40640)
-            return [NodeId(author) for author in self.store.vector() if author != self.node]
-        awaited = [
-            node
-            for node, each in members.items()
-            if each.is_here or (each.since > horizon and each.state is not State.LEFT)
-        ]
-        return awaited if len(awaited) + 1 > (len(everybody) + 1) / 2 else everybody
-
-    def _reach(self, now: Nanoseconds) -> int:
-        window = self.config.raft.reach_window_ns
-        return self.relaying.reach(self.raft.configuration.members, now, window)
-
     # -- whose log ---------------------------------------------------------------------------------
 
     def _summary(self) -> Summary:
@@ -449,24 +426,6 @@ class Peer:
         that starts would be busy with nothing else."""
         leads = self.raft.leadership is not None
         return leads or self.membership.reach.heard_at(newcomer) == turn.now
-
-    def _standings(self) -> dict[NodeId, Standing]:
-        """What the council has to know of the others."""
-        found = {}
-        for node, member in self.membership.members().items():
-            if member.state is State.REMEMBERED:
-                continue
-            said = dict(member.record.metadata)
-            found[node] = Standing(
-                healthy=member.state is State.ALIVE and not member.degraded,
-                failed=member.state is State.FAILED,
-                left=member.state is State.LEFT,
-                leaving=LEAVING in said,
-                impaired=said.get(JOURNAL) == IMPAIRED,
-                follows=self.consensus.follows(node),
-                since=member.since,
-            )
-        return found
 
     # -- what follows within a step ----------------------------------------------------------------
 
@@ -496,7 +455,7 @@ class Peer:
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self.view())
             elif self._is_due(consensus.council.due_at, turn.now):
-                consensus.decide(turn, self._standings)
+                consensus.decide(turn, self._outlook.standings)
             elif self.farewell.end_if_due(turn):
                 pass
             else:
@@ -525,8 +484,4 @@ class Peer:
 
     def view(self) -> View:
         """Whom this node takes for alive, for gone, and for the leader."""
-        alive = frozenset({self.node, *self.membership.alive()})
-        if alive != self._alive:
-            self._alive = alive  # the same object while they are the same: caches find it at once
-        gone = frozenset(self.membership.gone())
-        return View(self._alive, gone, self.raft.leader, self.raft.configuration.spares(alive))
+        return self._outlook.view()

@@ -17,7 +17,7 @@ from protocol.blobs import UNASKED, WRONG_MANIFEST, WRONG_PART, Blobs, Manifest
 from protocol.clocks import SECOND
 from protocol.identity import Identity
 from protocol.membership import NAME_LENGTH_MAX, sign_record
-from protocol.membership.core import FORGED, NO_ROOM
+from protocol.membership.arrivals import FORGED, NO_ROOM
 from protocol.membership.reach import NUMBER_MAX, ROW_MAX
 from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
 from protocol.messages.membership import MemberSync, News, ReachRow

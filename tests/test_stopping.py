@@ -13,7 +13,7 @@ from test_leaving import follower_of, leader_of, peer_of
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.config import local
 from protocol.effects import Assignment
-from protocol.events import AgentFailed, Completed, Leaving, Stopping, Tagged
+from protocol.events import AgentFailed, Completed, EntryWritten, Leaving, Stopping, Tagged
 from protocol.facts.agreement import LeaderElected, TransferBegan
 from protocol.facts.membership import MemberFailed, MemberLeft
 from protocol.facts.work import AttemptAborted, JobFinished, TaskAbandoned, TaskStarted
@@ -71,6 +71,19 @@ def test_who_does_not_lead_stops_at_once_and_says_so_whatever_else_it_has_just_s
         return list(last.values()) == ["stopped", "stopped"]
 
     assert small.run(ELECTION, is_known), "be it after its connections broke"
+
+
+def test_who_stops_waits_for_what_its_disk_has_to_write_and_not_for_what_others_say_then() -> None:
+    """Else it would go on in a busy team, without its timers, and might even be elected."""
+    small = SmallWorld(3)
+    goes, first = follower_of(small), leader_of(small)
+    goes.disk_delay_ns = 10 * DISK
+    for number in range(1, 3001):
+        write = EntryWritten(number, f"k{number}", b"v")
+        small.world.after(number * MILLISECOND, first.submit, write)
+    small.run(10 * DISK)
+    goes.retire()
+    assert small.run(2 * SECOND, lambda: not goes.is_up)
 
 
 def test_a_leader_whose_heirs_are_gone_stops_after_a_while() -> None:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from protocol.diagnosis import listed
-from protocol.facts.membership import LinkBroken, LinkOneWay
+from protocol.facts.membership import Evidence, LinkBroken, LinkOneWay
 from protocol.identity import NodeId
-from protocol.membership import Evidence, Membership, State
+from protocol.membership import Membership, State
 
 SAID_MAX = 5  # links of each kind that sentences tell of
 

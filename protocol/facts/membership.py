@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from protocol.facts import Fact
 from protocol.identity import NodeId
+
+
+class Evidence(StrEnum):
+    """Why a member is held to have failed."""
+
+    REFUSED = "refused"  # nobody listens at its addresses: its process has ended
+    STOPPED = "stopped"  # it has said before that its process would end
+    SILENCE = "silence"  # neither heard nor answering: it crashed, hangs, or is cut off
+    DEAF = "deaf"  # it speaks and does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +54,8 @@ class MemberChanged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class MemberFailed(Fact):
-    """`evidence`: `refused` (its process has ended), `stopped` (the same, as it had
-    said), `silence`, or `deaf` (it speaks and does not answer)."""
+    """`evidence` is a value of `Evidence`: facts are plain, so that a log is read back as it was
+    written, by an earlier version too."""
 
     mark = "~"
     node: NodeId

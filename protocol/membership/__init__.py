@@ -11,12 +11,11 @@ from protocol.membership.records import (
     tagged,
     tags_of,
 )
-from protocol.membership.states import Evidence, State
+from protocol.membership.states import State
 
 __all__ = [
     "ENDPOINTS_MAX",
     "NAME_LENGTH_MAX",
-    "Evidence",
     "Member",
     "Membership",
     "State",

@@ -11,34 +11,28 @@ Invariants: only a node itself can raise its (epoch, incarnation), for it signs 
 records of a node the higher one wins; a failed or suspected node is alive again only by a higher
 record of its own.
 
-    members      the table of states                    verdicts      who is moved through it
-    probing      whom to ask, and who did not answer    suspicion     how long a suspect has
+    members      the table of states                    arrivals      who comes into it, by record
+    verdicts     who fails, by rumor and evidence       suspicion     how long a suspect has
+    probing      whom to ask, and who did not answer    own_record    what this node says of itself
     reach, rows  who reaches whom                       sides         a cut, or one crash
-    grapevine    what is told to whom                   confidants    who is told first
+    grapevine    what rides on probes                   telling       what is told at once, and when
+    confidants   who is told first                      reunion       calls to lost members, seeds
     comparing    who knows something else               view_digest   by which hashes
-    reunion      calls to lost members and seeds        own_record    what this node says of itself
     damping      who comes and goes                     local_health  whether it is this node
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 from protocol.clocks import Nanoseconds
 from protocol.config import MembershipConfig
-from protocol.effects import KeepMember
 from protocol.events import LinkFault
-from protocol.facts.membership import (
-    MemberChanged,
-    MemberJoined,
-    MemberLeft,
-    MemberRefuted,
-    NameClaimedTwice,
-    PausedHere,
-)
+from protocol.facts.membership import MemberRefuted, PausedHere
 from protocol.identity import NOBODY, Identity, NodeId
+from protocol.membership.arrivals import Arrivals
 from protocol.membership.comparing import Comparing
 from protocol.membership.confidants import Confidants
 from protocol.membership.grapevine import Grapevine
@@ -47,16 +41,11 @@ from protocol.membership.members import Member, Members
 from protocol.membership.own_record import OwnRecord
 from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach, fault_of_row
-from protocol.membership.records import (
-    fault_of_record,
-    fault_of_tags,
-    is_signed,
-    tagged,
-    tags_of,
-)
+from protocol.membership.records import fault_of_tags, tagged, tags_of
 from protocol.membership.reunion import Reunion
 from protocol.membership.rows import Rows
 from protocol.membership.states import STOPPING, State
+from protocol.membership.telling import Telling
 from protocol.membership.verdicts import FINAL_WORDS, Verdicts
 from protocol.messages.membership import (
     MemberRecord,
@@ -73,9 +62,6 @@ from protocol.timers import Timers
 from protocol.turn import Turn
 
 NEAR_MIN = 8  # connections: of so many each, chance leaves no part of a team apart
-NO_ROOM = "there are members_max members already"
-FORGED = "the record's owner did not sign it"
-GATHERED_MAX = 16  # times `gather_ns`: the longest that a stream of news is gathered for
 
 
 class Membership:
@@ -105,7 +91,7 @@ class Membership:
         self._grapevine = Grapevine(config)
         self._own = OwnRecord(identity, cluster, record, self._members, self._grapevine)
         self.reach = Reach(self.node, record.epoch, self._members)
-        self._confidants = Confidants(self._members, self.reach, random)
+        confidants = Confidants(self._members, self.reach, random)
         addresses = tuple(seed for seed in seeds if seed not in record.endpoints)
         self._reunion = Reunion(addresses, self._members, config, random)
         self._probing = Probing(
@@ -148,8 +134,28 @@ class Membership:
             random,
             now,
         )
-        self._gathers_until = now
-        self._gathers_for: Nanoseconds = config.gather_ns
+        self._arrivals = Arrivals(
+            identity,
+            cluster,
+            self._own,
+            config,
+            self._members,
+            self.reach,
+            self.verdicts,
+            self._grapevine,
+            confidants,
+            self.refused,
+        )
+        self._telling = Telling(
+            self._own,
+            config,
+            self._members,
+            self._grapevine,
+            confidants,
+            self._comparing,
+            self._timers,
+            now,
+        )
         self._listens_until: Nanoseconds = 0  # if it was late
         for old in known:
             if old.node != self.node:
@@ -324,16 +330,12 @@ class Membership:
     def leave(self, turn: Turn) -> None:
         """Say goodbye in a signed record, to everybody at once."""
         self._own.renew(left=True)
-        self._tell_everybody(turn)
+        self._telling.tell_everybody(turn)
 
     def stop(self, turn: Turn) -> None:
         """Say to everybody at once that this process is about to end."""
         self.describe(**{STOPPING: "1"})
-        self._tell_everybody(turn)
-
-    def _tell_everybody(self, turn: Turn) -> None:
-        for node in self.alive():
-            turn.send(node, MemberSync(News((self.own,))))
+        self._telling.tell_everybody(turn)
 
     def forget(self, turn: Turn, node: NodeId) -> bool:
         """Drop a member that has failed or left; False if there is none such. It comes back only by
@@ -350,24 +352,8 @@ class Membership:
         return self.verdicts.forget_for_all(turn, node)
 
     def flush(self, turn: Turn) -> None:
-        """At the end of a step: tell first-seen news to a few members. The first piece goes at
-        once; what follows soon after, as when a team starts, is gathered into one message, and the
-        longer the stream goes on the more of it: else whoever has no time for that would be kept
-        busy with telling everybody everything one by one."""
-        if not self._grapevine.is_hot or self._gathers_until > turn.now:
-            return
-        hot, teller = self._grapevine.take_hot()
-        goes_on = turn.now - self._gathers_until < self._gathers_for
-        longer = min(2 * self._gathers_for, GATHERED_MAX * self.config.gather_ns)
-        self._gathers_for = longer if goes_on else self.config.gather_ns
-        self._gathers_until = turn.now + self._gathers_for
-        self._timers.set(self._gathers_until, self._end_gathering)
-        self._comparing.for_a_while(turn)
-        for node in self._confidants.choose(teller):
-            turn.send(node, MemberSync(hot))
-
-    def _end_gathering(self, turn: Turn) -> None:
-        """The step that this is part of ends with a flush."""
+        """At the end of a step: tell what is new."""
+        self._telling.flush(turn)
 
     # -- what probing finds ------------------------------------------------------------------------
 
@@ -431,7 +417,7 @@ class Membership:
         forgotten: list[Rumor] = []
         gone = {(rumor.node, rumor.version) for rumor in news.rumors if rumor.word in FINAL_WORDS}
         for record in news.records:
-            if not self._take_record(turn, sender, record, gone) and record.node != sender:
+            if not self._arrivals.take(turn, sender, record, gone) and record.node != sender:
                 forgotten += self.verdicts.rumors_about(record.node)
         if forgotten:
             # Who holds a node to be there that was forgotten here tells that node, which counts on:
@@ -449,74 +435,6 @@ class Membership:
             else:
                 self._rows.take(turn, row)
 
-    def _take_record(
-        self,
-        turn: Turn,
-        sender: NodeId,
-        record: MemberRecord,
-        gone: Collection[tuple[NodeId, tuple[int, int]]],
-    ) -> bool:
-        """Take what is news; False if its owner was forgotten, and has not counted on since. Who is
-        `gone` by what else is told was not seen here: it has not joined, and its name is free."""
-        fault = fault_of_record(record)
-        if fault:
-            self.refused[fault] += 1
-            return True
-        if record.node == self.node:
-            if not self._own.outbid(record, turn.now, self.config.redial_interval_ns):
-                self.refused[FORGED] += 1
-            return True
-        if not self._members.is_newer(record) or not self._is_acceptable(record):
-            return self._members.forgotten(record.node) is None
-        node = record.node
-        old = self._members.get(node)
-        was = old.state if old else None
-        member = self._members.put(record, State.LEFT if record.left else State.ALIVE, turn.now)
-        self.reach.forget(node)
-        # Else it has only counted on, to refute what this node has not even heard.
-        is_news = (
-            old is None
-            or was is not State.ALIVE
-            or member.state is not State.ALIVE
-            or old.record.epoch != record.epoch
-            or _said(old.record) != _said(record)
-        )
-        if is_news:
-            turn.persist(KeepMember(record))
-        self._grapevine.spread(record, is_hot=is_news, teller=sender)
-        is_new = was is not State.ALIVE and was is not State.SUSPECT
-        if is_new and self.reach.heard_at(node) == turn.now:
-            self._confidants.called()
-        if was is State.FAILED:
-            self.verdicts.returned(turn, node, member)
-        if member.state is State.LEFT:
-            self.verdicts.left(turn, node)
-            if was is not State.LEFT:
-                turn.report(MemberLeft(node))
-        elif was is State.SUSPECT:
-            turn.report(MemberRefuted(node, record.incarnation))
-        elif was is State.ALIVE:
-            if old is not None and _said(old.record) != _said(record):
-                turn.report(MemberChanged(node))
-        elif (node, record.version) not in gone:
-            endpoint = record.endpoints[0] if record.endpoints else ""
-            turn.report(MemberJoined(node, record.name, endpoint))
-            for other in self._members.namesakes(record):
-                turn.report(NameClaimedTwice(record.name, node, other))
-        return True
-
-    def _is_acceptable(self, record: MemberRecord) -> bool:
-        """There is room for it, and its owner signed it. A forged record is counted, and its bearer
-        is told nothing: it may only be passing it on."""
-        is_known = self._members.get(record.node) is not None
-        if not is_known and len(self._members) >= self.config.members_max:
-            self.refused[NO_ROOM] += 1
-            return False
-        if not is_signed(self.identity, self.cluster, record):
-            self.refused[FORGED] += 1
-            return False
-        return True
-
     def _refute(self, turn: Turn, rumor: Rumor) -> None:
         if rumor.version != self.own.version or self.own.left:
             return
@@ -533,8 +451,3 @@ class Membership:
         self._timers.set(turn.now + wait, self._redial)
         if target is not None:
             self._comparing.call(turn, target)
-
-
-def _said(record: MemberRecord) -> tuple[object, ...]:
-    """What a node tells of itself, its name and addresses included."""
-    return (record.name, record.endpoints, record.metadata)

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from protocol.clocks import Nanoseconds
+from protocol.facts.membership import Evidence
 from protocol.identity import NOBODY, NodeId
-from protocol.membership.states import Evidence, State
+from protocol.membership.states import State
 from protocol.membership.view_digest import ViewDigest
 from protocol.messages.membership import MemberRecord
 

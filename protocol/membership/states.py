@@ -1,4 +1,4 @@
-"""The states of a member, and what made it fail."""
+"""The states of a member."""
 
 from __future__ import annotations
 
@@ -13,12 +13,3 @@ class State(Enum):
     SUSPECT = "suspect"
     FAILED = "failed"
     LEFT = "left"
-
-
-class Evidence(Enum):
-    """Why a member is held to have failed."""
-
-    REFUSED = "refused"  # nobody listens at its addresses: its process has ended
-    STOPPED = "stopped"  # it has said before that its process would end
-    SILENCE = "silence"  # neither heard nor answering: it crashed, hangs, or is cut off
-    DEAF = "deaf"  # it speaks and does not answer

@@ -15,6 +15,7 @@ from protocol.clocks import Nanoseconds
 from protocol.config import MembershipConfig
 from protocol.effects import ForgetMember
 from protocol.facts.membership import (
+    Evidence,
     MemberDegraded,
     MemberFailed,
     MemberForgotten,
@@ -29,7 +30,7 @@ from protocol.membership.probing import Probing
 from protocol.membership.reach import Reach
 from protocol.membership.rows import Rows
 from protocol.membership.sides import Sides
-from protocol.membership.states import STOPPING, Evidence, State
+from protocol.membership.states import STOPPING, State
 from protocol.membership.suspicion import suspicion_timeout
 from protocol.messages.membership import MemberSync, News, Rumor, Word
 from protocol.timers import Timers

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocol.claims import ClaimBook, FailNote, Held, Phase
-from protocol.facts.membership import MemberFailed
+from protocol.facts.membership import Evidence, MemberFailed
 from protocol.identity import NodeId
 from protocol.jobs import ClaimMode
 from protocol.ledger import JobState, Ledger, Slot, TaskState, Unit
@@ -25,7 +25,6 @@ from protocol.team.view import View
 from protocol.turn import Turn
 
 DEATHS_MAX = 3
-_PROCESS_ENDED, _STOPPED = "refused", "stopped"  # the evidence of MemberFailed
 
 
 class Deaths:
@@ -54,9 +53,9 @@ class Deaths:
     def failed(self, fact: MemberFailed) -> None:
         """A member has failed: with it die the attempts that it was at, unless it was stopped in
         good order. Then it had let go of them."""
-        if fact.evidence == _STOPPED:
+        if fact.evidence == Evidence.STOPPED:
             return
-        how = DIED if fact.evidence == _PROCESS_ENDED else LOST
+        how = DIED if fact.evidence == Evidence.REFUSED else LOST
         self._gone[fact.node] = how
         for job in self._ledger.active():
             self._wary.add(job.job.id)

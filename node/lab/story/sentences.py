@@ -9,7 +9,7 @@ from node.lab.story.moments import LOG, Moment
 from protocol.events import Failure
 from protocol.facts import Fact
 from protocol.facts.agreement import LeaderElected
-from protocol.facts.membership import MemberFailed
+from protocol.facts.membership import Evidence, MemberFailed
 from protocol.facts.work import (
     AnswerGiven,
     AnswersJudged,
@@ -54,11 +54,11 @@ _FAILURES = {
     RESTARTED: "its process was ended in the middle of it, as it noted when it was back",
     Failure.AWAY.value: "the endpoint of its model has been away for too long",
 }
-_EVIDENCE = {
-    "refused": "its process has ended",
-    "stopped": "it was stopped",
-    "silence": "it was silent",
-    "deaf": "it does not hear",
+_EVIDENCE: dict[str, str] = {
+    Evidence.REFUSED: "its process has ended",
+    Evidence.STOPPED: "it was stopped",
+    Evidence.SILENCE: "it was silent",
+    Evidence.DEAF: "it does not hear",
 }
 
 
