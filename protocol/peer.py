@@ -207,7 +207,7 @@ class Peer:
         self._settle(turn)
         self.membership.flush(turn)
         if self.gossip.has_news:
-            self.gossip.flush(turn, self.membership.near(), self._summary())
+            self.gossip.flush(turn, self.membership.near(turn.now), self._summary())
         return self._despatch.effects(turn)
 
     def deadline(self) -> Nanoseconds | None:
@@ -330,7 +330,7 @@ class Peer:
         if self.gossip.deadline() <= turn.now:
             self.gossip.keep_pace(turn)
             self.gossip.collect(turn, self._outlook.awaited(turn.now))
-            partner = self.gossip.summary_due(turn, self.membership.near())
+            partner = self.gossip.summary_due(turn, self.membership.near(turn.now))
             if partner is not None:
                 turn.send_durable(partner, self._summary())
 
@@ -461,7 +461,7 @@ class Peer:
             else:
                 break
         if self._is_due(consensus.spreading.due_at, turn.now):
-            consensus.spreading.flush(turn, self.membership.alive(), self.membership.near())
+            consensus.spreading.flush(turn, self.membership.alive(), self.membership.in_touch())
 
     @staticmethod
     def _is_due(deadline: Nanoseconds | None, now: Nanoseconds) -> bool:

@@ -72,14 +72,14 @@ class Spreading:
         return self._some(beyond, near, fanout)
 
     def _some(self, nodes: list[NodeId], near: Sequence[NodeId], count: int) -> list[NodeId]:
-        """So many of these at random if they are near; of the others one, if there are not enough:
-        the rest will hear of it from those that are told, or ask."""
+        """So many of these at random if they are near, or as many as are; one of the others if none
+        is. The rest will hear of it from those that are told, or ask: a connection costs more than
+        a hundred lessons, and a team that has just come together has few."""
         close = set(near)
         chosen = [node for node in nodes if node in close]
-        if len(chosen) >= count:
-            return self.random.sample(chosen, count)
-        others = [node for node in nodes if node not in close]
-        return [*chosen, self.random.choice(others)] if others else chosen
+        if chosen:
+            return self.random.sample(chosen, min(count, len(chosen)))
+        return [self.random.choice(nodes)] if nodes else []
 
     def _pupils_of_voter(
         self, beyond: list[NodeId], alive: Sequence[NodeId], near: Sequence[NodeId]

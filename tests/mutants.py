@@ -14,7 +14,7 @@ from protocol.facts import Fact
 from protocol.gossip import Gossip
 from protocol.identity import NodeId
 from protocol.ledger import AcceptResult, Answer, JobState, Ledger, TaskState
-from protocol.membership import Membership
+from protocol.membership.arrivals import Arrivals
 from protocol.membership.verdicts import Verdicts
 from protocol.messages.membership import MemberRecord, Rumor
 from protocol.messages.sharing import Summary
@@ -129,8 +129,8 @@ def push_early(self: Gossip, turn: Turn, members: Sequence[NodeId], summary: Sum
 _hear = Verdicts.hear
 
 
-@instead_of("BelievesAnybody", "a member's record is its own word", (Membership, "_is_acceptable"))
-def believe_record(self: Membership, record: MemberRecord) -> bool:
+@instead_of("BelievesAnybody", "a member's record is its own word", (Arrivals, "_is_acceptable"))
+def believe_record(self: Arrivals, record: MemberRecord) -> bool:
     return True
 
 

@@ -117,6 +117,7 @@ def test_who_lives_refutes_a_refusal() -> None:
 def test_a_silent_death_is_known_within_five_seconds(size: int) -> None:
     town = Town(size)
     town.settle_in()
+    get_in_touch(town)
     began = town.now
     town.isolate(size - 1)
     town.run(5 * SECOND)
@@ -292,6 +293,11 @@ def test_an_older_row_changes_nothing() -> None:
 # -- cuts ------------------------------------------------------------------------------------------
 
 
+def get_in_touch(town: Town) -> None:
+    """A large team that has just come together has few connections, and gets more with time."""
+    town.run(len(town.nodes) * SECOND // 4)
+
+
 def halves(town: Town, first: int) -> None:
     size = len(town.nodes)
     town.cut = {(a, b) for a in range(size) for b in range(size) if (a < first) is not (b < first)}
@@ -301,6 +307,7 @@ def halves(town: Town, first: int) -> None:
 def test_a_cut_is_known_to_all_within_five_seconds_and_healed_within_three(size: int) -> None:
     town = Town(size)
     town.settle_in()
+    get_in_touch(town)
     half = size // 2
     halves(town, half)
     town.run(5 * SECOND)

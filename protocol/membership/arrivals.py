@@ -19,6 +19,7 @@ from protocol.facts.membership import (
     NameClaimedTwice,
 )
 from protocol.identity import Identity, NodeId
+from protocol.membership.bustle import Bustle
 from protocol.membership.confidants import Confidants
 from protocol.membership.grapevine import Grapevine
 from protocol.membership.members import Member, Members
@@ -48,6 +49,7 @@ class Arrivals:
         verdicts: Verdicts,
         grapevine: Grapevine,
         confidants: Confidants,
+        bustle: Bustle,
         refused: Counter[str],
     ) -> None:
         self._identity = identity
@@ -59,6 +61,7 @@ class Arrivals:
         self._verdicts = verdicts
         self._grapevine = grapevine
         self._confidants = confidants
+        self._bustle = bustle
         self._refused = refused
 
     def take(
@@ -93,6 +96,8 @@ class Arrivals:
             or old.record.epoch != record.epoch
             or _said(old.record) != _said(record)
         )
+        if old is None:
+            self._bustle.newcomer(turn.now)
         if is_news:
             turn.persist(KeepMember(record))
         self._grapevine.spread(record, is_hot=is_news, teller=sender)

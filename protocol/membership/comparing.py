@@ -10,6 +10,7 @@ from random import Random
 from protocol.clocks import Nanoseconds
 from protocol.config import MembershipConfig
 from protocol.identity import NodeId
+from protocol.membership.bustle import Bustle
 from protocol.membership.members import Members
 from protocol.membership.own_record import OwnRecord
 from protocol.membership.reach import Reach
@@ -37,6 +38,7 @@ class Comparing:
         reach: Reach,
         verdicts: Verdicts,
         reunion: Reunion,
+        bustle: Bustle,
         timers: Timers,
         random: Random,
         now: Nanoseconds,
@@ -47,6 +49,7 @@ class Comparing:
         self._reach = reach
         self._verdicts = verdicts
         self._reunion = reunion
+        self._bustle = bustle
         self._timers = timers
         self._random = random
         self._until = now
@@ -78,7 +81,7 @@ class Comparing:
     def look(self, turn: Turn, sender: NodeId, fingerprint: bytes) -> None:
         """Ask what differs, if anything does; seldom, for while news spreads much does."""
         digest = self._members.digest
-        if fingerprint == digest.fingerprint():
+        if fingerprint == digest.fingerprint() or self._bustle.is_on(turn.now):
             return
         if turn.now >= self._compared_at + self._config.compare_interval_ns // 2:
             self._compared_at = turn.now
@@ -99,7 +102,7 @@ class Comparing:
 
     def _with_somebody(self, turn: Turn) -> None:
         others = self._reach.in_touch() or self._members.alive()
-        if others:
+        if others and not self._bustle.is_on(turn.now):
             fingerprint = self._members.digest.fingerprint()
             partner = others[self._random.randrange(len(others))]
             turn.send(partner, ViewSummary(fingerprint, (), is_last=False))

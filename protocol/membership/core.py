@@ -33,6 +33,7 @@ from protocol.events import LinkFault
 from protocol.facts.membership import MemberRefuted, PausedHere
 from protocol.identity import NOBODY, Identity, NodeId
 from protocol.membership.arrivals import Arrivals
+from protocol.membership.bustle import Bustle
 from protocol.membership.comparing import Comparing
 from protocol.membership.confidants import Confidants
 from protocol.membership.grapevine import Grapevine
@@ -94,11 +95,13 @@ class Membership:
         confidants = Confidants(self._members, self.reach, random)
         addresses = tuple(seed for seed in seeds if seed not in record.endpoints)
         self._reunion = Reunion(addresses, self._members, config, random)
+        self._bustle = Bustle(config, now)
         self._probing = Probing(
             self.node,
             config,
             self._members,
             self.health,
+            self._bustle,
             self._timers,
             random,
             fingerprint=self._members.digest.fingerprint,
@@ -130,6 +133,7 @@ class Membership:
             self.reach,
             self.verdicts,
             self._reunion,
+            self._bustle,
             self._timers,
             random,
             now,
@@ -144,6 +148,7 @@ class Membership:
             self.verdicts,
             self._grapevine,
             confidants,
+            self._bustle,
             self.refused,
         )
         self._telling = Telling(
@@ -179,15 +184,18 @@ class Membership:
         is the machine's own: nobody else changes it."""
         return self._members.alive()
 
-    def near(self) -> list[NodeId]:
-        """Those of `alive` to whom there is a connection, and one more while these are few: in a
-        large team that starts, a connection for each word to somebody at random would cost more
-        than all the words. Probes make new ones all the time."""
+    def in_touch(self) -> list[NodeId]:
+        """Those of `alive` to whom there is a connection; in a small team all, for there will be
+        soon."""
         alive = self._members.alive()
-        if len(alive) <= NEAR_MIN:
-            return alive
-        near = self.reach.in_touch()
-        if len(near) < NEAR_MIN:
+        return alive if len(alive) <= NEAR_MIN else self.reach.in_touch()
+
+    def near(self, now: Nanoseconds) -> list[NodeId]:
+        """Those that are in touch, and one more while these are few, if it
+        is not for a moment only: in a large team that starts, a connection for each word to
+        somebody at random would cost more than all the words. Probes make new ones all the time."""
+        alive, near = self._members.alive(), self.in_touch()
+        if len(near) < min(NEAR_MIN, len(alive)) and not (near and self._bustle.is_on(now)):
             near.append(self._random.choice([node for node in alive if node not in near]))
         return near
 

@@ -24,6 +24,7 @@ from random import Random
 from protocol.clocks import Nanoseconds
 from protocol.config import MembershipConfig
 from protocol.identity import NOBODY, NodeId
+from protocol.membership.bustle import Bustle
 from protocol.membership.local_health import LocalHealth
 from protocol.membership.members import Members
 from protocol.membership.states import State
@@ -63,6 +64,7 @@ class Probing:
         config: MembershipConfig,
         members: Members,
         health: LocalHealth,
+        bustle: Bustle,
         timers: Timers,
         random: Random,
         fingerprint: Callable[[], bytes],
@@ -77,6 +79,7 @@ class Probing:
         self._config = config
         self._members = members
         self._health = health
+        self._bustle = bustle
         self._timers = timers
         self._random = random
         self._fingerprint = fingerprint
@@ -174,7 +177,7 @@ class Probing:
         interval = self._config.probe_interval_ns
         self._timers.set(turn.now + self._health.stretch(interval), self._next)
         target = self._next_target(turn)
-        if target is not None:
+        if target is not None and not self._can_wait(turn, target):
             self.probe(turn, target)
         while self._extra:
             extra = self._extra.popleft()
@@ -197,6 +200,10 @@ class Probing:
             return None
         steps = turn.wall // self._config.probe_interval_ns
         return self._ring[(self._rank + steps) % len(alive)]
+
+    def _can_wait(self, turn: Turn, target: NodeId) -> bool:
+        """It is new, most likely, and its turn comes again."""
+        return self._bustle.is_on(turn.now) and target not in self._in_touch()
 
     def _send(self, turn: Turn, probing: _Probing) -> None:
         if self._members.get(probing.target) is None or len(self._probes) >= PROBES_MAX:
@@ -253,13 +260,19 @@ class Probing:
             self._missed(turn, probing.target)
 
     def _helpers_for(self, target: NodeId) -> list[NodeId]:
-        """Those that seem to be well and to reach the target."""
+        """Those that seem to be well and to reach the target; of those with a connection, if they
+        are enough: to open three more would take most of the time that there is."""
+        wanted = self._config.indirect_probes
         others = [
             node
             for node in self._members.healthy()
             if node != target and not self._avoids(node, target)
         ]
-        return self._random.sample(others, min(self._config.indirect_probes, len(others)))
+        if len(others) > wanted:
+            in_touch = set(self._in_touch())
+            near = [node for node in others if node in in_touch]
+            others = near if len(near) >= wanted else others
+        return self._random.sample(others, min(wanted, len(others)))
 
     def _is_well(self, node: NodeId) -> bool:
         member = self._members.get(node)
