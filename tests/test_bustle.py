@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from member_hand import Town
+from random import Random
 
+from small_world import Scripted, done
+
+from protocol import config as presets
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.config import MembershipConfig
 from protocol.membership.bustle import CALM, LONGEST, Bustle
+from protocol.sim.network import Network
+from protocol.sim.world import World
 
 CONFIG = MembershipConfig()
 INTERVAL = CONFIG.compare_interval_ns
@@ -31,17 +36,19 @@ def test_it_ends_though_somebody_always_comes_and_begins_again_only_after_a_calm
     assert bustle.is_on(calm)
 
 
-def test_a_team_that_starts_at_once_is_whole_with_few_connections() -> None:
-    """They are what takes the time: a connection for each pair would be 2,016."""
-    town = Town(64)
+def test_a_team_that_starts_at_once_and_is_short_of_time_opens_few_connections() -> None:
+    """They are what takes the time: 63 are needed, a connection for each pair would be 2,016."""
+    network = Network(Random("network"), delay_mean_ns=MILLISECOND, ordered=True)
+    world = World(1, presets.lan(), network, Scripted(done))
+    for number in range(64):
+        host = world.add_host(found=number == 0, expected=64)
+        host.start()
+        host.slow_down(20 * MILLISECOND)
 
-    def is_whole() -> bool:
-        return all(len(town.machine(at).alive()) == 63 for at in range(64))
+    def are_all_known() -> bool:
+        peers = [host.peer for host in world.hosts]
+        return all(peer and len(peer.membership.alive()) == 63 for peer in peers)
 
-    while not is_whole():
-        town.run(20 * MILLISECOND)
-        assert town.now < SECOND
-    connections = sum(len(town.machine(at).reach.in_touch()) for at in range(64)) // 2
-    assert connections < 2 * 63
-    town.run(30 * SECOND)
-    assert sum(len(town.machine(at).reach.in_touch()) for at in range(64)) // 2 > 4 * 63
+    assert world.run(4 * SECOND, are_all_known)
+    connections = sum(len(host.peer.membership.in_touch()) for host in world.hosts if host.peer)
+    assert connections // 2 < 3 * 63
