@@ -79,7 +79,7 @@ LOOSE = [
     Loose("TakesRelaysTwice", "roundabout", 4, ("answered_once",)),
     Loose("BelievesRelays", "roundabout", 8, ("state_machine_safety", "log_matching")),
     Loose("IgnoresChecksums", SWARM, 2, ("corruption_noticed",)),
-    Loose("AcceptsTwice", SWARM, 1, ("single_acceptance",)),
+    Loose("AcceptsTwice", SWARM, 5, ("single_acceptance",)),
     Loose("IgnoresFences", "zombies", 2, ("fencing",)),
     Loose("CountsResultsTwice", SWARM, 1, ("one_result",)),
     Loose("BelievesOneAnswer", "liars", 3, ("honest_quorum",)),

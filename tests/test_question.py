@@ -96,7 +96,7 @@ def test_each_answer_and_each_draft_has_a_number_of_its_own(critique: bool) -> N
         (QUESTION, Manner(1, judge=True), "--judge is about several answers: ask for -k 2"),
         (QUESTION, Manner(judge=True, program="cat"), "--judge asks a model, and a command agent"),
         (QUESTION, Manner(judge=True, agent="python"), "--judge asks a model, and a python agent"),
-        (QUESTION, Manner(1, judge_program="sh"), "--judge is about several answers: ask for -k 2"),
+        (QUESTION, Manner(1, judge_program="sh"), "--judge-run is about several answers: ask"),
         (QUESTION, Manner(agent="command"), "--agent command needs a program: add --run"),
         (QUESTION, Manner(agent="simulated", program="cat"), "--run is for agents that are progr"),
         (QUESTION, Manner(agent="parrot"), "there is no agent 'parrot'"),

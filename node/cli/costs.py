@@ -17,9 +17,17 @@ def usd_text(usd: float) -> str:
 
 def calls_text(usage: Mapping[str, Any]) -> str:
     """How often models were asked, and the tokens of that."""
-    mark = " (simulated)" if usage["simulated"] else ""
     calls = plural(usage["calls"], "call")
-    return f"{calls}, {usage['tokens_in']} tokens in, {usage['tokens_out']} out{mark}"
+    return f"{calls}, {usage['tokens_in']} tokens in, {_out_text(usage)}"
+
+
+def tokens_text(usage: Mapping[str, Any]) -> str:
+    """The tokens alone."""
+    return f"tokens: {usage['tokens_in']} in, {_out_text(usage)}"
+
+
+def _out_text(usage: Mapping[str, Any]) -> str:
+    return f"{usage['tokens_out']} out{' (simulated)' if usage['simulated'] else ''}"
 
 
 def money_text(usage: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from node.cli.console import (
     say,
     seconds_given,
 )
-from node.cli.costs import cost_lines
+from node.cli.costs import cost_lines, tokens_text
 from node.cli.shortcomings import merge_line, shortcomings, unmerged
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
@@ -310,8 +310,7 @@ def _costs(view: dict[str, Any]) -> Iterator[str]:
     """Tokens and money, if any were used."""
     spent = view["spent"]
     if spent["tokens_in"] + spent["tokens_out"]:
-        mark = " (simulated)" if spent["simulated"] else ""
-        yield f"tokens: {spent['tokens_in']} in, {spent['tokens_out']} out{mark}"
+        yield tokens_text(spent)
     yield from cost_lines(spent, view["budget"])
 
 

@@ -110,7 +110,7 @@ def _check(question: str, manner: Manner, agent: str) -> None:
     elif not 1 <= manner.answers <= SLOTS_MAX:
         fault = f"-k must be 1 to {SLOTS_MAX}"
     elif manner.answers == 1 and (manner.critique or manner.is_judged):
-        what = "--critique" if manner.critique else "--judge"
+        what = "--critique" if manner.critique else "--judge" if manner.judge else "--judge-run"
         fault = f"{what} is about several answers: ask for -k 2 or more"
     elif manner.judge and not manner.judge_program and agent not in MODEL_KINDS:
         fault = (

@@ -76,7 +76,7 @@ class Leading:
                 load[claim.node] += 1
         for job, units in zip(by_log, free, strict=True):
             if job.job.claims is ClaimMode.ASSIGNED and units:
-                self._assign(turn, view, job, units, load, self._weights(by_log, by_lease))
+                self._assign(turn, view, job, units, load, self._weights(by_log, by_lease, known))
             else:
                 self._give_out(turn, view, job, units, load)
         for node in self._races(by_log):
@@ -197,12 +197,14 @@ class Leading:
         return {each.node for each in on_the_way} | at_it | answers
 
     def _weights(
-        self, jobs: Sequence[JobState], by_lease: Mapping[NodeId, Workload]
+        self,
+        jobs: Sequence[JobState],
+        by_lease: Mapping[NodeId, Workload],
+        known: Mapping[str, JobState],
     ) -> dict[NodeId, float]:
         """What each of these nodes was given to do or has taken, or is about to be given."""
         given = load_of(jobs)
         weights = {node: given.get(node, 0.0) + work.weight for node, work in by_lease.items()}
-        known = {job.job.id: job for job in jobs}
         for claim in self._wishes.claims():
             if claim.node in weights and claim.job in known:
                 weights[claim.node] += known[claim.job].tasks[claim.task].task.weight
