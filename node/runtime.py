@@ -190,7 +190,7 @@ class Runtime:
         return answer
 
     def read(self, key: str, consistency: Consistency) -> asyncio.Future[Versioned | None]:
-        """A register as it is, or was if LOCAL. Busy, NoLeader; the peer always answers."""
+        """A register as it is, or was if LOCAL. Busy, NoLeader; TimedOut if this node ends."""
         number, answer = self._new_request()
         answer.add_done_callback(lambda _: self._requests.close(number))
         self.deliver(ReadAsked(number, key, consistency))
@@ -272,7 +272,7 @@ class Runtime:
             raise Busy("too much waits for this node's disk; try again, or ask another node")
 
     def _check_running(self) -> None:
-        if self.stopped.done():
+        if self.stopped.done() or self._going:
             raise Busy("this node is stopping; ask another one")
 
     async def _ask(self, event: Callable[[int], Event], timeout_s: float = REPLY_TIMEOUT_S) -> Any:

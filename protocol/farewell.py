@@ -33,6 +33,7 @@ class Farewell:
         self._config = config
         self._until: Nanoseconds | None = None
         self._leaves = False
+        self._is_missed = False  # the others have to do without its vote first
         self.is_over = False
 
     @property
@@ -49,11 +50,12 @@ class Farewell:
         if self._leaves or self.is_over:
             return
         self._leaves = True
-        self._until = turn.now
+        self._until = turn.now + self._config.election_timeout_ns
         self._team.let_go(turn, "this node leaves")
         raft = self._consensus.raft
         heirs = any(self._consensus.follows(node) for node in self._membership.alive())
         if raft.is_voter and (heirs or len(raft.configuration.voters) > 1):
+            self._is_missed = True
             self._until = turn.now + self._config.leave_timeout_ns
             self._membership.describe(**{LEAVING: "1"})
             self._consensus.leave(turn)
@@ -70,7 +72,7 @@ class Farewell:
         """Go once the others can do without this node, or time is over; whether it did."""
         if self._until is None:
             return False
-        is_free = self._is_replaced(turn) if self._leaves else self._is_idle(turn)
+        is_free = self._is_replaced(turn) if self._is_missed else self._is_idle(turn)
         if not is_free and turn.now < self._until:
             return False
         self._until = None
@@ -84,7 +86,8 @@ class Farewell:
         raft = self._consensus.raft
         # Once a joint configuration is committed the new voters are on their own.
         is_settled = raft.log.configuration_index <= raft.commit
-        return is_settled and raft.node not in raft.configuration.voters
+        is_replaced = is_settled and raft.node not in raft.configuration.voters
+        return is_replaced and not self._team.running
 
     def _is_idle(self, turn: Turn) -> bool:
         self._consensus.hand_over(turn)

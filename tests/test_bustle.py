@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from small_world import Scripted, done
 
 from protocol import config as presets
-from protocol.clocks import MILLISECOND, SECOND
+from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.config import MembershipConfig
 from protocol.membership.bustle import CALM, LONGEST, Bustle
 from protocol.sim.network import Network
@@ -25,15 +26,19 @@ def test_it_ends_when_nobody_comes_any_more() -> None:
     assert not bustle.is_on(SECOND + CALM * INTERVAL)
 
 
-def test_it_ends_though_somebody_always_comes_and_begins_again_only_after_a_calm() -> None:
+@pytest.mark.parametrize("pace", [INTERVAL, CALM * INTERVAL, 5 * INTERVAL])
+def test_it_ends_though_somebody_always_comes_and_begins_again_only_after_a_rest(
+    pace: Nanoseconds,
+) -> None:
     bustle = Bustle(CONFIG, 0)
     longest = LONGEST * INTERVAL
-    for now in range(SECOND, SECOND + 3 * longest, INTERVAL):
+    now = SECOND
+    while now < SECOND + 3 * longest:
         bustle.newcomer(now)
         assert bustle.is_on(now) == (now < SECOND + longest)
-    calm = now + CALM * INTERVAL
-    bustle.newcomer(calm)
-    assert bustle.is_on(calm)
+        now += pace
+    bustle.newcomer(now - pace + longest)
+    assert bustle.is_on(now - pace + longest)
 
 
 def test_a_team_that_starts_at_once_and_is_short_of_time_opens_few_connections() -> None:

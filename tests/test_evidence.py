@@ -113,6 +113,21 @@ def test_who_lives_refutes_a_refusal() -> None:
 # -- silence ---------------------------------------------------------------------------------------
 
 
+def test_in_a_large_team_that_has_just_come_together_all_is_known_within_six_seconds() -> None:
+    """It has few connections yet; see `get_in_touch`."""
+    town = Town(64)
+    town.settle_in()
+    town.isolate(63)
+    town.run(6 * SECOND)
+    assert all(63 in failures(town, at) for at in range(63))
+    town = Town(64)
+    town.settle_in()
+    halves(town, 32)
+    town.run(6 * SECOND)
+    for at in range(64):
+        assert set(failures(town, at)) == set(range(32, 64) if at < 32 else range(32))
+
+
 @pytest.mark.parametrize("size", [2, 3, 5, 16, 64])
 def test_a_silent_death_is_known_within_five_seconds(size: int) -> None:
     town = Town(size)

@@ -13,11 +13,22 @@ from test_leaving import follower_of, leader_of, peer_of
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.config import local
 from protocol.effects import Assignment
-from protocol.events import AgentFailed, Completed, EntryWritten, Leaving, Stopping, Tagged
+from protocol.events import (
+    AgentFailed,
+    Completed,
+    EntryWritten,
+    Leaving,
+    Persisted,
+    Received,
+    Stopping,
+    Tagged,
+    TimerFired,
+)
 from protocol.facts.agreement import LeaderElected, TransferBegan
 from protocol.facts.membership import MemberFailed, MemberLeft
 from protocol.facts.work import AttemptAborted, JobFinished, TaskAbandoned, TaskStarted
 from protocol.jobs import ClaimMode, Usage
+from protocol.messages.agreement import Agreement, VoteRequest
 from protocol.sim.world import Host
 
 ALL_MODES = list(ClaimMode)
@@ -71,6 +82,22 @@ def test_who_does_not_lead_stops_at_once_and_says_so_whatever_else_it_has_just_s
         return list(last.values()) == ["stopped", "stopped"]
 
     assert small.run(ELECTION, is_known), "be it after its connections broke"
+
+
+def test_nothing_comes_of_what_a_node_hears_that_has_let_go_of_everything() -> None:
+    """It only waits for its disk: a promise, such as a vote, would be for a node that is gone."""
+    small = SmallWorld(3)
+    goes = follower_of(small)
+    goes.drive.hang()
+    goes.submit(EntryWritten(1, "k", b"v"))
+    goes.retire()
+    assert small.run(DISK, lambda: peer_of(goes).is_over)
+    peer, now = peer_of(goes), goes.own_time + SECOND
+    asked = VoteRequest(peer.raft.term + 1, 99, 99, pre=False, transfer=False, reach=2)
+    other = small.hosts[(goes.number + 1) % 3].identity.node
+    heard = Received(other, Agreement(peer.raft.log.origin, asked))
+    for event in (heard, TimerFired(), EntryWritten(2, "k", b"w"), Persisted(99)):
+        assert peer.step(event, now) == []
 
 
 def test_who_stops_waits_for_what_its_disk_has_to_write_and_not_for_what_others_say_then() -> None:

@@ -96,7 +96,7 @@ class Arrivals:
             or old.record.epoch != record.epoch
             or _said(old.record) != _said(record)
         )
-        if old is None:
+        if was in (None, State.REMEMBERED):
             self._bustle.newcomer(turn.now)
         if is_news:
             turn.persist(KeepMember(record))

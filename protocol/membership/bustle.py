@@ -11,21 +11,22 @@ from __future__ import annotations
 from protocol.clocks import Nanoseconds
 from protocol.config import MembershipConfig
 
-CALM = 2  # intervals of comparing without a newcomer
-LONGEST = 16  # such intervals
+CALM = 2  # intervals of comparing: so long it goes on after a newcomer
+LONGEST = 16  # such intervals; and so long nobody may have come before there is another bustle
 
 
 class Bustle:
-    """It is over when nobody has come for a while, or once it has gone on for too long."""
+    """It is over when nobody has come for a moment, or once it has gone on for too long. Who comes
+    soon after that belongs to it: newcomers at whatever pace cause one, and not one each."""
 
     def __init__(self, config: MembershipConfig, now: Nanoseconds) -> None:
         self._calm = CALM * config.compare_interval_ns
         self._longest = LONGEST * config.compare_interval_ns
-        self._since = self._last = now - self._calm
+        self._since = self._last = now - self._longest
 
     def newcomer(self, now: Nanoseconds) -> None:
         """Somebody was heard of for the first time."""
-        if now >= self._last + self._calm:
+        if now >= self._last + self._longest:
             self._since = now
         self._last = now
 

@@ -1,5 +1,6 @@
 """That all know the same of the team: what is pushed to a few misses some, so views are compared by
-their hash, with somebody every tick while there is news and seldom else, and what differs is sent.
+their hash, with somebody every tick while there is news and seldom else, and what differs is sent;
+but not while newcomers come one after the other.
 `view_digest.py` has the sums and the exchange."""
 
 from __future__ import annotations

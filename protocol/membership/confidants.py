@@ -7,7 +7,7 @@ reach everybody in turn, so that after a while all are in touch with all, and th
 random as in *SWIM*.
 
 Who has told it need not be told: while a team starts, that is mostly the one whom all have called.
-Who is in touch with the teller alone tells nobody at once: probes and comparisons will.
+Who is in touch with the teller alone tells nobody at once: probes and comparisons will, later.
 Of a newcomer everybody hears at once that is in touch with whom it has called: those that call at
 the same time know each other by this node alone.
 """

@@ -19,6 +19,7 @@ record of its own.
     confidants   who is told first                      reunion       calls to lost members, seeds
     comparing    who knows something else               view_digest   by which hashes
     damping      who comes and goes                     local_health  whether it is this node
+    bustle       whether newcomers come one after the other
 """
 
 from __future__ import annotations
@@ -191,9 +192,9 @@ class Membership:
         return alive if len(alive) <= NEAR_MIN else self.reach.in_touch()
 
     def near(self, now: Nanoseconds) -> list[NodeId]:
-        """Those that are in touch, and one more while these are few, if it
-        is not for a moment only: in a large team that starts, a connection for each word to
-        somebody at random would cost more than all the words. Probes make new ones all the time."""
+        """Those that are in touch, and one more while these are few, unless newcomers come one
+        after the other: in a large team that starts, a connection for each word to somebody at
+        random would cost more than all the words. Probes make new ones by and by."""
         alive, near = self._members.alive(), self.in_touch()
         if len(near) < min(NEAR_MIN, len(alive)) and not (near and self._bustle.is_on(now)):
             near.append(self._random.choice([node for node in alive if node not in near]))

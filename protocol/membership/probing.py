@@ -1,6 +1,7 @@
 """SWIM's failure detector: probe, ask others to probe, accuse.
 
-    every interval         probe the next of a ring (4.3); of those that it was trouble to reach,
+    every interval         probe the next of a ring (4.3), but no stranger while newcomers come one
+                           after the other; of those that it was trouble to reach,
                            and once others fell silent of those not heard from lately, some more
     no answer in time      ask k others to probe it too (3.1); each answers for it or says NACK
     no answer by then      it is `missed`: the caller suspects it
@@ -202,8 +203,11 @@ class Probing:
         return self._ring[(self._rank + steps) % len(alive)]
 
     def _can_wait(self, turn: Turn, target: NodeId) -> bool:
-        """It is new, most likely, and its turn comes again."""
-        return self._bustle.is_on(turn.now) and target not in self._in_touch()
+        """It is new, most likely, and its turn comes again; there are others to hear from."""
+        if not self._bustle.is_on(turn.now):
+            return False
+        in_touch = self._in_touch()
+        return bool(in_touch) and target not in in_touch
 
     def _send(self, turn: Turn, probing: _Probing) -> None:
         if self._members.get(probing.target) is None or len(self._probes) >= PROBES_MAX:

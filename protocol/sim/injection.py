@@ -49,7 +49,7 @@ from protocol.sim.plan import SEEDS_GIVEN, Plan, Rest
 from protocol.sim.world import Host, World
 
 RETIRE_MAX_NS: Nanoseconds = SECOND  # after which what does not stop is killed
-GOODBYE_NS: Nanoseconds = 4 * SECOND  # how long a node that leaves goes on, to say so
+GOODBYE_NS: Nanoseconds = 4 * SECOND  # in which a node that leaves has gone, and said so
 HEALED_DELAY_NS: Nanoseconds = MILLISECOND
 
 

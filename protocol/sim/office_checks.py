@@ -119,7 +119,7 @@ class OfficeChecks:
         peer, node = sender.peer, sender.identity.node
         leadership = peer.raft.leadership if peer else None
         now, patience = sender.own_time, sender.world.config.raft.election_timeout_ns
-        if leadership is None or sender.is_behind:
+        if peer is None or leadership is None or peer.is_over or sender.is_behind:
             self._lonely.pop(node, None)
             return
         if 0 <= self._look_at.get(node, 0) - now < patience:
