@@ -36,7 +36,7 @@ class Loose:
 LOOSE = [
     Loose("VoteForgotten", SWARM, 2, ("durable_vote",)),
     Loose("VotesTwice", SWARM, 15, ("one_vote_per_term",)),
-    Loose("VotesForAnyLog", "elections", 4, ("leader_completeness",)),
+    Loose("VotesForAnyLog", "elections", 8, ("leader_completeness",)),
     Loose("SkipsPreVote", SWARM, 2, ("asked_before",)),
     Loose("NeverSticks", SWARM, 2, ("leader_protected",)),
     Loose("LeadsUnsure", "damage", 139, ("durable_term",)),
