@@ -183,7 +183,7 @@ class Peer:
         self.team = Team(self.node, config.team, self.ledger, self.store, self._random("team"))
         self.team.restore(now)
         self._found = settings.found and not self.raft.log.last_index
-        self._outlook = Outlook(config, self.store, self.membership, self.consensus, self.relaying)
+        self.outlook = Outlook(config, self.store, self.membership, self.consensus, self.relaying)
         self.farewell = Farewell(self.membership, self.consensus, self.team, config.raft)
         self._despatch = Despatch(self.membership, self.relaying, self.raft)
 
@@ -323,13 +323,13 @@ class Peer:
             self.membership.tick(turn)
         self.announcing.tick(turn)
         self.blobs.tick(turn, self.membership.alive())
-        self.raft.reach = self._outlook.reach(turn.now)
+        self.raft.reach = self.outlook.reach(turn.now)
         self.consensus.tick(turn)
         if self._is_due(self.silence.deadline(), turn.now):
             self.silence.tick(turn)
         if self.gossip.deadline() <= turn.now:
             self.gossip.keep_pace(turn)
-            self.gossip.collect(turn, self._outlook.awaited(turn.now))
+            self.gossip.collect(turn, self.outlook.awaited(turn.now))
             partner = self.gossip.summary_due(turn, self.membership.near(turn.now))
             if partner is not None:
                 turn.send_durable(partner, self._summary())
@@ -365,7 +365,7 @@ class Peer:
             case HoldingsAsked() | Forked():
                 self.gossip.receive(turn, sender, message)
             case Holdings():
-                self.gossip.reconcile(turn, sender, message, self._outlook.awaited(turn.now))
+                self.gossip.reconcile(turn, sender, message, self.outlook.awaited(turn.now))
             case Summary():
                 self.gossip.receive(turn, sender, message)
                 self._say(turn, self.consensus.compare(turn, sender, message), sender)
@@ -455,7 +455,7 @@ class Peer:
             elif self.team.dirty or self._is_due(self.team.deadline(), turn.now):
                 self.team.decide(turn, self.view())
             elif self._is_due(consensus.council.due_at, turn.now):
-                consensus.decide(turn, self._outlook.standings)
+                consensus.decide(turn, self.outlook.standings)
             elif self.farewell.end_if_due(turn):
                 pass
             else:
@@ -484,4 +484,4 @@ class Peer:
 
     def view(self) -> View:
         """Whom this node takes for alive, for gone, and for the leader."""
-        return self._outlook.view()
+        return self.outlook.view()

@@ -233,7 +233,11 @@ class Run:
         if not lonely and not all(outcome for _, outcome in outcomes):
             return False
         nodes = {peer.node for peer in peers}
-        somebody_knows = not all(peer.gossip.returning.is_late for peer in peers)
+        # Whoever is late hears what counts, unless all are and the one that may know is gone.
+        somebody_knows = not all(peer.gossip.returning.is_late for peer in peers) or all(
+            nodes.issuperset(peer.outlook.awaited(host.own_time))
+            for host, peer in zip(hosts, peers, strict=True)
+        )
         return all(
             [(job, state.outcome) for job, state in peer.ledger.jobs.items()] == outcomes
             and peer.ledger.applied == first.ledger.applied
