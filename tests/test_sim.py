@@ -31,6 +31,7 @@ FAILED_ONCE = [
     8644,  # who had lost a batch of its journal got a value again, and had collected its deletion
     3712,  # a node that had stopped, but for what its disk had to write, was elected
     4547,  # two teams met: all were late, and were compared before they had told each other
+    9468,  # who was outrun at an answer was taken for its author, and nobody was left for another
     *(8892, 100547),  # one node that fails or lies is all there is, and uses up all attempts
 ]
 

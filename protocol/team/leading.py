@@ -192,7 +192,8 @@ class Leading:
             return set()
         on_the_way = (each for each in self._wishes.claims() if (each.job, each.task) == unit[:2])
         others = [slot for number, slot in enumerate(task.slots) if number != unit[2]]
-        at_it = {node for slot in others for node in (slot.holder, *slot.racers)}
+        # Of a slot that has an answer its author alone: who was outrun there is free for another.
+        at_it = {node for slot in others if not slot.answer for node in (slot.holder, *slot.racers)}
         answers = {answer.node for answer in task.answers}
         return {each.node for each in on_the_way} | at_it | answers
 
