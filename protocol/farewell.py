@@ -1,10 +1,10 @@
 """Going in good order, for good or for a while. Whoever goes lets others have what it works on, and
-hands over if it leads.
+hands over if it leads; it waits until its agents have ended, for their last words.
 
-    leave   a voter waits until the others have put somebody in its place or can do without it, and
-            then says goodbye
-    stop    the process ends and may come back: it stays a member, and waits only until its agents
-            have ended and somebody else leads, if anybody can be reached that could
+    leave   a voter also waits until the others have put somebody in its place or can do without it;
+            then it says goodbye
+    stop    the process ends and may come back: it stays a member, and also waits until somebody
+            else leads, if anybody can be reached that could
 
 After a while it goes in any case.
 """
@@ -72,8 +72,9 @@ class Farewell:
         """Go once the others can do without this node, or time is over; whether it did."""
         if self._until is None:
             return False
-        is_free = self._is_replaced(turn) if self._is_missed else self._is_idle(turn)
-        if not is_free and turn.now < self._until:
+        self._consensus.hand_over(turn)
+        may_go = self._is_replaced() if self._is_missed else not self._leads_on()
+        if (self._team.running or not may_go) and turn.now < self._until:
             return False
         self._until = None
         self.is_over = True
@@ -81,16 +82,13 @@ class Farewell:
             self._membership.leave(turn)
         return True
 
-    def _is_replaced(self, turn: Turn) -> bool:
-        self._consensus.hand_over(turn)
+    def _is_replaced(self) -> bool:
         raft = self._consensus.raft
         # Once a joint configuration is committed the new voters are on their own.
         is_settled = raft.log.configuration_index <= raft.commit
-        is_replaced = is_settled and raft.node not in raft.configuration.voters
-        return is_replaced and not self._team.running
+        return is_settled and raft.node not in raft.configuration.voters
 
-    def _is_idle(self, turn: Turn) -> bool:
-        self._consensus.hand_over(turn)
+    def _leads_on(self) -> bool:
+        """Whether somebody is about to lead in its place, and does not yet."""
         leadership = self._consensus.raft.leadership
-        leads_on = leadership is not None and bool(leadership.transferee)
-        return not leads_on and not self._team.running
+        return leadership is not None and bool(leadership.transferee)

@@ -81,7 +81,6 @@ class Membership:
         random: Random,
         now: Nanoseconds,
     ) -> None:
-        self.identity = identity
         self.node = identity.node
         self.cluster = cluster
         self.config = config
