@@ -38,6 +38,7 @@ from node.hiding import hide_from_programs
 from node.journal import Journal
 from node.journal_file import FILE as JOURNAL_FILE
 from node.journal_file import JournalError, JournalMissing
+from node.links import features
 from node.links.listening import CannotListen, endpoint_of, listen_on
 from node.links.transport import Transport
 from node.links.trust import SEED_FILE, ClusterTrust, load_or_create_seed
@@ -143,6 +144,7 @@ async def _run_with_journal(
             metadata=(
                 ("door", endpoint_of(door_socket)),
                 ("protocol", f"{OLDEST_VERSION}-{VERSION}"),
+                ("features", features.written(features.offered(settings.preset))),
                 ("preset", settings.preset),
                 *tagged(dict(settings.tags)).items(),
             ),

@@ -130,6 +130,7 @@ async def test_what_is_said_of_a_node_is_known_everywhere(lasting: Cluster) -> N
             await asyncio.sleep(0.05)
         assert members[first.name]["tags"] == {"role": "gpu", "rack": "7"}
         assert {row["protocol"] for row in members.values()} == {f"{OLDEST_VERSION}-{VERSION}"}
+        assert [row["features"] for row in members.values()] == [[], [], []]  # of `--preset local`
     done = quorate("announce", "hello", "--dir", "team", folder=lasting.folder.parent)
     assert done.returncode == 0
     status = await status_where(

@@ -7,6 +7,7 @@ from typing import Any
 from node.doors.costs import budget_view, cost_rows, usage_view
 from node.doors.trouble import trouble_view
 from node.doors.versions import merges_view, siblings_view
+from node.links import features
 from protocol import graph
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.conclusion import conclusion_of
@@ -159,11 +160,12 @@ def members_view(peer: Peer) -> list[dict[str, Any]]:
 
 def _said(record: MemberRecord) -> dict[str, Any]:
     """What a node says of itself. `protocol`: the oldest and the newest version that it speaks;
-    `preset`: the times that it keeps."""
+    `features`: what it does beyond that if the other end does; `preset`: the times it keeps."""
     metadata = dict(record.metadata)
     return {
         "door": metadata.get("door", ""),
         "protocol": metadata.get("protocol", ""),
+        "features": features.names(features.read(metadata.get("features", ""))),
         "preset": metadata.get("preset", ""),
         "tags": tags_of(record),
         "epoch": record.epoch,

@@ -32,6 +32,7 @@ from aiohttp import (
     WSServerHandshakeError,
 )
 
+from node.links.features import Feature
 from node.links.handshake import (
     CONNECT_TIMEOUT_S,
     HANDSHAKE_TIMEOUT_S,
@@ -43,6 +44,7 @@ from node.links.handshake import (
     observed_host,
     refusal_detail,
     request_headers,
+    shared_features,
 )
 from node.links.link import CLOSE_S
 from node.links.outbox import MESSAGE_SIZE_MAX
@@ -67,11 +69,12 @@ class ReachedSelf(QuorateError):
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """A connection as it comes out of the handshake. `observed` is the IP address that the other
-    end sees this node at, or empty."""
+    """A connection as it comes out of the handshake. `features` is what both ends can do;
+    `observed` is the IP address that the other end sees this node at, or empty."""
 
     origin: Origin
     websocket: ClientWebSocketResponse[bool]
+    features: Feature
     observed: str
 
 
@@ -152,7 +155,8 @@ class Dialler:
         check_answer(answer)
         now_s = asyncio.get_running_loop().time()
         origin = Origin(peer, instance, True, dial, endpoint, now_s)
-        return Dialled(origin, websocket, observed_host(answer))
+        shared = shared_features(answer, self._trust)
+        return Dialled(origin, websocket, shared, observed_host(answer))
 
     async def _take_answer(
         self, session: ClientSession, context: object, params: TraceRequestEndParams

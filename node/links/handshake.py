@@ -1,14 +1,15 @@
 """What two nodes say to each other before a link is open, and how they settle on one link.
 
 The dialler's upgrade request carries the cluster's name, the preset of times that it keeps, the
-protocol versions that it speaks, oldest and newest, and the number of the dial. The other end
-accepts, with the newest version that both speak and the address that it sees the dialler at; or it
-refuses, with an HTTP status and one line that says why. Who the two are is not said but proven, by
-their certificates.
+protocol versions that it speaks, oldest and newest, its feature bits, and the number of the dial.
+The other end accepts, with the newest version that both speak, its own bits, and the address that
+it sees the dialler at; or it refuses, with an HTTP status and one line that says why. Who the two
+are is not said but proven, by their certificates.
 
     Quorate-Version: 3-4        Quorate-Version: 4
+    Quorate-Features: 1         Quorate-Features: 1
     Quorate-Cluster: quorate    Quorate-Observed: 203.0.113.7
-    Quorate-Preset: local
+    Quorate-Preset: wan
     Quorate-Dial: 12
 
 Invariant: nothing in a header is believed beyond what it can refuse.
@@ -22,6 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
+from node.links import features
+from node.links.features import Feature
 from node.links.trust import ClusterTrust, proven_by
 from protocol.codec import OLDEST_VERSION, VERSION
 from protocol.errors import QuorateError, RemoteProtocolError
@@ -36,6 +39,7 @@ HEADER_SIZE_MAX = 256  # of one header's value
 _CLUSTER = "Quorate-Cluster"
 _PRESET = "Quorate-Preset"
 _VERSION = "Quorate-Version"
+_FEATURES = "Quorate-Features"
 _DIAL = "Quorate-Dial"
 _OBSERVED = "Quorate-Observed"
 _REFUSAL = "Quorate-Refusal"
@@ -106,6 +110,7 @@ def request_headers(trust: ClusterTrust, dial: int) -> dict[str, str]:
         _CLUSTER: quote(trust.cluster),
         _PRESET: trust.preset,
         _VERSION: str(SPOKEN),
+        _FEATURES: features.written(features.offered(trust.preset)),
         _DIAL: str(dial),
     }
 
@@ -115,10 +120,21 @@ def dial_of(request: Mapping[str, str]) -> int:
     return int(request[_DIAL])
 
 
-def answer_headers(request: Mapping[str, str], observed: str) -> dict[str, str]:
+def answer_headers(
+    request: Mapping[str, str], trust: ClusterTrust, observed: str
+) -> dict[str, str]:
     """What the other end says to a dial that `examine` has let in."""
     settled = SPOKEN.settle(Versions.parse(_header(request, _VERSION)))
-    return {_VERSION: str(settled), _OBSERVED: observed}
+    return {
+        _VERSION: str(settled),
+        _FEATURES: features.written(features.offered(trust.preset)),
+        _OBSERVED: observed,
+    }
+
+
+def shared_features(headers: Mapping[str, str], trust: ClusterTrust) -> Feature:
+    """What both ends of a link can do, by the headers of the other."""
+    return features.offered(trust.preset) & features.read(_header(headers, _FEATURES))
 
 
 def check_answer(headers: Mapping[str, str]) -> None:

@@ -24,6 +24,8 @@ from typing import TypeAlias
 from aiohttp import ClientError, ClientWebSocketResponse, WSCloseCode, WSMsgType
 from aiohttp.web import WebSocketResponse
 
+from node.links.compression import compressed, expanded
+from node.links.features import Feature
 from node.links.handshake import Origin
 from node.links.outbox import Outbox, split_bundle
 from protocol.errors import RemoteProtocolError
@@ -72,15 +74,18 @@ class Link:
         self,
         origin: Origin,
         websocket: WebSocket,
+        features: Feature,
         traffic: Traffic,
         receive: Callable[[NodeId, bytes], None],
         peer_retired: Callable[[Link], None],
     ) -> None:
-        """`receive` is called for each frame and raises RemoteProtocolError for a bad one;
-        `peer_retired` when the peer will send nothing more on this link, which then retires."""
+        """`features` are those of both ends; `receive` is called for each frame and raises
+        RemoteProtocolError for a bad one; `peer_retired` when the peer will send nothing more on
+        this link, which then retires."""
         self.origin = origin
         self.peer = origin.peer
         self._websocket = websocket
+        self._compresses = Feature.COMPRESSION in features
         self._traffic = traffic
         self._receive = receive
         self._peer_retired = peer_retired
@@ -158,10 +163,11 @@ class Link:
         while not self._retiring:
             bundle, frames = outbox.take_bundle()
             if frames:
+                message = compressed(bundle) if self._compresses else bundle
                 async with asyncio.timeout(WRITE_STALL_S):
-                    await self._websocket.send_bytes(bundle)
+                    await self._websocket.send_bytes(message)
                 self._traffic.messages_out += frames
-                self._traffic.bytes_out += len(bundle)
+                self._traffic.bytes_out += len(message)
             elif self._leaving:
                 return
             else:
@@ -191,10 +197,10 @@ class Link:
         await self._close(WSCloseCode.PROTOCOL_ERROR)
         return Ending.CLOSED_HERE
 
-    def _take_in(self, bundle: bytes) -> None:
-        self._traffic.bytes_in += len(bundle)
+    def _take_in(self, message: bytes) -> None:
+        self._traffic.bytes_in += len(message)
         try:
-            frames = split_bundle(bundle)
+            frames = split_bundle(expanded(message) if self._compresses else message)
         except RemoteProtocolError:
             self._count_bad()
             return

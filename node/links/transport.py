@@ -23,6 +23,7 @@ from aiohttp import web
 
 from node.links.correspondents import Correspondent, Correspondents
 from node.links.dialler import DialFailed, Dialled, Dialler, ReachedSelf
+from node.links.features import Feature
 from node.links.handshake import (
     CONNECT_TIMEOUT_S,
     HANDSHAKE_TIMEOUT_S,
@@ -32,6 +33,7 @@ from node.links.handshake import (
     Refused,
     answer_headers,
     examine,
+    shared_features,
     supersedes,
 )
 from node.links.link import CLOSE_S, Ending, Link, Traffic, WebSocket
@@ -305,7 +307,7 @@ class Transport:
         raise DialFailed(LinkFault.TIMEOUT, endpoint, detail)
 
     def _adopt_dialled(self, correspondent: Correspondent, endpoint: str, dialled: Dialled) -> None:
-        link = self._link(dialled.origin, dialled.websocket)
+        link = self._link(dialled.origin, dialled.websocket, dialled.features)
         owner = self._adopt(link)
         if not correspondent.node:
             self._correspondents.learn(endpoint, link.peer)
@@ -335,9 +337,10 @@ class Transport:
         websocket: web.WebSocketResponse[bool] = web.WebSocketResponse(
             timeout=CLOSE_S, compress=False, max_msg_size=MESSAGE_SIZE_MAX
         )
-        websocket.headers.update(answer_headers(request.headers, request.remote or ""))
+        seen_at = request.remote or ""
+        websocket.headers.update(answer_headers(request.headers, self._trust, seen_at))
         await websocket.prepare(request)
-        link = self._link(origin, websocket)
+        link = self._link(origin, websocket, shared_features(request.headers, self._trust))
         await self._run(link, self._adopt(link))
         return websocket
 
@@ -354,8 +357,9 @@ class Transport:
 
     # -- links -----------------------------------------------------------------------------------
 
-    def _link(self, origin: Origin, websocket: WebSocket) -> Link:
-        return Link(origin, websocket, self._traffic, self._receive, self._peer_retired)
+    def _link(self, origin: Origin, websocket: WebSocket, features: Feature) -> Link:
+        traffic = self._traffic
+        return Link(origin, websocket, features, traffic, self._receive, self._peer_retired)
 
     def _adopt(self, link: Link) -> Correspondent:
         """Make the link its node's, unless another one survives it; the loser retires."""
