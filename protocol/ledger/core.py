@@ -51,7 +51,7 @@ from protocol.ledger.commands import (
     decode_command,
 )
 from protocol.ledger.provenance import NOWHERE, Place
-from protocol.ledger.resuming import why_anew
+from protocol.ledger.resuming import merged_anew, why_anew
 from protocol.ledger.retention import JOBS_MAX, to_forget
 from protocol.ledger.state import (
     REASON_LENGTH_MAX,
@@ -176,7 +176,8 @@ class Ledger:
         earlier = self.jobs.get(state.job.resumes)
         if earlier is None or earlier is state:
             return facts
-        state.merges.update(earlier.merges)
+        anew = merged_anew(state.job, earlier)
+        state.merges.update({each: m for each, m in earlier.merges.items() if each not in anew})
         for task_id, reason in why_anew(state, earlier).items():
             task, before = state.tasks[task_id], earlier.tasks.get(task_id)
             is_taken_over = not reason and state.is_ready(task)
@@ -191,7 +192,7 @@ class Ledger:
             facts.append(
                 TaskAccepted(state.job.id, task_id, answer.node, answer.token, answer.digest, index)
             )
-        for siblings, merge in earlier.merges.items():
+        for siblings, merge in list(state.merges.items()):
             found = [state.tasks.get(task) for task in siblings[1]]
             if merge.fault or not all(task and task.accepted for task in found):
                 del state.merges[siblings]  # it is tried again, or these are other versions
@@ -383,12 +384,9 @@ class Ledger:
         if job is None or job.is_finished or not job.job.budget.is_metered:
             return []
         before = job.grants.get(command.node, Grant())
-        amount = command.amount.at_most(job.bank())
-        if command.number != before.number + 1 or job.is_bank_empty():
+        if command.number != before.number + 1 or not job.may_grant(command.amount):
             return []  # the same, proposed again, or too late
-        amount = job.limited(amount)
-        if amount == NOTHING:
-            return []
+        amount = job.limited(command.amount.at_most(job.bank())).at_least(NOTHING)
         job.grants[command.node] = Grant(command.number, before.amount.plus(amount))
         return [BudgetGranted(command.job, command.node, amount.tokens, amount.microusd, index)]
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from protocol.jobs import MODEL_KINDS, Job, Task
+from protocol.jobs import MODEL_KINDS, Compare, Job, Task
+from protocol.ledger.edits import Siblings
 from protocol.ledger.state import JobState, TaskState
 
 # What makes a task the same, with the word for it.
@@ -30,6 +31,7 @@ def why_anew(state: JobState, earlier: JobState) -> dict[str, str]:
     """For each task of the job, in topological order, why it is done anew; empty if the earlier
     job's result counts. It depends on the earlier job's results and on nothing of the job's own."""
     of_all = _change_for_all(state.job, earlier.job)
+    remerged = merged_anew(state.job, earlier)
     reasons: dict[str, str] = {}
     for task_id in state.order:
         task = state.tasks[task_id].task
@@ -43,10 +45,24 @@ def why_anew(state: JobState, earlier: JobState) -> dict[str, str]:
             reason = f"changed: {', '.join(changes)}"
         elif before.accepted is None:
             reason = _why_not_accepted(before)
+        elif remerged and (paths := [p for p, _ in remerged & _built_on(earlier, task_id)]):
+            reason = f"it builds on {min(paths)}, which is merged anew"
         else:
             reason = f"it builds on {anew[0]}, which is done anew" if anew else ""
         reasons[task_id] = reason
     return reasons
+
+
+def merged_anew(job: Job, earlier: JobState) -> set[Siblings]:
+    """What an earlier job's agents or program have merged, and another program shall now."""
+    if job.merge_program == earlier.job.merge_program:
+        return set()
+    return {siblings for siblings, merge in earlier.merges.items() if merge.by_agent}
+
+
+def _built_on(earlier: JobState, task: str) -> set[Siblings]:
+    """The versions of files that the task was given, or the merges of these."""
+    return {(path, earlier.edits.seen_by(path, task)) for path in earlier.edits.shared}
 
 
 def _change_for_all(job: Job, before: Job) -> str:
@@ -60,6 +76,8 @@ def _changes(job: Job, task: Task, job_before: Job, before: Task) -> Iterator[st
     for name, word in _COMPARED:
         if getattr(task, name) != getattr(before, name):
             yield word
+    if task.quorum.compare is Compare.JUDGE and job.judge_program != job_before.judge_program:
+        yield "judge"
     if task.agent in MODEL_KINDS or task.asks_person:  # these are words of its prompt
         if task.title != before.title:
             yield "title"

@@ -356,10 +356,9 @@ class JobState:
             left = left.minus(grant.amount)
         return left
 
-    def is_bank_empty(self) -> bool:
-        """Whether nothing is left to give out of something that is limited."""
-        left = self.bank()
-        return left.tokens <= 0 or left.microusd <= 0
+    def may_grant(self, amount: Amount) -> bool:
+        """Whether there is some of that left to give out."""
+        return self.limited(amount.at_most(self.bank())).at_least(NOTHING) != NOTHING
 
     def is_short_of_budget(self) -> bool:
         """Whether to spend on nothing that need not be, as on racing."""

@@ -266,6 +266,9 @@ class Attempts:
             return ""
         if attempt.races and slot.holder == self.node:
             self._take_place(turn, attempt, slot.token)
+        if attempt.races and attempt.token < slot.token and self.node in slot.racers:
+            attempt.token = slot.token  # the foremost racer has taken the holder's place
+            self._say(turn, attempt, Phase.WORKING)
         return "" if slot.has(self.node, attempt.token) else "the claim is void"
 
     def _keep_racing(

@@ -2,7 +2,9 @@
 the team. Such a node leaves no FAIL note, so the others note its death.
 
     DIED        its process has ended, as the others found out; most likely it will not be back soon
-    LOST        it went silent: it may be cut off, hence it counts only while it is away, and once
+    LOST        it went silent: it may be cut off, hence it counts only while it is away, and once.
+                One cut takes several nodes: those lost at different answers, or beside each other
+                at one, are one death; what kills each node that takes it over makes more
     RESTARTED   it came back, and its store has the claim of its earlier life
 
 A death may be innocent, so it takes DEATHS_MAX of them (as Dask's `allowed-failures`), or as many
@@ -147,12 +149,18 @@ class Deaths:
         deaths = dict(noted)
         for death, how in seen.items():
             deaths[death] = more_certain(how, deaths.get(death, how))
-        last_lost = {death.node: death for death, how in deaths.items() if how == LOST}
-        return {
-            death: how
-            for death, how in deaths.items()
-            if how != LOST or (death.node in self._gone and last_lost[death.node] == death)
-        }
+        return {death: how for death, how in deaths.items() if how != LOST} | self._lost(deaths)
+
+    def _lost(self, deaths: Mapping[Death, str]) -> dict[Death, str]:
+        """Those who went silent one after the other, each under a token of its own, at the slot at
+        which most did."""
+        last = {death.node: death for death, how in deaths.items() if how == LOST}
+        by_slot: dict[int, dict[int, Death]] = {}
+        for node, death in sorted(last.items()):
+            if node in self._gone:
+                by_slot.setdefault(death.slot, {}).setdefault(death.token, death)
+        most = max(by_slot.values(), key=len, default={})
+        return dict.fromkeys(most.values(), LOST)
 
     def tell(self, turn: Turn, view: View) -> None:
         """Note what nobody else would: the own earlier deaths; and who leads, all that it saw, as

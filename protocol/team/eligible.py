@@ -45,8 +45,9 @@ class Eligible:
         return not slot.holder
 
     def _was_wrong(self, scene: Scene, task: TaskState) -> bool:
-        """Whose result another node found wrong leaves the task to the others, if there are any."""
-        able = scene.able(task)
+        """Whose result another node found wrong leaves the task to the others, if there are any
+        that could do it."""
+        able = scene.able(task) - self._failing.lacking(scene.job, task)
         return bool(able) and self.node not in able
 
     def _asks_enough(self, scene: Scene) -> bool:

@@ -225,7 +225,7 @@ class Failing:
             return True
         if not self._fails(now, node):
             return False
-        unfit = {answer.node for answer in task.refuted()} | self._lacking(job, task).keys()
+        unfit = {answer.node for answer in task.refuted()} | self.lacking(job, task)
         return not self._all_fail(now, view.alive - unfit - {node})
 
     def _waits(self, now: Nanoseconds, node: NodeId, agent: str) -> bool:
@@ -253,7 +253,7 @@ class Failing:
         unsaid_until = self._unsaid_until(job, task, noted, node)
         if not noted and not unsaid_until:
             return False  # so it is of nearly all tasks, and each decision asks of many
-        lacking = self._lacking(job, task)
+        lacking = self.lacking(job, task)
         if node in lacking:
             return True
         times = Counter(each.note.node for each in noted)
@@ -261,7 +261,7 @@ class Failing:
         if not times[node]:
             return False
         others = view.alive - {answer.node for answer in task.refuted()} - {node}
-        others -= self._at_it(job, task) | lacking.keys()
+        others -= self._at_it(job, task) | lacking
         if all(times[other] >= times[node] for other in others):
             return False
         own = [each for each in noted if each.note.node == node]
@@ -297,8 +297,13 @@ class Failing:
         failing = {node for node in view.alive if self._fails_in_a_row(now, node)}
         if failing < view.alive:
             unable |= failing
-        unable |= self._lacking(job, task).keys()
+        unable |= self.lacking(job, task)
         return view.alive - unable - {answer.node for answer in task.refuted()}
+
+    def lacking(self, job: JobState, task: TaskState) -> set[NodeId]:
+        """Who has not got the task's program, its check's or its model."""
+        notes = self._notes.of(job.job.id, task.task.id)
+        return {note.node for note in notes if note.reason in LACKING}
 
     def ready_units(self, job: JobState) -> Sequence[tuple[TaskState, Slot, Unit]]:
         """What is ready, in its usual order; but where an endpoint is away, first what it has not
@@ -342,14 +347,10 @@ class Failing:
         counted = self._notes.counted(job.job.id, task.task.id)
         return len(counted) >= task.task.attempts_max * len(task.slots)
 
-    def _lacking(self, job: JobState, task: TaskState) -> dict[NodeId, str]:
-        """Who has not got the task's program, its check's or its model, and what was said there."""
-        notes = self._notes.of(job.job.id, task.task.id)
-        return {n.node: n.detail for n in notes if n.reason in LACKING}
-
     def _nobody_can_run(self, view: View, job: JobState, task: TaskState) -> str:
         """Why, if no living node can run the task at all."""
-        lacking = self._lacking(job, task)
+        notes = self._notes.of(job.job.id, task.task.id)
+        lacking = {n.node: n.detail for n in notes if n.reason in LACKING}
         if not view.alive <= lacking.keys():
             return ""
         details = dict.fromkeys(lacking[node] for node in sorted(view.alive))

@@ -92,8 +92,9 @@ class Leading:
     def _take_stock(
         self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
     ) -> list[Unit]:
-        """Units to give out, longest chain first; what the living hold is added to their load. What
-        the lost hold is fenced on the way, and becomes free when that is in the ledger."""
+        """Units to give out, longest chain first; what the living hold and could work on is added
+        to their load. What the lost hold is fenced on the way, and becomes free when that is in the
+        ledger."""
         free: list[Unit] = []
         by_plan = job.job.claims is ClaimMode.ASSIGNED
         handed_out = by_plan or job.job.claims is ClaimMode.LEADER
@@ -108,7 +109,8 @@ class Leading:
                         turn.report(LeaseExpired(*unit, slot.holder, slot.token))
                         self._wishes.fence(turn.now, unit, slot.token + 1)
                 elif slot.holder:
-                    load[slot.holder] += not task.task.asks_person
+                    is_work = job.is_ready(task) and not slot.proposes(slot.holder, slot.token)
+                    load[slot.holder] += is_work and not task.task.asks_person
                 elif by_plan or (handed_out and job.is_ready(task)):
                     free.append(unit)
         return free
@@ -215,9 +217,7 @@ class Leading:
 
     def _take_back(self, turn: Turn, view: View, jobs: Sequence[JobState]) -> None:
         """Let the idle have what was given to those who cannot begin it now, or do not."""
-        given_out = [
-            job for job in jobs if job.job.claims in (ClaimMode.ASSIGNED, ClaimMode.LEADER)
-        ]
+        given_out = [job for job in jobs if job.job.claims is not ClaimMode.LEASE]
         names = {job.job.id for job in given_out}
         before, self._waits_since = self._waits_since, {}
         for unit in [unit for unit in self._taken_back if unit[0] not in names]:

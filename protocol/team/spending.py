@@ -37,6 +37,7 @@ from protocol.turn import Turn
 ACCOUNT_PREFIX = "spent/"
 AMOUNT_MAX = 10**16  # tokens or millionths of a dollar; above it a peer's account is nonsense
 GIFTS_MAX = 4_096  # of one account
+_LEAST = Amount(1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,15 @@ class _Own:
     number: int = 0
     stored: int = 0  # the version that is in the store
     is_news: bool = False
+    written_at: Nanoseconds = 0
+
+
+@dataclass(slots=True)
+class _Hopeless:
+    """Since when nobody can pay for a call, and when that was last seen."""
+
+    since: Nanoseconds
+    seen_at: Nanoseconds
 
 
 class Spending:
@@ -106,7 +116,7 @@ class Spending:
         self.node = node
         self.config = config
         self._alarm = alarm
-        self._hopeless_since: dict[str, Nanoseconds] = {}
+        self._hopeless: dict[str, _Hopeless] = {}
         self._store = store
         self._wishes = wishes
         self._own: dict[str, _Own] = {}
@@ -164,13 +174,14 @@ class Spending:
         Where nobody could pay for the last call that was asked, each further task is asked for at
         once: all of them are given up, unless there is one that is cheaper."""
         is_bought = job.job.budget.is_metered and task.agent in MODEL_KINDS
-        if not is_bought or job.limited(self.rights(job)).at_least(NOTHING) != NOTHING:
+        lacks = job.limited(_LEAST.minus(self.rights(job))).at_least(NOTHING)
+        if not is_bought or lacks == NOTHING:
             return 0
         if view.leader not in view.alive:
             return None
-        since = self._hopeless_since.get(job.job.id, now)
-        is_hopeless = now - since >= self.config.renew_ns
-        return self.config.renew_ns if job.is_bank_empty() and not is_hopeless else 0
+        hopeless = self._hopeless.get(job.job.id)
+        is_hopeless = hopeless is not None and now - hopeless.since >= self.config.renew_ns
+        return 0 if job.may_grant(lacks) or is_hopeless else self.config.renew_ns
 
     def _account(self, job: str) -> Account:
         own = self._own.get(job, _Own())
@@ -197,7 +208,7 @@ class Spending:
 
     def forget(self, job: str) -> None:
         """Nothing more is asked for a finished job; what it has cost is kept."""
-        self._hopeless_since.pop(job, None)
+        self._hopeless.pop(job, None)
 
     def drop(self, job: str) -> None:
         """The log has the job no more, or not yet."""
@@ -214,9 +225,9 @@ class Spending:
         if it has to wait, a text if there is nothing to wait for."""
         free, own_rights = self.rights(job), self._own_rights(job)
         most = asked.cost(asked.tokens_out_max)
-        if not own_rights.covers(most) and not job.is_bank_empty():
+        lacks = most.minus(own_rights).at_least(NOTHING)
+        if job.may_grant(lacks):
             portion = job.bank().part(4 * len(view.alive))
-            lacks = most.minus(own_rights).at_least(NOTHING)
             if not self._wishes.has("grant", job.job.id):
                 self._wishes.grant(turn.now, job, self.node, lacks.at_least(portion))
             if view.leader:  # a moment, and there is more
@@ -225,6 +236,7 @@ class Spending:
         if tokens_out < asked.tokens_out_min:
             is_over = self._stays_hopeless(turn.now, view, job, asked)
             return self._why_denied(job, asked) if is_over else None
+        self._hopeless.pop(job.job.id, None)
         own = self._own.setdefault(job.job.id, _Own())
         amount = asked.cost(tokens_out)
         own.reserved, own.is_news = own.reserved.plus(amount), True
@@ -259,21 +271,24 @@ class Spending:
     ) -> bool:
         """Whether it has been hopeless for a while, and not only as a node sees it that is cut off
         or just comes back."""
-        is_over = not self.left(job).covers(asked.cost(asked.tokens_out_min))
-        in_sight = view.leader in view.alive and (job.is_bank_empty() or is_over)
-        if not in_sight or not self._is_hopeless(view, job, asked):
-            self._hopeless_since.pop(job.job.id, None)
+        if view.leader not in view.alive or not self._is_hopeless(view, job, asked):
+            self._hopeless.pop(job.job.id, None)
             return False
-        over_at = self._hopeless_since.setdefault(job.job.id, now) + self.config.renew_ns
+        known = self._hopeless.get(job.job.id)
+        if known is None or now - known.seen_at > 2 * self.config.renew_ns:  # of another call
+            known = self._hopeless[job.job.id] = _Hopeless(now, now)
+        known.seen_at = now
+        over_at = known.since + self.config.renew_ns
         if now < over_at:
             self._alarm.ask(over_at)
         return now >= over_at
 
     def _is_hopeless(self, view: View, job: JobState, asked: CallAsked) -> bool:
-        """Whether all who are there have too little together, and no call of theirs could leave
-        anything over. Of a grant one may hear before its node's account has come."""
+        """Whether all who are there have too little together with what is in the bank, and no call
+        of theirs could leave anything over. Of a grant one may hear before its node's account has
+        come."""
         accounts = self.accounts(job.job.id)
-        total = NOTHING
+        total = job.bank()
         for node in sorted({*accounts, *job.grants} & view.alive):
             account = accounts.get(node, Account(node, 0, NOTHING, NOTHING, NOTHING, ()))
             if account.reserved != NOTHING:
@@ -301,21 +316,27 @@ class Spending:
 
     def _write(self, turn: Turn, job: str) -> None:
         own = self._own.get(job)
-        if own is not None and own.is_news:
+        if own is None:
+            return
+        if own.stored < own.number and not own.is_news:  # the store had no room for it
+            again_at = own.written_at + self.config.renew_ns
+            own.is_news = turn.now >= again_at
+            self._alarm.ask(again_at)
+        if own.is_news:
             own.is_news = False
+            own.written_at = turn.now
             own.number += 1
             turn.write(account_key(job, self.node), codec.pack_value(self._account(job)))
 
     def _want(self, job: JobState, waiting: Sequence[CallAsked]) -> None:
-        """Only once the bank has nothing."""
+        """Only what the bank has nothing of."""
         own = self._own.get(job.job.id)
         lacks = NOTHING
-        if job.is_bank_empty():
-            for asked in waiting:
-                lacks = lacks.plus(asked.cost(asked.tokens_out_max))
-            lacks = lacks.minus(self._own_rights(job)).at_least(NOTHING) if waiting else NOTHING
+        for asked in waiting:
+            lacks = lacks.plus(asked.cost(asked.tokens_out_max))
+        lacks = lacks.minus(self._own_rights(job)).at_least(NOTHING) if waiting else NOTHING
         wants = NOTHING
-        if lacks != NOTHING:
+        if job.limited(lacks) != NOTHING and not job.may_grant(lacks):
             wants = job.limited(self._inflow(job, self.node).plus(lacks))
             own = own or self._own.setdefault(job.job.id, _Own())
         if own is not None and own.wants != wants:

@@ -52,13 +52,15 @@ class Taking:
     def take(self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]) -> None:
         """Take what this node has room for of one job, of those that go on."""
         if job.job.claims is ClaimMode.LEASE:
-            self._claim_by_lease(turn, view, job)
+            self._claim_by_lease(turn, view, job, jobs)
         else:
             self._start_granted(turn, view, job)
             if job.job.claims is ClaimMode.RAFT:
                 self._claim_by_log(turn, view, job, jobs)
 
-    def _claim_by_lease(self, turn: Turn, view: View, job: JobState) -> None:
+    def _claim_by_lease(
+        self, turn: Turn, view: View, job: JobState, jobs: Sequence[JobState]
+    ) -> None:
         """Claim in the store and start at once."""
         while job.asks_people:
             own = self._attempts.units()
@@ -66,7 +68,9 @@ class Taking:
             if chosen is None:
                 break
             self._begin(turn, job, chosen)
-        while self._attempts.has_room(len(self._attempts.held())):
+        # Without a leader nothing comes of what was asked of the log, and this is what can be done.
+        spoken_for = self._spoken_for(jobs) if view.leader else set()
+        while self._attempts.has_room(len(spoken_for.union(self._attempts.held()))):
             own, hands = self._attempts.units(), self._hands(self._attempts.held())
             chosen = self._choice.choose(turn.now, view, job, own, hands)
             if chosen is None:
@@ -113,17 +117,8 @@ class Taking:
     ) -> None:
         """Propose claims; the ledger will say who got what."""
         own = self._attempts.units()
-        taken = set(self._attempts.held())
-        for other in jobs:
-            given = other.units_of(self.node) - self._attempts.handed_in.keys()
-            taken.update(unit for unit in given if not other.tasks[unit[1]].task.asks_person)
-        asked = self._attempts.asked()
-        for claim in self._wishes.claims():
-            if claim.node == self.node:
-                unit = (claim.job, claim.task, claim.slot)
-                found = self._ledger.slot(*unit)
-                is_question = found is not None and found[1].task.asks_person
-                (asked if is_question else taken).add(unit)
+        taken = self._spoken_for(jobs).union(self._attempts.held())
+        asked = self._attempts.asked() | self._proposed(questions=True)
         while job.asks_people:
             chosen = self._asking.choose(turn.now, view, job, own | asked, Hands.FREE)
             if chosen is None:
@@ -141,6 +136,26 @@ class Taking:
             raced = self._choice.choose_race(turn.now, view, job, own | taken, hands)
             if raced is not None:
                 self._wishes.clone(turn.now, raced, self.node)
+
+    def _spoken_for(self, jobs: Sequence[JobState]) -> set[Unit]:
+        """What will take this node's slots, as the log says or is about to; it may have begun."""
+        found = self._proposed(questions=False)
+        for job in jobs:
+            for unit in job.units_of(self.node) - self._attempts.handed_in.keys():
+                task = job.tasks[unit[1]]
+                if job.is_ready(task) and not task.task.asks_person:
+                    found.add(unit)
+        return found
+
+    def _proposed(self, *, questions: bool) -> set[Unit]:
+        """What this node has asked the log for; of questions to people, or of work."""
+        found = set()
+        for claim in self._wishes.claims():
+            unit = (claim.job, claim.task, claim.slot)
+            known = self._ledger.slot(*unit) if claim.node == self.node else None
+            if known is not None and known[1].task.asks_person == questions:
+                found.add(unit)
+        return found
 
     def _start_granted(self, turn: Turn, view: View, job: JobState) -> None:
         """Start what the ledger has given to this node, longest chain first."""

@@ -255,7 +255,7 @@ class Wishes:
             return False  # `submitted` settles it
         if isinstance(command, GrantBudget):
             state = self.ledger.jobs.get(command.job)
-            if state is None or state.is_finished or state.is_bank_empty():
+            if state is None or state.is_finished or not state.may_grant(command.amount):
                 return True
             return state.grants.get(command.node, Grant()).number >= command.number
         if isinstance(command, MergeFile | ReviewMerge):
