@@ -28,7 +28,7 @@ from protocol.configuration import Configuration
 from protocol.errors import QuorateError
 
 FILE = "journal.db"
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 APPLICATION_ID = 0x51524A31  # marks the file as ours
 SCHEMA = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB, checksum INTEGER) WITHOUT ROWID",

@@ -35,6 +35,7 @@ from protocol.facts.work import (
     JobFinished,
     JobSubmitted,
     LeaseExpired,
+    RaceEnded,
     ResultLate,
     ResultProposed,
     ResultReviewed,
@@ -54,7 +55,7 @@ READ_SIZE_MAX = 2 * FILE_SIZE_MAX  # of each file, from its end; a node's own ar
 _OF_A_TASK = (
     *(TaskClaimed, TaskCloned, ClaimLost, LeaseExpired, TaskFenced, TaskStarted, TaskCompleted),
     *(AttemptFailed, AttemptAborted, TaskAccepted, ResultLate, AnswerGiven, ResultProposed),
-    *(ResultReviewed, AnswersJudged, TaskAbandoned),
+    *(ResultReviewed, AnswersJudged, TaskAbandoned, RaceEnded),
 )
 _OF_A_JOB = (JobSubmitted, JobFinished)
 _CONTEXT = (LeaderElected, MemberFailed, MemberLeft, MemberJoined)

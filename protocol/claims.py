@@ -23,7 +23,7 @@ from protocol.clocks import MILLISECOND, Nanoseconds
 from protocol.durations import Durations
 from protocol.errors import RemoteProtocolError
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NO_USAGE, Usage
+from protocol.jobs import NO_USAGE, Share, Usage
 from protocol.ledger import TOKEN_MAX, Unit
 from protocol.store import Version, word_of
 
@@ -59,18 +59,21 @@ class Partial:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The value of `part/JOB/TASK/SLOT/`: an attempt of `node` has made its whole answer, and used
-    so much. `digests` are the SHA-256 of the files (path, hex), which are parts beside it."""
+    so much, and earlier ones what is in `before`. `digests` are the SHA-256 of the files (path,
+    hex), which are parts beside it."""
 
     node: NodeId
     token: int
     digests: tuple[tuple[str, str], ...]
     text: str
     usage: Usage
+    before: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FailNote:
-    """The value of `note/JOB/TASK/NODE/NUMBER`: why an attempt gave no result, and its cost."""
+    """The value of `note/JOB/TASK/NODE/NUMBER`: why an attempt gave no result, and its cost,
+    with that of earlier ones whose answer it was to finish."""
 
     node: NodeId
     slot: int
@@ -78,6 +81,7 @@ class FailNote:
     reason: str
     detail: str
     usage: Usage = NO_USAGE
+    before: tuple[Share, ...] = ()
 
 
 CLAIM_PREFIX, RACE_PREFIX, PART_PREFIX, NOTE_PREFIX = "claim/", "race/", "part/", "note/"
@@ -289,6 +293,12 @@ class ClaimBook:
         here; False while too few are known."""
         took = self.duration(job, 90)
         return took is not None and took < enough
+
+    def put_off(self, now: Nanoseconds, duration: Nanoseconds) -> None:
+        """Nothing was heard for so long, for nobody here listened."""
+        races = (held for races in self._races.values() for held in races.values())
+        for held in (*self._held.values(), *races):
+            held.heard_at = min(held.heard_at + duration, now)
 
     def forget(self, job: str) -> None:
         """Drop the claims of a finished job."""

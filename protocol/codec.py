@@ -58,8 +58,8 @@ from protocol.messages.sharing import (
     Summary,
 )
 
-VERSION = 8
-OLDEST_VERSION = 8  # that this node can still speak: see `node.links.handshake`
+VERSION = 9
+OLDEST_VERSION = 9  # that this node can still speak: see `node.links.handshake`
 CHECKSUM_SIZE = 4
 FRAME_SIZE_MAX = 8 * 1024 * 1024
 ENTRY_SIZE_MAX = FRAME_SIZE_MAX - 1024 * 1024  # bytes in a log entry: an Append must fit a frame

@@ -51,7 +51,7 @@ class Farewell:
             return
         self._leaves = True
         self._until = turn.now + self._config.election_timeout_ns
-        self._team.let_go(turn, "this node leaves")
+        self._team.let_go(turn, "this node leaves", for_good=True)
         raft = self._consensus.raft
         heirs = any(self._consensus.follows(node) for node in self._membership.alive())
         if raft.is_voter and (heirs or len(raft.configuration.voters) > 1):

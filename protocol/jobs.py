@@ -10,6 +10,7 @@ from enum import Enum
 
 from protocol import graph
 from protocol.conclusion import folded_conclusion, lowered
+from protocol.identity import NodeId
 
 TASKS_MAX = 10_000
 FILE_SIZE_MAX = 256 * 1024  # one file of a result, bytes
@@ -275,8 +276,22 @@ class Usage:
             model if other.model in ("", model) else SEVERAL_MODELS,
         )
 
+    def at_least(self, other: Usage) -> Usage:
+        """Of two figures of one attempt the later one, as far as it tells more."""
+        return max(self, other, key=lambda each: (each.tokens_in + each.tokens_out, each.calls))
+
 
 NO_USAGE = Usage()
+SHARES_MAX = 16  # of one answer; what came before them is forgotten
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What the attempt of `node` under `token` used for an answer that a later one finished."""
+
+    node: NodeId
+    token: int
+    usage: Usage
 
 
 def manifest(files: Iterable[File]) -> dict[str, str]:

@@ -135,3 +135,21 @@ def test_all_who_race_go_on_when_the_holder_dies(claims: ClaimMode) -> None:
         if fact.reason not in ("the job is finished", "the task is settled")
     ]
     assert racers.isdisjoint(stopped)
+
+
+@pytest.mark.parametrize("claims", [ClaimMode.RAFT, ClaimMode.ASSIGNED, ClaimMode.LEADER])
+@pytest.mark.parametrize("pause", [11_400, 13_000, 14_800])
+def test_a_leader_that_stood_still_takes_nobody_for_lost(pause: int, claims: ClaimMode) -> None:
+    """It has not heard of the claims that were renewed meanwhile."""
+    small = SmallWorld(5, lambda given: done(given, 60 * SECOND))
+    small.submit(job(*(task(f"t{n}") for n in range(5)), claims=claims))
+    assert small.run(5 * SECOND, lambda: len(small.diary.of(TaskStarted)) == 5)
+    small.run(5 * SECOND)
+    leader = small.leader()
+    assert leader is not None
+    leader.pause()
+    small.run(pause * MILLISECOND)
+    leader.resume()
+    small.run(3 * SECOND)
+    stopped = {number for _, number, _ in small.diary.of(AttemptAborted)}
+    assert stopped <= {leader.number}

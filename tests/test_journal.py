@@ -412,7 +412,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=99")
-    with pytest.raises(JournalNewer, match="format 99, this version knows up to 7"):
+    with pytest.raises(JournalNewer, match="format 99, this version knows up to 8"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 
@@ -420,7 +420,7 @@ def test_an_older_format_is_refused(tmp_path: Path) -> None:
     with opened(tmp_path):
         pass
     change(tmp_path, "PRAGMA user_version=1")
-    with pytest.raises(JournalOlder, match="format 1, this version needs 7: finish with"):
+    with pytest.raises(JournalOlder, match="format 1, this version needs 8: finish with"):
         Journal.open(tmp_path, CLUSTER, NODE)
 
 

@@ -28,6 +28,7 @@ from protocol.jobs import (
     NO_USAGE,
     RESULT_SIZE_MAX,
     ClaimMode,
+    Compare,
     File,
     Job,
     Quorum,
@@ -43,7 +44,9 @@ from protocol.ledger import (
     ClaimTask,
     Command,
     FenceTask,
+    JudgeAnswers,
     Ledger,
+    MergeFile,
     SubmitJob,
     retention,
     why_anew,
@@ -538,6 +541,45 @@ def test_what_makes_a_task_another_is_told(change: dict[str, Any], why: str) -> 
     }
     for name, reason in reasons.items():
         assert (again.tasks[name].accepted is not None) is (reason == "")
+
+
+def test_another_judge_judges_anew() -> None:
+    asked = replace(task("a"), quorum=Quorum(3, 2, Compare.JUDGE))
+    book = Book()
+    book.submit(replace(job(asked, task("b")), judge_program="lenient"))
+    for slot, node in enumerate((ADA, BOB, CAT)):
+        book.accept("a", node, 1, slot=slot, text=node)
+    book.say(JudgeAnswers("job", "a", ADA, (0, 0, 2)))
+    book.accept("b")
+    book.submit(replace(resumed(asked, task("b")), judge_program="strict"))
+    again = book.ledger.jobs["again"]
+    assert why_anew(again, book.state) == {"a": "changed: judge", "b": ""}
+    assert again.tasks["a"].accepted is None
+
+
+def test_another_merge_program_merges_anew() -> None:
+    """And what was built on the merge is done anew; what was merged without it stays."""
+    tasks = [
+        *(replace(task(name), writes=("f",)) for name in "xy"),
+        task("z", "x", "y"),
+        task("apart"),
+    ]
+    book = Book()
+    book.submit(replace(job(*tasks), merge_program="bad"))
+    for name, content in (("x", b"1"), ("y", b"2")):
+        book.say(AcceptResult("job", name, 0, ADA, 1, (File("f", content),), "", NO_USAGE))
+    siblings = ("f", ("x", "y"))
+    book.say(MergeFile("job", *siblings, ADA, True, b"garbage", ""))
+    book.accept("z")
+    book.accept("apart")
+    book.submit(replace(resumed(*tasks), merge_program="bad"))
+    assert siblings in book.ledger.jobs["again"].merges
+    book.submit(replace(resumed(*tasks, name="third"), merge_program="good"))
+    third = book.ledger.jobs["third"]
+    why = "it builds on f, which is merged anew"
+    assert why_anew(third, book.state) == {"x": "", "y": "", "z": why, "apart": ""}
+    assert third.merges == {}
+    assert third.merges_due() == [siblings]
 
 
 def test_words_of_a_model_s_prompt_are_no_words_of_a_program_s() -> None:

@@ -235,7 +235,7 @@ def test_an_answer_that_was_made_is_checked_after_a_restart_and_not_made_again()
     desk.commit(command)
     accepted = desk.ledger.jobs["job"].tasks["a"].accepted
     assert accepted is not None
-    assert accepted.usage == USED, "who made it tells nobody any more"
+    assert accepted.took == USED, "who made it tells nobody any more"
 
 
 def test_an_answer_that_was_handed_in_and_is_in_no_log_is_handed_in_again() -> None:
@@ -279,7 +279,7 @@ def test_an_answer_that_could_not_be_checked_is_for_others_to_check(
     desk.settle(turn)
     made = desk.team.parts.made(("job", "a", 0), desk.ledger.jobs["job"].tasks["a"])
     answer = Proposal((File("f", b"all"),), "done")
-    assert made == (Made(answer, NO_USAGE) if answers == 1 else None)
+    assert made == (Made(answer, ()) if answers == 1 else None)
     assert desk.team.notes.usage("job") == USED
 
 

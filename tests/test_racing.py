@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from ledger_hand import ADA, BOB, CAT, Book, job, task
-from small_world import SmallWorld, done
+from small_world import SmallWorld, done, failed
 
 from protocol import codec
 from protocol.claims import Claim, ClaimBook, Phase
@@ -19,6 +19,7 @@ from protocol.facts.work import (
     AttemptAborted,
     JobFinished,
     LeaseExpired,
+    RaceEnded,
     ResultLate,
     TaskAccepted,
     TaskCloned,
@@ -26,7 +27,7 @@ from protocol.facts.work import (
 )
 from protocol.job_rules import validate
 from protocol.jobs import NO_USAGE, ClaimMode, Job, Quorum, Speculation, Task, Usage
-from protocol.ledger import AcceptResult, CloneTask, FenceTask
+from protocol.ledger import AcceptResult, CloneTask, EndRace, FenceTask
 from protocol.ledger_image import image_of, jobs_of
 from protocol.store import Version
 from protocol.team import View
@@ -306,3 +307,51 @@ def test_who_races_is_in_a_snapshot() -> None:
 def test_what_makes_no_sense_is_refused(how: Speculation) -> None:
     with pytest.raises(InvalidJob, match="speculate"):
         validate(raced(task("a"), how=how))
+
+
+# -- a race that came to nothing ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_fails_in_a_race_makes_room_for_another(claims: ClaimMode) -> None:
+    """The holder hangs, its racer fails, a third node takes a second."""
+    attempts = [0]
+
+    def script(given: Assignment) -> tuple[Nanoseconds, Completed | AgentFailed]:
+        attempts[0] += 1
+        if attempts[0] == 2:
+            return failed()
+        return done(given, 300 * SECOND if attempts[0] == 1 else SECOND)
+
+    small = SmallWorld(4, script)
+    small.submit(raced(task("t"), claims=claims))
+    assert small.run(30 * SECOND, small.is_finished)
+
+
+@pytest.mark.parametrize("claims", ALL_MODES)
+def test_who_dies_in_a_race_makes_room_for_another(claims: ClaimMode) -> None:
+    attempts = [0]
+
+    def script(given: Assignment) -> tuple[Nanoseconds, Completed]:
+        attempts[0] += 1
+        return done(given, 300 * SECOND if attempts[0] <= 2 else SECOND)
+
+    small = SmallWorld(5, script)
+    small.submit(raced(task("t"), claims=claims))
+    assert small.run(5 * SECOND, lambda: len(small.diary.of(TaskStarted)) == 2)
+    small.run(SECOND)
+    (racer,) = {number for _, number, fact in small.diary.of(TaskStarted) if fact.races}
+    small.hosts[racer].crash()
+    assert small.run(30 * SECOND, small.is_finished)
+
+
+def test_a_race_ends_once_and_only_for_who_races() -> None:
+    book = Book()
+    book.submit(raced(task("a"), claims=ClaimMode.RAFT))
+    book.claim("a", ADA, 1)
+    book.say(CloneTask("job", "a", 0, BOB, 1))
+    assert book.say(EndRace("job", "a", 0, CAT, 1)) == []
+    assert book.say(EndRace("job", "a", 0, BOB, 2)) == []
+    assert [type(fact) for fact in book.say(EndRace("job", "a", 0, BOB, 1))] == [RaceEnded]
+    assert book.say(EndRace("job", "a", 0, BOB, 1)) == [], "the same, proposed again"
+    assert [type(fact) for fact in book.say(CloneTask("job", "a", 0, CAT, 1))] == [TaskCloned]

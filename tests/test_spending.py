@@ -14,7 +14,7 @@ from team_hand import CONFIG, SELF, Desk, commands
 from protocol import codec
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
-from protocol.events import AgentFailed, CallAsked, CallSettled, Completed
+from protocol.events import AgentFailed, CallAsked, CallSettled, Completed, Failure, Leaving
 from protocol.facts.work import (
     BudgetGranted,
     ReservationExceeded,
@@ -37,9 +37,11 @@ from protocol.jobs import (
 )
 from protocol.ledger import Grant, GrantBudget, decode_command, encode_command
 from protocol.ledger_image import image_of, jobs_of
+from protocol.sim.errands import ENDPOINT, Errands
 from protocol.sim.watch import Watcher
-from protocol.sim.world import Host
+from protocol.sim.world import AgentModel, Host
 from protocol.store import Store
+from protocol.team import View
 from protocol.team.spending import Account, account_key
 from protocol.turn import Turn
 
@@ -481,3 +483,104 @@ def test_nobody_races_once_a_budget_runs_low() -> None:
     poor = replace(metered(task("a"), tokens=CALL), speculation=Speculation(1, 0))
     world.do(poor)
     assert purse.total == CALL
+
+
+# -- what is left is got ------------------------------------------------------------------------
+
+
+def test_a_bank_that_has_no_money_left_still_gives_out_tokens() -> None:
+    """Two nodes draw all the money with their first calls, and get most of it back unspent."""
+    book = Book()
+    book.submit(replace(job(task("a")), budget=Budget(tokens=1_000, usd=0.001)))
+    book.say(GrantBudget("job", ADA, 1, Amount(100, 1_000)))
+    assert not book.state.may_grant(Amount(0, 1))
+    (fact,) = book.say(GrantBudget("job", BOB, 1, Amount(300, 50)))
+    assert fact == BudgetGranted("job", BOB, 300, 0, 3)
+    assert book.say(GrantBudget("job", BOB, 2, Amount(0, 50))) == []
+
+
+def test_a_budget_of_tokens_and_money_lasts_as_long_as_either_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each call might be long, and reserves much more than it uses: of the money, of which there is
+    little, all is given out at once, and comes back as rights."""
+    spends = Usage(1, 1_000, 500)
+    world = SmallWorld(5, lambda given: done(given, SECOND, spends))
+
+    def ask(errands: Errands, number: int) -> None:
+        errand = errands._errands.get(number)
+        if errand is not None:
+            errand.call += 1
+            figures = (1_000, 500, 16_000, 3_000_000, 15_000_000)
+            asked = CallAsked(number, errand.call, *figures, endpoint=ENDPOINT)
+            errands._host.later(0, asked)
+
+    monkeypatch.setattr(Errands, "_ask", ask)
+    world.agents.price = 1
+    monkeypatch.setattr(AgentModel, "cost", lambda _, used: _dollars(used))
+    tasks = [task(f"t{number}") for number in range(80)]
+    budget = Budget(tokens=200_000, usd=1.0)  # they use 120,000 and .84
+    world.do(replace(job(*tasks), budget=budget), within=200 * SECOND)
+    assert world.diary.of(TaskAbandoned) == []
+
+
+def _dollars(used: Usage) -> Amount:
+    return Amount(used.tokens_in + used.tokens_out, 3 * used.tokens_in + 15 * used.tokens_out)
+
+
+def test_who_leaves_for_good_leaves_its_rights_behind() -> None:
+    """The job needs nearly all of its budget."""
+    world, _ = watched(4)
+    tasks = [task(f"t{number}") for number in range(190)]
+    world.submit(metered(*tasks, tokens=200 * CALL))
+    world.run(5 * SECOND, lambda: len(world.diary.of(TaskAccepted)) > 4)
+    leaver = next(host for host in world.hosts if host is not world.leader())
+    assert leaver.peer is not None
+    leaver.submit(Leaving())
+    assert world.run(20 * SECOND, lambda: leaver.peer is not None and leaver.peer.has_left)
+    state = leaver.peer.ledger.jobs["job"]
+    assert leaver.peer.team.spending.rights(state).tokens == 0
+    world.run(SECOND)
+    leaver.crash()
+    leaver.is_gone = True
+    assert world.run(200 * SECOND, world.is_finished)
+    assert world.diary.of(TaskAbandoned) == []
+
+
+def test_what_another_call_could_not_get_long_ago_denies_nothing_now() -> None:
+    """A call is hopeless for a moment, and its agent ends. Much later the one who has the rights is
+    out of sight for a moment."""
+    till = Till(10_000)
+    rich = Identity(b"x" * 32).node
+    both = View(frozenset({SELF.node, rich}), frozenset(), SELF.node)
+    till.view = both
+    till.commit(encode_command(GrantBudget("job", rich, 1, Amount(9_500))))
+    till.grant(till.ask(1, 0, 500, 500))
+    till.hear(Amount(500))
+    till.settled(1, 100)
+    assert permits(till.ask(2, 0, 9_950, 9_950)) == []
+    till.now += SECOND
+    turn = till.turn()
+    ended = AgentFailed(till.invocation, Failure.TIMEOUT, "it hung", (), NO_USAGE)
+    till.team.agent_failed(turn, ended)
+    till.settle(turn)
+    while not till.team.running:
+        till.wait(60 * SECOND)
+    (till.invocation,) = till.team.running
+    till.view = View(frozenset({SELF.node}), frozenset({rich}), SELF.node)
+    assert permits(till.ask(3, 0, 2_000, 2_000)) == []
+    till.view = both
+    assert permits(till.wait(till.config.renew_ns // 2)) == []
+
+
+def test_an_account_that_the_store_had_no_room_for_is_written_again() -> None:
+    """Else its call would wait for ever, and its agent with it."""
+    till = Till(10_000)
+    till.grant(till.ask(1, 0, 100, 500))
+    till.settled(1, 100)
+    turn = till.turn()
+    till.team.call_asked(turn, CallAsked(till.invocation, 2, 0, 100, 100, 0, 0))
+    till.team.decide(turn, till.view)
+    turn.writes.clear()  # refused: this node's part of the store is full
+    assert permits(till.settle(turn)) == []
+    assert permits(till.wait(till.config.renew_ns)) == [CallGranted(till.invocation, 2, 100)]

@@ -13,6 +13,7 @@ from protocol.identity import NodeId
 from protocol.jobs import NO_USAGE, NOTHING, Usage
 from protocol.ledger import JobState
 from protocol.peer import Peer
+from protocol.team.costs import costs_of
 
 MILLION = 1_000_000
 
@@ -33,8 +34,7 @@ def usage_view(usage: Usage) -> dict[str, Any]:
 def cost_rows(peer: Peer, job: JobState) -> list[dict[str, Any]]:
     """What each node has used for each task with each model, with or without success."""
     used: dict[tuple[str, NodeId, str], Usage] = {}
-    spent = [(task, answer.node, answer.usage) for task, answer in job.results()]
-    for task, node, usage in (*spent, *peer.team.notes.costs(job.job.id)):
+    for task, node, usage in costs_of(job, peer.team.notes):
         if usage != NO_USAGE:
             row = (task, node, usage.model)
             used[row] = used.get(row, NO_USAGE).plus(usage)

@@ -18,6 +18,7 @@ from protocol.ledger import Answer, JobState, Place, TaskState, why_anew
 from protocol.membership import State, tags_of
 from protocol.messages.membership import MemberRecord
 from protocol.peer import Peer
+from protocol.team.costs import spent_on
 
 TEXT_LENGTH_MAX = 10_000  # characters of an answer that are shown; `length` is that of the whole
 
@@ -191,7 +192,7 @@ def job_row(job: JobState) -> dict[str, Any]:
 def job_view(peer: Peer, job: JobState, now: Nanoseconds) -> dict[str, Any]:
     """A job with all its tasks."""
     usage = job.usage()
-    spent = job.spent().plus(peer.team.notes.usage(job.job.id))
+    spent = spent_on(job, peer.team.notes)
     return {
         "id": job.job.id,
         "name": job.job.name,
@@ -312,9 +313,9 @@ def _answer_view(peer: Peer, answer: Answer) -> dict[str, Any]:
         "text": answer.text[:TEXT_LENGTH_MAX],
         "length": len(answer.text),
         "files": manifest(answer.files),
-        "tokens_in": answer.usage.tokens_in,
-        "tokens_out": answer.usage.tokens_out,
-        "simulated": answer.usage.simulated,
+        "tokens_in": answer.took.tokens_in,
+        "tokens_out": answer.took.tokens_out,
+        "simulated": answer.took.simulated,
         "reviewer": name_of(peer, answer.reviewer) if answer.reviewer else "",
         "fault": answer.fault,
     }

@@ -43,6 +43,7 @@ from protocol.sim.settled import peers_of, settled_world
 from protocol.sim.studies.table import Line, Study
 from protocol.sim.watch import Watcher
 from protocol.sim.world import AgentModel, Host, World
+from protocol.team.costs import spent_on
 
 RUN_MAX: Nanoseconds = 3_600 * SECOND
 PAUSE: Nanoseconds = SECOND // 2  # between two jobs of one team
@@ -183,7 +184,7 @@ def _run(
     world.hooks.see.remove(notebook.see)
     peer = peers_of(world)[0]
     state = peer.ledger.jobs[job.id]
-    usage = state.spent().plus(peer.team.notes.usage(job.id))
+    usage = spent_on(state, peer.team.notes)
     tests_pass = checks is None or not checks.fault_of_whole(name, state.files())
     return Figures(
         shape,

@@ -54,6 +54,20 @@ class TaskCloned(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class RaceEnded(Fact):
+    """`node` does not race the holder of this token any more: it failed, or is away. `index` is
+    where the log says so."""
+
+    mark = "*"
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClaimLost(Fact):
     """Two nodes claimed at once and this one gave way to `winner`."""
 

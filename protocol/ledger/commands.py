@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from protocol import codec
 from protocol.identity import NodeId
-from protocol.jobs import Amount, File, Job, Usage
+from protocol.jobs import Amount, File, Job, Share, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,17 @@ class CloneTask:
 
 
 @dataclass(frozen=True, slots=True)
+class EndRace:
+    """`node` races the holder of `token` no more: another may."""
+
+    job: str
+    task: str
+    slot: int
+    node: NodeId
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class FenceTask:
     """Results with a token below `token` shall not be accepted, and their claim is void."""
 
@@ -56,7 +67,8 @@ class FenceTask:
 
 @dataclass(frozen=True, slots=True)
 class AcceptResult:
-    """A verified result by `node`, which worked under `token`."""
+    """A verified result by `node`, which worked under `token`; `before` is what earlier attempts
+    used whose answer it has only finished."""
 
     job: str
     task: str
@@ -66,6 +78,7 @@ class AcceptResult:
     files: tuple[File, ...]
     text: str
     usage: Usage
+    before: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,7 @@ Command: TypeAlias = (
     | MergeFile
     | ReviewMerge
     | AbandonTask
+    | EndRace
 )
 
 

@@ -22,6 +22,7 @@ from protocol.facts.work import (
     JobForgotten,
     JobRefused,
     JobSubmitted,
+    RaceEnded,
     ResultLate,
     ResultProposed,
     ResultReviewed,
@@ -33,7 +34,7 @@ from protocol.facts.work import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.job_rules import validate_in_log
-from protocol.jobs import NO_USAGE, NOTHING, ClaimMode, VerifyBy, digest_of
+from protocol.jobs import NO_USAGE, NOTHING, SHARES_MAX, ClaimMode, VerifyBy, digest_of
 from protocol.ledger import merges
 from protocol.ledger.commands import (
     TOKENLESS,
@@ -41,6 +42,7 @@ from protocol.ledger.commands import (
     AcceptResult,
     ClaimTask,
     CloneTask,
+    EndRace,
     FenceTask,
     GrantBudget,
     JudgeAnswers,
@@ -103,6 +105,8 @@ class Ledger:
                 return self._claim(command)
             case CloneTask():
                 return self._clone(command)
+            case EndRace():
+                return self._end_race(command)
             case FenceTask():
                 return self._fence(command, entry.index)
             case AcceptResult():
@@ -185,8 +189,8 @@ class Ledger:
                 continue
             for slot, old in zip(task.slots, before.slots, strict=True):
                 # What it used was paid for out of the earlier job's budget.
-                slot.answer = replace(old.answer, usage=NO_USAGE) if old.answer else None
-            answer = replace(before.accepted, usage=NO_USAGE)
+                slot.answer = _paid(old.answer) if old.answer else None
+            answer = _paid(before.accepted)
             task.accepted, task.judge, task.groups = answer, before.judge, before.groups
             task.committed = self._here
             facts.append(
@@ -234,6 +238,17 @@ class Ledger:
         unit = command.job, command.task, command.slot
         return [TaskCloned(*unit, command.node, command.token, self.applied)]
 
+    def _end_race(self, command: EndRace) -> list[Fact]:
+        found = self.slot(command.job, command.task, command.slot)
+        if found is None or not found[1].is_open:
+            return []
+        slot = found[2]
+        if slot.answer or command.token != slot.token or command.node not in slot.racers:
+            return []
+        slot.racers.remove(command.node)
+        unit = command.job, command.task, command.slot
+        return [RaceEnded(*unit, command.node, command.token, self.applied)]
+
     def _fence(self, command: FenceTask, index: int) -> list[Fact]:
         found = self.slot(command.job, command.task, command.slot)
         if found is None or command.token <= found[2].fence:
@@ -267,6 +282,7 @@ class Ledger:
             command.text,
             command.usage,
             term=self._here.term,
+            before=command.before[-SHARES_MAX:],
         )
         own_claim = job.job.claims is ClaimMode.LEASE or slot.has(command.node, command.token)
         if task.knows(answer.attempt):
@@ -437,3 +453,8 @@ class Ledger:
         job.outcome = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         job.finished = self._here
         return [JobFinished(job.job.id, job.succeeded, job.outcome, index)]
+
+
+def _paid(answer: Answer) -> Answer:
+    """An earlier job's, whose budget has paid for it."""
+    return replace(answer, usage=NO_USAGE, before=())

@@ -21,6 +21,7 @@ from protocol.jobs import (
     Compare,
     File,
     Job,
+    Share,
     Task,
     Usage,
     VerifyBy,
@@ -52,6 +53,15 @@ class Answer:
     reviewer: NodeId = NOBODY
     fault: str = ""
     term: int = 0
+    before: tuple[Share, ...] = ()  # what earlier attempts used of what it took
+
+    @property
+    def took(self) -> Usage:
+        """What was used for it, all in all."""
+        total = self.usage
+        for share in self.before:
+            total = total.plus(share.usage)
+        return total
 
     @property
     def attempt(self) -> tuple[int, NodeId, int]:
@@ -370,7 +380,7 @@ class JobState:
         total = Usage()
         for state in self.tasks.values():
             if state.accepted:
-                total = total.plus(state.accepted.usage)
+                total = total.plus(state.accepted.took)
         return total
 
     def results(self) -> Iterator[tuple[str, Answer]]:
@@ -380,11 +390,21 @@ class JobState:
             for answer in (*state.answers, *candidates, *state.late):
                 yield name, answer
 
+    def costs(self) -> dict[tuple[str, int, NodeId, int], Usage]:
+        """What each attempt consumed of which the results in the log tell, accepted or not: by
+        task, slot, node and token."""
+        costs: dict[tuple[str, int, NodeId, int], Usage] = {}
+        for task, answer in self.results():
+            for share in (*answer.before, Share(answer.node, answer.token, answer.usage)):
+                attempt = (task, answer.slot, share.node, share.token)
+                costs[attempt] = costs.get(attempt, NO_USAGE).at_least(share.usage)
+        return costs
+
     def spent(self) -> Usage:
-        """What all results in the log consumed, accepted or not."""
+        """The sum of that."""
         total = Usage()
-        for _, answer in self.results():
-            total = total.plus(answer.usage)
+        for usage in self.costs().values():
+            total = total.plus(usage)
         return total
 
     def files(self) -> list[File]:

@@ -22,7 +22,7 @@ from protocol.config import TeamConfig
 from protocol.effects import Abort, Assignment, Invoke, Proposal, Purpose
 from protocol.facts.work import ClaimLost, LeaseExpired, TaskStarted
 from protocol.identity import NodeId
-from protocol.jobs import ClaimMode, File, Usage, kept_path
+from protocol.jobs import ClaimMode, File, Share, Usage, kept_path
 from protocol.ledger import JobState, Ledger, Slot, Unit
 from protocol.team.deadlines import Deadlines
 from protocol.team.lore import Lore
@@ -54,6 +54,11 @@ class Attempt:
     made: Made | None = None  # by an earlier attempt: this one only checks it
     asks_person: bool = False  # and keeps no slot
     is_kept: bool = False  # its whole answer
+
+    @property
+    def earlier(self) -> tuple[Share, ...]:
+        """What those used whose answer it finishes."""
+        return self.made.shares if self.made else ()
 
 
 @dataclass(slots=True)
@@ -220,7 +225,8 @@ class Attempts:
         if not attempt.is_kept and (takes_long or is_dear or attempt.made is not None):
             attempt.is_kept = True
             answer = Proposal(files, text)
-            self._parts.finish(turn, attempt.unit, attempt.token, answer, usage)
+            earlier = attempt.earlier
+            self._parts.finish(turn, attempt.unit, attempt.token, answer, usage, earlier)
 
     def check(self, turn: Turn, view: View) -> None:
         """Stop agents whose task is done or held by somebody else."""

@@ -58,6 +58,7 @@ from protocol.team.attempts import Attempt, Attempts
 from protocol.team.calls import Calls
 from protocol.team.choice import Choice
 from protocol.team.clearing import Clearing
+from protocol.team.costs import spent_on
 from protocol.team.deadlines import Deadlines
 from protocol.team.deaths import Deaths
 from protocol.team.failing import Failing
@@ -324,7 +325,7 @@ class Team:
             number, usage = event.invocation, event.usage
             self.agent_failed(turn, AgentFailed(number, Failure.OUTPUT, fault, (), usage))
             return
-        self.attempts.keep_answer(turn, attempt, event.files, event.text, result.usage)
+        self.attempts.keep_answer(turn, attempt, event.files, event.text, event.usage)
         self.attempts.hand_in(turn, event.invocation)
         self._failing.succeeded(job, task, self.node)
         self.wishes.accept(turn.now, attempt.unit, result)
@@ -335,9 +336,8 @@ class Team:
     def _result_of(self, attempt: Attempt, made: AnswerMade | Completed) -> AcceptResult:
         """What the log is given. Who checks an earlier attempt's answer tells what that has used,
         which nobody else will."""
-        usage = made.usage.plus(attempt.made.usage) if attempt.made else made.usage
         who = (*attempt.unit, self.node, attempt.token)
-        return AcceptResult(*who, made.files, made.text, usage)
+        return AcceptResult(*who, made.files, made.text, made.usage, attempt.earlier)
 
     def _fault_of(self, result: AcceptResult) -> str:
         """Why the log would refuse a result, now and for ever; empty if it would not."""
@@ -358,11 +358,11 @@ class Team:
         job, task, slot = attempt.unit
         detail = event.detail[:DETAIL_LENGTH_MAX]
         usage = NO_USAGE if _fault_of_packing(event.usage) else event.usage
-        if attempt.made is not None and event.reason is not Failure.ABORTED:
-            usage = usage.plus(attempt.made.usage)
+        # What it was to check stays, if it was only stopped, with what that has used.
+        before = () if event.reason is Failure.ABORTED else attempt.earlier
         reason = self._failing.failed(turn.now, job, task, event.reason)
-        note = FailNote(self.node, slot, attempt.token, reason.value, detail, usage)
-        if event.reason is Failure.ABORTED:  # what it was to check stays, with what that has used
+        note = FailNote(self.node, slot, attempt.token, reason.value, detail, usage, before)
+        if event.reason is Failure.ABORTED:
             turn.report(AttemptAborted(job, task, slot, attempt.token, event.detail))
             self.attempts.drop(turn, event.invocation)
             if usage != NO_USAGE:
@@ -399,9 +399,10 @@ class Team:
         if job.job.claims is not ClaimMode.LEASE and slot.holder == self.node:
             self.wishes.fence(turn.now, attempt.unit, attempt.token + 1)
 
-    def let_go(self, turn: Turn, reason: str) -> None:
+    def let_go(self, turn: Turn, reason: str, *, for_good: bool = False) -> None:
         """This node is about to go: what it works on is for others, and it takes nothing more."""
         self._is_going = True
+        self.spending.leaves = for_good
         for attempt in self.running.values():
             found = self.ledger.slot(*attempt.unit)
             if found is not None and found[1].is_open:
@@ -418,6 +419,7 @@ class Team:
     def decide(self, turn: Turn, view: View) -> None:
         """Do whatever follows from what is known now. Idempotent."""
         self.dirty = False
+        self._stand_still(turn.now)
         self._alarm.clear()
         self.hearing.catch_up(turn.now)
         self._forget_finished(turn)
@@ -434,10 +436,17 @@ class Team:
         self._calls.decide(turn, view, jobs)
         others = view.without(self.node) if self._is_going else view
         if view.leader == self.node and others.alive:
-            self._leading.lead(turn, others, jobs, self.notes.usage)
+            self._leading.lead(turn, others, jobs, lambda job: spent_on(job, self.notes))
         self._clearing.clear(turn, view)
         if self.wishes.pursue(turn) or turn.writes:
             self.dirty = True
+
+    def _stand_still(self, now: Nanoseconds) -> None:
+        """A node that stood still for as long as others renew their claims has not heard of it:
+        what it missed is no sign that they are lost."""
+        late = now - self._alarm.at if self._alarm.at is not None else 0
+        if late >= self.config.renew_ns:
+            self.book.put_off(now, late)
 
     def _forget_finished(self, turn: Turn) -> None:
         for job in (*self.hearing.finished, *self.hearing.gone):

@@ -24,6 +24,7 @@ from protocol.facts.work import (
     JobSubmitted,
     MergeProposed,
     MergeReviewed,
+    RaceEnded,
     ResultProposed,
     ResultReviewed,
     TaskAbandoned,
@@ -159,7 +160,7 @@ class Hearing:
             case MemberForgotten():
                 self._deaths.is_back(fact.node)
                 return False
-            case TaskCloned():
+            case TaskCloned() | RaceEnded():
                 pass
             case _:
                 return False

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from protocol import claims
-from protocol.claims import ClaimBook
+from protocol.claims import ClaimBook, Phase
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.facts.work import LeaseExpired
@@ -58,10 +58,14 @@ class Leading:
         self._taken_back: Counter[Unit] = Counter()
 
     def lead(
-        self, turn: Turn, view: View, jobs: Sequence[JobState], failed: Callable[[str], Usage]
+        self,
+        turn: Turn,
+        view: View,
+        jobs: Sequence[JobState],
+        spent_on: Callable[[JobState], Usage],
     ) -> None:
-        """Do for the jobs that are going on what a leader has to do now. `failed` tells what a
-        job's failed attempts consumed."""
+        """Do for the jobs that are going on what a leader has to do now. `spent_on` tells what was
+        consumed for a job, with or without success."""
         for job in jobs:
             for task, reason in self._failing.in_vain(view, job):
                 self._wishes.abandon(turn.now, job, task, reason)
@@ -79,6 +83,8 @@ class Leading:
                 self._assign(turn, view, job, units, load, self._weights(by_log, by_lease, known))
             else:
                 self._give_out(turn, view, job, units, load)
+        for job in by_log:
+            self._end_races(turn, view, job)
         for node in self._races(by_log):
             if node in load:
                 load[node] += 1
@@ -87,7 +93,7 @@ class Leading:
                 self._give_out_races(turn, view, job, load)
         self._take_back(turn, view, jobs)
         for job in jobs:
-            self._enforce_budget(turn, job, failed(job.job.id))
+            self._enforce_budget(turn, job, spent_on)
 
     def _take_stock(
         self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
@@ -302,7 +308,7 @@ class Leading:
     def _give_out_races(
         self, turn: Turn, view: View, job: JobState, load: dict[NodeId, int]
     ) -> None:
-        """Let the idle race what takes long."""
+        """Let the idle race what takes long, once by each node."""
         for task, slot, unit in self._racing.overdue(turn.now, view, job):
             others = self._answering(turn, view, job, unit)
             idle = [
@@ -310,6 +316,7 @@ class Leading:
                 for node, work in load.items()
                 if work < self.config.slots
                 and not slot.has(node, slot.token)
+                and not self._has_raced(unit, node, slot.token)
                 and node not in others
                 and not self._failing.is_paused(turn.now, view, node, task.task.agent)
                 and not self._failing.leaves(turn.now, view, job, task, node)
@@ -318,6 +325,22 @@ class Leading:
                 node = max(idle, key=lambda node: claims.score(unit, node))
                 load[node] += 1
                 self._wishes.clone(turn.now, unit, node)
+
+    def _end_races(self, turn: Turn, view: View, job: JobState) -> None:
+        """Who has failed, or is away, does not keep another from racing, nor is it the heir."""
+        for task, slot, unit in job.ready_units():
+            for node in slot.racers if task.is_open and not slot.answer else ():
+                raced = self._book.races(unit).get(node)
+                has_ended = raced is not None and raced.claim.phase is Phase.RELEASED
+                if node not in view.alive or (
+                    has_ended and self._has_raced(unit, node, slot.token)
+                ):
+                    self._wishes.end_race(turn.now, unit, node, slot.token)
+
+    def _has_raced(self, unit: Unit, node: NodeId, token: int) -> bool:
+        """Whether it has told that it does, or did, race the holder of this token."""
+        raced = self._book.races(unit).get(node)
+        return raced is not None and raced.claim.token == token
 
     def _races(self, jobs: Sequence[JobState]) -> Iterator[NodeId]:
         """Who races, once for each race; also those that are on their way into the log."""
@@ -338,13 +361,15 @@ class Leading:
             return False
         return not self._racing.is_living(turn.now, view, held)
 
-    def _enforce_budget(self, turn: Turn, job: JobState, failed: Usage) -> None:
+    def _enforce_budget(
+        self, turn: Turn, job: JobState, spent_on: Callable[[JobState], Usage]
+    ) -> None:
         """Give up what is open once all that was tried, with or without success, has used more than
         there is, as agents may that do not ask before, or its time is over."""
         budget = job.job.budget
         reason = self._deadlines.reason(job.job.id)
         if budget.is_metered:
-            used = job.spent().plus(failed)
+            used = spent_on(job)
             amount = Amount(used.tokens_in + used.tokens_out, used.microusd)
             overrun = amount.minus(budget.whole).at_least(NOTHING)
             if overrun != NOTHING:

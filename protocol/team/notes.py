@@ -7,14 +7,14 @@ Invariant: a note is its author's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol import claims, codec
 from protocol.claims import FailNote
 from protocol.clocks import Nanoseconds
 from protocol.events import Failure
 from protocol.identity import NodeId
-from protocol.jobs import Usage
+from protocol.jobs import NO_USAGE, SHARES_MAX, Share, Usage
 from protocol.ledger import Ledger, Unit
 from protocol.store import Store, word_of
 from protocol.turn import Turn
@@ -78,7 +78,7 @@ class Notes:
         self._ledger = ledger
         self._store = store
         self._notes: dict[tuple[str, str], dict[str, Noted]] = {}
-        self._costs: dict[str, dict[str, Usage]] = {}  # by job and key, also of finished jobs
+        self._costs: dict[str, dict[str, FailNote]] = {}  # by job and key, also of finished jobs
 
     def of(self, job: str, task: str) -> Sequence[FailNote]:
         """What is known of failed attempts at a task. To be stopped is no failure."""
@@ -148,7 +148,7 @@ class Notes:
         return parts[1], parts[2], found[0]
 
     def _keep(self, job: str, task: str, key: str, noted: Noted) -> bool:
-        self._costs.setdefault(job, {})[key] = noted.note.usage
+        self._costs.setdefault(job, {})[key] = replace(noted.note, detail="")
         state = self._ledger.jobs.get(job)
         if state and state.is_finished:
             return False  # nobody asks any more why
@@ -158,17 +158,22 @@ class Notes:
         known[key] = noted
         return True
 
-    def costs(self, job: str) -> Iterator[tuple[str, NodeId, Usage]]:
-        """What attempts at the job consumed that gave no result, each with its task and node."""
-        for key, usage in self._costs.get(job, {}).items():
-            _, _, task, node, _ = key.split("/")
-            yield task, NodeId(node), usage
+    def costs(self, job: str) -> Iterator[tuple[str, Share, int | None]]:
+        """What attempts at the job consumed that gave no result, and earlier ones whose answer they
+        were to finish, each with its task and slot; and, without a slot, what judges, merges and
+        reviews did."""
+        for key, note in self._costs.get(job, {}).items():
+            task = key.split("/")[2]
+            is_attempt = not is_of_review(note.reason)
+            for share in (*note.before[-SHARES_MAX:], Share(note.node, note.token, note.usage)):
+                if share.usage != NO_USAGE:
+                    yield task, share, note.slot if is_attempt else None
 
     def usage(self, job: str) -> Usage:
         """The sum of that."""
         total = Usage()
-        for _, _, usage in self.costs(job):
-            total = total.plus(usage)
+        for _, share, _ in self.costs(job):
+            total = total.plus(share.usage)
         return total
 
     def forget(self, job: str) -> None:

@@ -27,7 +27,9 @@ from protocol.jobs import (
     NO_USAGE,
     PARTIAL_FILES_MAX,
     PARTIAL_FOLDER,
+    SHARES_MAX,
     File,
+    Share,
     Usage,
     digest_of,
 )
@@ -42,10 +44,10 @@ _KEPT = f"{PARTIAL_FOLDER}/"
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """An answer that an earlier attempt has made, and what that had used."""
+    """An answer that an earlier attempt has made, and what that and those before it had used."""
 
     answer: Proposal
-    usage: Usage
+    shares: tuple[Share, ...]
 
 
 class Parts:
@@ -82,10 +84,18 @@ class Parts:
             turn.write(claims.part_key(unit, path), None)
         self.write(turn, unit, token, files, known)
 
-    def finish(self, turn: Turn, unit: Unit, token: int, answer: Proposal, usage: Usage) -> None:
+    def finish(
+        self,
+        turn: Turn,
+        unit: Unit,
+        token: int,
+        answer: Proposal,
+        usage: Usage,
+        before: tuple[Share, ...] = (),
+    ) -> None:
         """The files that were written, with this text, are all that the attempt had to make."""
         digests = tuple((file.path, _digest(file.content)) for file in answer.files)
-        finished = Finished(self.node, token, digests, answer.text, usage)
+        finished = Finished(self.node, token, digests, answer.text, usage, before)
         turn.write(claims.finished_key(unit), codec.pack_value(finished))
 
     def void(self, turn: Turn, unit: Unit) -> None:
@@ -97,7 +107,7 @@ class Parts:
         """An answer that was made is for others to check. What it has used is told already."""
         finished = next(self._latest(claims.finished_key(unit), Finished), None)
         if finished is not None:
-            own = replace(finished, node=self.node, usage=NO_USAGE)
+            own = replace(finished, node=self.node, usage=NO_USAGE, before=())
             turn.write(claims.finished_key(unit), codec.pack_value(own))
 
     # -- reading -------------------------------------------------------------------------------
@@ -136,7 +146,9 @@ class Parts:
             files = [self._file_of(unit, *each) for each in finished.digests]
             whole = tuple(file for file in files if file is not None)
             if len(whole) == len(files) and digest_of(whole, finished.text) not in wrong:
-                return Made(Proposal(whole, finished.text), finished.usage)
+                own = Share(finished.node, finished.token, finished.usage)
+                shares = (each for each in (*finished.before, own) if each.usage != NO_USAGE)
+                return Made(Proposal(whole, finished.text), tuple(shares)[-SHARES_MAX:])
         return None
 
     def _file_of(self, unit: Unit, path: str, digest: str) -> File | None:

@@ -9,6 +9,7 @@ budget holds through every cut and crash.
     enough rights    reserve the most that the call may use; it begins once that is on the disk
     not enough       ask the log for a portion and, if the bank is empty, the others
     when it is over  what it used is spent, the rest is free again
+    it leaves        what it has not spent is somebody else's
     denied           nobody who is there has enough, or has reserved anything, the bank is empty
 
 Invariant: what a node has reserved, spent within its reservations and given away is at most what
@@ -26,7 +27,7 @@ from protocol import codec
 from protocol.clocks import Alarm, Nanoseconds
 from protocol.config import TeamConfig
 from protocol.events import CallAsked
-from protocol.identity import NodeId
+from protocol.identity import NOBODY, NodeId
 from protocol.jobs import MODEL_KINDS, NOTHING, Amount, Task
 from protocol.ledger import JobState
 from protocol.store import Store, word_of
@@ -115,6 +116,7 @@ class Spending:
     ) -> None:
         self.node = node
         self.config = config
+        self.leaves = False  # this node, for good, and keeps no rights
         self._alarm = alarm
         self._hopeless: dict[str, _Hopeless] = {}
         self._store = store
@@ -303,7 +305,9 @@ class Spending:
         and write the account down if there is news."""
         self._want(job, waiting)
         rights = self.rights(job)
-        if not any(asked.affordable(rights) >= asked.tokens_out_min for asked in waiting):
+        if self.leaves:
+            self._bequeath(view, job, rights)
+        elif not any(asked.affordable(rights) >= asked.tokens_out_min for asked in waiting):
             self._give(view, job, only_before=self.node if waiting else "")
         self._write(turn, job.job.id)
 
@@ -342,6 +346,19 @@ class Spending:
         if own is not None and own.wants != wants:
             own.wants, own.is_news = wants, True
 
+    def _bequeath(self, view: View, job: JobState, rights: Amount) -> None:
+        """Give all that is not spent to somebody who stays: the leader, if there is one."""
+        others = view.alive - {self.node}
+        heir = view.leader if view.leader in others else min(others, default=NOBODY)
+        gift = job.limited(rights.at_least(NOTHING))
+        if heir and gift != NOTHING:
+            self._give_to(job, heir, gift)
+
+    def _give_to(self, job: JobState, node: NodeId, gift: Amount) -> None:
+        own = self._own.setdefault(job.job.id, _Own())
+        own.gifts[node] = own.gifts.get(node, NOTHING).plus(gift)
+        own.is_news = True
+
     def _give(self, view: View, job: JobState, only_before: NodeId | str) -> None:
         """Who lacks nothing gives to everybody. Who waits itself for more than it has gives to
         those before it in a fixed order: what many have that is enough for none comes together."""
@@ -353,6 +370,4 @@ class Spending:
             lacks = account.wants.minus(self._inflow(job, node)).at_least(NOTHING)
             gift = job.limited(lacks.at_most(self.rights(job).at_least(NOTHING)))
             if gift != NOTHING:
-                own = self._own.setdefault(job.job.id, _Own())
-                own.gifts[node] = own.gifts.get(node, NOTHING).plus(gift)
-                own.is_news = True
+                self._give_to(job, node, gift)

@@ -28,6 +28,7 @@ from protocol.ledger import (
     ClaimTask,
     CloneTask,
     Command,
+    EndRace,
     FenceTask,
     Grant,
     GrantBudget,
@@ -131,6 +132,10 @@ class Wishes:
         assert found is not None
         token = found[2].token
         self._want(now, ("clone", unit, token), CloneTask(*unit, node, token))
+
+    def end_race(self, now: Nanoseconds, unit: Unit, node: NodeId, token: int) -> None:
+        """That `node` races the holder of `token` no more."""
+        self._want(now, ("end race", (unit, node), token), EndRace(*unit, node, token))
 
     def fence(self, now: Nanoseconds, unit: Unit, token: int) -> None:
         """That results below `token` are refused."""
@@ -283,6 +288,9 @@ class Wishes:
                 moved = slot.token != command.token or not slot.holder
                 over = not task.is_open or slot.answer is not None
                 return over or moved or full or slot.has(command.node, command.token)
+            case EndRace():
+                moved = slot.token != command.token or command.node not in slot.racers
+                return moved or not task.is_open or slot.answer is not None
             case ReviewResult():
                 attempt = (command.slot, command.node, command.token)
                 waits = any(answer.attempt == attempt for answer in slot.candidates)

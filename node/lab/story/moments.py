@@ -34,6 +34,7 @@ from protocol.facts.work import (
     JobFinished,
     JobSubmitted,
     LeaseExpired,
+    RaceEnded,
     ResultLate,
     ResultProposed,
     ResultReviewed,
@@ -98,6 +99,7 @@ def index_of(fact: Fact) -> int:
             JobSubmitted()
             | TaskClaimed()
             | TaskCloned()
+            | RaceEnded()
             | TaskFenced()
             | ResultProposed()
             | ResultReviewed()

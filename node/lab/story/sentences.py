@@ -19,6 +19,7 @@ from protocol.facts.work import (
     JobFinished,
     JobSubmitted,
     LeaseExpired,
+    RaceEnded,
     ResultLate,
     ResultProposed,
     ResultReviewed,
@@ -152,6 +153,8 @@ class Sentences:
                 return f"{name(fact.node)} may race the holder", ""
             case TaskCloned():
                 return f"races the holder, now of token {fact.token}", ""
+            case RaceEnded():
+                return f"{name(fact.node)} races the holder no more", ""
             case TaskStarted():
                 return self._started(NodeId(moment.process), fact), ""
             case ClaimLost():
