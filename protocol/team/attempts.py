@@ -160,10 +160,12 @@ class Attempts:
         self, turn: Turn, unit: Unit, token: int, races: bool = False, quietly: bool = False
     ) -> None:
         """Start an agent on a unit that this node has under this token, or races. If `quietly`, the
-        claim is told only if the work takes longer than `tell_ns`."""
+        claim is told only if the work takes longer than `tell_ns`, unless the task is to be tried
+        once: it may kill this node, and then nobody else shall try it."""
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
+        quietly = quietly and found[1].task.attempts_max > 1
         asks_person = found[1].task.asks_person
         assert asks_person or self.slots_taken < self.config.slots
         invocation = next(self._numbers)
