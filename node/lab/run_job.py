@@ -45,6 +45,7 @@ from protocol.job_rules import warnings_of
 from protocol.jobs import File, Job
 
 ELECTION_TIMEOUT_S = 30.0
+VOTERS_MIN = 3  # of whom one may fail
 SETTLE_TIMEOUT_S = 60.0  # after the job is finished: until every living node says so
 RESTART_AFTER_S = 1.0  # kill-all: how long everybody is dead
 CHECKS = "checks"  # the folder for the last check of the output
@@ -135,14 +136,19 @@ class Run:
             raise
 
     async def _await_leader(self) -> None:
-        """Everybody knows everybody, and who leads."""
+        """Everybody knows everybody, and who leads; and if there are enough for it, one may fail."""
         doors = self.cluster.doors()
         size = len(self.cluster.nodes)
         deadline = time.monotonic() + ELECTION_TIMEOUT_S
         while time.monotonic() < deadline:
             statuses = await doors.gather("/v1/status")
             if len(statuses) == size and all(
-                status and status["leader"] and status["alive"] == size for status in statuses
+                status
+                and status["leader"]
+                and status["alive"] == size
+                and (size < VOTERS_MIN or len(status["voters"]) >= VOTERS_MIN)
+                and not status["changing_from"]
+                for status in statuses
             ):
                 self.progress.leader = statuses[0]["leader"]
                 self.progress.term = statuses[0]["term"]
