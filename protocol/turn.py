@@ -44,7 +44,7 @@ class Turn:
         self.sequence = sequence
         self.before: list[Outgoing | Invoke | Abort | Permit | Asked | ReadPart | Answer] = []
         self.records: list[Record] = []
-        self.after: list[Outgoing | Permit | Answer] = []
+        self.after: list[Outgoing | Invoke | Abort | Permit | Answer] = []
         self.facts: list[Fact] = []
         self.committed: list[LogEntry | Snapshot] = []
         self.reads: list[tuple[object, int]] = []
@@ -71,6 +71,10 @@ class Turn:
     def perform(self, effect: Invoke | Abort | Permit | Asked | ReadPart | Answer) -> None:
         """Start or stop an agent, answer it, ask the host, or answer a client."""
         self.before.append(effect)
+
+    def perform_durable(self, effect: Invoke | Abort) -> None:
+        """Start or stop an agent once everything persisted so far is durable."""
+        self.after.append(effect)
 
     def answer_durable(self, answer: Answer | Permit) -> None:
         """Answer a client or an agent once everything persisted so far is durable."""

@@ -93,7 +93,7 @@ def commands(turn: Turn) -> list[bytes]:
 
 
 def invoked(turn: Turn) -> list[Invoke]:
-    return [item for item in turn.before if isinstance(item, Invoke)]
+    return [item for item in (*turn.before, *turn.after) if isinstance(item, Invoke)]
 
 
 def replies(turn: Turn) -> list[Reply]:

@@ -9,10 +9,10 @@ from ledger_hand import job, task
 from small_world import SmallWorld, done
 from team_hand import SELF, Desk, commands, finished, invoked
 
-from protocol import codec
+from protocol import claims, codec
 from protocol.claims import NOTE_PREFIX, Claim, FailNote, Phase, note_key
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
-from protocol.effects import Assignment
+from protocol.effects import Abort, Assignment
 from protocol.events import AgentFailed, Completed
 from protocol.facts.membership import MemberFailed, MemberJoined, MemberLeft
 from protocol.facts.work import JobFinished, TaskAbandoned, TaskAccepted, TaskStarted
@@ -330,3 +330,17 @@ def test_a_racer_that_follows_its_holder_has_not_died() -> None:
     small.run(60 * SECOND)
     assert not small.diary.of(TaskAbandoned)
     assert {fact.task for _, _, fact in small.diary.of(TaskAccepted)} == {"a", "b"}
+
+
+def test_a_task_that_is_tried_once_starts_when_its_claim_is_told() -> None:
+    """It may kill its node at once: the next one has to have heard of it. Quick tasks beside it
+    are claimed in silence."""
+    desk = Desk()
+    (command,) = commands(desk.submit(job(replace(task("a"), attempts_max=1))))
+    turn = desk.commit(command)
+    (begun,) = invoked(turn)
+    assert begun in turn.after
+    assert desk.store.read(claims.claim_key(("job", "a", 0)))
+    turn = desk.turn()
+    desk.team.let_go(turn, "this node stops")
+    assert Abort(begun.invocation, "this node stops") in turn.after, "not before it has begun"

@@ -136,7 +136,7 @@ class Run:
             raise
 
     async def _await_leader(self) -> None:
-        """Everybody knows everybody, and who leads; and if there are enough for it, one may fail."""
+        """Everybody knows everybody, and who leads; and one may fail, if there are three."""
         doors = self.cluster.doors()
         size = len(self.cluster.nodes)
         deadline = time.monotonic() + ELECTION_TIMEOUT_S

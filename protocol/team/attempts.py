@@ -54,6 +54,7 @@ class Attempt:
     made: Made | None = None  # by an earlier attempt: this one only checks it
     asks_person: bool = False  # and keeps no slot
     is_kept: bool = False  # its whole answer
+    is_risky: bool = False  # it may end this node, as far as the job says
 
     @property
     def earlier(self) -> tuple[Share, ...]:
@@ -140,9 +141,7 @@ class Attempts:
         """Stop racing for a task that nobody works on; it starts when the agent is gone."""
         races = [each for each in self.running.items() if each[1].races]
         if races and not any(attempt.aborted for attempt in self.running.values()):
-            invocation, attempt = races[-1]
-            attempt.aborted = True
-            turn.perform(Abort(invocation, "a task that nobody works on comes first"))
+            self._abort(turn, races[-1][0], "a task that nobody works on comes first")
 
     def forget(self, job: str) -> None:
         """Stand for no result of a finished job, and forget what was begun of it."""
@@ -160,16 +159,18 @@ class Attempts:
         self, turn: Turn, unit: Unit, token: int, races: bool = False, quietly: bool = False
     ) -> None:
         """Start an agent on a unit that this node has under this token, or races. If `quietly`, the
-        claim is told only if the work takes longer than `tell_ns`, unless the task is to be tried
-        once: it may kill this node, and then nobody else shall try it."""
+        claim is told only if the work takes longer than `tell_ns`. But a task that is tried once
+        may kill this node, and nobody else shall try it then: it starts when its claim is told."""
         found = self._ledger.slot(*unit)
         assert found is not None
         assert found[0].is_ready(found[1]), "a task starts when what it needs is accepted"
-        quietly = quietly and found[1].task.attempts_max > 1
+        is_risky = found[1].task.attempts_max == 1
         asks_person = found[1].task.asks_person
         assert asks_person or self.slots_taken < self.config.slots
         invocation = next(self._numbers)
-        attempt = Attempt(unit, token, turn.now, races, is_told=not quietly, begun_at=turn.now)
+        is_told = is_risky or not quietly
+        attempt = Attempt(unit, token, turn.now, races, is_told=is_told, begun_at=turn.now)
+        attempt.is_risky = is_risky
         attempt.asks_person = asks_person
         self.running[invocation] = attempt
         self._tokens[unit] = token
@@ -182,7 +183,19 @@ class Attempts:
         # A program is given under PARTIAL_FOLDER what there is: only what it changes is news.
         for file in assignment.partial:
             attempt.files[kept_path(file.path)] = file.content
-        turn.perform(Invoke(invocation, assignment))
+        if attempt.is_risky:
+            turn.perform_durable(Invoke(invocation, assignment))
+        else:
+            turn.perform(Invoke(invocation, assignment))
+
+    def _abort(self, turn: Turn, invocation: int, reason: str) -> None:
+        """Stop an agent, that was started before."""
+        attempt = self.running[invocation]
+        attempt.aborted = True
+        if attempt.is_risky:
+            turn.perform_durable(Abort(invocation, reason))
+        else:
+            turn.perform(Abort(invocation, reason))
 
     def _assignment(self, turn: Turn, attempt: Attempt) -> Assignment:
         unit, token = attempt.unit, attempt.token
@@ -240,8 +253,7 @@ class Attempts:
                 continue
             reason = self._reason_to_stop(turn, view, attempt)
             if reason:
-                attempt.aborted = True
-                turn.perform(Abort(invocation, reason))
+                self._abort(turn, invocation, reason)
 
     def _reason_to_stop(self, turn: Turn, view: View, attempt: Attempt) -> str:
         found = self._ledger.slot(*attempt.unit)
@@ -370,8 +382,7 @@ class Attempts:
         """Stop all agents, and leave their units to others, with what was shared of them."""
         for invocation, attempt in self.running.items():
             if not attempt.aborted:
-                attempt.aborted = True
-                turn.perform(Abort(invocation, reason))
+                self._abort(turn, invocation, reason)
                 self._say(turn, attempt, Phase.RELEASED)
 
     def drop(self, turn: Turn, invocation: int) -> None:
