@@ -48,8 +48,20 @@ def planned_for(job: Job, nodes: int, model: ModelOptions | None) -> Planned | N
     )
 
 
-def comparison(planned: Planned, took_s: float, tokens: int) -> Iterator[str]:
-    """For people: the time that was planned and the one that it took, then the `tokens` used."""
+def comparison(
+    planned: Planned, took_s: float, tokens: int, succeeded: bool = True
+) -> Iterator[str]:
+    """For people: the time that was planned and the one that it took, then the `tokens` used. What
+    was planned is the whole job: one that failed has done less, or more in vain, and is not
+    compared."""
+    expected = planned.tokens_in + planned.tokens_out
+    if not succeeded:
+        amount = f" and {expected} tokens" if expected else ""
+        yield (
+            f"planned {planned.makespan_s:.1f} s{amount} for the whole job; it failed, so that "
+            "nothing is compared"
+        )
+        return
     between = f"{planned.low_s:.1f}-{planned.high_s:.1f}"
     text = f"planned {planned.makespan_s:.1f} s ({between}), took {took_s:.1f} s"
     if took_s > planned.high_s:
@@ -57,6 +69,5 @@ def comparison(planned: Planned, took_s: float, tokens: int) -> Iterator[str]:
     elif took_s < planned.low_s:
         text += f": shorter than 95 % of the draws by {planned.source}"
     yield text
-    expected = planned.tokens_in + planned.tokens_out
     if expected:
         yield f"planned {expected} tokens, used {tokens} ({tokens / expected:.2f} times as many)"
