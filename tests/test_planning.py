@@ -133,7 +133,7 @@ def test_a_quorum_keeps_as_many_agents_busy_and_stops_those_it_does_not_need() -
     lengths = iter([5.0, 1.0, 2.0] * DRAWS * 2)
     found = job(task("a", quorum=Quorum(3, 2)))
     expectation = replace(expecting(found), draw=lambda task, random: next(lengths))
-    assert makespans(plan(found, expectation, (1, 3))) == {1: 5.0, 3: 2.0}
+    assert makespans(plan(found, expectation, (1, 3))) == {1: 6.0, 3: 2.0}
     judged = job(task("a", quorum=Quorum(3, 2, Compare.JUDGE)))
     assert makespans(plan(judged, expectation, (1, 3))) == {1: 8.0, 3: 5.0}
     assert plan(judged, expecting(judged), (1,)).tokens_in == 300

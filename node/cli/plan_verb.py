@@ -16,6 +16,7 @@ from node.cli.job_verbs import DEFAULT_JOB, AfterOption, AgentOption, ClonesOpti
 
 if TYPE_CHECKING:
     from node.agents.permits import Prices
+    from node.lab.forecasting import Forecast
     from node.lab.planning import Plan
     from protocol.jobs import Job
 
@@ -120,7 +121,7 @@ def _lines_of(plan: Plan) -> Iterator[str]:
         money = f", {plan.usd:.4g} USD" if plan.usd is not None else ""
         yield (
             f"tokens of one agent: {plan.tokens_in} in, {plan.tokens_out} out{money} (estimated); "
-            f"of {largest.agents}, in 95 % of the draws at most {largest.tokens_high} in all"
+            f"of {largest.agents}, {_tokens_between(largest)}"
         )
     if plan.failing >= 0.001:
         share = f"{100 * plan.failing:.1f} %"
@@ -128,6 +129,12 @@ def _lines_of(plan: Plan) -> Iterator[str]:
     if plan.verdict.sentence:
         yield plan.verdict.sentence
     yield from plan.verdict.reasons
+
+
+def _tokens_between(team: Forecast) -> str:
+    if team.tokens_low == team.tokens_high:
+        return f"{team.tokens_high} in all"
+    return f"in 90 % of the draws between {team.tokens_low} and {team.tokens_high} in all"
 
 
 def _names(begin: str, names: Sequence[str], between: str) -> str:

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from node.lab.chances import answers_needed
 from node.lab.watch import Progress
-from protocol.jobs import Compare, Job, Task
+from protocol.jobs import Job, Task
 
 _Attempt: TypeAlias = tuple[int, int]  # slot, token; clones have that of whom they race
 
@@ -55,20 +56,13 @@ def _lengths(
     attempts.complete(last, accepted_at)
     own = attempts.done.pop(last, None)
     others = sorted(attempts.done.values(), key=lambda each: each[1])
-    needed = _answers_of(task) - 1
+    needed = answers_needed(task) - 1
     if own is None or len(others) < needed:
         return []
     lengths = [end - begin for begin, end in (own, *others[:needed])]
     if min(lengths) <= 0.0:
         return []
     return [lengths[0] + attempts.failed_s, *lengths[1:]]
-
-
-def _answers_of(task: Task) -> int:
-    """How many answers one agent has to give until as many agree as must; a judge sees all."""
-    quorum = task.quorum
-    sees_all = quorum.compare is Compare.JUDGE and quorum.agree > 1
-    return quorum.of if sees_all else quorum.agree
 
 
 class _Attempts:

@@ -26,6 +26,10 @@ FIGURE_MAX = 10**12  # seconds or tokens, as far as a file is believed
 # An attempt's time beside its model: the prompt, the check, the acceptance. Measured with the
 # packaged lists on two cores; 0.13 s where nothing else ran.
 BESIDE_S = 0.15
+# How much of that comes after the answer: what is stopped by then has cost a whole answer. With a
+# quick model much hangs on it: by the tokens of races it was 0.06 s on two cores that were free,
+# and over 0.2 s where they had twice as much to do as they could.
+CHECKED_S = (0.06, 0.2)
 
 Tokens: TypeAlias = tuple[float, float]  # read, written
 
@@ -38,13 +42,15 @@ class PlanError(QuorateError):
 class Expectation:
     """Where it comes from, for people; how long one attempt at a task takes, as drawn; and what it
     uses. `unit` is s, or empty where only the proportions are known. `success` is the share of
-    attempts that passed in former runs; None if there are none that tell."""
+    attempts that passed in former runs; None if there are none that tell. `checked_s` is how long
+    before its end an attempt has its answer already, between so much and so much."""
 
     source: str
     unit: str
     draw: Callable[[Task, Random], float]
     tokens: Mapping[str, Tokens]
     success: float | None = None
+    checked_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,7 @@ def _measured(job: Job, model: str, speed: float) -> Expectation:
     source = f"latencies measured of {model} (lognormal, arXiv 2603.12229){pace}"
     if any(task.agent != "simulated" for task in job.tasks):
         source = f"a guess: your model is as quick as {source} (give a --history of your own)"
-    return Expectation(source, "s", draw, _tokens(job, model))
+    return Expectation(source, "s", draw, _tokens(job, model), checked_s=CHECKED_S)
 
 
 def _tokens(job: Job, model: str) -> dict[str, Tokens]:
@@ -126,7 +132,7 @@ def _recorded(job: Job, model: str, paths: Sequence[Path]) -> Expectation:
     source = f"{len(paths)} former runs ({known})"
     if len(paths) == 1:
         source = f"one former run ({known}), which does not tell how much they vary"
-    return Expectation(source, "s", draw, tokens, _success(histories))
+    return Expectation(source, "s", draw, tokens, _success(histories), CHECKED_S)
 
 
 def _success(histories: Sequence[_History]) -> float | None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from node.agents.permits import Prices
-from node.lab.chances import attempts_of, failing
+from node.lab.chances import failing
 from node.lab.expecting import Expectation, PlanError
 from node.lab.forecasting import Forecast, draws_of, forecasts_of
 from node.lab.verdict import Verdict, verdict_of
@@ -85,7 +85,7 @@ def plan(
         sizes=forecasts,
         tokens_in=alone.tokens_in,
         tokens_out=alone.tokens_out,
-        token_multiplier=round(_multiplier(job, expectation, share), 3),
+        token_multiplier=round(_multiplier(alone, expectation), 3),
         usd=alone.usd,
         verdict=verdict_of(job, forecasts, expectation.unit, known),
     )
@@ -99,15 +99,10 @@ def _success_source(success: float | None, expectation: Expectation) -> str:
     return "all attempts are taken to pass, for nobody has said how many do (--success, --history)"
 
 
-def _multiplier(job: Job, expectation: Expectation, success: float) -> float:
-    """The tokens beside those of one good answer to each task."""
-    each = {task: sum(tokens) for task, tokens in expectation.tokens.items()}
-    if not any(each.values()):
-        return 1.0
-    whole = sum(
-        attempts_of(task, success) * task.quorum.of * each.get(task.id, 0.0) for task in job.tasks
-    )
-    return whole / sum(each.values())
+def _multiplier(alone: Forecast, expectation: Expectation) -> float:
+    """The tokens of one agent beside those of one good answer to each task."""
+    once = sum(map(sum, expectation.tokens.values()))
+    return (alone.tokens_in + alone.tokens_out) / once if once else 1.0
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
