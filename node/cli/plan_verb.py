@@ -101,7 +101,8 @@ def _lines_of(plan: Plan) -> Iterator[str]:
     if len(plan.levels) > LEVELS_SHOWN_MAX:
         yield f"      and {plural(len(plan.levels) - LEVELS_SHOWN_MAX, 'level')} more"
     chain = plan.critical_path
-    yield _names(f"critical path ({plural(len(chain), 'task')}): ", chain, " > ")
+    of = plural(len(chain), "task") + (f", {plan.path_source}" if plan.path_source else "")
+    yield _names(f"critical path ({of}): ", chain, " > ")
     yield f"by {plan.source}; {plan.draws} draws"
     yield plan.success_source
     uses_tokens = any(each.tokens_high for each in plan.sizes)
@@ -126,6 +127,7 @@ def _lines_of(plan: Plan) -> Iterator[str]:
     if plan.failing >= 0.001:
         share = f"{100 * plan.failing:.1f} %"
         yield f"in {share} of the cases a task uses up its attempts, and the job fails"
+    yield from plan.shortages
     if plan.verdict.sentence:
         yield plan.verdict.sentence
     yield from plan.verdict.reasons

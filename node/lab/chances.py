@@ -7,6 +7,7 @@ agree.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from protocol.jobs import Compare, Job, Task
 
@@ -20,7 +21,9 @@ def answers_needed(task: Task) -> int:
 
 def attempts_of(task: Task, success: float) -> float:
     """How many attempts one answer takes on average, when the last one ends it either way.
-    `success` is above 0, up to 1."""
+    `success` is from 0 to 1."""
+    if not success:
+        return float(task.attempts_max)
     return float((1.0 - (1.0 - success) ** task.attempts_max) / success)
 
 
@@ -37,6 +40,6 @@ def abandoned(task: Task, success: float) -> float:
     )
 
 
-def failing(job: Job, success: float) -> float:
-    """How likely it is that any of its tasks does."""
-    return 1.0 - math.prod(1.0 - abandoned(task, success) for task in job.tasks)
+def failing(job: Job, success: Mapping[str, float]) -> float:
+    """How likely it is that any of its tasks does. `success` is by task."""
+    return 1.0 - math.prod(1.0 - abandoned(task, success[task.id]) for task in job.tasks)

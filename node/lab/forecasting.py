@@ -100,12 +100,14 @@ def forecasts_of(
     job: Job,
     expectation: Expectation,
     sizes: Sequence[int],
-    success: float,
+    success: float | Mapping[str, float],
     seed: int,
     prices: Prices | None = None,
 ) -> list[Forecast]:
     """One of each size, in order, all from the same draws; the first is of one agent. `success` is
-    the share of attempts that pass, above 0, up to 1."""
+    the share of attempts that pass, of all or by task, from 0 to 1."""
+    if isinstance(success, float):
+        success = dict.fromkeys(job.needs, success)
     schedule = RacedSchedule(job.needs, job.weights)
     usual = _usual(job, expectation, seed)
     costs = _Costs(job, expectation, success, prices)
@@ -181,9 +183,13 @@ class _Costs:
     beside. Of programs, which use no tokens, it is their weight."""
 
     def __init__(
-        self, job: Job, expectation: Expectation, success: float, prices: Prices | None
+        self,
+        job: Job,
+        expectation: Expectation,
+        success: Mapping[str, float],
+        prices: Prices | None,
     ) -> None:
-        self._expected = {task.id: attempts_of(task, success) for task in job.tasks}
+        self._expected = {task.id: attempts_of(task, success[task.id]) for task in job.tasks}
         self._of = {task.id: task.quorum.of for task in job.tasks}
         self.uses_tokens = any(sum(tokens) for tokens in expectation.tokens.values())
         self._each = expectation.tokens
@@ -259,10 +265,13 @@ class _Costs:
 # -- drawing ---------------------------------------------------------------------------------------
 
 
-def _drawn(job: Job, expectation: Expectation, success: float, random: Random) -> _Draw:
+def _drawn(
+    job: Job, expectation: Expectation, success: Mapping[str, float], random: Random
+) -> _Draw:
     draw = _Draw()
     for task in job.tasks:
-        slots = [_attempts(task, expectation, success, random) for _ in range(task.quorum.of)]
+        share = success[task.id]
+        slots = [_attempts(task, expectation, share, random) for _ in range(task.quorum.of)]
         draw.alone += sum(slots[0])
         draw.attempts[task.id] = slots
     return draw
@@ -272,7 +281,7 @@ def _draw_clones(
     draw: _Draw,
     job: Job,
     expectation: Expectation,
-    success: float,
+    success: Mapping[str, float],
     usual: Mapping[str, float],
     random: Random,
 ) -> None:
@@ -281,7 +290,10 @@ def _draw_clones(
         slots = draw.attempts[task.id]
         draw.after[task.id] = [overdue_after(slot, usual[task.id]) for slot in slots]
         draw.again[task.id] = [
-            [_attempts(task, expectation, success, random) for _ in range(job.speculation.clones)]
+            [
+                _attempts(task, expectation, success[task.id], random)
+                for _ in range(job.speculation.clones)
+            ]
             for _ in slots
         ]
 
