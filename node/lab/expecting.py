@@ -45,8 +45,8 @@ class Expectation:
     uses. `unit` is s, or empty where only the proportions are known. `success` is the share of
     attempts that passed in former runs; None if there are none that tell. `own` has the same of
     each task of which enough attempts are known, and `rest` is that of all others together;
-    `lengths` is what each task took on average, empty if nothing is known but weights. `checked_s` is how long
-    before its end an attempt has its answer already, between so much and so much."""
+    `lengths` is what each task took on average, empty if nothing is known but weights. `checked_s`
+    is how long before its end an attempt has its answer already, between so much and so much."""
 
     source: str
     unit: str
