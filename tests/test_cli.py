@@ -471,6 +471,8 @@ def odd_outcome() -> Outcome:
             "checks": {ODD: f"said\n{ODD}\n", "blank": " \n"},
             "faults": [ODD],
             "output": ODD,
+            "alone_s": None,
+            "scheduled_s": None,
             "work_s": None,
             "warnings": [],
             "left": {},
@@ -498,8 +500,35 @@ def test_text_of_users_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_run_is_shown_beside_its_plan(capsys: pytest.CaptureFixture[str]) -> None:
-    print_outcome(replace(odd_outcome(), planned=Planned(9.94, 8.8, 11.2), makespan_s=10.81))
+    done = replace(odd_outcome(), planned=Planned(9.94, 8.8, 11.2), makespan_s=10.81)
+    print_outcome(replace(done, succeeded=True))
     assert "\nplanned 9.9 s (8.8-11.2), took 10.8 s\n" in capsys.readouterr().out
+
+
+def test_a_job_that_failed_is_not_praised_for_its_haste(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planned = Planned(3.1, 2.8, 4.0, 9000, 820, "a stop-watch")
+    print_outcome(replace(odd_outcome(), succeeded=False, planned=planned, makespan_s=0.2))
+    said = capsys.readouterr().out
+    assert "\nplanned 3.1 s and 9820 tokens for the whole job; it failed, so that nothing" in said
+    assert "shorter than" not in said
+    assert "times as many" not in said
+
+
+def test_one_agent_alone_is_told_by_the_work_and_of_races_the_least_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not by what the model drew, which has neither checks nor failed attempts in it."""
+    done = replace(
+        odd_outcome(), makespan_s=2.0, alone_s=6.0, scheduled_s=1.6, work_s=3.0, ideal_s=1.0
+    )
+    print_outcome(replace(done, races=0))
+    said = capsys.readouterr().out
+    assert "; one agent alone 6.00 s, speed-up 3.00 (" in said
+    assert "; ideal schedule 1.60 s, overhead 25 %\n" in said
+    print_outcome(replace(done, races=2))
+    assert "; one agent alone at least 6.00 s, speed-up 3.00 (" in capsys.readouterr().out
 
 
 def test_a_run_that_was_given_up_says_why_and_blames_nobody(

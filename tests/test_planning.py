@@ -133,7 +133,7 @@ def test_a_quorum_keeps_as_many_agents_busy_and_stops_those_it_does_not_need() -
     lengths = iter([5.0, 1.0, 2.0] * DRAWS * 2)
     found = job(task("a", quorum=Quorum(3, 2)))
     expectation = replace(expecting(found), draw=lambda task, random: next(lengths))
-    assert makespans(plan(found, expectation, (1, 3))) == {1: 5.0, 3: 2.0}
+    assert makespans(plan(found, expectation, (1, 3))) == {1: 6.0, 3: 2.0}
     judged = job(task("a", quorum=Quorum(3, 2, Compare.JUDGE)))
     assert makespans(plan(judged, expectation, (1, 3))) == {1: 8.0, 3: 5.0}
     assert plan(judged, expecting(judged), (1,)).tokens_in == 300
@@ -325,6 +325,57 @@ def test_former_runs_tell_how_often_an_attempt_passes(tmp_path: Path) -> None:
     found = plan(DIAMOND, expectation_of(DIAMOND, "gpt", 4.0, [told, silent]), (1,))
     assert found.success is None, "one run does not tell"
     assert found.success_source.startswith("all attempts are taken to pass, for nobody has said")
+
+
+def test_a_task_that_always_failed_is_not_excused_by_the_others(tmp_path: Path) -> None:
+    """Pooled over all, the same five failures would make a job fail in a few cases of a hundred."""
+    content = {
+        "measured": {f"t{n}": row(1.0) for n in range(15)},
+        "failed_attempts": 5,
+        "failed_by_task": {"t15": 5},
+    }
+    told = [history(tmp_path, content)]
+    found = plan(WIDE, expectation_of(WIDE, "gpt", 4.0, told), (1,))
+    assert found.success == 0.75
+    assert found.failing == 1.0
+    text = "\n".join(_lines_of(found))
+    assert (
+        "\n75 % of the attempts pass, as in the former runs: of t15 0 %, by 3 attempts of their "
+        "own or more; of the others 100 % together\n"
+    ) in text
+    assert "\nin 100.0 % of the cases a task uses up its attempts, and the job fails\n" in text
+    said = plan(WIDE, expectation_of(WIDE, "gpt", 4.0, told), (1,), success=1.0)
+    assert said.failing == 0.0, "whoever is there says it"
+
+
+def test_of_few_attempts_the_share_of_all_is_gone_by(tmp_path: Path) -> None:
+    content = {
+        "measured": {f"t{n}": row(1.0) for n in range(16)},
+        "failed_attempts": 2,
+        "failed_by_task": {"t0": 1, "t1": 1},
+    }
+    pooled = history(tmp_path, {**content, "failed_by_task": None})
+    few, of_all = (
+        plan(WIDE, expectation_of(WIDE, "gpt", 4.0, [path]), (1,))
+        for path in (history(tmp_path, content), pooled)
+    )
+    assert (few.failing, few.sizes) == (of_all.failing, of_all.sizes)
+    assert few.success_source == "89 % of the attempts pass, as in the former runs"
+
+
+@pytest.mark.parametrize("by_task", [[], 3, {"a": -1}, {"a": True}, {"a": 0.5}])
+def test_failures_by_task_that_are_no_numbers_are_refused(by_task: object, tmp_path: Path) -> None:
+    path = history(tmp_path, {"measured": {"a": row(1.0)}, "failed_by_task": by_task})
+    with pytest.raises(PlanError, match="failed_by_task must have a whole number from 0"):
+        expectation_of(DIAMOND, "gpt", 1.0, [path])
+
+
+def test_the_critical_path_is_by_what_tasks_took_where_that_is_known(tmp_path: Path) -> None:
+    """By its weight it is c that matters, and it was b that took long."""
+    path = history(tmp_path, {"measured": {"a": row(1.0), "b": row(9.0), "c": row(2.0)}})
+    text = "\n".join(_lines_of(plan(DIAMOND, expectation_of(DIAMOND, "gpt", 4.0, [path]), (1,))))
+    assert "\ncritical path (3 tasks, by what the tasks took): a > b > d\n" in text
+    assert "\ncritical path (3 tasks): a > c > d\n" in "\n".join(_lines_of(planned(DIAMOND)))
 
 
 @pytest.mark.parametrize("failed", [-1, 1.5, "two", True, 10**13])

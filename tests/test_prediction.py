@@ -69,6 +69,15 @@ def test_what_lies_elsewhere_says_so_and_by_what_it_was_planned() -> None:
     assert early.endswith("took 7.9 s: shorter than 95 % of the draws by a stop-watch")
 
 
+def test_tokens_are_compared_with_what_is_between_90_percent_of_the_draws() -> None:
+    ranged = replace(PLANNED, tokens_low=800, tokens_high=1100)
+    for used, said in ((1100, ""), (1101, ": more than in 95 % of the draws"), (799, ": fewer")):
+        _, tokens = comparison(ranged, 10.0, used)
+        assert tokens.startswith(f"planned 1000 tokens (800-1100), used {used} (")
+        assert f"times as many){said}" in tokens
+        assert said or tokens.endswith(")")
+
+
 def test_a_job_without_tokens_is_compared_by_time() -> None:
     assert len(list(comparison(Planned(1.0, 0.9, 1.1), 1.0, 0))) == 1
 

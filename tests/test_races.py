@@ -12,7 +12,7 @@ from ledger_hand import job, task
 from node import lists
 from node.lab.expecting import Expectation, expectation_of
 from node.lab.forecasting import forecasts_of
-from node.lab.races import NEVER, Played, RacedSchedule, Races, overdue_after
+from node.lab.races import NEVER, Effort, Played, RacedSchedule, Races, overdue_after
 from protocol import graph
 from protocol.jobs import Job, Quorum, Speculation
 
@@ -36,33 +36,39 @@ def play(
     return RacedSchedule(needs, dict.fromkeys(needs, 1.0)).play(slots, agents, races)
 
 
+def way(found: Played) -> tuple[float, int, tuple[str, ...]]:
+    """How long it took, how many slots were worked on at once, and which tasks were raced."""
+    return found.makespan, found.busy, tuple(clone.task for clone in found.clones)
+
+
 def test_an_idle_agent_races_what_is_overdue_and_the_first_result_stands() -> None:
     found = play(PAIR, {"a": 1.0, "b": 10.0}, 2, {"a": (1.0,), "b": (3.0,)})
-    assert found == Played(5.0, 2, ("b",)), "overdue after 2, and the clone takes 3"
+    assert way(found) == (5.0, 2, ("b",)), "overdue after 2, and the clone takes 3"
+    assert found.stopped == {Effort("b", 0, 0): 5.0}
 
 
 def test_a_clone_that_is_slower_gains_nothing_and_loses_nothing() -> None:
     found = play(PAIR, {"a": 1.0, "b": 4.0}, 2, {"a": (1.0,), "b": (9.0,)})
-    assert (found.makespan, found.raced) == (4.0, ("b",))
+    assert way(found) == (4.0, 2, ("b",))
+    assert found.stopped == {Effort("b", 0, 1): 2.0}, "the clone, which had begun after 2"
 
 
 def test_nobody_races_who_has_something_to_do_and_nobody_alone() -> None:
     lengths, again = {"a": 10.0, "b": 10.0}, {"a": (1.0,), "b": (1.0,)}
-    assert play(PAIR, lengths, 1, again) == Played(20.0, 1, ())
-    assert play(PAIR, lengths, 2, again) == Played(10.0, 2, ())
-    assert play(PAIR, lengths, 3, again) == Played(4.0, 2, ("a", "b")), "one after the other"
+    assert way(play(PAIR, lengths, 1, again)) == (20.0, 1, ())
+    assert way(play(PAIR, lengths, 2, again)) == (10.0, 2, ())
+    assert way(play(PAIR, lengths, 3, again)) == (4.0, 2, ("a", "b")), "one after the other"
 
 
 def test_only_the_critical_path_is_raced() -> None:
     needs = {"a": (), "b": (), "c": ("b",)}
     found = play(needs, {"a": 20.0, "b": 10.0, "c": 1.0}, 3, dict.fromkeys(needs, (1.0,)))
-    assert found.raced[0] == "b"
-    assert found == Played(4.0, 2, ("b", "a")), "b is done after 3; from then on a is as far behind"
+    assert way(found) == (4.0, 2, ("b", "a")), "b is done after 3; from then on a is as far behind"
 
 
 def test_who_has_lost_a_race_goes_on_with_what_follows() -> None:
     found = play(CHAIN, {"a": 10.0, "b": 1.0}, 2, {"a": (1.0,), "b": (1.0,)})
-    assert found == Played(4.0, 1, ("a",))
+    assert way(found) == (4.0, 1, ("a",))
 
 
 def test_more_clones_are_begun_by_as_many_idle_agents() -> None:
@@ -110,17 +116,51 @@ def raced(job: Job, clones: int, **options: int) -> Job:
     return replace(job, speculation=Speculation(clones, **options))
 
 
-def test_a_race_has_the_length_of_the_quicker_one_and_costs_both() -> None:
-    """Of two exponential lengths the lesser is half as long on average."""
-    single = job(task("a"))
+def test_a_quorum_stops_what_is_worked_on_and_never_begins_what_nobody_has() -> None:
+    schedule = RacedSchedule(CHAIN, dict.fromkeys(CHAIN, 1.0))
+    lengths = {"a": [5.0, 1.0, 2.0, 1.0], "b": [1.0]}
+    needed = {"a": 2, "b": 1}
+    alone, pair, many = (schedule.play(lengths, size, None, needed) for size in (1, 2, 9))
+    assert (alone.makespan, pair.makespan, many.makespan) == (7.0, 4.0, 2.0)
+    assert alone.unbegun == (Effort("a", 2, 0), Effort("a", 3, 0))
+    assert pair.unbegun == (Effort("a", 3, 0),)
+    assert pair.stopped == {Effort("a", 0, 0): 3.0}
+    assert many.stopped == {Effort("a", 0, 0): 1.0, Effort("a", 2, 0): 1.0}
+    assert not many.unbegun
+
+
+def test_a_race_has_the_length_of_the_quicker_one_and_costs_both_as_far_as_they_came() -> None:
+    """Of two exponential lengths the lesser is half as long on average. What was sent counts."""
+    single = job(replace(task("a"), agent="openai"))
     exponential = Expectation(
         "a die", "s", lambda task, random: random.expovariate(1.0), {"a": (100.0, 10.0)}
     )
     alone, pair = forecasts_of(raced(single, 1, percentile=0), exponential, (2,), 1.0, 1)
     assert pair.makespan / alone.makespan == pytest.approx(0.5, abs=0.08)
     assert (alone.races, pair.races, pair.busy) == (0.0, 1.0, 1)
-    assert (alone.tokens_in, pair.tokens_in, pair.tokens_out) == (100, 200, 20)
-    assert (alone.cost, pair.cost, pair.tokens_high) == (1.0, 2.0, 220)
+    assert (alone.tokens_in, alone.tokens_out, alone.cost) == (100, 10, 1.0)
+    assert (pair.tokens_in, pair.races) == (200, 1.0)
+    assert 10 < pair.tokens_out < 20, "who has lost has not written all of it"
+    assert 210 <= pair.tokens_low < pair.tokens_in + pair.tokens_out < pair.tokens_high < 220
+    checked = replace(exponential, checked_s=(100.0, 100.0))
+    late = forecasts_of(raced(single, 1, percentile=0), checked, (2,), 1.0, 1)[-1]
+    assert (late.tokens_out, late.cost) == (20, 2.0), "both had answered when one was accepted"
+
+
+def test_a_simulated_call_that_is_stopped_is_counted_by_its_words() -> None:
+    """A few hundred tokens, where a whole one is told to have read thousands: a plan that counted
+    all of it was a fifth too high for races, and a quorum's for the answers that nobody begins."""
+    found = lists.load("mathutils_p02")
+    expectation = expectation_of(found, "gpt", 1.0, ())
+    whole = sum(map(sum, expectation.tokens.values())) / len(found.tasks)
+    forecast = forecasts_of(raced(found, 1, percentile=0), expectation, (1, 3), 1.0, 1)[-1]
+    beside = forecast.cost * whole * len(found.tasks) - whole * len(found.tasks)
+    assert 0 < beside / forecast.races < whole / 3
+    voted = job(replace(found.tasks[0], id="a", quorum=Quorum(5, 3)))
+    expectation = expectation_of(voted, "gpt", 1.0, ())
+    alone, team = forecasts_of(voted, expectation, (5,), 1.0, 1)
+    assert alone.cost == 3.0, "two are never begun"
+    assert 3.0 < team.cost < 4.0, "two are stopped"
 
 
 def test_clones_gain_where_lengths_vary_and_not_where_they_do_not() -> None:

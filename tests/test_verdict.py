@@ -22,7 +22,14 @@ SINGLE = job(task("a"))
 def forecast(agents: int, gain: float = 1.0, cost: float = 1.0, **said: Any) -> Forecast:
     """A team that is so many times as fast as one agent, which needs 60 s."""
     time = 60.0 / gain
-    known = {"busy": 64, "races": 0.0, "tokens_in": 0, "tokens_out": 0, "tokens_high": 1}
+    known: dict[str, Any] = {
+        "busy": 64,
+        "races": 0.0,
+        "tokens_in": 0,
+        "tokens_out": 0,
+        "tokens_low": 1,
+    }
+    known["tokens_high"] = 1
     return Forecast(
         agents, 1.0, 1.0, time, time, time, gain, gain, cost, usd=None, **{**known, **said}
     )
@@ -117,9 +124,15 @@ def test_what_costs_too_much_is_told_with_its_cost() -> None:
     voted = job(*(task(f"t{n}", quorum=Quorum(3, 2)) for n in range(2)))
     verdict = planned(voted, success=0.9).verdict
     assert verdict.sentence == (
-        "One agent is better: 8 would be 2.00 times as fast for 3.0 times the cost, and under "
-        "3.9 times as fast that is not worth it."
+        "One agent is better: 8 would be 2.00 times as fast for 2.8 times the cost, and under "
+        "3.6 times as fast that is not worth it."
     )
+    assert verdict.reasons[-3:-1] == [
+        "For its quorums the job takes 2.0 times the tokens of one agent that answers each task "
+        "once.",
+        "32 agents begin answers that are not needed any more when they come, for 2.8 times the "
+        "tokens.",
+    ]
 
 
 def test_agents_that_would_be_idle_are_counted() -> None:

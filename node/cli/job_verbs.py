@@ -104,7 +104,8 @@ def run(
     keep: Annotated[Path | None, typer.Option(help="Keep the team's folder (logs) here.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a team, do a job, print the agreed result, stop the team."""
+    """Start a team, do a job, print the agreed result, stop the team. What it took is told beside
+    what was planned, if every task asks a model and the job has succeeded."""
     from node.cli.progress import RunDisplay, print_outcome
     from node.lab.cluster import ModelOptions, check_size
     from node.lab.output import check_output_folder
@@ -192,7 +193,8 @@ def submit(
     node: NodeOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Give a job to a running team. With --wait, what it took is told beside what was planned."""
+    """Give a job to a running team. With --wait, what it took is told beside what was planned, if
+    every task asks a model and the job has succeeded."""
     prepared = prepare(job, claims, agent, clones, after)
     doors = doors_of(folder, node)
     earlier = _latest_of(doors, prepared.name) if resume else None

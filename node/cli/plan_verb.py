@@ -16,6 +16,7 @@ from node.cli.job_verbs import DEFAULT_JOB, AfterOption, AgentOption, ClonesOpti
 
 if TYPE_CHECKING:
     from node.agents.permits import Prices
+    from node.lab.forecasting import Forecast
     from node.lab.planning import Plan
     from protocol.jobs import Job
 
@@ -100,7 +101,8 @@ def _lines_of(plan: Plan) -> Iterator[str]:
     if len(plan.levels) > LEVELS_SHOWN_MAX:
         yield f"      and {plural(len(plan.levels) - LEVELS_SHOWN_MAX, 'level')} more"
     chain = plan.critical_path
-    yield _names(f"critical path ({plural(len(chain), 'task')}): ", chain, " > ")
+    of = plural(len(chain), "task") + (f", {plan.path_source}" if plan.path_source else "")
+    yield _names(f"critical path ({of}): ", chain, " > ")
     yield f"by {plan.source}; {plan.draws} draws"
     yield plan.success_source
     uses_tokens = any(each.tokens_high for each in plan.sizes)
@@ -120,14 +122,21 @@ def _lines_of(plan: Plan) -> Iterator[str]:
         money = f", {plan.usd:.4g} USD" if plan.usd is not None else ""
         yield (
             f"tokens of one agent: {plan.tokens_in} in, {plan.tokens_out} out{money} (estimated); "
-            f"of {largest.agents}, in 95 % of the draws at most {largest.tokens_high} in all"
+            f"of {largest.agents}, {_tokens_between(largest)}"
         )
     if plan.failing >= 0.001:
         share = f"{100 * plan.failing:.1f} %"
         yield f"in {share} of the cases a task uses up its attempts, and the job fails"
+    yield from plan.shortages
     if plan.verdict.sentence:
         yield plan.verdict.sentence
     yield from plan.verdict.reasons
+
+
+def _tokens_between(team: Forecast) -> str:
+    if team.tokens_low == team.tokens_high:
+        return f"{team.tokens_high} in all"
+    return f"in 90 % of the draws between {team.tokens_low} and {team.tokens_high} in all"
 
 
 def _names(begin: str, names: Sequence[str], between: str) -> str:

@@ -165,7 +165,7 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     planned = outcome.planned
     if planned and not outcome.given_up:
         used = outcome.tokens_in + outcome.tokens_out + outcome.tokens_lost
-        for line in comparison(planned, outcome.makespan_s, used):
+        for line in comparison(planned, outcome.makespan_s, used, outcome.succeeded):
             yield Text(line)
     mark = " (simulated)" if outcome.simulated else ""
     yield Text(
@@ -215,13 +215,14 @@ def _times(outcome: Outcome) -> str:
     if outcome.given_up:
         return f"given up after {outcome.makespan_s:.2f} s on {plural(outcome.nodes, 'node')}"
     line = f"makespan {outcome.makespan_s:.2f} s on {plural(outcome.nodes, 'node')}"
-    if outcome.work_s is not None and outcome.ideal_s is not None and outcome.makespan_s > 0:
+    if outcome.alone_s and outcome.scheduled_s and outcome.makespan_s > 0:
+        least = "at least " if outcome.races else ""  # what a clone has ended would have gone on
         line += (
-            f"; one agent alone {outcome.work_s:.2f} s, speed-up "
-            f"{outcome.work_s / outcome.makespan_s:.2f} "
+            f"; one agent alone {least}{outcome.alone_s:.2f} s, speed-up "
+            f"{outcome.alone_s / outcome.makespan_s:.2f} "
             f"(Amdahl {outcome.amdahl:.2f}, work/span {outcome.work_span:.2f}); "
-            f"ideal schedule {outcome.ideal_s:.2f} s, overhead "
-            f"{100 * (outcome.makespan_s / outcome.ideal_s - 1):.0f} %"
+            f"ideal schedule {outcome.scheduled_s:.2f} s, overhead "
+            f"{round(100 * (outcome.makespan_s / outcome.scheduled_s - 1))} %"
         )
     else:
         line += f"; bounds: Amdahl {outcome.amdahl:.2f}, work/span {outcome.work_span:.2f}"

@@ -7,8 +7,8 @@ Invariant: a draw is above 0, and follows from the random numbers that are given
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from statistics import mean
@@ -22,10 +22,15 @@ from protocol.jobs import MODEL_KINDS, Job, Task, shown
 
 HISTORIES_MAX = 20
 HISTORY_SIZE_MAX = 32 * 1024 * 1024  # bytes of a former run's file
+OWN_MIN = 3  # former attempts at a task, before its own share of failures is gone by
 FIGURE_MAX = 10**12  # seconds or tokens, as far as a file is believed
 # An attempt's time beside its model: the prompt, the check, the acceptance. Measured with the
 # packaged lists on two cores; 0.13 s where nothing else ran.
 BESIDE_S = 0.15
+# How much of that comes after the answer: what is stopped by then has cost a whole answer. With a
+# quick model much hangs on it: by the tokens of races it was 0.06 s on two cores that were free,
+# and over 0.2 s where they had twice as much to do as they could.
+CHECKED_S = (0.06, 0.2)
 
 Tokens: TypeAlias = tuple[float, float]  # read, written
 
@@ -38,22 +43,30 @@ class PlanError(QuorateError):
 class Expectation:
     """Where it comes from, for people; how long one attempt at a task takes, as drawn; and what it
     uses. `unit` is s, or empty where only the proportions are known. `success` is the share of
-    attempts that passed in former runs; None if there are none that tell."""
+    attempts that passed in former runs; None if there are none that tell. `own` has the same of
+    each task of which enough attempts are known, and `rest` is that of all others together;
+    `lengths` is what each task took on average, empty if nothing is known but weights. `checked_s`
+    is how long before its end an attempt has its answer already, between so much and so much."""
 
     source: str
     unit: str
     draw: Callable[[Task, Random], float]
     tokens: Mapping[str, Tokens]
     success: float | None = None
+    own: Mapping[str, float] = field(default_factory=dict)
+    rest: float | None = None
+    lengths: Mapping[str, float] = field(default_factory=dict)
+    checked_s: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _History:
     """A former run: task -> seconds, tokens read and written of the attempt that was accepted; and
-    how many attempts failed, None if it does not say."""
+    how many attempts failed, in all and by task, None if it does not say."""
 
     rows: Mapping[str, tuple[float, float, float]]
     failed: int | None
+    failed_by_task: Mapping[str, int] | None
 
 
 def expectation_of(job: Job, model: str, speed: float, histories: Sequence[Path]) -> Expectation:
@@ -83,7 +96,7 @@ def _measured(job: Job, model: str, speed: float) -> Expectation:
     source = f"latencies measured of {model} (lognormal, arXiv 2603.12229){pace}"
     if any(task.agent != "simulated" for task in job.tasks):
         source = f"a guess: your model is as quick as {source} (give a --history of your own)"
-    return Expectation(source, "s", draw, _tokens(job, model))
+    return Expectation(source, "s", draw, _tokens(job, model), checked_s=CHECKED_S)
 
 
 def _tokens(job: Job, model: str) -> dict[str, Tokens]:
@@ -126,17 +139,41 @@ def _recorded(job: Job, model: str, paths: Sequence[Path]) -> Expectation:
     source = f"{len(paths)} former runs ({known})"
     if len(paths) == 1:
         source = f"one former run ({known}), which does not tell how much they vary"
-    return Expectation(source, "s", draw, tokens, _success(histories))
+    own = _own_success(histories, weights)
+    usual = mean(pool)
+    lengths = {
+        task_id: mean(samples[task_id]) if task_id in samples else usual * weight
+        for task_id, weight in weights.items()
+    }
+    rest = _success(histories, own)
+    found = Expectation(source, "s", draw, tokens, _success(histories), checked_s=CHECKED_S)
+    return replace(found, own=own, rest=rest, lengths=lengths)
 
 
-def _success(histories: Sequence[_History]) -> float | None:
-    """The share of attempts that passed; None if a run does not say how many failed. Of a quorum
-    only the accepted answer is counted, so that it is rather too low than too high."""
-    failed = [history.failed for history in histories]
-    if None in failed:
-        return None
-    passed = sum(len(history.rows) for history in histories)
-    return passed / (passed + sum(count or 0 for count in failed))
+def _success(histories: Sequence[_History], but: Collection[str] = ()) -> float | None:
+    """The share of attempts that passed, but for those at some tasks; None if a run does not say
+    how many failed, or none is left. Of a quorum only the accepted answer is counted, so that it is
+    rather too low than too high."""
+    passed = failed = 0
+    for history in histories:
+        if history.failed is None:
+            return None
+        by_task = history.failed_by_task or {}
+        passed += sum(task not in but for task in history.rows)
+        failed += max(0, history.failed - sum(by_task.get(task, 0) for task in but))
+    return passed / (passed + failed) if passed + failed else None
+
+
+def _own_success(histories: Sequence[_History], tasks: Collection[str]) -> dict[str, float]:
+    """The share of each task's own attempts that passed, where there were OWN_MIN at least; nothing
+    if a run does not say whose attempts failed."""
+    found = {}
+    for task in tasks if all(each.failed_by_task is not None for each in histories) else ():
+        passed = sum(task in history.rows for history in histories)
+        failed = sum((history.failed_by_task or {}).get(task, 0) for history in histories)
+        if passed + failed >= OWN_MIN:
+            found[task] = passed / (passed + failed)
+    return found
 
 
 def _history(path: Path) -> _History:
@@ -164,7 +201,16 @@ def _history(path: Path) -> _History:
     failed = run.get("failed_attempts") if isinstance(run, dict) else None
     if failed is not None and (type(failed) is not int or not 0 <= failed <= FIGURE_MAX):
         raise PlanError(f"{path}: failed_attempts must be a whole number from 0")
-    return _History({task: _row(path, task, row) for task, row in rows.items()}, failed)
+    by_task = run.get("failed_by_task") if isinstance(run, dict) else None
+    if by_task is not None and not _are_counts(by_task):
+        raise PlanError(f"{path}: failed_by_task must have a whole number from 0 for each task")
+    return _History({task: _row(path, task, row) for task, row in rows.items()}, failed, by_task)
+
+
+def _are_counts(by_task: Any) -> bool:
+    return isinstance(by_task, dict) and all(
+        type(count) is int and 0 <= count <= FIGURE_MAX for count in by_task.values()
+    )
 
 
 def _row(path: Path, task: str, row: Any) -> tuple[float, float, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +17,16 @@ from protocol.jobs import Job
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """A run that is over. Times in seconds. `digests` is the outcome as every living node reports
-    it; `ideal_s` is the list schedule of the latencies that the simulated model drew, in the team's
-    own order; `clairvoyant_s` the one of who knows them beforehand; None where other agents took
-    part. `planned` is what `quorate plan` says of a team of this size; `measured` is what the
-    accepted attempts took and used, from which the next plan can be made."""
+    it. `alone_s` is what one agent would have taken for the same work (see `alone`), and
+    `scheduled_s` the list schedule of that work for the team, which is what it would have taken
+    without any coordination; None where not all of it was seen.
+
+    Of the latencies alone that the simulated model drew, without what is beside them: `work_s` is
+    their sum, `ideal_s` their list schedule in the team's own order, `clairvoyant_s` the one of who
+    knows them beforehand; None where other agents took part, or answers were compared.
+
+    `planned` is what `quorate plan` says of a team of this size; `measured` is what the accepted
+    attempts took and used, from which the next plan can be made."""
 
     job: str
     nodes: int
@@ -34,6 +41,8 @@ class Outcome:
     term: int
     elected_s: float
     makespan_s: float
+    alone_s: float | None
+    scheduled_s: float | None
     work_s: float | None
     ideal_s: float | None
     clairvoyant_s: float | None
@@ -50,6 +59,7 @@ class Outcome:
     siblings: list[dict[str, Any]]
     merges: list[dict[str, Any]]  # what became of them, also where nobody could merge them
     failed_attempts: int
+    failed_by_task: dict[str, int]  # of the tasks that had any
     races: int
     late_results: int
     collisions: int
@@ -135,13 +145,19 @@ def percentiles_ms(delays_s: list[float]) -> dict[str, float]:
     }
 
 
-def drawn_lengths(job: Job, model: str, seed: int, speed: float) -> dict[str, float] | None:
-    """The seconds that the simulated model drew for each task's first attempt; None if a task has
-    another agent."""
-    if any(task.agent != "simulated" for task in job.tasks):
+def drawn_lengths(
+    job: Job, model: str, seed: int, speed: float, failures: Mapping[str, int]
+) -> dict[str, float] | None:
+    """The seconds that the simulated model drew for each task: for its first attempt, and for as
+    many more as failed. None if a task has another agent, or several answers, of which nobody can
+    say afterwards who drew which."""
+    if any(task.agent != "simulated" or task.quorum.of > 1 for task in job.tasks):
         return None
     return {
-        task.id: latency_s(model, seed, key_of(task.writes, task.prompt), 0, len(task.writes))
+        task.id: sum(
+            latency_s(model, seed, key_of(task.writes, task.prompt), attempt, len(task.writes))
+            for attempt in range(1 + failures.get(task.id, 0))
+        )
         / speed
         for task in job.tasks
     }
@@ -166,3 +182,13 @@ def measured_in(progress: Progress, view: dict[str, Any]) -> dict[str, dict[str,
                 "tokens_out": answer["tokens_out"],
             }
     return found
+
+
+def failures_in(progress: Progress) -> dict[str, int]:
+    """How many attempts failed, by task; without those that had none."""
+    failed = Counter(
+        fact["task"]
+        for fact in progress.facts
+        if fact["type"] == "AttemptFailed" and fact["job"] == progress.job
+    )
+    return dict(sorted(failed.items()))

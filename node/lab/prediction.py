@@ -17,7 +17,7 @@ from protocol.jobs import Job
 @dataclass(frozen=True, slots=True)
 class Planned:
     """What was to be expected: the median makespan, and between what 90 % should lie; the mean
-    tokens, read and written; and what this goes by."""
+    tokens, read and written, and between what 90 % should lie in all; and what this goes by."""
 
     makespan_s: float
     low_s: float
@@ -25,6 +25,8 @@ class Planned:
     tokens_in: int = 0
     tokens_out: int = 0
     source: str = ""
+    tokens_low: int = 0
+    tokens_high: int = 0
 
 
 def planned_for(job: Job, nodes: int, model: ModelOptions | None) -> Planned | None:
@@ -45,11 +47,25 @@ def planned_for(job: Job, nodes: int, model: ModelOptions | None) -> Planned | N
         forecast.tokens_in,
         forecast.tokens_out,
         expectation.source,
+        forecast.tokens_low,
+        forecast.tokens_high,
     )
 
 
-def comparison(planned: Planned, took_s: float, tokens: int) -> Iterator[str]:
-    """For people: the time that was planned and the one that it took, then the `tokens` used."""
+def comparison(
+    planned: Planned, took_s: float, tokens: int, succeeded: bool = True
+) -> Iterator[str]:
+    """For people: the time that was planned and the one that it took, then the `tokens` used. What
+    was planned is the whole job: one that failed has done less, or more in vain, and is not
+    compared."""
+    expected = planned.tokens_in + planned.tokens_out
+    if not succeeded:
+        amount = f" and {expected} tokens" if expected else ""
+        yield (
+            f"planned {planned.makespan_s:.1f} s{amount} for the whole job; it failed, so that "
+            "nothing is compared"
+        )
+        return
     between = f"{planned.low_s:.1f}-{planned.high_s:.1f}"
     text = f"planned {planned.makespan_s:.1f} s ({between}), took {took_s:.1f} s"
     if took_s > planned.high_s:
@@ -57,6 +73,11 @@ def comparison(planned: Planned, took_s: float, tokens: int) -> Iterator[str]:
     elif took_s < planned.low_s:
         text += f": shorter than 95 % of the draws by {planned.source}"
     yield text
-    expected = planned.tokens_in + planned.tokens_out
     if expected:
-        yield f"planned {expected} tokens, used {tokens} ({tokens / expected:.2f} times as many)"
+        low, high = planned.tokens_low, planned.tokens_high
+        between = f" ({low}-{high})" if low < high else ""
+        text = f"planned {expected} tokens{between}, used {tokens}"
+        text += f" ({tokens / expected:.2f} times as many)"
+        if between and not low <= tokens <= high:
+            text += f": {'more' if tokens > high else 'fewer'} than in 95 % of the draws"
+        yield text

@@ -15,7 +15,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,12 +23,14 @@ from typing import Any
 
 from node.agents.settings import AgentSettings
 from node.agents.verify import Verifier
+from node.lab.alone import work_of
 from node.lab.cluster import Cluster, ClusterError, ModelOptions, NodeEntry
 from node.lab.door import REQUEST_TIMEOUT_S, Doors, route
 from node.lab.majority import Majority
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
+    failures_in,
     hand_on_delays,
     left_behind,
     measured_in,
@@ -302,7 +304,10 @@ class Run:
         digests = {name: seen["outcome"] for name, seen in views.items()}
         progress, options = self.progress, self.options
         model = options.model
-        lengths = drawn_lengths(self.job, model.model, model.seed, model.speed)
+        failures = failures_in(progress)
+        lengths = drawn_lengths(self.job, model.model, model.seed, model.speed, failures)
+        drawn = {task: (length,) for task, length in lengths.items()} if lengths else None
+        work = work_of(self.job, progress, view)
         done_by = Counter(
             task["accepted"]["name"] for task in view["tasks"] if task["accepted"] is not None
         )
@@ -318,6 +323,7 @@ class Run:
                 "planned": asdict(planned) if planned else None,
                 "measured": measured,
                 "failed_attempts": kinds["AttemptFailed"],
+                "failed_by_task": failures,
             }
             write_output(output, files, view, run)
         return Outcome(
@@ -334,9 +340,11 @@ class Run:
             term=progress.term,
             elected_s=round(self.elected_s, 3),
             makespan_s=makespan_s,
+            alone_s=None if work is None else round(sum(map(sum, work.values())), 3),
+            scheduled_s=self._schedule(work, self.job.weights),
             work_s=None if lengths is None else round(sum(lengths.values()), 3),
-            ideal_s=self._schedule(lengths, self.job.weights),
-            clairvoyant_s=self._schedule(lengths, lengths),
+            ideal_s=self._schedule(drawn, self.job.weights),
+            clairvoyant_s=self._schedule(drawn, lengths),
             planned=planned,
             amdahl=round(graph.amdahl_bound(self.job.needs, options.nodes), 3),
             work_span=round(graph.work_span_bound(self.job.needs, options.nodes), 3),
@@ -350,6 +358,7 @@ class Run:
             siblings=view["siblings"],
             merges=view["merges"],
             failed_attempts=kinds["AttemptFailed"],
+            failed_by_task=failures,
             races=sum(bool(fact.get("races")) for fact in progress.facts),
             late_results=sum(not late["spare"] for task in view["tasks"] for late in task["late"]),
             collisions=kinds["ClaimLost"],
@@ -369,13 +378,15 @@ class Run:
         )
 
     def _schedule(
-        self, lengths: dict[str, float] | None, expected: dict[str, float] | None
+        self,
+        lengths: Mapping[str, Sequence[float]] | None,
+        expected: Mapping[str, float] | None,
     ) -> float | None:
-        """The makespan of a team without any coordination cost, for the same latencies."""
+        """The makespan of a team without any coordination cost, for the same answers."""
         if lengths is None:
             return None
-        needs, nodes = self.job.needs, self.options.nodes
-        return round(graph.list_schedule(needs, lengths, nodes, expected), 3)
+        schedule = graph.ListSchedule(self.job.needs, expected)
+        return round(schedule.makespan(lengths, self.options.nodes), 3)
 
 
 def _accepted_in(view: dict[str, Any]) -> int:

@@ -146,16 +146,21 @@ def _on_cost(team: Forecast, alone: Forecast, success: float | None) -> list[str
     if alone.cost > 1.0:
         found.append(
             f"For its quorums the job takes {alone.cost:.1f} times the {what} of one agent that "
-            "answers each task once, whoever does it."
+            "answers each task once."
         )
-    elif not team.races and alone.tokens_high:
-        once = "once" if success in (None, 1.0) else "once, but for attempts that fail"
-        found.append(f"Each task is done {once}: a team of any size uses the tokens of one agent.")
     if team.races:
         found.append(
             f"{team.agents} agents race {team.races:.1f} times a run, for {team.cost:.2f} times "
             f"the {what} of one agent."
         )
+    elif team.cost > alone.cost:
+        found.append(
+            f"{team.agents} agents begin answers that are not needed any more when they come, for "
+            f"{team.cost:.1f} times the {what}."
+        )
+    elif alone.cost <= 1.0 and alone.tokens_high:
+        once = "once" if success in (None, 1.0) else "once, but for attempts that fail"
+        found.append(f"Each task is done {once}: a team of any size uses the tokens of one agent.")
     return found
 
 
