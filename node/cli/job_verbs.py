@@ -28,7 +28,8 @@ from node.cli.console import (
     seconds_given,
 )
 from node.cli.costs import cost_lines, tokens_text
-from node.cli.shortcomings import merge_line, shortcomings, unmerged
+from node.cli.reasons import in_table, where_all_is
+from node.cli.shortcomings import merge_line, shortcomings, told_in_full, unmerged
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
 
@@ -295,13 +296,15 @@ def tasks(
         extras += [f"late: {', '.join(late)}"] if late else []
         extras += [f"not needed: {', '.join(spare)}"] if spare else []
         if task["abandoned"]:
-            extras.append(task["abandoned"])
+            extras.append(in_table(task["abandoned"]))
         say(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())
     for sibling in view["siblings"]:
         names = ", ".join(version["name"] for version in sibling["versions"])
         say(f"  siblings of {sibling['path']}: {names}")
     for merge in view["merges"]:
         say(f"  {merge_line(merge)}")
+    for line in _where_all_is(view):
+        say(line)
     for line in _costs(view):
         say(line)
 
@@ -335,6 +338,13 @@ def _why_failed(view: dict[str, Any]) -> Iterator[str]:
     for task, what in shortcomings(view["tasks"]):
         yield f"  {task} {what}"
     yield from (f"  {line}" for line in unmerged(view["merges"]))
+    yield from _where_all_is(view)
+
+
+def _where_all_is(view: dict[str, Any]) -> Iterator[str]:
+    """Where to read on, if a reason was cut short."""
+    if task := told_in_full(view["tasks"], view["merges"]):
+        yield where_all_is(task, view["id"])
 
 
 def _job_line(view: dict[str, Any]) -> str:

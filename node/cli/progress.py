@@ -16,10 +16,10 @@ from rich.text import Text
 
 from node.cli.console import plural
 from node.cli.costs import cost_lines
-from node.cli.shortcomings import shortcomings, unmerged
+from node.cli.reasons import last_line
+from node.cli.shortcomings import shortcomings, told_in_full, unmerged
 from node.lab.prediction import comparison
 from node.legible import printable
-from node.prompt.shown import shorten
 
 if TYPE_CHECKING:
     from node.lab.outcome import Outcome
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 ROWS_MAX = 40  # tasks shown in the live table
 PLAIN_EVERY_S = 2.0  # where there is no terminal: a line now and then
 REDRAW_EVERY_S = 0.1
-FAILURE_SIZE_MAX = 200  # characters of the last failure
+_WHERE_ALL_IS = (
+    "the whole of what is cut short here (...): run with --keep DIR, then 'quorate why TASK --dir "
+    "DIR'"
+)
 
 
 class RunDisplay:
@@ -101,9 +104,13 @@ def _headline(run: Run) -> str:
         f"{_leader(run)}, {alive} of {plural(len(run.cluster.nodes), 'node')} up"
     )
     line += f", {run.struck[-1]}" if run.struck else ""
-    return line + (
-        f"; {shorten(progress.last_failure, FAILURE_SIZE_MAX)}" if progress.last_failure else ""
-    )
+    return line + (f"; {_in_one_line(progress.last_failure)}" if progress.last_failure else "")
+
+
+def _in_one_line(failure: str) -> str:
+    """TASK: REASON: and of the detail the line that says why."""
+    task, reason, detail = failure.split(": ", 2)
+    return f"{task}: {reason}: {last_line(detail)}"
 
 
 def _leader(run: Run) -> str:
@@ -159,6 +166,8 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
         yield Text.assemble("  ", (task, "red"), f" {what}")
     for line in unmerged(outcome.merges):
         yield Text(f"  {line}", style="red")
+    if told_in_full(outcome.tasks, outcome.merges):
+        yield Text(_WHERE_ALL_IS)
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
     yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
     yield Text(_times(outcome))
