@@ -1,4 +1,4 @@
-"""Verbs about jobs: run, submit, tasks, get."""
+"""Verbs about jobs: run, submit, tasks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from node.cli.console import (
     WrongOption,
     doors_of,
     execute,
-    plural,
     print_json,
     say,
     seconds_given,
@@ -354,60 +353,3 @@ def _job_line(view: dict[str, Any]) -> str:
         state = "succeeded" if view["succeeded"] else "failed"
     outcome = f", outcome {view['outcome'][:16]}" if view["outcome"] else ""
     return f"{view['id']}: {state}, {done} of {len(view['tasks'])} accepted{outcome}"
-
-
-def get(
-    job: Annotated[str, typer.Argument(help="A job's id; the latest with files if left out.")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="Where the files go; output/JOB by default.")
-    ] = None,
-    path: Annotated[str, typer.Option("--file", help="Print one file, or its siblings.")] = "",
-    folder: DirOption = Path(DEFAULT_DIR),
-    node: NodeOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Fetch the accepted files of a job, or look at one file and its siblings."""
-    doors = doors_of(folder, node)
-    view = view_of(doors, job, with_files=True)
-    if path:
-        _print_file(doors, view, path, as_json)
-        return
-    from node.lab.output import check_output_folder, write_output
-
-    output = out if out is not None else Path("output") / view["id"]
-    check_output_folder(output)
-    files = execute(doors.files(view["id"]))
-    write_output(output, files, view)
-    if as_json:
-        print_json({"job": view["id"], "output": str(output), "files": [f.path for f in files]})
-    else:
-        print(f"{plural(len(files), 'file')} in {output}")
-    if not view["finished"]:
-        print("the job is still running: these are the files accepted so far", file=sys.stderr)
-
-
-def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) -> None:
-    from node.lab.door import DoorError, route
-
-    versions = execute(doors.get(route("jobs", view["id"], "partials", path)))
-    accepted = {
-        task["id"]: task["accepted"]
-        for task in view["tasks"]
-        if path in task["writes"] and task["accepted"]
-    }
-    if not versions and not accepted:
-        raise DoorError("NotFound", f"nobody has written {path!r} for {view['id']}")
-    if as_json:
-        first = next(iter(accepted.values()), None)
-        print_json({"path": path, "accepted": first, "versions": versions})
-        return
-    if not versions:  # this node has it from the log, and not yet by gossip
-        content = execute(doors.get_bytes(route("jobs", view["id"], "files", path)))
-        print(content.decode("utf-8", "replace"), end="")
-    for version in versions:
-        found = accepted.get(version["task"])
-        attempt = ("node", "slot", "token")
-        is_it = found is not None and all(version[part] == found[part] for part in attempt)
-        mark = ", accepted" if is_it else ""
-        say(f"--- {path} by {version['name']} (token {version['token']}{mark})")
-        print(version["content"], end="" if version["content"].endswith("\n") else "\n")
