@@ -137,6 +137,11 @@ def say(text: object, *, file: TextIO | None = None) -> None:
     print(printable(str(text)), file=file, flush=True)
 
 
+def say_beside(text: object) -> None:
+    """The same beside the result, on standard error."""
+    say(text, file=sys.stderr)
+
+
 def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 

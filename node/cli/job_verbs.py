@@ -22,8 +22,10 @@ from node.cli.console import (
     WrongOption,
     doors_of,
     execute,
+    names_of_doors,
     print_json,
     say,
+    say_beside,
     seconds_given,
 )
 from node.cli.costs import cost_lines, tokens_text
@@ -193,6 +195,8 @@ def submit(
     as_json: JsonOption = False,
 ) -> None:
     """Give a job to a running team. With --wait, what it took is told beside what was planned."""
+    from node.lab.following import submit as submit_and_tell
+
     prepared = prepare(job, claims, agent, clones, after)
     doors = doors_of(folder, node)
     earlier = _latest_of(doors, prepared.name) if resume else None
@@ -207,11 +211,11 @@ def submit(
         if lacks and alive == 1:
             lacks = f"{lacks}: the task will wait until another joins the team"
             print(f"warning: {lacks}", file=sys.stderr)
-        job_id = execute(doors.submit(resumed))
+        job_id = execute(submit_and_tell(doors, resumed, say_beside))
         taken = view_of(doors, job_id)["resumed"] if earlier else None
         for line in _taken_over(taken) if taken else ():
             say(line, file=sys.stderr)
-    view = execute(doors.await_end(job_id)) if wait else None
+    view = _followed(prepared, job_id, doors, folder, as_json) if wait else None
     took_s = round(time.monotonic() - begun, 3)
     planned = None
     if view is not None and view["succeeded"] and earlier is None:  # the whole job was done anew
@@ -229,6 +233,19 @@ def submit(
             say(line)
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
+
+
+def _followed(job: Job, job_id: str, doors: Doors, folder: Path, as_json: bool) -> dict[str, Any]:
+    """The job's view at its end. Until then it is shown how it goes on, as by `run`, but on
+    standard error. If the door that was named goes away, the others of its team serve as well."""
+    from node.cli.progress import RunDisplay
+    from node.lab.following import Following, doors_to_follow, follow_to_end
+
+    names = names_of_doors(folder)
+    others = names if not names.keys().isdisjoint(doors.addresses) else ()
+    following = Following(job, job_id, doors_to_follow(doors, [*others]), folder)
+    with RunDisplay(quiet=as_json, opening=f"{job_id} is submitted", beside=True) as display:
+        return execute(follow_to_end(following, names, display.show, display.tell))
 
 
 def _planned(job: Job, alive: int, folder: Path, node: str) -> Planned | None:
