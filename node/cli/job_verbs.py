@@ -30,7 +30,7 @@ from node.cli.console import (
 )
 from node.cli.costs import cost_lines, tokens_text
 from node.cli.reasons import in_table, where_all_is
-from node.cli.shortcomings import merge_line, shortcomings, told_in_full, unmerged
+from node.cli.shortcomings import OUT_OF_REACH, merge_line, shortcomings, told_in_full, unmerged
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
 
@@ -313,7 +313,8 @@ def tasks(
         extras += [f"not needed: {', '.join(spare)}"] if spare else []
         if task["abandoned"]:
             extras.append(in_table(task["abandoned"]))
-        say(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())
+        status = _status_of(task, view["finished"])
+        say(f"  {task['id']:<28} {status:<12} {who:<8} {'; '.join(extras)}".rstrip())
     for sibling in view["siblings"]:
         names = ", ".join(version["name"] for version in sibling["versions"])
         say(f"  siblings of {sibling['path']}: {names}")
@@ -323,6 +324,12 @@ def tasks(
         say(line)
     for line in _costs(view):
         say(line)
+
+
+def _status_of(task: dict[str, Any], is_over: bool) -> str:
+    """In one word; of a job that is over nothing waits any more."""
+    is_open = not task["accepted"] and not task["abandoned"]
+    return OUT_OF_REACH if is_over and is_open else str(task["status"])
 
 
 def _costs(view: dict[str, Any]) -> Iterator[str]:

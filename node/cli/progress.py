@@ -185,7 +185,7 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     if told_in_full(outcome.tasks, outcome.merges):
         yield Text(_WHERE_ALL_IS)
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
-    yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
+    yield Text(f"done by: {by or 'nobody'}; leader {outcome.leader} of term {outcome.term}")
     yield Text(_times(outcome))
     planned = outcome.planned
     if planned and not outcome.given_up:
@@ -196,7 +196,7 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield Text(
         f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}"
         + (f", and {outcome.tokens_lost} without a result" if outcome.tokens_lost else "")
-        + f"; races {outcome.races}, failed attempts {outcome.failed_attempts}, "
+        + f"; races {outcome.races}, {_failed(outcome)}, "
         f"collisions {outcome.collisions}, "
         f"late results {outcome.late_results}, files with siblings {len(outcome.siblings)}"
     )
@@ -210,7 +210,21 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield from _check_lines(outcome.checks)
     for task, left in outcome.left.items():
         yield Text(f"not kept, for task {task} does not write it: {left}")
-    yield Text(f"files: {outcome.output}")
+    yield Text(_where_files_are(outcome))
+
+
+def _where_files_are(outcome: Outcome) -> str:
+    if any(task["accepted"] and task["accepted"]["files"] for task in outcome.tasks):
+        return f"files: {outcome.output}"
+    return f"no files; what came of each task: {outcome.output}/manifest.json"
+
+
+def _failed(outcome: Outcome) -> str:
+    """The failed attempts, told apart from those that say nothing about their task."""
+    apart = outcome.uncounted_attempts
+    return f"failed attempts {outcome.failed_attempts}" + (
+        f" ({apart} more that cost none: a node lacked something)" if apart else ""
+    )
 
 
 def _verdict(outcome: Outcome) -> Iterator[Text]:

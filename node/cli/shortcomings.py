@@ -7,6 +7,8 @@ from typing import Any
 
 from node.cli.reasons import first_cut, in_table
 
+OUT_OF_REACH = "out of reach"
+
 
 def shortcomings(
     tasks: Sequence[Mapping[str, Any]], is_over: bool = True
@@ -17,7 +19,7 @@ def shortcomings(
         if task["abandoned"]:
             yield task["id"], f"abandoned: {in_table(task['abandoned'])}"
         elif not task["accepted"] and is_over:
-            yield task["id"], "out of reach: something it needs was abandoned"
+            yield task["id"], f"{OUT_OF_REACH}: something it needs was abandoned"
         elif not task["accepted"]:
             yield task["id"], f"not done: {task['status']}"
 
@@ -47,4 +49,4 @@ def merge_line(merge: Mapping[str, Any]) -> str:
     return f"{merge['path']} of {', '.join(merge['tasks'])}: {became}"
 
 
-__all__ = ["merge_line", "shortcomings", "told_in_full", "unmerged"]
+__all__ = ["OUT_OF_REACH", "merge_line", "shortcomings", "told_in_full", "unmerged"]

@@ -184,6 +184,7 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
         "base": shown,
         "accepted": accepted,
         "merges": merges,
+        "merge_program": job.job.merge_program,
         "partials": _unaccepted(job, parts_view(peer, job, path, room.text)),
         "contents": contents,
         "sizes": {file.path: len(file.content) for file in files},

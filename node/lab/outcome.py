@@ -10,7 +10,11 @@ from typing import Any
 from node.lab.prediction import Planned
 from node.lab.watch import Progress
 from node.model.latency import key_of, latency_s
+from protocol.events import Failure
 from protocol.jobs import Job
+from protocol.team.notes import LACKING
+
+_UNCOUNTED = LACKING | {Failure.UNREACHABLE.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Outcome:
     budget: dict[str, Any]
     siblings: list[dict[str, Any]]
     merges: list[dict[str, Any]]  # what became of them, also where nobody could merge them
-    failed_attempts: int
+    failed_attempts: int  # that say something about their task, and cost one of its attempts
+    uncounted_attempts: int  # those that do not: a node has no such program, or reaches no model
     races: int
     late_results: int
     collisions: int
@@ -120,6 +125,17 @@ def left_behind(progress: Progress) -> dict[str, str]:
         for fact in progress.facts
         if fact["type"] == "TaskCompleted" and fact["job"] == progress.job and fact.get("left")
     }
+
+
+def failed_in(progress: Progress) -> tuple[int, int]:
+    """How many attempts have failed that count, and how many that cost their task none."""
+    reasons = [
+        fact["reason"]
+        for fact in progress.facts
+        if fact["type"] == "AttemptFailed" and fact["job"] == progress.job
+    ]
+    uncounted = sum(reason in _UNCOUNTED for reason in reasons)
+    return len(reasons) - uncounted, uncounted
 
 
 def percentiles_ms(delays_s: list[float]) -> dict[str, float]:

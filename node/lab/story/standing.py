@@ -44,7 +44,8 @@ def attempts_before(accepted: Moment, moments: Sequence[Moment], is_whole: bool)
     number = len(tokens) - beside
     least = "" if is_whole else "at least "
     text = f"after {least}{_counted(number, 'attempt')}"
-    text += f", with {beside} beside" if beside else ""
+    was = "was" if beside == 1 else "were"
+    text += f", while {beside} more {was} under way" if beside else ""
     apart = [_counted(races, "race")] if races else []
     apart += [_counted(crossed, "claim") + " that crossed another"] if crossed else []
     return text + (f" ({', '.join(apart)})" if apart else "")
