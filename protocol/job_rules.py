@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -52,6 +52,7 @@ from protocol.jobs import (
 
 NAME_SIZE_MAX = 255  # bytes of a file's or folder's own name: what file systems take
 WARNINGS_MAX = 20
+WRITERS_NAMED_MAX = 12  # of one file, in a warning
 BARE_TASK_SIZE_MAX = 96  # bytes of a task as it travels, but for its texts
 # Controls, spaces but the plain one, marks without a width or that turn the text round, halves of
 # characters, and what nobody has given a meaning.
@@ -131,16 +132,25 @@ def warnings_of(job: Job) -> list[str]:
     place = {task: at for at, task in enumerate(graph.topological_order(job.needs))}
     ancestors = graph.ancestor_sets(job.needs)
     found = [
-        f"tasks {first!r} and {second!r} both write {path!r} without an order between them: "
+        f"tasks {_named(tasks)} write {path!r} without an order between them: "
         "their versions will be merged; add a need if one builds on the other"
         for path, tasks in shared.items()
         # In a chain each must come before the next; to compare neighbours is enough.
-        for first, second in pairwise(tasks)
-        if not ancestors[second] >> place[first] & 1
+        if any(not ancestors[second] >> place[first] & 1 for first, second in pairwise(tasks))
     ]
     if len(found) > WARNINGS_MAX:
         return [*found[:WARNINGS_MAX], f"and {len(found) - WARNINGS_MAX} more of this kind"]
     return found
+
+
+def _named(tasks: Sequence[str]) -> str:
+    """Two or more tasks that do the same."""
+    if len(tasks) == 2:
+        return f"{tasks[0]!r} and {tasks[1]!r} both"
+    left = len(tasks) - WRITERS_NAMED_MAX
+    if left > 0:
+        return f"{', '.join(map(repr, tasks[:WRITERS_NAMED_MAX]))} and {left} more all"
+    return f"{', '.join(map(repr, tasks[:-1]))} and {tasks[-1]!r} all"
 
 
 def _chain(tasks: list[str]) -> str:

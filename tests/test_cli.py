@@ -40,7 +40,10 @@ if TYPE_CHECKING:
         (["run", "mathutils_p06"], "lists are mathutils_p02"),
         (["run", "broken.yaml"], "broken.yaml, line 3: not YAML"),
         (["run", "outside.yaml"], "outside the simulated model's answer book"),
-        (["run", "model.yaml"], "has no model to ask: set OPENAI_BASE_URL"),
+        (
+            ["run", "model.yaml"],
+            "has no model to ask: set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL\n",
+        ),
         (["run", "-n", "0"], "1 to 64 nodes"),
         (["run", "colon.yaml"], "task 't' runs 'json', which names no function"),
         (["run", "--out", "/proc/foo"], "/proc/foo cannot be written to"),
@@ -494,7 +497,7 @@ def test_text_of_users_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -
         f"fault: {ODD}",
         f"  {ODD}: {ODD}",
         "  blank: it said nothing",
-        f"files: {ODD}",
+        f"no files; what came of each task: {ODD}",
     ):
         assert line in said
 
@@ -541,8 +544,17 @@ def test_a_run_that_was_given_up_says_why_and_blames_nobody(
     assert f"{ODD} NOT FINISHED: out of time after 5 s\n" in said.out
     assert "  t not done: working\n  u not done: waiting\n" in said.out
     assert "given up after 0.00 s on 2 nodes\n" in said.out
-    assert f"files: {ODD}" in said.out
     assert said.err == ""
+
+
+def test_a_run_that_brought_nothing_names_nobody_and_promises_no_files(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_outcome(replace(odd_outcome(), done_by={}, failed_attempts=3, uncounted_attempts=2))
+    said = capsys.readouterr().out
+    assert "done by: nobody; leader" in said
+    assert f"no files; what came of each task: {ODD}/manifest.json" in said
+    assert "failed attempts 3 (2 more that cost none: a node lacked something)" in said
 
 
 def run_with(progress: Progress, *tasks: Task) -> Run:
@@ -616,6 +628,33 @@ class Told:
                 "accepted": [said],
             },
         }[path]
+
+
+def test_what_a_job_has_ended_without_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Ended(Told):
+        async def get(self, path: str) -> Any:
+            view = await super().get(path)
+            (task,) = view["tasks"]
+            open_task = {
+                **task,
+                "id": "after",
+                "status": "waiting",
+                "abandoned": "",
+                "failures": [],
+            }
+            return {**view, "finished": True, "succeeded": False, "tasks": [task, open_task]}
+
+    monkeypatch.setattr("node.cli.job_verbs.doors_of", lambda *_: Ended())
+    app(["tasks", "j"], standalone_mode=False)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "after" in line)
+    assert "out of reach" in row
+    assert "waiting" not in row
+
+
+def test_who_starts_a_team_that_runs_is_told_so(team: Path) -> None:
+    assert "3 nodes run already in .quorate:\n" in quorate("up", folder=team).stdout
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def version(task: str, content: str, *saw: str) -> dict[str, Any]:
 
 def view(**more: object) -> dict[str, Any]:
     plain = {"path": "f", "base": "one\ntwo\n", "accepted": [], "merges": [], "partials": []}
-    return {**plain, "contents": {}, "sizes": {}, **more}
+    return {**plain, "contents": {}, "sizes": {}, "merge_program": "", **more}
 
 
 def merge(content: str, fault: str = "", by_agent: bool = False) -> dict[str, Any]:
@@ -39,6 +39,14 @@ def test_each_version_is_shown_against_what_it_was_built_on() -> None:
     changes = [line for line in lines[at:] if line.startswith(("    +", "    -"))]
     assert changes == ["    --- f before", "    +++ f of c", "    +3"]
     assert lines[-2:] == ["a and b merged by n3 without an agent, at 9", "f is now 10 bytes"]
+
+
+def test_a_merge_by_the_jobs_own_program_is_no_agents() -> None:
+    merged = [merge("xy", by_agent=True)]
+    whole = {"contents": {"f": "xy"}, "sizes": {"f": 2}}
+    lines = list(story(view(merges=merged, merge_program="sh merge.sh", **whole)))
+    assert "a and b merged by n3 with the job's 'merge' program, at 9" in lines
+    assert "with an agent's help" in "\n".join(story(view(merges=merged, **whole)))
 
 
 def test_what_was_not_merged_says_why_and_where_it_is() -> None:

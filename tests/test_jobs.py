@@ -12,6 +12,7 @@ from protocol.errors import InvalidJob
 from protocol.job_rules import (
     BARE_TASK_SIZE_MAX,
     WARNINGS_MAX,
+    WRITERS_NAMED_MAX,
     check_path,
     validate,
     validate_in_log,
@@ -289,9 +290,20 @@ def test_of_a_chain_of_writers_no_pair_is_warned_of() -> None:
 
 def test_warnings_are_few_however_many_write_one_file() -> None:
     tasks = tuple(Task(f"t{number}", "", writes=("x",)) for number in range(TASKS_MAX))
-    found = warnings_of(replace(GOOD, tasks=tasks))
-    assert len(found) == WARNINGS_MAX + 1
-    assert found[-1] == f"and {TASKS_MAX - 1 - WARNINGS_MAX} more of this kind"
+    (found,) = warnings_of(replace(GOOD, tasks=tasks))
+    assert "'t0', 't1', 't2'" in found
+    assert f" and {TASKS_MAX - WRITERS_NAMED_MAX} more all write 'x'" in found
+    paths = tuple(f"x{number}" for number in range(WARNINGS_MAX + 5))
+    both = tuple(Task(name, "", writes=paths) for name in "ab")
+    several = warnings_of(replace(GOOD, tasks=both))
+    assert len(several) == WARNINGS_MAX + 1
+    assert several[-1] == "and 5 more of this kind"
+
+
+def test_all_writers_of_one_file_are_named_in_one_warning() -> None:
+    tasks = tuple(Task(name, "", writes=("x",)) for name in "abcdef")
+    (found,) = warnings_of(replace(GOOD, tasks=tasks))
+    assert found.startswith("tasks 'a', 'b', 'c', 'd', 'e' and 'f' all write 'x' without an order")
 
 
 def test_a_manifest_is_sorted_by_path() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import math
@@ -62,6 +63,27 @@ def asking(**changes: object) -> Json:
         for message in build_prompt(assigned("simulated"))
     ]
     return {"model": "simulated", "messages": messages, **changes}
+
+
+async def test_a_client_that_hangs_up_leaves_no_traceback(
+    serve: Serve, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has gone when the server writes to it, and the server has not heard of that yet."""
+    model = await serve()
+    written = asyncio.Event()
+
+    async def broken(self: object, data: bytes) -> None:
+        written.set()
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr("aiohttp.web.StreamResponse.write", broken)
+    async with aiohttp.ClientSession() as http:
+        url = f"{model.url}/chat/completions"
+        with contextlib.suppress(aiohttp.ClientError):
+            async with http.post(url, json=asking(stream=True)) as response:
+                await response.read()
+    assert written.is_set()
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def post(

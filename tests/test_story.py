@@ -252,7 +252,7 @@ def test_who_went_on_without_knowing_of_the_end_is_counted_apart() -> None:
     team = done(begun(submitted(), 101.0, BOB), 105.0, BOB, 1, 4)
     team.facts[CAT] = team.facts[CAT][:2]  # cut off before it could hear of anything
     team.say(111.0, LeaseExpired(*UNIT, BOB, 1), CAT).say(111.0, TaskStarted(*UNIT, 2, False), CAT)
-    assert team.story().summary.endswith("after 1 attempt, with 1 beside")
+    assert team.story().summary.endswith("after 1 attempt, while 1 more was under way")
 
 
 def test_a_racer_takes_the_place_of_a_holder_that_is_lost() -> None:

@@ -179,6 +179,9 @@ def test_who_waits_for_a_job_that_fails_is_told_of_what_and_why(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Failed:
+        addresses = ()
+        answering = ""
+
         async def get(self, path: str) -> dict[str, Any]:
             assert path == "/v1/status"
             return {"alive": 3}

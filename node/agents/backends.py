@@ -12,7 +12,8 @@ from node.model import book
 from protocol.errors import InvalidJob
 from protocol.jobs import Job, Task, shown
 
-REAL_MODEL = "set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL and use agent: openai"
+ENDPOINT = "set OPENAI_BASE_URL, OPENAI_API_KEY and OPENAI_MODEL"
+REAL_MODEL = f"{ENDPOINT} and use agent: openai"
 
 
 def default_agent(environment: Mapping[str, str] = os.environ) -> str:
@@ -61,7 +62,7 @@ def _fault_of_endpoint(environment: Mapping[str, str]) -> str:
         for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY", "OPENAI_MODEL")
     )
     if not url and not key:
-        return f"has no model to ask: {REAL_MODEL}"
+        return f"has no model to ask: {ENDPOINT}"
     url = url or OPENAI_URL
     host = _host_of(url)
     if not host:

@@ -32,7 +32,6 @@ ANSWER_SIZE_MAX = 256 * 1024  # bytes of a text that is the result: it travels a
 TALK_SIZE_MAX = 64 * 1024  # bytes of what a program says beside the files it writes
 _CUT = "... "  # before the end of an output whose beginning was left out
 _OF_JOB = {Purpose.MERGE: "'merge.run'", Purpose.JUDGE: "'judge.run'"}  # programs not of a task
-_SAID_SIZE_MAX = 1_500  # bytes of a program's last words in a detail
 
 
 class CommandAgent:
@@ -70,7 +69,7 @@ class CommandAgent:
         """Nothing is kept between invocations."""
 
     def _check_end(self, ended: Ended, purpose: Purpose) -> None:
-        said = ended.last_lines(_SAID_SIZE_MAX)
+        said = ended.last_lines()
         if ended.code == COMMAND_NOT_FOUND:
             whose = _OF_JOB.get(purpose, "the task's program")
             raise AgentError(

@@ -21,7 +21,7 @@ from node.agents.scratch import scratch_folder
 from node.agents.settings import AgentSettings
 from node.agents.verify import Finding, Verifier
 from node.legible import legible
-from node.prompt.shown import shorten
+from node.prompt.shown import COMMAND_SIZE_MAX, shorten
 from protocol.effects import Assignment, CallDenied, CallGranted, Purpose
 from protocol.events import (
     AgentFailed,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COMMAND_LENGTH_MAX = 200  # characters of a command in a message
 WAITING_MAX = 64  # invocations beyond those at work; a peer that starts more has lost count
 QUESTIONS_MAX = 1_024  # that wait for people, of all jobs
 
@@ -233,7 +232,7 @@ class Invocations:
             of_task = replace(assignment, task=check.task, inputs=check.inputs)
             found = await self._verifier.check(of_task, files, check.text)
             if found.fault:
-                command = shorten(check.task.verify, COMMAND_LENGTH_MAX)
+                command = shorten(check.task.verify, COMMAND_SIZE_MAX)
                 whose = f"the check of task {check.task.id!r} ({command})"
                 return replace(found, fault=f"{whose}: {found.fault}")
         return Finding()

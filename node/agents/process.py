@@ -32,6 +32,7 @@ from typing import IO, Any
 
 from node.agents.footprint import outgrown
 from node.agents.strays import MARK, strays
+from node.prompt.shown import LAST_WORDS_SIZE_MAX, last_lines
 
 log = logging.getLogger(__name__)
 
@@ -108,11 +109,13 @@ class Ended:
             return f"ended with status {self.code} (signal {number})"
         return f"ended with status {self.code}" if self.code else ""
 
-    def last_lines(self, size_max: int) -> str:
-        """The end of what it said: of standard error, or if that is empty, of standard output."""
+    def last_lines(self, size_max: int = LAST_WORDS_SIZE_MAX) -> str:
+        """The last lines of what it said, to standard error, or if that is empty, to standard
+        output: `size_max` characters at most."""
         said = self.error_tail.strip() or self.output.strip()
-        text = said[-size_max:].decode(errors="replace")
-        return "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
+        text = said[-4 * size_max :].decode(errors="replace")  # a character has four bytes at most
+        legible = "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
+        return last_lines(legible, size_max)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from node.agents.command_agent import assemble, program_environment, run_in_work
 from node.agents.process import Ended, Said
 from node.legible import legible
 from node.prompt.opening import program_prompt
+from node.prompt.shown import LAST_WORDS_SIZE_MAX, shorten
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, File
 
 OUTPUT_SIZE_MAX = 8 * RESULT_SIZE_MAX  # JSON may write one byte as six
-_SAID_SIZE_MAX = 1_500
 _WORKER = Path(__file__).with_name("worker.py")
 
 
@@ -69,7 +69,7 @@ class PythonAgent:
 
 def _read_end(ended: Ended) -> str | dict[str, str]:
     """What the function returned; AgentError if it raised or the worker died."""
-    said = ended.last_lines(_SAID_SIZE_MAX)
+    said = ended.last_lines()
     if ended.fate:
         how = f"the worker {ended.fate}"
         raise AgentError(Failure.AGENT, how if ended.excess else f"{how}: {said}")
@@ -80,7 +80,7 @@ def _read_end(ended: Ended) -> str | dict[str, str]:
     if not isinstance(answer, dict):
         raise AgentError(Failure.AGENT, f"the worker gave no answer: {said}")
     if "error" in answer:
-        raise AgentError(Failure.AGENT, legible(str(answer["error"])))
+        raise AgentError(Failure.AGENT, shorten(legible(str(answer["error"])), LAST_WORDS_SIZE_MAX))
     returned = answer.get("returned")
     if isinstance(returned, dict):
         return {legible(str(path)): legible(str(content)) for path, content in returned.items()}

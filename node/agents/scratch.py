@@ -72,6 +72,14 @@ def scratch_root(data_dir: Path) -> Iterator[Path]:
             record.unlink(missing_ok=True)
 
 
+def remove_left(data_dir: Path) -> None:
+    """Remove what a node on this data directory has left that was killed, and does not run."""
+    record = data_dir / ROOT_RECORD
+    if record.exists():
+        _remove_recorded(record)
+        record.unlink(missing_ok=True)
+
+
 def _remove_recorded(record: Path) -> None:
     """Remove an earlier life's folder, if that is what the record names: the temporary folder is
     open to all, so somebody else may have taken the name meanwhile."""

@@ -36,7 +36,7 @@ from node.agents.process import (
     run_process,
 )
 from node.agents.scratch import scratch_folder
-from node.prompt.shown import DETAIL_SIZE_MAX
+from node.prompt.shown import COMMAND_SIZE_MAX, shorten
 from protocol.effects import Assignment
 from protocol.events import Failure
 from protocol.jobs import File
@@ -113,7 +113,7 @@ def command_of(assignment: Assignment) -> str:
 
 def _finding(command: str, ended: Ended, is_missing: bool) -> Finding:
     """What the end of a check tells; `is_missing` if this node has not got its program."""
-    said = ended.last_lines(DETAIL_SIZE_MAX - 500)
+    said, command = ended.last_lines(), shorten(command, COMMAND_SIZE_MAX)
     if not ended.fate:
         return Finding()
     if is_missing:

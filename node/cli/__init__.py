@@ -23,6 +23,7 @@ from node.cli import (
     entry_verb,
     explore_verb,
     gathering_verbs,
+    get_verb,
     job_verbs,
     note_verb,
     plan_verb,
@@ -58,7 +59,7 @@ app.command()(agreement_verbs.status)
 app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
 app.command()(why_verb.why)
-app.command()(job_verbs.get)
+app.command()(get_verb.get)
 app.command()(cost_verb.cost)
 app.command()(diff_verb.diff)
 app.command()(note_verb.note)

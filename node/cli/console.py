@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from node.lab.door import Doors
 
 DEFAULT_DIR = ".quorate"
+STOPPING = (signal.SIGTERM, signal.SIGHUP)  # unless they are ignored, as under nohup
 
 DirOption = Annotated[
     Path,
@@ -128,13 +131,42 @@ def negative(*kinds: str) -> Iterator[None]:
 
 
 def execute(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end."""
-    return asyncio.run(work)
+    """Run a coroutine to its end, or until we are asked to end: SIGTERM and SIGHUP let it clear up
+    behind itself as Ctrl-C does."""
+    return asyncio.run(_until_stopped(work))
+
+
+async def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
+    running = asyncio.current_task()
+    assert running is not None
+    stopped_by: list[int] = []
+
+    def stop(number: int) -> None:
+        if not stopped_by:  # once: the second would cut short what the first has begun
+            stopped_by.append(number)
+            running.cancel()
+
+    loop = asyncio.get_running_loop()
+    heeded = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is threading.main_thread():
+        for number in heeded:
+            loop.add_signal_handler(number, stop, number)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not stopped_by:
+            raise
+        raise SystemExit(128 + stopped_by[0]) from None
 
 
 def say(text: object, *, file: TextIO | None = None) -> None:
     """Print what others have said, or may have: a terminal shall not obey it."""
     print(printable(str(text)), file=file, flush=True)
+
+
+def say_beside(text: object) -> None:
+    """The same beside the result, on standard error."""
+    say(text, file=sys.stderr)
 
 
 def print_json(value: object) -> None:

@@ -55,8 +55,11 @@ def story(view: dict[str, Any]) -> Iterator[str]:
         yield f"{version['task']} by {version['name']}, accepted at {version['index']}, {built}"
         before = _merged(view, saw, known[saw[0]] if saw else view["base"])
         yield from _changes(path, before, version["content"], version["task"])
+    helper = (
+        "with the job's 'merge' program" if view.get("merge_program") else "with an agent's help"
+    )
     for merge in view["merges"]:
-        yield from _merge_lines(merge)
+        yield from _merge_lines(merge, helper)
     yield from _unfinished(path, view["partials"])
     contents = view["contents"]
     if path in contents:
@@ -65,8 +68,9 @@ def story(view: dict[str, Any]) -> Iterator[str]:
         yield f"{path} stands as {_all(sorted(contents))}"
 
 
-def _merge_lines(merge: dict[str, Any]) -> Iterator[str]:
-    """What was made of some versions, after merges that another node found wrong."""
+def _merge_lines(merge: dict[str, Any], helper: str) -> Iterator[str]:
+    """What was made of some versions, after merges that another node found wrong.
+    `helper` is who merged what could not be merged line by line."""
     tasks = _all(merge["tasks"])
     for wrong in merge["refuted"]:
         found = f"{wrong['reviewer']} found: {wrong['fault']}"
@@ -74,7 +78,7 @@ def _merge_lines(merge: dict[str, Any]) -> Iterator[str]:
     if merge["fault"]:
         yield f"{tasks} were not merged: {merge['fault']}"
         return
-    how = "with an agent's help" if merge["by_agent"] else "without an agent"
+    how = helper if merge["by_agent"] else "without an agent"
     word = f", checked by {merge['reviewer']}" if merge["reviewer"] else ""
     if merge["waits"]:
         word = ", which another node has yet to check"

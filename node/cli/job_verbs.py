@@ -1,4 +1,4 @@
-"""Verbs about jobs: run, submit, tasks, get."""
+"""Verbs about jobs: run, submit, tasks."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ from node.cli.console import (
     WrongOption,
     doors_of,
     execute,
-    plural,
+    names_of_doors,
     print_json,
     say,
+    say_beside,
     seconds_given,
 )
 from node.cli.costs import cost_lines, tokens_text
-from node.cli.shortcomings import merge_line, shortcomings, unmerged
+from node.cli.reasons import in_table, where_all_is
+from node.cli.shortcomings import OUT_OF_REACH, merge_line, shortcomings, told_in_full, unmerged
 from node.hiding import hide_from_programs
 from node.model.knobs import ModelKnobs
 
@@ -195,6 +197,8 @@ def submit(
 ) -> None:
     """Give a job to a running team. With --wait, what it took is told beside what was planned, if
     every task asks a model and the job has succeeded."""
+    from node.lab.following import submit as submit_and_tell
+
     prepared = prepare(job, claims, agent, clones, after)
     doors = doors_of(folder, node)
     earlier = _latest_of(doors, prepared.name) if resume else None
@@ -209,11 +213,11 @@ def submit(
         if lacks and alive == 1:
             lacks = f"{lacks}: the task will wait until another joins the team"
             print(f"warning: {lacks}", file=sys.stderr)
-        job_id = execute(doors.submit(resumed))
+        job_id = execute(submit_and_tell(doors, resumed, say_beside))
         taken = view_of(doors, job_id)["resumed"] if earlier else None
         for line in _taken_over(taken) if taken else ():
             say(line, file=sys.stderr)
-    view = execute(doors.await_end(job_id)) if wait else None
+    view = _followed(prepared, job_id, doors, folder, as_json) if wait else None
     took_s = round(time.monotonic() - begun, 3)
     planned = None
     if view is not None and view["succeeded"] and earlier is None:  # the whole job was done anew
@@ -231,6 +235,19 @@ def submit(
             say(line)
     if view is not None and not view["succeeded"]:
         raise typer.Exit(1)
+
+
+def _followed(job: Job, job_id: str, doors: Doors, folder: Path, as_json: bool) -> dict[str, Any]:
+    """The job's view at its end. Until then it is shown how it goes on, as by `run`, but on
+    standard error. If the door that was named goes away, the others of its team serve as well."""
+    from node.cli.progress import RunDisplay
+    from node.lab.following import Following, doors_to_follow, follow_to_end
+
+    names = names_of_doors(folder)
+    others = names if not names.keys().isdisjoint(doors.addresses) else ()
+    following = Following(job, job_id, doors_to_follow(doors, [*others]), folder)
+    with RunDisplay(quiet=as_json, opening=f"{job_id} is submitted", beside=True) as display:
+        return execute(follow_to_end(following, names, display.show, display.tell))
 
 
 def _planned(job: Job, alive: int, folder: Path, node: str) -> Planned | None:
@@ -297,15 +314,24 @@ def tasks(
         extras += [f"late: {', '.join(late)}"] if late else []
         extras += [f"not needed: {', '.join(spare)}"] if spare else []
         if task["abandoned"]:
-            extras.append(task["abandoned"])
-        say(f"  {task['id']:<28} {task['status']:<10} {who:<8} {'; '.join(extras)}".rstrip())
+            extras.append(in_table(task["abandoned"]))
+        status = _status_of(task, view["finished"])
+        say(f"  {task['id']:<28} {status:<12} {who:<8} {'; '.join(extras)}".rstrip())
     for sibling in view["siblings"]:
         names = ", ".join(version["name"] for version in sibling["versions"])
         say(f"  siblings of {sibling['path']}: {names}")
     for merge in view["merges"]:
         say(f"  {merge_line(merge)}")
+    for line in _where_all_is(view):
+        say(line)
     for line in _costs(view):
         say(line)
+
+
+def _status_of(task: dict[str, Any], is_over: bool) -> str:
+    """In one word; of a job that is over nothing waits any more."""
+    is_open = not task["accepted"] and not task["abandoned"]
+    return OUT_OF_REACH if is_over and is_open else str(task["status"])
 
 
 def _costs(view: dict[str, Any]) -> Iterator[str]:
@@ -337,6 +363,13 @@ def _why_failed(view: dict[str, Any]) -> Iterator[str]:
     for task, what in shortcomings(view["tasks"]):
         yield f"  {task} {what}"
     yield from (f"  {line}" for line in unmerged(view["merges"]))
+    yield from _where_all_is(view)
+
+
+def _where_all_is(view: dict[str, Any]) -> Iterator[str]:
+    """Where to read on, if a reason was cut short."""
+    if task := told_in_full(view["tasks"], view["merges"]):
+        yield where_all_is(task, view["id"])
 
 
 def _job_line(view: dict[str, Any]) -> str:
@@ -346,60 +379,3 @@ def _job_line(view: dict[str, Any]) -> str:
         state = "succeeded" if view["succeeded"] else "failed"
     outcome = f", outcome {view['outcome'][:16]}" if view["outcome"] else ""
     return f"{view['id']}: {state}, {done} of {len(view['tasks'])} accepted{outcome}"
-
-
-def get(
-    job: Annotated[str, typer.Argument(help="A job's id; the latest with files if left out.")] = "",
-    out: Annotated[
-        Path | None, typer.Option(help="Where the files go; output/JOB by default.")
-    ] = None,
-    path: Annotated[str, typer.Option("--file", help="Print one file, or its siblings.")] = "",
-    folder: DirOption = Path(DEFAULT_DIR),
-    node: NodeOption = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Fetch the accepted files of a job, or look at one file and its siblings."""
-    doors = doors_of(folder, node)
-    view = view_of(doors, job, with_files=True)
-    if path:
-        _print_file(doors, view, path, as_json)
-        return
-    from node.lab.output import check_output_folder, write_output
-
-    output = out if out is not None else Path("output") / view["id"]
-    check_output_folder(output)
-    files = execute(doors.files(view["id"]))
-    write_output(output, files, view)
-    if as_json:
-        print_json({"job": view["id"], "output": str(output), "files": [f.path for f in files]})
-    else:
-        print(f"{plural(len(files), 'file')} in {output}")
-    if not view["finished"]:
-        print("the job is still running: these are the files accepted so far", file=sys.stderr)
-
-
-def _print_file(doors: Doors, view: dict[str, Any], path: str, as_json: bool) -> None:
-    from node.lab.door import DoorError, route
-
-    versions = execute(doors.get(route("jobs", view["id"], "partials", path)))
-    accepted = {
-        task["id"]: task["accepted"]
-        for task in view["tasks"]
-        if path in task["writes"] and task["accepted"]
-    }
-    if not versions and not accepted:
-        raise DoorError("NotFound", f"nobody has written {path!r} for {view['id']}")
-    if as_json:
-        first = next(iter(accepted.values()), None)
-        print_json({"path": path, "accepted": first, "versions": versions})
-        return
-    if not versions:  # this node has it from the log, and not yet by gossip
-        content = execute(doors.get_bytes(route("jobs", view["id"], "files", path)))
-        print(content.decode("utf-8", "replace"), end="")
-    for version in versions:
-        found = accepted.get(version["task"])
-        attempt = ("node", "slot", "token")
-        is_it = found is not None and all(version[part] == found[part] for part in attempt)
-        mark = ", accepted" if is_it else ""
-        say(f"--- {path} by {version['name']} (token {version['token']}{mark})")
-        print(version["content"], end="" if version["content"].endswith("\n") else "\n")

@@ -1,4 +1,4 @@
-"""What `quorate run` shows: a live table while it goes on, the agreed result at the end."""
+"""What `run` and `submit --wait` show: a live table while it goes on, the result at the end."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from node.cli.console import plural
+from node.cli.console import plural, say
 from node.cli.costs import cost_lines
-from node.cli.shortcomings import shortcomings, unmerged
+from node.cli.reasons import last_line
+from node.cli.shortcomings import shortcomings, told_in_full, unmerged
 from node.lab.prediction import comparison
 from node.legible import printable
-from node.prompt.shown import shorten
 
 if TYPE_CHECKING:
+    from node.lab.following import Following
     from node.lab.outcome import Outcome
     from node.lab.run_job import Run
     from node.lab.watch import TaskProgress
@@ -29,27 +30,33 @@ if TYPE_CHECKING:
 ROWS_MAX = 40  # tasks shown in the live table
 PLAIN_EVERY_S = 2.0  # where there is no terminal: a line now and then
 REDRAW_EVERY_S = 0.1
-FAILURE_SIZE_MAX = 200  # characters of the last failure
+_WHERE_ALL_IS = (
+    "the whole of what is cut short here (...): run with --keep DIR, then 'quorate why TASK --dir "
+    "DIR'"
+)
 
 
 class RunDisplay:
-    """Live on a terminal, a line every two seconds elsewhere, silent if `quiet`."""
+    """Live on a terminal, a line every two seconds elsewhere, silent if `quiet`; `beside` the
+    result, on standard error."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(
+        self, quiet: bool, opening: str = "starting the team ...", beside: bool = False
+    ) -> None:
         self._quiet = quiet
-        self._console = Console()
+        self._opening = opening
+        self._beside = beside
+        self._console = Console(stderr=beside)
         self._live: Live | None = None
         self._shown_at = 0.0
         self._asked: set[str] = set()  # tasks of which it was said that they wait for a person
 
     def __enter__(self) -> RunDisplay:
         if not self._quiet and self._console.is_terminal:
-            self._live = Live(
-                Text("starting the team ..."), console=self._console, auto_refresh=False
-            )
+            self._live = Live(Text(self._opening), console=self._console, auto_refresh=False)
             self._live.start()
         elif not self._quiet:
-            print("starting the team ...", flush=True)
+            self._print(self._opening)
         return self
 
     def __exit__(
@@ -61,7 +68,7 @@ class RunDisplay:
         if self._live:
             self._live.stop()
 
-    def show(self, run: Run) -> None:
+    def show(self, run: Run | Following) -> None:
         """Draw the run as it is now."""
         now = time.monotonic()
         self._tell_whom_it_waits_for(run)
@@ -70,30 +77,42 @@ class RunDisplay:
             self._live.update(table_of(run), refresh=True)
         elif not self._live and not self._quiet and now - self._shown_at >= PLAIN_EVERY_S:
             self._shown_at = now
-            print(_headline(run), flush=True)
+            self._print(_headline(run))
 
-    def _tell_whom_it_waits_for(self, run: Run) -> None:
+    def tell(self, line: str) -> None:
+        """What shall be read at once, whatever is shown, also if it is `quiet`."""
+        if self._live:
+            self._console.print(Text(printable(line)))
+        else:
+            say(line, file=sys.stderr)
+
+    def _print(self, line: str) -> None:
+        say(line, file=sys.stderr if self._beside else sys.stdout)
+
+    def _tell_whom_it_waits_for(self, run: Run | Following) -> None:
         """Say at once what waits for a person; the live table has it all the time."""
         asking = set(_asking(run))
         news, self._asked = sorted(asking - self._asked), asking
         if self._live is None:
             for task in news:
                 line = _how_to_answer(run, task)
-                print(line, file=sys.stderr if self._quiet else sys.stdout, flush=True)
+                print(
+                    line, file=sys.stderr if self._quiet or self._beside else sys.stdout, flush=True
+                )
 
 
-def _asking(run: Run) -> list[str]:
+def _asking(run: Run | Following) -> list[str]:
     """The tasks that wait for a person now."""
     working = run.progress.working
     return [task.id for task in run.job.tasks if task.asks_person and task.id in working]
 
 
-def _how_to_answer(run: Run, task: str) -> str:
+def _how_to_answer(run: Run | Following, task: str) -> str:
     given = shlex.join(["answer", task, "--dir", str(run.cluster.folder)])
     return f"{task} waits for a person: quorate {given}"
 
 
-def _headline(run: Run) -> str:
+def _headline(run: Run | Following) -> str:
     progress = run.progress
     alive = len(run.cluster.running())
     line = (
@@ -101,12 +120,16 @@ def _headline(run: Run) -> str:
         f"{_leader(run)}, {alive} of {plural(len(run.cluster.nodes), 'node')} up"
     )
     line += f", {run.struck[-1]}" if run.struck else ""
-    return line + (
-        f"; {shorten(progress.last_failure, FAILURE_SIZE_MAX)}" if progress.last_failure else ""
-    )
+    return line + (f"; {_in_one_line(progress.last_failure)}" if progress.last_failure else "")
 
 
-def _leader(run: Run) -> str:
+def _in_one_line(failure: str) -> str:
+    """TASK: REASON: and of the detail the line that says why."""
+    task, reason, detail = failure.split(": ", 2)
+    return f"{task}: {reason}: {last_line(detail)}"
+
+
+def _leader(run: Run | Following) -> str:
     progress = run.progress
     name = progress.name(progress.leader)
     if progress.is_led and any(node.name == name for node in run.cluster.running()):
@@ -114,7 +137,7 @@ def _leader(run: Run) -> str:
     return "no leader"
 
 
-def table_of(run: Run) -> Group:
+def table_of(run: Run | Following) -> Group:
     """The run as it is now."""
     table = Table(box=None, pad_edge=False)
     for column in ("task", "state", "node", "seconds"):
@@ -159,8 +182,10 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
         yield Text.assemble("  ", (task, "red"), f" {what}")
     for line in unmerged(outcome.merges):
         yield Text(f"  {line}", style="red")
+    if told_in_full(outcome.tasks, outcome.merges):
+        yield Text(_WHERE_ALL_IS)
     by = ", ".join(f"{name} {count}" for name, count in outcome.done_by.items())
-    yield Text(f"done by: {by}; leader {outcome.leader} of term {outcome.term}")
+    yield Text(f"done by: {by or 'nobody'}; leader {outcome.leader} of term {outcome.term}")
     yield Text(_times(outcome))
     planned = outcome.planned
     if planned and not outcome.given_up:
@@ -171,7 +196,7 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield Text(
         f"tokens: {outcome.tokens_in} in, {outcome.tokens_out} out{mark}"
         + (f", and {outcome.tokens_lost} without a result" if outcome.tokens_lost else "")
-        + f"; races {outcome.races}, failed attempts {outcome.failed_attempts}, "
+        + f"; races {outcome.races}, {_failed(outcome)}, "
         f"collisions {outcome.collisions}, "
         f"late results {outcome.late_results}, files with siblings {len(outcome.siblings)}"
     )
@@ -185,7 +210,21 @@ def _lines_of(outcome: Outcome) -> Iterator[Text]:
     yield from _check_lines(outcome.checks)
     for task, left in outcome.left.items():
         yield Text(f"not kept, for task {task} does not write it: {left}")
-    yield Text(f"files: {outcome.output}")
+    yield Text(_where_files_are(outcome))
+
+
+def _where_files_are(outcome: Outcome) -> str:
+    if any(task["accepted"] and task["accepted"]["files"] for task in outcome.tasks):
+        return f"files: {outcome.output}"
+    return f"no files; what came of each task: {outcome.output}/manifest.json"
+
+
+def _failed(outcome: Outcome) -> str:
+    """The failed attempts, told apart from those that say nothing about their task."""
+    apart = outcome.uncounted_attempts
+    return f"failed attempts {outcome.failed_attempts}" + (
+        f" ({apart} more that cost none: a node lacked something)" if apart else ""
+    )
 
 
 def _verdict(outcome: Outcome) -> Iterator[Text]:

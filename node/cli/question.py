@@ -17,9 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from node.agents.backends import check_backends, default_agent
+from node.cli.console import say_beside
 from node.cli.costs import calls_text, money_text
 from node.lab.cluster import ModelOptions
 from node.lab.door import DoorError, Doors
+from node.lab.following import submit
 from node.prompt.opening import MARK_REQUEST
 from node.prompt.shown import shorten
 from protocol.errors import InvalidJob
@@ -128,7 +130,7 @@ def _check(question: str, manner: Manner, agent: str) -> None:
 
 async def ask_running_team(doors: Doors, job: Job) -> dict[str, Any]:
     """Submit to a team that runs, and wait: the job's view. DoorError if it takes too long."""
-    await doors.submit(job)
+    await submit(doors, job, say_beside)
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await doors.await_end(job.id)

@@ -105,11 +105,17 @@ def up(
         ]
         print_json({"dir": str(folder), "cluster": cluster.name, "nodes": rows})
         return
-    done = "started" if fresh else "started again"
-    print(f"{plural(len(cluster.nodes) - already, 'node')} {done} in {folder}:")
+    print(f"{_started(len(cluster.nodes), already, fresh)} in {folder}:")
     for node in cluster.nodes:
         print(f"  {node.name}  http://{node.door}")
     print("next: quorate submit mathutils_p05, quorate tasks, quorate down")
+
+
+def _started(size: int, already: int, fresh: bool) -> str:
+    if already == size:
+        return f"{plural(size, 'node')} run{'s' * (size == 1)} already"
+    before = f", {already} ran already," if already else ""
+    return f"{plural(size - already, 'node')} started{'' if fresh else ' again'}{before}"
 
 
 def down(folder: DirOption = Path(DEFAULT_DIR), as_json: JsonOption = False) -> None:

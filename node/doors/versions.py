@@ -10,6 +10,7 @@ tasks have written the file; of what finds no room there is the size.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,7 +53,8 @@ def parts_view(
     peer: Peer, job: JobState, path: str, text: Callable[[bytes], str | None] | None = _text
 ) -> list[dict[str, Any]]:
     """Every current version of a partial result, whatever task and slot it is of, with who wrote it
-    and when by their clock; with the `text` of its content, if any is wanted."""
+    and when by their clock; with the `text` of its content, if any is wanted. Where all of a
+    content is shown that is no UTF-8, `base64` has it exactly."""
     return [
         row
         for task in job.tasks.values()
@@ -95,6 +97,8 @@ def _rows(
         }
         if text is not None:
             row["content"] = text(part.content)
+        if text is _text and _text(part.content).encode() != part.content:
+            row["base64"] = base64.b64encode(part.content).decode()
         yield row
 
 
@@ -180,6 +184,7 @@ def versions_view(peer: Peer, job: JobState, path: str) -> dict[str, Any]:
         "base": shown,
         "accepted": accepted,
         "merges": merges,
+        "merge_program": job.job.merge_program,
         "partials": _unaccepted(job, parts_view(peer, job, path, room.text)),
         "contents": contents,
         "sizes": {file.path: len(file.content) for file in files},

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from node.agents.process import environment_for_programs
+from node.agents.scratch import remove_left
 from node.lab.door import Door, Doors
 from node.lab.processes import ProcessId, spawn, stop_all
 from node.links.listening import CannotListen, endpoint_of, listen_on
@@ -321,10 +322,14 @@ class Cluster:
             time.sleep(_POLL_S)
 
     def stop(self) -> list[str]:
-        """Stop exactly what was started: the names of those that had to be killed."""
+        """Stop exactly what was started: the names of those that had to be killed. What nodes have
+        left in the temporary folder that were killed before is removed as well."""
         known = self._processes()
         killed = [known[process] for process in stop_all(known)]
         self._bury()
+        for node in self.nodes:
+            if not node.process.is_alive:
+                remove_left(self.data_dir(node))
         return killed
 
     def _bury(self) -> None:

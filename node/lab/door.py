@@ -195,6 +195,11 @@ class Doors:
     def door(self, address: str) -> Door:
         return Door(address, self.token)
 
+    @property
+    def answering(self) -> str:
+        """Who answered last; empty if nobody has yet."""
+        return self._last
+
     async def get(self, path: str) -> Any:
         """The document from the first of the doors that answers."""
         return await self.first(lambda door: door.get(path))

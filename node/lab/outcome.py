@@ -11,7 +11,11 @@ from typing import Any
 from node.lab.prediction import Planned
 from node.lab.watch import Progress
 from node.model.latency import key_of, latency_s
+from protocol.events import Failure
 from protocol.jobs import Job
+from protocol.team.notes import LACKING
+
+_UNCOUNTED = LACKING | {Failure.UNREACHABLE.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,9 @@ class Outcome:
     budget: dict[str, Any]
     siblings: list[dict[str, Any]]
     merges: list[dict[str, Any]]  # what became of them, also where nobody could merge them
-    failed_attempts: int
-    failed_by_task: dict[str, int]  # of the tasks that had any
+    failed_attempts: int  # that say something about their task, and cost one of its attempts
+    uncounted_attempts: int  # those that do not: a node has no such program, or reaches no model
+    failed_by_task: dict[str, int]  # those that count, of the tasks that had any
     races: int
     late_results: int
     collisions: int
@@ -132,6 +137,17 @@ def left_behind(progress: Progress) -> dict[str, str]:
     }
 
 
+def failed_in(progress: Progress) -> tuple[int, int]:
+    """How many attempts have failed that count, and how many that cost their task none."""
+    reasons = [
+        fact["reason"]
+        for fact in progress.facts
+        if fact["type"] == "AttemptFailed" and fact["job"] == progress.job
+    ]
+    uncounted = sum(reason in _UNCOUNTED for reason in reasons)
+    return len(reasons) - uncounted, uncounted
+
+
 def percentiles_ms(delays_s: list[float]) -> dict[str, float]:
     """Count, median, 99th percentile and maximum, in milliseconds; empty without a sample."""
     if not delays_s:
@@ -185,10 +201,12 @@ def measured_in(progress: Progress, view: dict[str, Any]) -> dict[str, dict[str,
 
 
 def failures_in(progress: Progress) -> dict[str, int]:
-    """How many attempts failed, by task; without those that had none."""
+    """How many attempts have failed that count, by task; without tasks that had none."""
     failed = Counter(
         fact["task"]
         for fact in progress.facts
-        if fact["type"] == "AttemptFailed" and fact["job"] == progress.job
+        if fact["type"] == "AttemptFailed"
+        and fact["job"] == progress.job
+        and fact["reason"] not in _UNCOUNTED
     )
     return dict(sorted(failed.items()))

@@ -30,6 +30,7 @@ from node.lab.majority import Majority
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
+    failed_in,
     failures_in,
     hand_on_delays,
     left_behind,
@@ -311,6 +312,7 @@ class Run:
         done_by = Counter(
             task["accepted"]["name"] for task in view["tasks"] if task["accepted"] is not None
         )
+        failed, uncounted = failed_in(progress)
         kinds = Counter(fact["type"] for fact in progress.facts)
         makespan_s = round((progress.finished_at or time.time()) - progress.submitted_at, 3)
         planned = planned_for(self.job, options.nodes, model)
@@ -322,7 +324,7 @@ class Run:
                 "makespan_s": makespan_s,
                 "planned": asdict(planned) if planned else None,
                 "measured": measured,
-                "failed_attempts": kinds["AttemptFailed"],
+                "failed_attempts": failed,
                 "failed_by_task": failures,
             }
             write_output(output, files, view, run)
@@ -357,7 +359,8 @@ class Run:
             budget=view["budget"],
             siblings=view["siblings"],
             merges=view["merges"],
-            failed_attempts=kinds["AttemptFailed"],
+            failed_attempts=failed,
+            uncounted_attempts=uncounted,
             failed_by_task=failures,
             races=sum(bool(fact.get("races")) for fact in progress.facts),
             late_results=sum(not late["spare"] for task in view["tasks"] for late in task["late"]),

@@ -7,6 +7,7 @@ requests with the same key alone; nothing is answered that the book does not hol
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections import OrderedDict, deque
@@ -193,7 +194,11 @@ class _Server:
         if turn.faults.hang:
             await asyncio.sleep(HANG_MAX_S)
         if chat.stream:
-            return await self._stream(request, turn, begun)
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+            # A client that hangs up while it is written to is no fault of this server's.
+            with contextlib.suppress(ConnectionError):
+                await self._stream(request, response, turn, begun)
+            return response
         await _sleep_until(begun + turn.latency_s)
         if turn.faults.break_stream:
             return _cut(request)
@@ -287,16 +292,18 @@ class _Server:
 
     # -- answering -------------------------------------------------------------------------------
 
-    async def _stream(self, request: web.Request, turn: _Turn, begun: float) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, response: web.StreamResponse, turn: _Turn, begun: float
+    ) -> None:
         """The answer in pieces, evenly over the latency."""
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         await response.write(event(chunk_body(turn.stamp, {"role": "assistant"}, None)))
         pieces = _split(turn.text, turn.latency_s)
         for number, piece in enumerate(pieces, 1):
             await _sleep_until(begun + turn.latency_s * number / len(pieces))
             if turn.faults.break_stream and number > len(pieces) // 2:
-                return _cut(request, response)
+                _cut(request)
+                return
             await response.write(event(chunk_body(turn.stamp, {"content": piece}, None)))
         if turn.refusal:
             await response.write(event(chunk_body(turn.stamp, {"refusal": turn.refusal}, None)))
@@ -306,7 +313,6 @@ class _Server:
             await response.write(event({**last, "choices": [], "usage": usage_body(*turn.tokens)}))
         await response.write(b"data: [DONE]\n\n")
         await response.write_eof()
-        return response
 
 
 class _TooMany(BadRequest):
@@ -368,8 +374,8 @@ async def _sleep_until(moment: float) -> None:
         await asyncio.sleep(left_s)
 
 
-def _cut(request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:
+def _cut(request: web.Request) -> web.Response:
     """Drop the connection as a network would, in the middle of the answer."""
     if request.transport is not None:
         request.transport.abort()
-    return response or web.Response()
+    return web.Response()

@@ -15,9 +15,14 @@ from protocol.effects import Answered, Proposal
 from protocol.jobs import File
 
 DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
+# Characters of a program's last words in it. The log keeps the first 1000 of why a task was given
+# up; how often it was tried, and how the program ended, stands before them.
+LAST_WORDS_SIZE_MAX = 700
+COMMAND_SIZE_MAX = 120  # characters of a command that is named before them
 SHOWN_SIZE_MAX = 192 * 1024  # bytes of earlier files in one prompt
 NOTES_MAX = 5  # of the newest failures
 NOTE_SIZE_MAX = 1_500
+_LEFT_OUT = "...\n"  # before the last lines of a text that had more
 JUDGED_SIZE_MAX = 16 * 1024  # characters of an answer that a judge or a critic is shown
 
 
@@ -115,3 +120,19 @@ def shorten(text: str, size_max: int = DETAIL_SIZE_MAX) -> str:
         return text
     half = (size_max - 5) // 2
     return f"{text[:half]} ... {text[-half:]}"
+
+
+def last_lines(text: str, size_max: int) -> str:
+    """The last lines of `text` within the limit, each of them whole, below a mark if there are more
+    before them. Of a last line that is too long alone there are both ends."""
+    if len(text) <= size_max:
+        return text
+    *before, last = text.splitlines()
+    kept = [shorten(last, size_max - len(_LEFT_OUT))]
+    room = size_max - len(_LEFT_OUT) - len(kept[0])
+    for line in reversed(before):
+        room -= len(line) + 1
+        if room < 0:
+            return _LEFT_OUT + "\n".join(reversed(kept))
+        kept.append(line)
+    return "\n".join(reversed(kept))

@@ -301,4 +301,4 @@ def _last_lines(text: str) -> tuple[str, ...]:
     if len(lines) <= DETAIL_LINES_MAX:
         return tuple(lines)
     left = len(lines) - DETAIL_LINES_MAX
-    return (f"... {left} lines before ...", *lines[left:])
+    return (f"... {left} line{'s' * (left > 1)} before ...", *lines[left:])

@@ -20,6 +20,8 @@ from protocol.facts.work import (
 )
 from protocol.identity import NodeId
 
+LINES_MAX = 3  # of a reason, in one sentence
+
 
 def attempts_before(accepted: Moment, moments: Sequence[Moment], is_whole: bool) -> str:
     """How many attempts led to an acceptance, and how many went on beside them, not knowing of it:
@@ -42,7 +44,8 @@ def attempts_before(accepted: Moment, moments: Sequence[Moment], is_whole: bool)
     number = len(tokens) - beside
     least = "" if is_whole else "at least "
     text = f"after {least}{_counted(number, 'attempt')}"
-    text += f", with {beside} beside" if beside else ""
+    was = "was" if beside == 1 else "were"
+    text += f", while {beside} more {was} under way" if beside else ""
     apart = [_counted(races, "race")] if races else []
     apart += [_counted(crossed, "claim") + " that crossed another"] if crossed else []
     return text + (f" ({', '.join(apart)})" if apart else "")
@@ -221,4 +224,8 @@ def _at_work(slot: Mapping[str, Any], lease_s: float) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+    """What became of it, and the line that says why; what is between them stands further up."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > LINES_MAX:
+        lines = [f"{lines[0].removesuffix('...').rstrip()} ...", lines[-1]]
+    return "; ".join(lines)
