@@ -50,6 +50,7 @@ from protocol.events import (
     BlobAsked,
     BlobDropped,
     BlobPut,
+    CancelAsked,
     Consistency,
     EntryWritten,
     Event,
@@ -210,6 +211,10 @@ class Runtime:
         """Say something that the agents of a job may need. NotPossible, with the reason."""
         lifetime_ns = int(lifetime_s * SECOND)
         await self._ask(lambda number: Noted(number, job, scope, about, text, lifetime_ns))
+
+    async def cancel(self, job: str, reason: str) -> None:
+        """Let a job end, with what is accepted of it; done when that is on its way. NotPossible."""
+        await self._ask(lambda number: CancelAsked(number, job, reason))
 
     async def query(self, name: str, payload: str, timeout_s: float) -> Gathered:
         """Ask every member something, and gather what they answer in time. Busy, InvalidEvent."""

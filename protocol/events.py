@@ -225,6 +225,16 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """A local client wants a job to end: what is open of it is given up, for this reason, and what
+    was accepted stays; answered by `Reply` once it is on its way."""
+
+    request: int
+    job: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Completed:
     """An agent ended and its result passed the task's check. `left` names files that it wrote and
     that the task does not."""
@@ -386,6 +396,7 @@ Event: TypeAlias = (
     | AnswerMade
     | FoundOut
     | Noted
+    | CancelAsked
     | CallAsked
     | CallSettled
     | RateLimited

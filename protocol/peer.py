@@ -35,6 +35,7 @@ from protocol.events import (
     BlobPut,
     CallAsked,
     CallSettled,
+    CancelAsked,
     Commanded,
     Completed,
     EntryWritten,
@@ -273,6 +274,8 @@ class Peer:
                 self.team.found_out(turn, event)
             case Noted():
                 self.team.noted(turn, event)
+            case CancelAsked():
+                self.team.cancel(turn, event)
             case CallAsked():
                 self.team.call_asked(turn, event)
             case CallSettled():

@@ -98,6 +98,7 @@ if TYPE_CHECKING:
         (["note", "x", "--lasts", "soon"], "is no duration"),
         (["note", "x", "--task", "t", "--path", "p"], "about a task or a path, not both"),
         (["note", ""], "the note is empty"),
+        (["cancel", "nothing", "--dir", "nowhere"], "there is no team in nowhere"),
         (["note", "--lasts", "10m"], "--task, --path and --lasts are of a note"),
         (["note", "--task", "t"], "--task, --path and --lasts are of a note"),
         (["up", "--wrong", "-1"], "Invalid value for '--wrong'"),
@@ -165,7 +166,9 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
     done = quorate_here("--help", folder=tmp_path)
     assert done.returncode == 0
     verbs = "run, up, down, ps, submit, tasks, get, ask, logs, doctor, node, sim, "
-    verbs += "check, explore, status, register, transfer, rescue, study, why, plan, diff, note"
+    verbs += (
+        "check, explore, status, register, transfer, rescue, study, why, plan, diff, note, cancel"
+    )
     for verb in verbs.split(", "):
         assert f"\n  {verb} " in done.stdout
 

@@ -354,3 +354,34 @@ def test_a_seed_without_a_port_is_called_with_the_one_that_was_assumed(tmp_path:
     finally:
         node.send_signal(signal.SIGTERM)
         node.communicate(timeout=20)
+
+
+def test_a_job_is_cancelled_and_its_agents_are_stopped(lasting: Cluster) -> None:
+    """What was accepted stays, and is taken over by who resumes it."""
+    folder = lasting.folder.parent
+    pid = folder / "pid"
+    long = f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 613"
+    tasks = [
+        {"id": "done", "agent": "command", "run": "echo 1 > done.txt", "writes": ["done.txt"]},
+        {"id": "long", "agent": "command", "run": long, "needs": ["done"]},
+    ]
+    (folder / "survey.json").write_text(json.dumps({"job": "survey", "tasks": tasks}))
+    submitted = quorate("submit", "survey.json", "--dir", "team", folder=folder)
+    assert submitted.returncode == 0, submitted.stderr
+    wait_until(pid.exists)
+    done = quorate("cancel", "--reason", "enough", "--dir", "team", folder=folder)
+    assert "1 of 2 tasks are accepted and kept" in done.stdout, done.stderr
+    agent = Path("/proc") / pid.read_text().strip()
+    wait_until(lambda: not agent.exists())
+    told = quorate("tasks", "--dir", "team", folder=folder)
+    assert "cancelled: enough" in told.stdout
+    again = quorate("cancel", "--dir", "team", folder=folder)
+    assert again.returncode == 1
+    assert "is going on here" in again.stderr
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -13,7 +13,7 @@ from protocol import codec
 from protocol.claims import Claim, Phase, claim_key
 from protocol.clocks import SECOND, Nanoseconds
 from protocol.effects import Abort, Assignment, Reply
-from protocol.events import AgentFailed, Completed, Failure
+from protocol.events import AgentFailed, CancelAsked, Completed, Failure
 from protocol.facts.work import (
     AttemptAborted,
     AttemptFailed,
@@ -25,7 +25,16 @@ from protocol.facts.work import (
     TaskClaimed,
     TaskStarted,
 )
-from protocol.jobs import FILE_SIZE_MAX, RESULT_SIZE_MAX, Budget, ClaimMode, File, Quorum, Usage
+from protocol.jobs import (
+    FILE_SIZE_MAX,
+    NO_USAGE,
+    RESULT_SIZE_MAX,
+    Budget,
+    ClaimMode,
+    File,
+    Quorum,
+    Usage,
+)
 from protocol.ledger import (
     AbandonTask,
     AcceptResult,
@@ -374,3 +383,42 @@ def test_a_claim_by_the_log_is_known_to_all(claims: ClaimMode) -> None:
     claimed = {(fact.node, fact.token) for _, _, fact in small.diary.of(TaskClaimed)}
     assert len(claimed) == 1
     assert {number for _, number, _ in small.diary.of(TaskClaimed)} == {0, 1, 2}
+
+
+# -- ended by a client -----------------------------------------------------------------------------
+
+
+def test_a_job_that_is_cancelled_ends_and_keeps_what_was_accepted() -> None:
+    desk = Desk()
+    desk.begin(task("a"), task("b", "a"), task("c"))
+    first = AcceptResult("job", "a", 0, SELF.node, 1, (File("a", b"a"),), "", NO_USAGE)
+    desk.commit(encode_command(first))
+    turn = desk.turn()
+    desk.team.cancel(turn, CancelAsked(9, "job", "cancelled: enough"))
+    desk.settle(turn)
+    assert replies(turn) == [Reply(9, "", "")]
+    for command in commands(turn):
+        turn = desk.commit(command)
+    state = desk.ledger.jobs["job"]
+    assert {name: each.abandoned for name, each in state.tasks.items()} == {
+        "a": "",
+        "b": "cancelled: enough",
+        "c": "cancelled: enough",
+    }
+    assert state.is_finished
+    assert not state.succeeded
+    assert all(attempt.aborted for attempt in desk.team.running.values())
+
+
+@pytest.mark.parametrize("name", ["job", "nothing"])
+def test_only_a_job_that_goes_on_is_cancelled(name: str) -> None:
+    desk = Desk()
+    desk.begin(task("a"))
+    for _ in range(2):
+        turn = desk.turn()
+        desk.team.cancel(turn, CancelAsked(9, "job", "enough"))
+        for command in commands(desk.settle(turn)):
+            desk.commit(command)
+    turn = desk.turn()
+    desk.team.cancel(turn, CancelAsked(9, name, "enough"))
+    assert replies(turn) == [Reply(9, "NotPossible", f"no job {name!r} is going on here")]

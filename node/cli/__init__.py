@@ -17,6 +17,7 @@ from node.cli import (
     agreement_verbs,
     answer_verb,
     ask_verb,
+    cancel_verb,
     check_verb,
     cost_verb,
     diff_verb,
@@ -58,6 +59,7 @@ app.command()(team_verbs.ps)
 app.command()(agreement_verbs.status)
 app.command()(job_verbs.submit)
 app.command()(job_verbs.tasks)
+app.command()(cancel_verb.cancel)
 app.command()(why_verb.why)
 app.command()(get_verb.get)
 app.command()(cost_verb.cost)

@@ -14,6 +14,7 @@
     GET    /v1/jobs/JOB/files/PATH          one accepted file
     GET    /v1/jobs/JOB/partials/PATH       all current versions of a partial result
     GET    /v1/jobs/JOB/versions/PATH       who wrote it, who saw whose version, what was merged
+    POST   /v1/jobs/JOB/cancel              {"reason": "..."}: give up what is open of it
     GET    /v1/jobs/JOB/notes               what its agents may need to know: see `notes`
     POST   /v1/jobs/JOB/notes
     GET    /v1/jobs/JOB/tasks/TASK/story    how a task came about: see `stories`
@@ -78,8 +79,9 @@ from aiohttp import web
 from node.agents.invocation import Invocations
 from node.doors import JSON, MSGPACK, PACKED, YAML
 from node.doors.agreement import AgreementDoor
-from node.doors.answers import error_answer, not_found, status_of
+from node.doors.answers import bad_request, error_answer, not_found, status_of
 from node.doors.blobs import BlobsDoor
+from node.doors.bodies import mapping_of
 from node.doors.entries import EntriesDoor
 from node.doors.gathering import GatheringDoor
 from node.doors.lane import Lanes
@@ -157,6 +159,7 @@ class ClientDoor:
             web.get("/v1/jobs", self._jobs),
             web.post("/v1/jobs", self._submit),
             web.get("/v1/jobs/{job}", self._job),
+            web.post("/v1/jobs/{job}/cancel", self._cancel),
             web.get("/v1/jobs/{job}/files", self._files),
             web.get("/v1/jobs/{job}/files/{path:.+}", self._file),
             web.get("/v1/jobs/{job}/partials/{path:.+}", self._partials),
@@ -341,6 +344,15 @@ class ClientDoor:
                 409, "InvalidJob", f"there is another job {job.id!r}: give this one another id"
             )
         return web.json_response({"job": await self.runtime.submit(job)}, status=201)
+
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
+        asked = await mapping_of(request, ("reason",))
+        reason = asked.get("reason", "")
+        if not isinstance(reason, str):
+            raise bad_request("'reason' is a text")
+        told = f"cancelled: {reason}" if reason.strip() else "cancelled"
+        await self.runtime.cancel(request.match_info["job"], told)
+        return web.json_response({"cancelled": request.match_info["job"]}, status=202)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         if self._streams >= STREAMS_MAX:

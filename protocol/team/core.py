@@ -26,6 +26,7 @@ from protocol.events import (
     AnswerMade,
     CallAsked,
     CallSettled,
+    CancelAsked,
     Completed,
     Failure,
     FoundOut,
@@ -282,6 +283,19 @@ class Team:
             what = (event.text.strip(), Scope(event.scope), event.about, event.lifetime_ns)
             fault = self.lore.write(turn, job, *what)
         turn.perform(Reply(event.request, "NotPossible" if fault else "", fault))
+
+    def cancel(self, turn: Turn, event: CancelAsked) -> None:
+        """A client wants a job to end: nobody shall try what is open of it."""
+        job = self.ledger.jobs.get(event.job)
+        if job is None or job.is_finished:
+            fault = f"no job {event.job!r} is going on here"
+            turn.perform(Reply(event.request, "NotPossible", fault))
+            return
+        for task in job.tasks.values():
+            if task.is_open:
+                self.wishes.abandon(turn.now, job, task, event.reason)
+        turn.perform(Reply(event.request, "", ""))
+        self.dirty = True
 
     def call_asked(self, turn: Turn, event: CallAsked) -> None:
         """An agent wants to call its model."""

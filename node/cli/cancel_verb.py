@@ -1,0 +1,48 @@
+"""The verb `cancel`: let a job end before it is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node.cli.console import (
+    DEFAULT_DIR,
+    DirOption,
+    JsonOption,
+    NodeOption,
+    doors_of,
+    execute,
+    negative,
+    print_json,
+    say,
+)
+from node.cli.job_verbs import view_of
+
+
+def cancel(
+    job: Annotated[str, typer.Argument(help="A job's id; the latest if left out.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, for who looks at it later.")] = "",
+    folder: DirOption = Path(DEFAULT_DIR),
+    node: NodeOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """End a job that goes on: its agents are stopped and what is open is given up; what was
+    accepted stays, and 'quorate submit --resume' goes on with it."""
+    from node.lab.door import route
+
+    doors = doors_of(folder, node)
+    job_id = view_of(doors, job)["id"]
+    with negative("NotPossible"):
+        where = route("jobs", job_id, "cancel")
+        execute(doors.first(lambda door: door.post(where, {"reason": reason})))
+    view = execute(doors.await_end(job_id))
+    if as_json:
+        print_json(view)
+        return
+    accepted = sum(task["accepted"] is not None for task in view["tasks"])
+    if view["succeeded"]:
+        say(f"{job_id} was done already")
+    else:
+        say(f"cancelled {job_id}: {accepted} of {len(view['tasks'])} tasks are accepted and kept")
