@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from node.cli.job_verbs import _warn_of_few
 from protocol import codec, jobs
 from protocol.claims import part_key
 from protocol.errors import InvalidJob
@@ -327,3 +328,13 @@ def test_usage_adds_up() -> None:
 def test_every_kind_of_agent_is_known() -> None:
     for kind in jobs.AGENT_KINDS:
         validate(replace(GOOD, tasks=(replace(A, agent=kind, program="x"),)))
+
+
+def test_who_wants_more_answers_than_there_are_nodes_is_warned(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = replace(GOOD, tasks=(A, replace(A, id="b", quorum=Quorum(5, 3))))
+    _warn_of_few(asked, 5)
+    assert capsys.readouterr().err == ""
+    _warn_of_few(asked, 3)
+    assert "task 'b' wants 5 independent answers, and of 3 nodes some" in capsys.readouterr().err

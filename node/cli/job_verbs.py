@@ -123,6 +123,7 @@ def run(
     prepared = prepare(job, claims, agent, clones, after)
     if nodes == 1 and (fault_found := _why_not_alone(prepared)):
         raise InvalidJob(f"{fault_found}: use -n 2 or more, or leave out 'verify_by'")
+    _warn_of_few(prepared, nodes)
     faults = [Fault.parse(text) for text in fault or ()]
     if kill_leader_at:
         faults.append(Fault(FaultKind.KILL_LEADER, percentage(kill_leader_at)))
@@ -153,6 +154,17 @@ def _why_not_alone(job: Job) -> str:
     if task := needs_witness(job):
         return f"task {task!r} has verify_by: other, but one node has no other to run its check"
     return ""
+
+
+def _warn_of_few(job: Job, nodes: int) -> None:
+    """Say which tasks want more independent answers than there are nodes to give them."""
+    wanting = [task for task in job.tasks if task.quorum.of > nodes]
+    if wanting:
+        most = max(wanting, key=lambda task: task.quorum.of)
+        what = f"task {most.id!r} wants {most.quorum.of} independent answers"
+        more = f" ({len(wanting) - 1} more like it)" if len(wanting) > 1 else ""
+        has = f"{nodes} node{'s' * (nodes != 1)}"
+        print(f"warning: {what}, and of {has} some will answer twice{more}", file=sys.stderr)
 
 
 def prepare(
@@ -203,7 +215,8 @@ def submit(
     doors = doors_of(folder, node)
     earlier = _latest_of(doors, prepared.name) if resume else None
     lacks = _why_not_alone(prepared)
-    alive = execute(doors.get("/v1/status"))["alive"] if wait or lacks else 0
+    counts = wait or lacks or any(task.quorum.of > 1 for task in prepared.tasks)
+    alive = execute(doors.get("/v1/status"))["alive"] if counts else 0
     begun = time.monotonic()
     if earlier and not (earlier["finished"] and not earlier["succeeded"]):
         job_id = str(earlier["id"])
@@ -213,6 +226,8 @@ def submit(
         if lacks and alive == 1:
             lacks = f"{lacks}: the task will wait until another joins the team"
             print(f"warning: {lacks}", file=sys.stderr)
+        if alive:
+            _warn_of_few(prepared, alive)
         job_id = execute(submit_and_tell(doors, resumed, say_beside))
         taken = view_of(doors, job_id)["resumed"] if earlier else None
         for line in _taken_over(taken) if taken else ():

@@ -243,7 +243,7 @@ def _heading(view: Mapping[str, Any] | None) -> Iterator[str]:
         other = ", and another node checks it as well" if task["verify_by"] == "other" else ""
         yield f"check: {' '.join(task['verify'].split())}{other}"
     if quorum["of"] > 1:
-        yield f"{quorum['of']} nodes answer it, {quorum['agree']} of them must agree"
+        yield f"{quorum['of']} independent answers, {quorum['agree']} of them must agree"
     for need in view["needs"]:
         done = f"accepted from {need['accepted_from']} at log index {need['index']}"
         yield f"needs {need['id']}: {done if need['index'] else 'not accepted yet'}"
