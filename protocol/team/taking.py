@@ -141,6 +141,8 @@ class Taking:
         """What will take this node's slots, as the log says or is about to; it may have begun."""
         found = self._proposed(questions=False)
         for job in jobs:
+            if job.job.claims is ClaimMode.LEASE:
+                continue  # the log gives nothing out
             for unit in job.units_of(self.node) - self._attempts.handed_in.keys():
                 task = job.tasks[unit[1]]
                 if job.is_ready(task) and not task.task.asks_person:
