@@ -314,7 +314,7 @@ def test_answers_of_several_nodes_are_told_one_by_one() -> None:
         "log 7 the result of n1 is accepted, by leader n1 of term 2",
     ]
     assert story.summary.endswith("; 2 of 3 answers agree (n1, n3), and not that of n2")
-    assert story.heading == ("3 nodes answer it, 2 of them must agree",)
+    assert story.heading == ("3 independent answers, 2 of them must agree",)
 
 
 def test_the_answer_that_decides_is_told_as_the_others_are() -> None:

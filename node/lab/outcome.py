@@ -207,6 +207,6 @@ def failures_in(progress: Progress) -> dict[str, int]:
         for fact in progress.facts
         if fact["type"] == "AttemptFailed"
         and fact["job"] == progress.job
-        and fact["reason"] not in _UNCOUNTED
+        and fact.get("reason") not in _UNCOUNTED
     )
     return dict(sorted(failed.items()))

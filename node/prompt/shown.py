@@ -15,9 +15,8 @@ from protocol.effects import Answered, Proposal
 from protocol.jobs import File
 
 DETAIL_SIZE_MAX = 2_000  # characters of an explanation that travels with a failure
-# Characters of a program's last words in it. The log keeps the first 1000 of why a task was given
-# up; how often it was tried, and how the program ended, stands before them.
-LAST_WORDS_SIZE_MAX = 700
+# Characters of a program's last words in it: how the program ended stands before them.
+LAST_WORDS_SIZE_MAX = 1_500
 COMMAND_SIZE_MAX = 120  # characters of a command that is named before them
 SHOWN_SIZE_MAX = 192 * 1024  # bytes of earlier files in one prompt
 NOTES_MAX = 5  # of the newest failures

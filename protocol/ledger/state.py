@@ -33,7 +33,7 @@ from protocol.ledger.provenance import NOWHERE, Place
 Unit: TypeAlias = tuple[str, str, int]  # job, task, slot
 
 ANSWER_LENGTH_MAX = codec.STRING_SIZE_MAX  # characters of a result that is a text
-REASON_LENGTH_MAX = 1_000  # characters
+REASON_LENGTH_MAX = 2_300  # characters: a note's detail, with what was tried before it
 
 
 @dataclass(frozen=True, slots=True)
