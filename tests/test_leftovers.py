@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from command_line import QUORATE
 
+# As from a terminal: what a script starts in its background, or with nohup, ignores some signals.
+RUN = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from node.cli import main
+main()
+"""
 JOB = """
 job: slow
 defaults: {agent: command}
@@ -22,7 +30,7 @@ def started(folder: Path, long: str, *arguments: str) -> subprocess.Popen[str]:
     (folder / "slow.yaml").write_text(JOB.replace("LONG", long))
     (folder / "temporary").mkdir()
     return subprocess.Popen(
-        [*QUORATE, "run", "slow.yaml", *arguments],
+        [sys.executable, "-c", RUN, "run", "slow.yaml", *arguments],
         cwd=folder,
         env={**os.environ, "TMPDIR": str(folder / "temporary")},
         stdout=subprocess.PIPE,
