@@ -60,7 +60,7 @@ def test_one_cut_is_one_death_for_a_task(is_raced: bool, claims: ClaimMode) -> N
 
 
 @pytest.mark.parametrize("claims", [ClaimMode.LEASE, ClaimMode.LEADER])
-@pytest.mark.parametrize("seed", range(1, 4))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_what_the_log_gave_to_who_is_busy_meanwhile_goes_to_the_idle(
     seed: int, claims: ClaimMode
 ) -> None:

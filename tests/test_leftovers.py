@@ -14,7 +14,6 @@ import pytest
 RUN = """
 import signal
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from node.cli import main
 main()
 """
@@ -39,7 +38,7 @@ def started(folder: Path, long: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_told_to_end_clears_up(number: int, tmp_path: Path) -> None:
     run = started(tmp_path, "600", "-n", "2")
     try:
