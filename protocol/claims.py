@@ -277,6 +277,11 @@ class ClaimBook:
         """What was heard of those who race the unit's holder, or did."""
         return self._races.get(unit, {})
 
+    def has_raced(self, unit: Unit, node: NodeId, token: int) -> bool:
+        """Whether it has told that it races, or did, the holder of this token."""
+        raced = self.races(unit).get(node)
+        return raced is not None and raced.claim.token == token
+
     def duration(self, job: str, percentile: int) -> Nanoseconds | None:
         """How long attempts at the job's tasks took that gave a result, as heard of here; None
         while too few are known."""

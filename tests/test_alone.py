@@ -94,9 +94,10 @@ def test_failures_are_counted_by_task_and_have_drawn_latencies_too() -> None:
     facts = [fact("AttemptFailed", "ada", 1.0), fact("AttemptFailed", "bob", 2.0, task="b")]
     facts += [fact("AttemptFailed", "ada", 3.0), {**facts[0], "job": "other"}]
     progress = Progress("job", {}, facts=facts)
-    assert failures_in(progress) == {"a": 2, "b": 1}
+    failures, uncounted = failures_in(progress)
+    assert (failures, uncounted) == ({"a": 2, "b": 1}, 0)
     found = job(task("a"), task("c"))
-    drawn = drawn_lengths(found, "gpt", 7, 2.0, failures_in(progress))
+    drawn = drawn_lengths(found, "gpt", 7, 2.0, failures)
     assert drawn is not None
     of_a, of_c = found.tasks
     key, files = key_of(of_a.writes, of_a.prompt), len(of_a.writes)

@@ -137,17 +137,6 @@ def left_behind(progress: Progress) -> dict[str, str]:
     }
 
 
-def failed_in(progress: Progress) -> tuple[int, int]:
-    """How many attempts have failed that count, and how many that cost their task none."""
-    reasons = [
-        fact["reason"]
-        for fact in progress.facts
-        if fact["type"] == "AttemptFailed" and fact["job"] == progress.job
-    ]
-    uncounted = sum(reason in _UNCOUNTED for reason in reasons)
-    return len(reasons) - uncounted, uncounted
-
-
 def percentiles_ms(delays_s: list[float]) -> dict[str, float]:
     """Count, median, 99th percentile and maximum, in milliseconds; empty without a sample."""
     if not delays_s:
@@ -200,13 +189,13 @@ def measured_in(progress: Progress, view: dict[str, Any]) -> dict[str, dict[str,
     return found
 
 
-def failures_in(progress: Progress) -> dict[str, int]:
-    """How many attempts have failed that count, by task; without tasks that had none."""
-    failed = Counter(
-        fact["task"]
+def failures_in(progress: Progress) -> tuple[dict[str, int], int]:
+    """How many attempts have failed that count, by task, without tasks that had none; and how many
+    that cost their task none."""
+    failed = [
+        fact
         for fact in progress.facts
-        if fact["type"] == "AttemptFailed"
-        and fact["job"] == progress.job
-        and fact.get("reason") not in _UNCOUNTED
-    )
-    return dict(sorted(failed.items()))
+        if fact["type"] == "AttemptFailed" and fact["job"] == progress.job
+    ]
+    counted = Counter(fact["task"] for fact in failed if fact.get("reason") not in _UNCOUNTED)
+    return dict(sorted(counted.items())), len(failed) - counted.total()

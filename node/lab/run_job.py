@@ -30,7 +30,6 @@ from node.lab.majority import Majority
 from node.lab.outcome import (
     Outcome,
     drawn_lengths,
-    failed_in,
     failures_in,
     hand_on_delays,
     left_behind,
@@ -305,14 +304,14 @@ class Run:
         digests = {name: seen["outcome"] for name, seen in views.items()}
         progress, options = self.progress, self.options
         model = options.model
-        failures = failures_in(progress)
+        failures, uncounted = failures_in(progress)
+        failed = sum(failures.values())
         lengths = drawn_lengths(self.job, model.model, model.seed, model.speed, failures)
         drawn = {task: (length,) for task, length in lengths.items()} if lengths else None
         work = work_of(self.job, progress, view)
         done_by = Counter(
             task["accepted"]["name"] for task in view["tasks"] if task["accepted"] is not None
         )
-        failed, uncounted = failed_in(progress)
         kinds = Counter(fact["type"] for fact in progress.facts)
         makespan_s = round((progress.finished_at or time.time()) - progress.submitted_at, 3)
         planned = planned_for(self.job, options.nodes, model)

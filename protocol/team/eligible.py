@@ -59,8 +59,7 @@ class Eligible:
         held = self._book.get(unit)
         if unit in scene.own or self._wishes.has("clone", unit) or slot.has(self.node, slot.token):
             return False
-        raced = self._book.races(unit).get(self.node)
-        if held is None or (raced is not None and raced.claim.token == held.claim.token):
+        if held is None or self._book.has_raced(unit, self.node, held.claim.token):
             return False  # it has tried already
         if self._failing.forbids(scene.now, scene.view, scene.job, task):
             return False

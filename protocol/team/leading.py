@@ -316,7 +316,7 @@ class Leading:
                 for node, work in load.items()
                 if work < self.config.slots
                 and not slot.has(node, slot.token)
-                and not self._has_raced(unit, node, slot.token)
+                and not self._book.has_raced(unit, node, slot.token)
                 and node not in others
                 and not self._failing.is_paused(turn.now, view, node, task.task.agent)
                 and not self._failing.leaves(turn.now, view, job, task, node)
@@ -330,17 +330,12 @@ class Leading:
         """Who has failed, or is away, does not keep another from racing, nor is it the heir."""
         for task, slot, unit in job.ready_units():
             for node in slot.racers if task.is_open and not slot.answer else ():
-                raced = self._book.races(unit).get(node)
-                has_ended = raced is not None and raced.claim.phase is Phase.RELEASED
-                if node not in view.alive or (
-                    has_ended and self._has_raced(unit, node, slot.token)
-                ):
+                has_ended = (
+                    self._book.has_raced(unit, node, slot.token)
+                    and self._book.races(unit)[node].claim.phase is Phase.RELEASED
+                )
+                if has_ended or node not in view.alive:
                     self._wishes.end_race(turn.now, unit, node, slot.token)
-
-    def _has_raced(self, unit: Unit, node: NodeId, token: int) -> bool:
-        """Whether it has told that it does, or did, race the holder of this token."""
-        raced = self._book.races(unit).get(node)
-        return raced is not None and raced.claim.token == token
 
     def _races(self, jobs: Sequence[JobState]) -> Iterator[NodeId]:
         """Who races, once for each race; also those that are on their way into the log."""
