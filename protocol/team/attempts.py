@@ -170,8 +170,7 @@ class Attempts:
         invocation = next(self._numbers)
         is_told = is_risky or not quietly
         attempt = Attempt(unit, token, turn.now, races, is_told=is_told, begun_at=turn.now)
-        attempt.is_risky = is_risky
-        attempt.asks_person = asks_person
+        attempt.asks_person, attempt.is_risky = asks_person, is_risky
         self.running[invocation] = attempt
         self._tokens[unit] = token
         if attempt.is_told:
@@ -183,19 +182,19 @@ class Attempts:
         # A program is given under PARTIAL_FOLDER what there is: only what it changes is news.
         for file in assignment.partial:
             attempt.files[kept_path(file.path)] = file.content
-        if attempt.is_risky:
-            turn.perform_durable(Invoke(invocation, assignment))
-        else:
-            turn.perform(Invoke(invocation, assignment))
+        self._perform(turn, attempt, Invoke(invocation, assignment))
 
     def _abort(self, turn: Turn, invocation: int, reason: str) -> None:
-        """Stop an agent, that was started before."""
         attempt = self.running[invocation]
         attempt.aborted = True
+        self._perform(turn, attempt, Abort(invocation, reason))
+
+    def _perform(self, turn: Turn, attempt: Attempt, effect: Invoke | Abort) -> None:
+        """Start or stop its agent; who starts late is stopped no earlier."""
         if attempt.is_risky:
-            turn.perform_durable(Abort(invocation, reason))
+            turn.perform_durable(effect)
         else:
-            turn.perform(Abort(invocation, reason))
+            turn.perform(effect)
 
     def _assignment(self, turn: Turn, attempt: Attempt) -> Assignment:
         unit, token = attempt.unit, attempt.token
