@@ -32,6 +32,7 @@ FAILED_ONCE = [
     3712,  # a node that had stopped, but for what its disk had to write, was elected
     4547,  # two teams met: all were late, and were compared before they had told each other
     9468,  # who was outrun at an answer was taken for its author, and nobody was left for another
+    40861231,  # a request for votes left a hung disk after others had changed the voters
     *(8892, 100547),  # one node that fails or lies is all there is, and uses up all attempts
 ]
 

@@ -126,13 +126,15 @@ def test_a_term_that_nobody_was_asked_about_is_found() -> None:
     small = SmallWorld(3)
     checkers = Checkers()
     asking, other, _ = small.hosts
+    assert asking.peer is not None
+    last = asking.peer.raft.log.last_index
     checkers.see_sent(0, 1, other, asking, Agreement(b"", VoteReply(1, 50, True, True)))
     for term in (50, 50):  # and what is repeated is looked at once
-        request = VoteRequest(term, 1, 1, False, False, 1)
+        request = VoteRequest(term, last, 1, False, False, 1)
         checkers.see_sent(0, 1, asking, other, Agreement(b"", request))
-    asked_by_leader = VoteRequest(51, 1, 1, False, True, 1)
+    asked_by_leader = VoteRequest(51, last, 1, False, True, 1)
     checkers.see_sent(0, 1, asking, other, Agreement(b"", asked_by_leader))
-    request = VoteRequest(52, 1, 1, False, False, 1)
+    request = VoteRequest(52, last, 1, False, False, 1)
     with pytest.raises(InvariantBroken, match="asked_before"):
         checkers.see_sent(0, 1, asking, other, Agreement(b"", request))
 

@@ -54,7 +54,7 @@ class OfficeChecks:
                 self._would_vote.setdefault(asking, set()).add(sender.identity.node)
         elif type(said) is VoteRequest:
             if not (said.pre or said.transfer):
-                self._check_asked(sender, said.term)
+                self._check_asked(sender, said)
         elif type(said) is ReadRequest:
             self._see_question(sender, receiver, said)
         elif type(said) is ReadReply:
@@ -137,13 +137,18 @@ class OfficeChecks:
 
     # -- terms -----------------------------------------------------------------------------------
 
-    def _check_asked(self, host: Host, term: int) -> None:
-        node = host.identity.node
+    def _check_asked(self, host: Host, request: VoteRequest) -> None:
+        """By the configuration when it stood: behind a disk that hangs the request leaves late, and
+        others may have changed the voters since."""
+        node, term = host.identity.node, request.term
         if host.peer is None or (node, term) in self._campaigns:
             return
         self._campaigns.add((node, term))
+        log = host.peer.raft.log
+        at, configuration = log.configuration_at(request.last_index)
+        if not at and log.configuration_index:
+            return  # its log begins behind that by now
         agreeing = {node, *self._would_vote.get((node, term), ())}
-        configuration = host.peer.raft.log.configuration
         if not has_a_majority(configuration, agreeing):
             raise InvariantBroken(
                 "asked_before", f"n{host.number} began term {term} with {len(agreeing)} agreeing"
