@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from breeding import Breeder
@@ -13,7 +13,7 @@ from protocol.effects import Abort
 from protocol.facts import Fact
 from protocol.facts.work import BudgetGranted, TaskCloned
 from protocol.identity import NodeId
-from protocol.jobs import NOTHING, Amount, ClaimMode
+from protocol.jobs import NOTHING, Amount, ClaimMode, Share
 from protocol.ledger import (
     CloneTask,
     Edits,
@@ -218,6 +218,15 @@ def grant_for_ever(self: Ledger, command: GrantBudget, index: int) -> list[Fact]
     job.grants[command.node] = Grant(command.number, before.amount.plus(command.amount))
     given = (command.amount.tokens, command.amount.microusd)
     return [BudgetGranted(command.job, command.node, *given, index)]
+
+
+_costs = Notes.costs
+
+
+@instead_of("CountsTwice", "each attempt counts once, whoever tells of it", (Notes, "costs"))
+def count_twice(self: Notes, job: str) -> Iterator[tuple[str, Share, int | None]]:
+    for task, share, _ in _costs(self, job):
+        yield task, share, None
 
 
 @instead_of("CallsInCrowds", "paid calls are made one at a time", (Calls, "_is_under_way"))

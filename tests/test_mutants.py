@@ -52,6 +52,7 @@ import test_relaying
 import test_replicated
 import test_returning
 import test_reviewing
+import test_shares
 import test_silence
 import test_spending
 import test_stopping
@@ -375,6 +376,7 @@ TEAM_RULES: list[tuple[str, Test]] = [
     ("GrantsForEver", test_spending.test_the_log_gives_out_what_there_is_and_no_more),
     ("CallsInCrowds", test_spending.test_one_call_at_a_time_is_under_way_where_it_is_paid_for),
     ("ForgivesOverruns", test_spending.test_what_another_has_overrun_is_nobody_s_to_spend),
+    ("CountsTwice", test_shares.test_who_is_stopped_while_its_answer_is_checked_is_counted_once),
     ("IgnoresTime", test_wall_budget.test_the_alarm_rings_when_the_time_is_over),
     (
         "LaterStands",

@@ -86,6 +86,7 @@ LOOSE = [
     Loose("AcceptsUnreviewed", SWARM, 2, ("reviewed_by_other", "honest_review")),
     Loose("MergesUnreviewed", SWARM, 18, ("merge_reviewed",)),
     Loose("LaterStands", SWARM, 11, ("edits_kept",)),
+    Loose("CountsTwice", SWARM, 4, ("counted_once",)),
     Loose("ForgetsCalls", "thrift", 15, ("budget",)),
     Loose("GivesTooMuch", "thrift", 3, ("budget",)),
     Loose("GrantsForEver", "thrift", 2, ("budget",)),

@@ -12,7 +12,7 @@ from small_world import SmallWorld, done
 from protocol import codec
 from protocol.clocks import SECOND
 from protocol.configuration import Configuration
-from protocol.effects import KeepBatch, Reply
+from protocol.effects import Assignment, KeepBatch, Reply
 from protocol.facts.agreement import EntryCommitted, RoleChanged, VoteGranted, VotersChanged
 from protocol.facts.sharing import BatchMerged
 from protocol.facts.work import JobFinished, TaskAccepted, TaskFenced
@@ -32,6 +32,7 @@ from protocol.messages.agreement import (
 from protocol.sim.agreement_checks import overlap
 from protocol.sim.checkers import Checkers, InvariantBroken
 from protocol.sim.job_checks import JobChecks
+from protocol.sim.spending_checks import SpendingChecks
 from protocol.sim.workload import SIMULATED
 from protocol.store import Version
 
@@ -344,10 +345,10 @@ def test_what_is_spent_beyond_a_budget_is_found() -> None:
     small.submit(poor)
     small.run(SECOND)
     (host,) = small.hosts
-    jobs = JobChecks()
-    jobs.see_spent(host, "job", Usage(1, 4, 6))
+    spending, assignment = SpendingChecks(), Assignment("job", poor.tasks[0], 0, 1, is_metered=True)
+    spending.see_spent(host, assignment, Usage(1, 4, 6))
     with pytest.raises(InvariantBroken, match="budget: job used 11 of 10 tokens"):
-        jobs.see_spent(host, "job", Usage(1, 0, 1))
+        spending.see_spent(host, assignment, Usage(1, 0, 1))
 
 
 def test_money_that_is_spent_beyond_a_budget_is_found() -> None:
@@ -357,10 +358,23 @@ def test_money_that_is_spent_beyond_a_budget_is_found() -> None:
     small.run(SECOND)
     (host,) = small.hosts
     host.agents.price = 100_000_000  # 100 millionths of a dollar for a token
-    jobs = JobChecks()
-    jobs.see_spent(host, "job", Usage(1, 4, 6))
+    spending, assignment = SpendingChecks(), Assignment("job", poor.tasks[0], 0, 1, is_metered=True)
+    spending.see_spent(host, assignment, Usage(1, 4, 6))
     with pytest.raises(InvariantBroken, match=r"budget: job used 0.0011 of 0.001 USD"):
-        jobs.see_spent(host, "job", Usage(1, 0, 1))
+        spending.see_spent(host, assignment, Usage(1, 0, 1))
+
+
+def test_who_tells_of_more_than_was_used_is_found() -> None:
+    small = SmallWorld(1, lambda assignment: done(assignment, SECOND, Usage(1, 4, 6)))
+    small.do(Job("job", "job", (Task("t", SIMULATED),)))
+    (host,) = small.hosts
+    spending, assignment = SpendingChecks(), Assignment("job", Task("t", SIMULATED), 0, 1)
+    spending.see_spent(host, assignment, Usage(1, 4, 6))
+    spending.see_told(host, "job")
+    spending = SpendingChecks()
+    spending.see_spent(host, assignment, Usage(1, 4, 5))
+    with pytest.raises(InvariantBroken, match=r"counted_once: n0 tells .* 10 tokens .* used 9"):
+        spending.see_told(host, "job")
 
 
 def test_who_works_when_the_time_is_over_is_found() -> None:
@@ -369,10 +383,10 @@ def test_who_works_when_the_time_is_over_is_found() -> None:
     small.submit(short)
     small.run(5 * SECOND)
     (host,) = small.hosts
-    jobs = JobChecks()
-    jobs.see_at_work(host, "job")
+    spending = SpendingChecks()
+    spending.see_at_work(host, "job")
     small.run(SECOND)
     with pytest.raises(InvariantBroken, match="wall_budget: n0 works on job 6"):
-        jobs.see_at_work(host, "job")
+        spending.see_at_work(host, "job")
     host.pause()
-    jobs.see_at_work(host, "job")  # it cannot look at its clock
+    spending.see_at_work(host, "job")  # it cannot look at its clock

@@ -64,7 +64,7 @@ class Purse(Watcher):
     def __init__(self) -> None:
         self.used: dict[int, int] = {}
 
-    def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
+    def see_spent(self, at: Nanoseconds, host: Host, assignment: Assignment, usage: Usage) -> None:
         self.used[host.number] = self.used.get(host.number, 0) + usage.tokens_out
 
     @property

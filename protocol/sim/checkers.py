@@ -8,7 +8,8 @@ All checkers together; each has a name, and `InvariantBroken` says which one it 
     change_checks      voters change when the term is settled and most are in sight
     cost_checks        nothing is sent or answered over and over
     member_checks      accusations and records are whose they are
-    job_checks         acceptances, fences, outcomes, honest quorums, clients' answers, budgets
+    job_checks         acceptances, fences, outcomes, honest quorums, clients' answers
+    spending_checks    budgets are kept, and each attempt is counted once
     register_checks    histories are linearizable, writes happen once, what failed is not seen
     store_checks       gap-free authors, causal order, equal digests show equal values, what is
                        answered is kept, quotas bound what is held
@@ -20,10 +21,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import Record, Reply
+from protocol.effects import Assignment, Record, Reply
 from protocol.facts import Fact
 from protocol.facts.agreement import ImpairmentEnded, RoleChanged
 from protocol.facts.membership import MemberChanged, MemberJoined, MemberLeft, MemberRefuted
+from protocol.facts.work import JobFinished, TaskAccepted
 from protocol.jobs import Job, Usage
 from protocol.messages import Message
 from protocol.messages.agreement import (
@@ -47,6 +49,7 @@ from protocol.sim.member_checks import MemberChecks
 from protocol.sim.office_checks import OfficeChecks
 from protocol.sim.promise_checks import PromiseChecks
 from protocol.sim.register_checks import RegisterChecks
+from protocol.sim.spending_checks import SpendingChecks
 from protocol.sim.store_checks import StoreChecks
 from protocol.sim.watch import Fate, InvariantBroken, Watcher
 from protocol.sim.workload import Client
@@ -62,6 +65,7 @@ class Checkers(Watcher):
         self.office = OfficeChecks(self.agreement)
         self.promises = PromiseChecks(self.agreement)
         self.jobs = JobChecks()
+        self.spending = SpendingChecks()
         self.store = StoreChecks()
         self.registers = RegisterChecks()
         self.changes = ChangeChecks()
@@ -106,6 +110,8 @@ class Checkers(Watcher):
                 self._of_log[kind](host, fact)
                 if isinstance(fact, RoleChanged):
                     self.office.see_role(host, fact)
+                elif isinstance(fact, TaskAccepted | JobFinished):
+                    self.spending.see_told(host, fact.job)
         elif kind in self._of_team:
             self._of_team[kind](host, fact)
 
@@ -121,6 +127,7 @@ class Checkers(Watcher):
             self.office.begin_epoch()
             self.promises.begin_epoch()
             self.jobs.begin_epoch()
+            self.spending.begin_epoch()
         return epoch == self._epoch or not log.last_index
 
     def see_kept(self, at: Nanoseconds, host: Host, records: Sequence[Record]) -> None:
@@ -148,11 +155,11 @@ class Checkers(Watcher):
         self.agreement.see_reply(host, reply)
         self.store.see_reply(host, reply)
 
-    def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
-        self.jobs.see_spent(host, job, usage)
+    def see_spent(self, at: Nanoseconds, host: Host, assignment: Assignment, usage: Usage) -> None:
+        self.spending.see_spent(host, assignment, usage)
 
     def see_at_work(self, at: Nanoseconds, host: Host, job: str) -> None:
-        self.jobs.see_at_work(host, job)
+        self.spending.see_at_work(host, job)
 
     def see_started(self, at: Nanoseconds, host: Host) -> None:
         self.agreement.see_started(host)

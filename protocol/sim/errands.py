@@ -59,7 +59,7 @@ class Errands:
         if end.usage.calls and (effect.assignment.is_metered or host.agents.rate):
             self._ask(number)
         else:
-            errand.used = end.usage
+            self._use(errand)
             self._begin(number, errand)
 
     def _ask(self, number: int) -> None:
@@ -99,10 +99,14 @@ class Errands:
             host.deed_after(retry_after, self._ask, number)
             return
         self._see_at_work(errand.assignment)
-        errand.is_granted, errand.used = True, errand.end.usage
-        for see in host.world.hooks.see_spent:
-            see(host.world.now, host, errand.assignment.job, errand.used)
+        errand.is_granted = True
+        self._use(errand)
         self._begin(number, errand)
+
+    def _use(self, errand: _Errand) -> None:
+        errand.used = errand.end.usage
+        for see in self._host.world.hooks.see_spent:
+            see(self._host.world.now, self._host, errand.assignment, errand.used)
 
     def _see_at_work(self, assignment: Assignment) -> None:
         for see in self._host.world.hooks.see_at_work:

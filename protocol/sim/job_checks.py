@@ -1,8 +1,7 @@
 """Checkers of the jobs: a task is accepted once, identically everywhere, and never from a holder
 that was fenced before its result came; a result is one, however often it is proposed; a liar does
 not win a quorum of answers nor pass another's check, nor does its merge; a job has one outcome;
-what a client is told of its submission is so, and stays so; no budget is exceeded, of tokens, money
-or time; no edit of a shared file is lost.
+what a client is told of its submission is so, and stays so; no edit of a shared file is lost.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.facts import Fact
 from protocol.facts.work import (
     FileMerged,
@@ -21,13 +19,11 @@ from protocol.facts.work import (
     TaskFenced,
 )
 from protocol.identity import NOBODY, NodeId
-from protocol.jobs import NOTHING, Amount, Job, Usage, VerifyBy
+from protocol.jobs import Job, VerifyBy
 from protocol.ledger import JobState
 from protocol.sim.host import Host
 from protocol.sim.watch import InvariantBroken
 from protocol.sim.workload import LIE, SHARED, SIMULATED, honest_text, mark_of
-
-LATE_MAX: Nanoseconds = 10 * MILLISECOND  # a timer by a clock that runs fast or slow
 
 
 class JobChecks:
@@ -38,7 +34,6 @@ class JobChecks:
         self._late: dict[tuple[str, str, NodeId, int, str], int] = {}  # a result: where it lies
         self._fences: dict[tuple[str, str], list[TaskFenced]] = {}
         self._outcomes: dict[str, JobFinished] = {}
-        self._used: dict[str, Amount] = {}  # by job
 
     def begin_epoch(self) -> None:
         """An operator has rescued a log: what others decided beside it binds nobody."""
@@ -46,7 +41,6 @@ class JobChecks:
         self._late.clear()
         self._fences.clear()
         self._outcomes.clear()
-        self._used.clear()
 
     def by_fact(self) -> dict[type[Fact], Callable[[Host, Any], None]]:
         """Who wants to see which facts."""
@@ -154,33 +148,6 @@ class JobChecks:
             state = host.peer.ledger.jobs.get(job.id) if host.peer else None
             if answer == "" and (state is None or state.job != job):
                 raise InvariantBroken("acknowledged_kept", f"n{host.number} has no {job.id}")
-
-    def see_spent(self, host: Host, job: str, usage: Usage) -> None:
-        """A call begins: with all before it, it must be within the budget, whatever was cut off or
-        crashed in between. A rescued log grants anew: the count begins again with it."""
-        assert host.peer is not None
-        used = self._used.get(job, NOTHING).plus(host.agents.cost(usage))
-        self._used[job] = used
-        budget = host.peer.ledger.jobs[job].job.budget
-        if budget.tokens and used.tokens > budget.tokens:
-            raise InvariantBroken("budget", f"{job} used {used.tokens} of {budget.tokens} tokens")
-        if used.microusd > budget.whole.microusd:
-            spent = used.microusd / 1e6
-            raise InvariantBroken("budget", f"{job} used {spent:g} of {budget.usd:g} USD")
-
-    def see_at_work(self, host: Host, job: str) -> None:
-        """By its own wall clock a node works on no job whose time is over, unless it had no time
-        itself to look at the clock."""
-        assert host.peer is not None
-        state = host.peer.ledger.jobs.get(job)
-        if state is None or not state.job.budget.wall_s or host.is_behind:
-            return
-        passed = host.own_time + host.clock.wall_offset - state.submitted_at
-        if passed > state.job.budget.wall_s * SECOND + LATE_MAX:
-            raise InvariantBroken(
-                "wall_budget",
-                f"n{host.number} works on {job} {passed / SECOND:g} s after it was submitted",
-            )
 
 
 def _check_edits(job: JobState) -> None:

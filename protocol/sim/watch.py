@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from protocol.clocks import Nanoseconds
-from protocol.effects import ReadAnswered, Record, Refused, Reply, Results
+from protocol.effects import Assignment, ReadAnswered, Record, Refused, Reply, Results
 from protocol.facts import Fact
 from protocol.jobs import Usage
 from protocol.messages import Message
@@ -66,7 +66,7 @@ class Watcher:
     ) -> None:
         """A client of the registers is answered."""
 
-    def see_spent(self, at: Nanoseconds, host: Host, job: str, usage: Usage) -> None:
+    def see_spent(self, at: Nanoseconds, host: Host, assignment: Assignment, usage: Usage) -> None:
         """An agent calls its model, and this is what the call uses."""
 
     def see_at_work(self, at: Nanoseconds, host: Host, job: str) -> None:
