@@ -98,8 +98,8 @@ class Arrivals:
         )
         if was in (None, State.REMEMBERED):
             self._bustle.newcomer(turn.now)
-        if is_news:
-            turn.persist(KeepMember(record))
+        if old is None or old.record.epoch != record.epoch or _said(old.record) != _said(record):
+            turn.persist(KeepMember(record))  # how far it has counted, its next word tells
         self._grapevine.spread(record, is_hot=is_news, teller=sender)
         is_new = was is not State.ALIVE and was is not State.SUSPECT
         if is_new and self._reach.heard_at(node) == turn.now:
@@ -143,5 +143,5 @@ class Arrivals:
 
 
 def _said(record: MemberRecord) -> tuple[object, ...]:
-    """What a node tells of itself, its name and addresses included."""
-    return (record.name, record.endpoints, record.metadata)
+    """What a node tells of itself, its name and addresses included, and whether it has left."""
+    return (record.name, record.endpoints, record.metadata, record.left)

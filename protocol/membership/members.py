@@ -24,6 +24,7 @@ from protocol.membership.states import State
 from protocol.membership.view_digest import ViewDigest
 from protocol.messages.membership import MemberRecord
 
+NEVER: Nanoseconds = -(2**62)
 FORGOTTEN_MAX = 10_000  # last records that are kept of those who are not wanted back
 
 
@@ -41,6 +42,12 @@ class Member:
     degraded: bool = False
     accusers: set[NodeId] = field(default_factory=set)
     witnesses: set[NodeId] = field(default_factory=set)
+    back_at: Nanoseconds = NEVER
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has failed, and may live on where it is not heard from here."""
+        return self.state is State.FAILED and self.evidence in (Evidence.SILENCE, Evidence.DEAF)
 
     @property
     def is_here(self) -> bool:
@@ -129,7 +136,10 @@ class Members:
         node = record.node
         old = self._members.get(node)
         since = old.since if old is not None and old.state is state else now
-        member = Member(record, state, since, degraded=old is not None and old.degraded)
+        member = Member(record, state, since)
+        if old is not None:
+            member.degraded = old.degraded
+            member.back_at = now if old.is_silent else old.back_at
         self._members[node] = member
         self._forgotten.pop(node, None)
         self._missed_until.pop(node, None)

@@ -73,6 +73,7 @@ class Verdicts:
         self._random = random
         self._damping = Damping(config.flap_half_life_ns)
         self._sides = Sides(2 * config.probe_interval_ns)
+        self._told: dict[NodeId, tuple[tuple[int, int], Nanoseconds]] = {}  # until when it will do
 
     def rumors_about(self, node: NodeId) -> tuple[Rumor, ...]:
         """What there is to say to or about a node that is not held to be alive."""
@@ -159,6 +160,8 @@ class Verdicts:
         if not member.is_here:
             return
         match rumor.word:
+            case Word.SUSPECTED | Word.FAILED if self._is_from_across(turn, rumor, member):
+                self._tell_accused(turn, rumor)
             case Word.SUSPECTED:
                 self.accuse(turn, rumor.node, member, rumor.accuser, teller)
             case Word.REFUSED:
@@ -171,6 +174,25 @@ class Verdicts:
             case Word.FORGOTTEN:  # it came back meanwhile, or there is something between the two
                 turn.send(rumor.node, MemberSync(News((), (rumor,))))
 
+    def _is_from_across(self, turn: Turn, rumor: Rumor, member: Member) -> bool:
+        """Whether who says that a member is silent was silent itself, here, until lately: it tells
+        of the cut between them, or of how long it stood still. If that were believed, a cut that
+        heals would make suspects of all members of either side."""
+        accuser = self._members.get(rumor.accuser)
+        if accuser is None or _came_with_this(turn, member):
+            return False
+        if accuser.is_silent:
+            return True
+        longest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 1)
+        return turn.now < accuser.back_at + longest
+
+    def _tell_accused(self, turn: Turn, rumor: Rumor) -> None:
+        """It shall refute: those that hold it to have failed wait for that."""
+        told = self._told.get(rumor.node)
+        if told is None or told[0] != rumor.version or turn.now >= told[1]:
+            self._told[rumor.node] = rumor.version, turn.now + self._config.probe_interval_ns
+            turn.send(rumor.node, MemberSync(News((), (rumor,))))
+
     def _hear_of_failure(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         """Suspicion comes first, so whoever hears of a failure first of all may be hearing the
         other side of a cut that has healed, or a node that stood still and tells now what it took
@@ -178,8 +200,7 @@ class Verdicts:
         shortest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 0)
         patience = int(self._config.hearsay_share * shortest)
         known = member.state is State.SUSPECT and turn.now - member.since >= patience
-        is_news = member.state is State.ALIVE and member.since == turn.now  # came with its record
-        if known or is_news:
+        if known or _came_with_this(turn, member):
             self._fail(turn, node, member, accuser)
         else:
             self.accuse(turn, node, member, accuser)
@@ -277,6 +298,7 @@ class Verdicts:
         if member is None or member.is_here:
             return False
         self._members.forget(node, missed_until)
+        self._told.pop(node, None)
         self._reach.forget(node)
         self._sides.found(node)
         turn.persist(ForgetMember(node))
@@ -299,6 +321,11 @@ class Verdicts:
             has_left = member.state is State.LEFT
             missed_until = 0 if has_left else turn.now + MISSED_FOR * forget_after
             self.forget(turn, node, missed_until)
+
+
+def _came_with_this(turn: Turn, member: Member) -> bool:
+    """Whether it is here only since this very step: what is said of it came with its record."""
+    return member.state is State.ALIVE and member.since == turn.now
 
 
 def _rumor(node: NodeId, member: Member, accuser: NodeId, word: Word) -> Rumor:
