@@ -243,6 +243,9 @@ class Probing:
             return
         probing.is_indirect = True
         self._unreached(turn, probing.target, probing.sent_at)
+        if self._is_settled(probing.target):
+            del self._probes[sequence]
+            return
         helpers = self._helpers_for(probing.target)
         probing.helpers.update(helpers)
         for helper in helpers:
@@ -278,6 +281,11 @@ class Probing:
             others = near if len(near) >= wanted else others
         return self._random.sample(others, min(wanted, len(others)))
 
+    def _is_settled(self, node: NodeId) -> bool:
+        """Whether so many accuse it that one more changes nothing."""
+        member = self._members.get(node)
+        return member is not None and len(member.accusers) > self._config.confirmations_max
+
     def _is_well(self, node: NodeId) -> bool:
         member = self._members.get(node)
         return member is not None and member.state is State.ALIVE and not member.degraded
@@ -294,7 +302,9 @@ class Probing:
         unsure = [
             node
             for node in self._in_touch()
-            if node not in asked and self._answered_at.get(node, -1) < recent
+            if node not in asked
+            and self._answered_at.get(node, -1) < recent
+            and not self._is_settled(node)
         ]
         for node in self._random.sample(unsure, min(EXTRA_PROBES, len(unsure))):
             self.probe(turn, node)
