@@ -15,6 +15,8 @@ from protocol.gossip import Gossip
 from protocol.identity import NodeId
 from protocol.ledger import AcceptResult, Answer, JobState, Ledger, TaskState
 from protocol.membership.arrivals import Arrivals
+from protocol.membership.members import Member
+from protocol.membership.probing import Probing
 from protocol.membership.verdicts import Verdicts
 from protocol.messages.membership import MemberRecord, Rumor
 from protocol.messages.sharing import Summary
@@ -141,6 +143,16 @@ def heed_old(self: Verdicts, turn: Turn, rumor: Rumor, teller: NodeId) -> None:
         record = member.record
         rumor = Rumor(rumor.node, record.epoch, record.incarnation, rumor.accuser, rumor.word)
     _hear(self, turn, rumor, teller)
+
+
+@instead_of("HeedsTheOtherSide", "a cut's accusations end with it", (Verdicts, "_is_from_across"))
+def believe_the_other_side(self: Verdicts, turn: Turn, rumor: Rumor, member: Member) -> bool:
+    return False
+
+
+@instead_of("AccusesAgain", "four accusers are enough", (Probing, "_is_settled"))
+def accuse_again(self: Probing, node: NodeId) -> bool:
+    return False
 
 
 @instead_of("ReplacesBlindly", "no change while most are out of sight", (Council, "_next_changes"))

@@ -26,6 +26,7 @@ import test_entries
 import test_evidence
 import test_failing
 import test_gossip
+import test_healing
 import test_ledger
 import test_local_health
 import test_membership
@@ -251,6 +252,14 @@ OTHER_RULES: list[tuple[str, Test]] = [
     ("PushesEarly", test_gossip.test_an_own_write_is_on_disk_before_it_is_told),
     ("BelievesAnybody", test_membership.test_a_refutation_by_a_stranger_is_refused),
     ("HeedsOldRumors", test_membership.test_an_older_accusation_counts_for_nothing),
+    (
+        "HeedsTheOtherSide",
+        partial(test_healing.test_a_cut_that_heals_makes_nobody_a_suspect, 16),
+    ),
+    (
+        "AccusesAgain",
+        test_healing.test_what_a_cut_costs_grows_with_those_it_parts_and_not_with_its_pairs,
+    ),
     (
         "ReplacesBlindly",
         test_council.test_nothing_is_changed_while_most_of_the_team_is_out_of_sight,

@@ -175,16 +175,15 @@ class Verdicts:
                 turn.send(rumor.node, MemberSync(News((), (rumor,))))
 
     def _is_from_across(self, turn: Turn, rumor: Rumor, member: Member) -> bool:
-        """Whether who says that a member is silent was silent itself, here, until lately: it tells
-        of the cut between them, or of how long it stood still. If that were believed, a cut that
-        heals would make suspects of all members of either side."""
+        """Whether who says that a member is silent was silent itself, here, until lately, and the
+        member was not: it tells of the cut between them, or of how long it stood still. If that
+        were believed, a cut that heals would make suspects of all members of either side."""
         accuser = self._members.get(rumor.accuser)
-        if accuser is None or _came_with_this(turn, member):
+        if accuser is None or not self._config.distrust or _came_with_this(turn, member):
             return False
-        if accuser.is_silent:
-            return True
         longest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 1)
-        return turn.now < accuser.back_at + longest
+        lately = turn.now - int(self._config.distrust * longest)
+        return (accuser.is_silent or accuser.back_at > lately) and member.back_at <= lately
 
     def _tell_accused(self, turn: Turn, rumor: Rumor) -> None:
         """It shall refute: those that hold it to have failed wait for that."""

@@ -45,6 +45,7 @@ SWIM = replace(
     suspicion_beta=1.0,
     confirmations_max=0,
     hearsay_share=0.0,
+    distrust=0.0,
     second_opinions=0,
     witnesses=10**9,
     late_ns=10**18,

@@ -1,0 +1,149 @@
+"""When a cut heals, what either side says of the other is old: it makes nobody a suspect."""
+
+from __future__ import annotations
+
+import pytest
+from member_hand import CONFIG, Town
+
+from protocol.clocks import MILLISECOND, SECOND
+from protocol.effects import KeepMember
+from protocol.facts.membership import MemberFailed, MemberJoined, MemberSuspected
+from protocol.membership import State
+from protocol.membership.suspicion import suspicion_timeout
+from protocol.messages.membership import MemberSync, News, Probe, ProbeRequest, Rumor, Word
+
+OLD, YOUNG = 1, 4  # of six: one of the side that is kept, one of the side that comes back
+
+
+def cut(town: Town, first: int) -> None:
+    size = len(town.nodes)
+    town.cut = {(a, b) for a in range(size) for b in range(size) if (a < first) is not (b < first)}
+
+
+def healed(size: int) -> Town:
+    """A team whose halves have found each other again, just now."""
+    town = Town(size)
+    town.settle_in()
+    cut(town, size // 2)
+    town.run(20 * SECOND)
+    town.cut.clear()
+    town.facts.clear()
+    while len(town.told(MemberJoined)) < 2 * (size // 2) * (size - size // 2):
+        town.run(10 * MILLISECOND)
+    return town
+
+
+def told(town: Town, word: Word, of: int, accuser: int) -> MemberSync:
+    epoch, incarnation = town.machine(of).own.version
+    return MemberSync(
+        News((), (Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], word),))
+    )
+
+
+@pytest.mark.parametrize("size", [4, 6, 16, 64])
+def test_a_cut_that_heals_makes_nobody_a_suspect(size: int) -> None:
+    """Each side has it that the other has failed, and each member hears that of its own side."""
+    town = healed(size)
+    town.run(5 * SECOND)
+    assert town.told(MemberSuspected) == town.told(MemberFailed) == []
+    assert all(len(town.machine(at).alive()) == size - 1 for at in range(size))
+
+
+@pytest.mark.parametrize("word", [Word.SUSPECTED, Word.FAILED])
+def test_who_is_accused_by_somebody_that_was_silent_itself_is_told(word: Word) -> None:
+    town = healed(6)
+    before = town.machine(2).own.incarnation
+    town.receive(OLD, town.nodes[YOUNG], told(town, word, of=2, accuser=YOUNG))
+    assert town.state(OLD, 2) is State.ALIVE
+    town.run(100 * MILLISECOND)
+    assert town.machine(2).own.incarnation == before + 1, "it has refuted that, and all know"
+    assert town.machine(OLD).members()[town.nodes[2]].record == town.machine(2).own
+    assert town.told(MemberSuspected) == []
+
+
+def test_the_accused_is_told_once_by_each_and_again_if_that_is_lost() -> None:
+    town = healed(6)
+    town.cut = {(OLD, 2)}
+    message = told(town, Word.FAILED, of=2, accuser=YOUNG)
+    sent = len(town.sent)
+    for _ in range(3):
+        town.receive(OLD, town.nodes[YOUNG], message)
+    assert [(one, to) for one, to, _ in town.sent[sent:]] == [(OLD, 2)]
+    town.now += CONFIG.probe_interval_ns
+    town.receive(OLD, town.nodes[YOUNG], message)
+    assert (OLD, 2, message) in town.sent[sent + 1 :]
+
+
+def test_what_it_says_counts_again_after_a_while() -> None:
+    town = healed(6)
+    town.run(suspicion_timeout(CONFIG, 6, 0, 1))
+    town.receive(OLD, town.nodes[YOUNG], told(town, Word.SUSPECTED, of=2, accuser=YOUNG))
+    assert town.state(OLD, 2) is State.SUSPECT
+
+
+def test_who_was_never_silent_is_believed_at_once() -> None:
+    town = healed(6)
+    town.receive(OLD, town.nodes[0], told(town, Word.SUSPECTED, of=2, accuser=0))
+    assert town.state(OLD, 2) is State.SUSPECT
+
+
+def test_that_nobody_listens_there_is_believed_whoever_says_it() -> None:
+    """A refused connection is no silence, and is not undone by a cut."""
+    town = healed(6)
+    town.receive(OLD, town.nodes[YOUNG], told(town, Word.ENDED, of=2, accuser=YOUNG))
+    assert town.state(OLD, 2) is State.FAILED
+
+
+def test_a_newcomer_that_has_gone_already_is_not_thought_to_be_there() -> None:
+    """Its record and the word of its failure come together, and both are news."""
+    town = healed(6)
+    stranger = Town(8).machine(7).own
+    rumor = Rumor(stranger.node, *stranger.version, town.nodes[YOUNG], Word.FAILED)
+    town.receive(OLD, town.nodes[YOUNG], MemberSync(News((stranger,), (rumor,))))
+    assert town.machine(OLD).state_of(stranger.node) is State.FAILED
+
+
+def test_a_silent_death_just_after_a_cut_is_known_in_time() -> None:
+    town = healed(16)
+    town.isolate(15)
+    town.facts.clear()
+    town.run(5 * SECOND)
+    known_by = {at for _, at, fact in town.facts if isinstance(fact, MemberFailed)}
+    assert known_by >= set(range(15))
+    assert {town.state(at, 15) for at in range(15)} == {State.FAILED}
+    assert all(
+        town.state(at, of) is State.ALIVE for at in range(15) for of in range(15) if at != of
+    )
+
+
+def test_who_comes_back_and_has_nothing_new_to_say_is_not_written_again() -> None:
+    """How far it has counted its next word tells; a disk is slow, and all come back at once."""
+    town = Town(4)
+    town.settle_in()
+    cut(town, 2)
+    town.run(20 * SECOND)
+    assert town.state(0, 3) is State.FAILED
+    machine = town.machine(3)
+    refuted = town.turn()
+    machine.receive(refuted, town.nodes[2], told(town, Word.FAILED, of=3, accuser=0))
+    turn = town.turn()
+    town.machine(0).receive(turn, town.nodes[3], MemberSync(News((machine.own,))))
+    assert town.state(0, 3) is State.ALIVE
+    assert turn.records == []
+    machine.describe(rack="b")
+    town.machine(0).receive(turn, town.nodes[3], MemberSync(News((machine.own,))))
+    assert turn.records == [KeepMember(machine.own)]
+
+
+def test_what_a_cut_costs_grows_with_those_it_parts_and_not_with_its_pairs() -> None:
+    """Four accusers are enough: who is accused by so many is not probed by all the others too."""
+    costs = {}
+    for size in (16, 64):
+        town = Town(size)
+        town.settle_in()
+        town.run(size * SECOND // 4)
+        cut(town, size // 2)
+        town.sent.clear()
+        town.run(5 * SECOND)
+        costs[size] = sum(isinstance(said, Probe | ProbeRequest) for _, _, said in town.sent) / size
+    assert costs[64] < 3 * costs[16], "of sixteen times as many pairs, by four times as many"
