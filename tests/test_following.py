@@ -41,6 +41,9 @@ class WithoutMajority(Doors):
         await self.was_told_why.wait()
         raise DoorError("TimedOut", "no majority confirmed it in time; it may still happen")
 
+    async def cancel(self, job: str, reason: str) -> None:
+        await self.submit(job)
+
     async def gather(self, path: str, timeout_s: float = 0.0) -> list[Any]:
         return [None, {"name": "n1", "why_no_leader": ["2 of 3 voters are down: n2, n3"]}]
 
@@ -61,6 +64,17 @@ async def test_who_submits_without_a_majority_is_told_what_it_waits_for(
     assert str(caught.value).startswith("job: no majority confirmed it in time")
     for hint in ("'quorate status'", "'quorate tasks job'"):
         assert hint in str(caught.value)
+
+
+async def test_who_cancels_without_a_majority_is_told_what_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "PATIENCE_S", 0.0)
+    doors = WithoutMajority()
+    with pytest.raises(DoorError, match="'quorate tasks job' whether it has ended"):
+        await following.cancel(doors, "job", "", doors.tell)
+    assert doors.told[0] == "waiting for a majority of the team to confirm the end of job ..."
+    assert len(doors.told) == 3
 
 
 async def test_a_submission_that_is_taken_at_once_says_nothing(address: str) -> None:

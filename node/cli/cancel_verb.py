@@ -17,6 +17,7 @@ from node.cli.console import (
     negative,
     print_json,
     say,
+    say_beside,
 )
 from node.cli.job_verbs import view_of
 
@@ -30,13 +31,12 @@ def cancel(
 ) -> None:
     """End a job that goes on: its agents are stopped and what is open is given up; what was
     accepted stays, and 'quorate submit --resume' goes on with it."""
-    from node.lab.door import route
+    from node.lab import following
 
     doors = doors_of(folder, node)
     job_id = view_of(doors, job)["id"]
     with negative("NotPossible"):
-        where = route("jobs", job_id, "cancel")
-        execute(doors.first(lambda door: door.post(where, {"reason": reason})))
+        execute(following.cancel(doors, job_id, reason, say_beside))
     view = execute(doors.await_end(job_id))
     if as_json:
         print_json(view)

@@ -129,6 +129,10 @@ class Door:
         answer = await self._request("POST", "/v1/jobs", codec.pack_value(job), PACKED)
         return str(self._document(answer)["job"])
 
+    async def cancel(self, job: str, reason: str) -> None:
+        """End a job before it is done, once a majority has confirmed that."""
+        await self.post(route("jobs", job, "cancel"), {"reason": reason})
+
     async def facts(self) -> AsyncIterator[dict[str, Any]]:
         """Live facts, until the node ends."""
         assert self._session is not None
@@ -252,6 +256,10 @@ class Doors:
         if answered and self._last not in answered:
             self._last = answered[0]
         return list(answers)
+
+    async def cancel(self, job: str, reason: str) -> None:
+        """End a job before it is done, by the first door that can be reached."""
+        await self.first(lambda door: door.cancel(job, reason))
 
     async def submit(self, job: Job, timeout_s: float = SUBMIT_TIMEOUT_S) -> str:
         """Submit a job at one door after another until one takes it: its id. The error is the last

@@ -1,6 +1,7 @@
-"""A job of a team that runs by itself: how it is submitted, and how it goes on until its end.
+"""A job of a team that runs by itself: how it is submitted, goes on until its end, and is cancelled
+before.
 
-Invariant: nobody waits without a word: what a submission waits for, and by which door a job is
+Invariant: nobody waits without a word: what a request waits for, and by which door a job is
 followed if not by the one that was named, is told as soon as it is known.
 """
 
@@ -9,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from node.lab.door import GONE_TIMEOUT_S, DoorError, Doors, route
 from node.lab.watch import Progress, TaskProgress
@@ -23,33 +24,47 @@ LOOK_EVERY_S = 1.0
 NOT_CONFIRMED = ("TimedOut", "Busy", "NoLeader", "NotLeader")
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 async def submit(doors: Doors, job: Job, say: Say) -> str:
     """Submit a job: its id. After a moment it is told why that takes so long; DoorError, with the
     job's id and what can be done, if no majority has confirmed it."""
-    submitting = asyncio.ensure_future(doors.submit(job))
-    telling = asyncio.ensure_future(_tell_why_it_waits(doors, job.id, say))
+    return await _confirmed(doors, doors.submit(job), job.id, job.id, "the job was taken", say)
+
+
+async def cancel(doors: Doors, job_id: str, reason: str, say: Say) -> None:
+    """Let a job end before it is done; told and raised as by `submit`."""
+    what = f"the end of {job_id}"
+    await _confirmed(doors, doors.cancel(job_id, reason), job_id, what, "it has ended", say)
+
+
+async def _confirmed(
+    doors: Doors, asked: Coroutine[Any, Any, T], job_id: str, what: str, whether: str, say: Say
+) -> T:
+    """The answer to what a majority of the team has to confirm."""
+    asking = asyncio.ensure_future(asked)
+    telling = asyncio.ensure_future(_tell_why_it_waits(doors, what, say))
     try:
-        return await submitting
+        return await asking
     except DoorError as fault:
         if fault.kind not in NOT_CONFIRMED:
             raise
         raise DoorError(
             fault.kind,
-            f"{job.id}: {fault}; 'quorate status' says what is missing, and once there is a leader "
-            f"'quorate tasks {job.id}' whether the job was taken",
+            f"{job_id}: {fault}; 'quorate status' says what is missing, and once there is a leader "
+            f"'quorate tasks {job_id}' whether {whether}",
         ) from None
     finally:
-        for task in (submitting, telling):
+        for task in (asking, telling):
             task.cancel()
-        await asyncio.gather(submitting, telling, return_exceptions=True)
+        await asyncio.gather(asking, telling, return_exceptions=True)
 
 
-async def _tell_why_it_waits(doors: Doors, job_id: str, say: Say) -> None:
+async def _tell_why_it_waits(doors: Doors, what: str, say: Say) -> None:
     """Say once that it waits, and why as soon as a node knows that."""
     await asyncio.sleep(PATIENCE_S)
-    say(f"waiting for a majority of the team to confirm {job_id} ...")
+    say(f"waiting for a majority of the team to confirm {what} ...")
     while True:
         for status in await doors.gather("/v1/status"):
             if status and status["why_no_leader"]:
