@@ -93,18 +93,21 @@ class Verdicts:
 
     def suspicion_timeout(self, now: Nanoseconds, confirmations: int = 0) -> Nanoseconds:
         """How long a suspect has to refute, with so many to confirm what the first one said. Who
-        was not heard of late confirms nothing: on the small side of a cut there may be few. If
-        nobody at all is heard, it is more likely this node that is in trouble than all others."""
+        was not heard of late confirms nothing, nor does who is not believed yet: on the small side
+        of a cut there may be few. If nobody at all is heard, it is more likely this node that is in
+        trouble than all others."""
         lately = now - 2 * self._config.probe_interval_ns
-        heard = sum(
-            member.state is State.ALIVE and self._reach.heard_at(node) > lately
-            for node, member in self._members
-        )
+        distrusted = self._distrusted_since(now)
+        heard = believed = 0
+        for node, member in self._members:
+            if member.state is State.ALIVE and self._reach.heard_at(node) > lately:
+                heard += 1
+                believed += member.back_at <= distrusted
         is_alone = heard == 0 and len(self._members.alive()) >= SMALL_TEAM
         wanted = (
             self._config.confirmations_max
             if is_alone
-            else min(self._config.confirmations_max, heard)
+            else min(self._config.confirmations_max, believed)
         )
         return suspicion_timeout(
             self._config, len(self._members.alive()) + 1, confirmations, wanted
@@ -162,6 +165,8 @@ class Verdicts:
         match rumor.word:
             case Word.SUSPECTED | Word.FAILED if self._is_from_across(turn, rumor, member):
                 self._tell_accused(turn, rumor)
+                if rumor.word is Word.SUSPECTED:  # it is of now, perhaps: a cut ends in failures
+                    self._look_for_ourselves(turn, rumor.node)
             case Word.SUSPECTED:
                 self.accuse(turn, rumor.node, member, rumor.accuser, teller)
             case Word.REFUSED:
@@ -181,9 +186,13 @@ class Verdicts:
         accuser = self._members.get(rumor.accuser)
         if accuser is None or not self._config.distrust or _came_with_this(turn, member):
             return False
-        longest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 1)
-        lately = turn.now - int(self._config.distrust * longest)
+        lately = self._distrusted_since(turn.now)
         return (accuser.is_silent or accuser.back_at > lately) and member.back_at <= lately
+
+    def _distrusted_since(self, now: Nanoseconds) -> Nanoseconds:
+        """Who has come back after this time accuses nobody that was here."""
+        longest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 1)
+        return now - int(self._config.distrust * longest)
 
     def _tell_accused(self, turn: Turn, rumor: Rumor) -> None:
         """It shall refute: those that hold it to have failed wait for that."""
