@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from member_hand import Town
 
 from protocol.clocks import SECOND
 from protocol.events import Received
 from protocol.identity import NodeId
 from protocol.membership.members import State
-from protocol.messages.membership import MemberSync, News
+from protocol.messages.membership import MemberSync, News, Rumor, Word
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 
@@ -59,3 +60,30 @@ def test_only_the_operators_word_makes_others_forget(missed_until: int) -> None:
     other.submit(Received(one.identity.node, MemberSync(News((member.record,)))))
     world.run(world.now + SECOND)
     assert one.peer.membership.state_of(node) is (State.FAILED if missed_until else None)
+
+
+def test_what_a_node_remembers_is_forgotten_if_others_forget_something_newer() -> None:
+    """Its disk has a record from before the member counted on: the operator's word is about the
+    later one, and was taken for one that was still to arrive. It called the member for ever."""
+    town = Town(4)
+    town.settle_in()
+    back, gone = 3, 2
+    known = tuple(member.record for member in town.machine(back).members().values())
+    accused = Rumor(
+        town.nodes[gone], *town.machine(gone).own.version, town.nodes[0], Word.SUSPECTED
+    )
+    town.receive(gone, town.nodes[0], MemberSync(News((), (accused,))))
+    town.run(SECOND)
+    newer = town.machine(gone).own
+    assert newer.incarnation == 1
+    town.stop(gone)
+    town.run(12 * SECOND)
+    town.stop(back)
+    town.start(back, known)
+    turn = town.turn()
+    assert town.machine(0).forget_for_all(turn, town.nodes[gone])
+    town.end(0, turn)
+    town.run(SECOND)
+    assert [town.state(at, gone) for at in (0, 1, back)] == [None] * 3
+    town.receive(back, town.nodes[0], MemberSync(News((newer,))))
+    assert town.state(back, gone) is None, "it comes back by what is newer than all that was known"

@@ -61,17 +61,21 @@ def test_who_is_accused_by_somebody_that_was_silent_itself_is_told(word: Word) -
     assert town.told(MemberSuspected) == []
 
 
-def test_the_accused_is_told_once_by_each_and_again_if_that_is_lost() -> None:
+def test_what_is_still_said_once_the_accused_was_told_and_could_refute_is_believed() -> None:
+    """Else a death on the side that comes back would be known by who says so only."""
     town = healed(6)
     town.cut = {(OLD, 2)}
     message = told(town, Word.FAILED, of=2, accuser=YOUNG)
     sent = len(town.sent)
     for _ in range(3):
         town.receive(OLD, town.nodes[YOUNG], message)
-    assert [(one, to) for one, to, _ in town.sent[sent:]] == [(OLD, 2)]
-    town.now += CONFIG.probe_interval_ns
+    assert [(one, to) for one, to, _ in town.sent[sent:]] == [(OLD, 2)], "it is told once"
+    town.now += CONFIG.probe_interval_ns - 1
     town.receive(OLD, town.nodes[YOUNG], message)
-    assert (OLD, 2, message) in town.sent[sent + 1 :]
+    assert town.state(OLD, 2) is State.ALIVE
+    town.now += 1
+    town.receive(OLD, town.nodes[YOUNG], message)
+    assert town.state(OLD, 2) is State.SUSPECT
 
 
 def test_what_it_says_counts_again_after_a_while() -> None:
@@ -106,14 +110,43 @@ def test_a_newcomer_that_has_gone_already_is_not_thought_to_be_there() -> None:
 @pytest.mark.parametrize("size", [3, 4, 5, 16])
 @pytest.mark.parametrize("side", ["small", "large"])
 def test_a_silent_death_just_after_a_cut_is_known_in_time(size: int, side: str) -> None:
-    """Those that were across confirm nothing yet, and are not waited for with that."""
+    """Those that were across confirm nothing yet: it takes as long as where nobody confirms."""
     town = healed(size)
     gone = 0 if side == "small" else size - 1
     town.isolate(gone)
-    town.run(5 * SECOND)
+    town.run(6 * SECOND)
     others = [at for at in range(size) if at != gone]
     assert {town.state(at, gone) for at in others} == {State.FAILED}
     assert all(town.state(at, of) is State.ALIVE for at in others for of in others if at != of)
+
+
+@pytest.mark.parametrize(("size", "small"), [(8, 2), (16, 2), (16, 4), (32, 2)])
+def test_a_silent_death_just_before_a_cut_heals_is_known_soon(size: int, small: int) -> None:
+    """The large side has it for long that the dead one has failed, as it has it of all those who
+    were across: who lives refutes that, and who does not is dead."""
+    town = Town(size)
+    town.settle_in()
+    cut(town, small)
+    town.run(20 * SECOND)
+    town.isolate(1)
+    town.run(300 * MILLISECOND)
+    town.cut.clear()
+    town.isolate(1)
+    town.run(4 * SECOND)
+    assert {town.state(at, 1) for at in range(small) if at != 1} == {State.FAILED}
+
+
+@pytest.mark.parametrize("delay_ms", range(300, 2000, 340))
+def test_who_gets_no_answers_just_after_a_cut_calls_nobody_failed(delay_ms: int) -> None:
+    """It accuses alone, of what is its own trouble; and nobody that it heard of was away."""
+    town = healed(16)
+    town.run(delay_ms * MILLISECOND)
+    deaf = 3
+    town.cut = {(deaf, other) for other in range(16)}
+    town.run(4 * SECOND)
+    town.cut.clear()
+    town.run(3 * SECOND)
+    assert town.told(MemberFailed, at=deaf) == []
 
 
 def test_who_comes_back_and_has_nothing_new_to_say_is_not_written_again() -> None:

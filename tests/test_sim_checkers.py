@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import combinations
 
@@ -35,6 +36,7 @@ from protocol.sim.job_checks import JobChecks
 from protocol.sim.spending_checks import SpendingChecks
 from protocol.sim.workload import SIMULATED
 from protocol.store import Version
+from protocol.team.costs import costs_of
 
 A, B = NodeId("a"), NodeId("b")
 ACCEPTED = TaskAccepted("job", "t", A, 1, "digest", 9)
@@ -128,14 +130,15 @@ def test_a_term_that_nobody_was_asked_about_is_found() -> None:
     checkers = Checkers()
     asking, other, _ = small.hosts
     assert asking.peer is not None
-    last = asking.peer.raft.log.last_index
+    log = asking.peer.raft.log
+    last = log.last_index, log.last_term
     checkers.see_sent(0, 1, other, asking, Agreement(b"", VoteReply(1, 50, True, True)))
     for term in (50, 50):  # and what is repeated is looked at once
-        request = VoteRequest(term, last, 1, False, False, 1)
+        request = VoteRequest(term, *last, False, False, 1)
         checkers.see_sent(0, 1, asking, other, Agreement(b"", request))
-    asked_by_leader = VoteRequest(51, last, 1, False, True, 1)
+    asked_by_leader = VoteRequest(51, *last, False, True, 1)
     checkers.see_sent(0, 1, asking, other, Agreement(b"", asked_by_leader))
-    request = VoteRequest(52, last, 1, False, False, 1)
+    request = VoteRequest(52, *last, False, False, 1)
     with pytest.raises(InvariantBroken, match="asked_before"):
         checkers.see_sent(0, 1, asking, other, Agreement(b"", request))
 
@@ -368,12 +371,21 @@ def test_who_tells_of_more_than_was_used_is_found() -> None:
     small = SmallWorld(1, lambda assignment: done(assignment, SECOND, Usage(1, 4, 6)))
     small.do(Job("job", "job", (Task("t", SIMULATED),)))
     (host,) = small.hosts
-    spending, assignment = SpendingChecks(), Assignment("job", Task("t", SIMULATED), 0, 1)
-    spending.see_spent(host, assignment, Usage(1, 4, 6))
-    spending.see_told(host, "job")
+    assert host.peer is not None
+    ((_, share),) = costs_of(host.peer.ledger.jobs["job"], host.peer.team.notes)
+    assignment = Assignment("job", Task("t", SIMULATED), 0, share.token)
+    for used, why in (
+        (Usage(1, 4, 6), ""),
+        (Usage(1, 4, 5), "10 tokens for t of job, attempt .*, and it used 9"),
+        (Usage(0, 4, 6), "1 calls for t of job, attempt .*, and it used 0"),
+    ):
+        spending = SpendingChecks()
+        spending.see_spent(host, assignment, used)
+        with pytest.raises(InvariantBroken, match=why) if why else nullcontext():
+            spending.check_told(small.hosts)
     spending = SpendingChecks()
-    spending.see_spent(host, assignment, Usage(1, 4, 5))
-    with pytest.raises(InvariantBroken, match=r"counted_once: n0 tells .* 10 tokens .* used 9"):
+    spending.see_spent(host, replace(assignment, token=share.token + 1), Usage(1, 4, 6))
+    with pytest.raises(InvariantBroken, match="and it used 0"):
         spending.see_told(host, "job")
 
 

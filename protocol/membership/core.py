@@ -277,7 +277,7 @@ class Membership:
                 if self.state_of(sender) is not None:  # else two strangers would go on for ever
                     self._tell_accused(turn, sender)
                 elif (last := self._members.forgotten(sender)) and any(
-                    record.public_key == last.public_key for record in message.news.records
+                    record.public_key == last.record.public_key for record in message.news.records
                 ):  # it introduces itself
                     self._tell_forgotten(turn, sender)
             case ViewSummary():
@@ -414,7 +414,7 @@ class Membership:
         it would be answered."""
         last = self._members.forgotten(sender)
         if last is not None:
-            turn.send(sender, MemberSync(News((last,), self.verdicts.rumors_about(sender))))
+            turn.send(sender, MemberSync(News((last.record,), self.verdicts.rumors_about(sender))))
 
     def _news_for(self, receiver: NodeId) -> News:
         return self._grapevine.ride_along(

@@ -55,14 +55,23 @@ class Member:
         return self.state is State.ALIVE or self.state is State.SUSPECT
 
 
+@dataclass(slots=True, frozen=True)
+class Forgotten:
+    """What is kept of a node that was dropped: the last record that was known here, the version
+    that it has to go beyond, and until when it is missed (0 if somebody said that it may go)."""
+
+    record: MemberRecord
+    version: tuple[int, int]
+    missed_until: Nanoseconds
+
+
 class Members:
     """See the module's text. `alive` is the list that everybody uses, kept until somebody's state
     changes."""
 
     def __init__(self) -> None:
         self._members: dict[NodeId, Member] = {}
-        self._forgotten: dict[NodeId, MemberRecord] = {}
-        self._missed_until: dict[NodeId, Nanoseconds] = {}  # of those who were forgotten
+        self._forgotten: dict[NodeId, Forgotten] = {}
         self._alive: list[NodeId] | None = None
         self.digest = ViewDigest()
 
@@ -127,8 +136,8 @@ class Members:
             record.version == known and member.state is State.REMEMBERED
         )
 
-    def forgotten(self, node: NodeId) -> MemberRecord | None:
-        """The last record of a node that was forgotten; None if it was not."""
+    def forgotten(self, node: NodeId) -> Forgotten | None:
+        """None if it was not."""
         return self._forgotten.get(node)
 
     def put(self, record: MemberRecord, state: State, now: Nanoseconds) -> Member:
@@ -142,7 +151,6 @@ class Members:
             member.back_at = now if old.is_silent else old.back_at
         self._members[node] = member
         self._forgotten.pop(node, None)
-        self._missed_until.pop(node, None)
         self._alive = None
         self.digest.put(record, state)
         return member
@@ -155,21 +163,16 @@ class Members:
 
     def missed(self, now: Nanoseconds) -> list[NodeId]:
         """Those that failed, were forgotten for it, and may live on somewhere else."""
-        return [node for node, until in self._missed_until.items() if now < until]
+        return [node for node, last in self._forgotten.items() if now < last.missed_until]
 
-    def is_missed(self, node: NodeId) -> bool:
-        """Whether it was forgotten for having failed, and not because somebody said so."""
-        return node in self._missed_until
-
-    def forget(self, node: NodeId, missed_until: Nanoseconds = 0) -> None:
+    def forget(
+        self, node: NodeId, missed_until: Nanoseconds = 0, version: tuple[int, int] = (0, 0)
+    ) -> None:
         """Drop what is known of a node, but for its last record."""
-        member = self._members.pop(node)
-        self._forgotten[node] = member.record
-        if missed_until:
-            self._missed_until[node] = missed_until
+        record = self._members.pop(node).record
+        beyond = max(version, record.version)
+        self._forgotten[node] = Forgotten(record, beyond, missed_until)
         if len(self._forgotten) > FORGOTTEN_MAX:
-            first = next(iter(self._forgotten))
-            del self._forgotten[first]
-            self._missed_until.pop(first, None)
+            del self._forgotten[next(iter(self._forgotten))]
         self._alive = None
         self.digest.drop(node)

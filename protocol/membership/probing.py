@@ -37,6 +37,7 @@ PROBES_MAX = 256  # on their way at a time, those for others included
 ROUND_TRIPS = 9  # that the median is taken of
 FEW_ROUND_TRIPS = 3  # with fewer, at most so many time-outs: a single slow one tells little
 ROUND_TRIP_SHARE = 4  # medians until a probe counts as unanswered
+ACCUSERS_ENOUGH = 2  # that nobody opens a connection to look for yet another
 EXTRA_PROBES = 8  # that a silent member makes a node send beyond the one of each interval
 
 
@@ -162,8 +163,18 @@ class Probing:
             probing.is_helped = True
 
     def asked(self, turn: Turn, sender: NodeId, message: ProbeRequest) -> None:
-        """Probe for somebody else."""
-        if message.target != self._own:
+        """Probe for somebody else: but not by a new connection to somebody whom two got no answer
+        from, each by way of helpers of its own. In a cut that would be all of the other side."""
+        if message.target == self._own:
+            return
+        member = self._members.get(message.target)
+        if (
+            member is not None
+            and len(member.accusers) >= ACCUSERS_ENOUGH
+            and message.target not in self._in_touch()
+        ):
+            turn.send(sender, ProbeNack(message.sequence))
+        else:
             self._send(turn, _Probing(message.target, turn.now, sender, message.sequence))
 
     def failed_to_send(self, turn: Turn, target: NodeId) -> None:
@@ -243,18 +254,17 @@ class Probing:
             return
         probing.is_indirect = True
         self._unreached(turn, probing.target, probing.sent_at)
-        if self._is_settled(probing.target):
-            del self._probes[sequence]
-            return
-        helpers = self._helpers_for(probing.target)
+        is_settled = self._is_settled(probing.target)
+        helpers = [] if is_settled else self._helpers_for(probing.target)
         probing.helpers.update(helpers)
         for helper in helpers:
             news = self._news_for(helper)
             turn.send(helper, ProbeRequest(sequence, probing.target, news))
         # The helper's own time-out, and the two ways to it and back.
-        wait = 2 * self._timeout() if helpers else 0
+        wait = 2 * self._timeout() if helpers or is_settled else 0
         self._timers.set(turn.now + wait, self._no_answer, sequence)
-        self._look_around(turn)
+        if not is_settled:
+            self._look_around(turn)
 
     def _no_answer(self, turn: Turn, sequence: int) -> None:
         probing = self._probes.pop(sequence, None)

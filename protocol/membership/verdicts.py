@@ -73,7 +73,7 @@ class Verdicts:
         self._random = random
         self._damping = Damping(config.flap_half_life_ns)
         self._sides = Sides(2 * config.probe_interval_ns)
-        self._told: dict[NodeId, tuple[tuple[int, int], Nanoseconds]] = {}  # until when it will do
+        self._told: dict[NodeId, tuple[tuple[int, int], Nanoseconds]] = {}  # of what, and when
 
     def rumors_about(self, node: NodeId) -> tuple[Rumor, ...]:
         """What there is to say to or about a node that is not held to be alive."""
@@ -82,7 +82,7 @@ class Verdicts:
             last = self._members.forgotten(node)
             if last is None:
                 return ()
-            said_by = NOBODY if self._members.is_missed(node) else self._own
+            said_by = NOBODY if last.missed_until else self._own
             return (Rumor(node, *last.version, said_by, Word.FORGOTTEN),)
         if member.state is State.SUSPECT:
             return (_rumor(node, member, member.accuser, Word.SUSPECTED),)
@@ -93,21 +93,20 @@ class Verdicts:
 
     def suspicion_timeout(self, now: Nanoseconds, confirmations: int = 0) -> Nanoseconds:
         """How long a suspect has to refute, with so many to confirm what the first one said. Who
-        was not heard of late confirms nothing, nor does who is not believed yet: on the small side
-        of a cut there may be few. If nobody at all is heard, it is more likely this node that is in
-        trouble than all others."""
+        was not heard of late confirms nothing: on the small side of a cut there may be few. Who is
+        not believed yet is waited for all the same: if one accuser were enough, a member that is
+        slow while a cut heals would fail. If nobody at all is heard, it is more likely this node
+        that is in trouble than all others."""
         lately = now - 2 * self._config.probe_interval_ns
-        distrusted = self._distrusted_since(now)
-        heard = believed = 0
-        for node, member in self._members:
-            if member.state is State.ALIVE and self._reach.heard_at(node) > lately:
-                heard += 1
-                believed += member.back_at <= distrusted
+        heard = sum(
+            member.state is State.ALIVE and self._reach.heard_at(node) > lately
+            for node, member in self._members
+        )
         is_alone = heard == 0 and len(self._members.alive()) >= SMALL_TEAM
         wanted = (
             self._config.confirmations_max
             if is_alone
-            else min(self._config.confirmations_max, believed)
+            else min(self._config.confirmations_max, heard)
         )
         return suspicion_timeout(
             self._config, len(self._members.alive()) + 1, confirmations, wanted
@@ -155,13 +154,13 @@ class Verdicts:
     def hear(self, turn: Turn, rumor: Rumor, teller: NodeId) -> None:
         """What somebody says of another member, as `teller` tells it."""
         member = self._members.get(rumor.node)
-        if member is None or rumor.version != member.record.version:
-            return  # older than what its owner says, or of a record that will still arrive
+        if member is None or rumor.version < member.record.version:
+            return  # older than what its owner says
         is_wanted_away = rumor.word is Word.FORGOTTEN and rumor.accuser != NOBODY
-        if is_wanted_away and self.forget(turn, rumor.node):
+        if is_wanted_away and self.forget(turn, rumor.node, version=rumor.version):
             self._grapevine.spread(rumor)
-        if not member.is_here:
-            return
+        if rumor.version != member.record.version or not member.is_here:
+            return  # of a record that will still arrive, or nothing new
         match rumor.word:
             case Word.SUSPECTED | Word.FAILED if self._is_from_across(turn, rumor, member):
                 self._tell_accused(turn, rumor)
@@ -182,9 +181,13 @@ class Verdicts:
     def _is_from_across(self, turn: Turn, rumor: Rumor, member: Member) -> bool:
         """Whether who says that a member is silent was silent itself, here, until lately, and the
         member was not: it tells of the cut between them, or of how long it stood still. If that
-        were believed, a cut that heals would make suspects of all members of either side."""
+        were believed, a cut that heals would make suspects of all members of either side. What is
+        still said when the accused was told of it, and had the time to refute, is of now."""
         accuser = self._members.get(rumor.accuser)
         if accuser is None or not self._config.distrust or _came_with_this(turn, member):
+            return False
+        version, at = self._told.get(rumor.node, (None, turn.now))
+        if version == rumor.version and turn.now >= at + self._config.probe_interval_ns:
             return False
         lately = self._distrusted_since(turn.now)
         return (accuser.is_silent or accuser.back_at > lately) and member.back_at <= lately
@@ -196,9 +199,9 @@ class Verdicts:
 
     def _tell_accused(self, turn: Turn, rumor: Rumor) -> None:
         """It shall refute: those that hold it to have failed wait for that."""
-        told = self._told.get(rumor.node)
-        if told is None or told[0] != rumor.version or turn.now >= told[1]:
-            self._told[rumor.node] = rumor.version, turn.now + self._config.probe_interval_ns
+        version, _ = self._told.get(rumor.node, (None, turn.now))
+        if version != rumor.version:
+            self._told[rumor.node] = rumor.version, turn.now
             turn.send(rumor.node, MemberSync(News((), (rumor,))))
 
     def _hear_of_failure(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
@@ -299,13 +302,19 @@ class Verdicts:
         if fact is not None:
             turn.report(fact)
 
-    def forget(self, turn: Turn, node: NodeId, missed_until: Nanoseconds = 0) -> bool:
+    def forget(
+        self,
+        turn: Turn,
+        node: NodeId,
+        missed_until: Nanoseconds = 0,
+        version: tuple[int, int] = (0, 0),
+    ) -> bool:
         """Drop a member that has failed or left; False if there is none such. It comes back only by
-        a newer record of its own."""
+        a newer record of its own: newer than `version`, too, if others know one that is."""
         member = self._members.get(node)
         if member is None or member.is_here:
             return False
-        self._members.forget(node, missed_until)
+        self._members.forget(node, missed_until, version)
         self._told.pop(node, None)
         self._reach.forget(node)
         self._sides.found(node)

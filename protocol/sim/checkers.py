@@ -184,5 +184,6 @@ class Checkers(Watcher):
     def check_kept(self, hosts: Sequence[Host], clients: Sequence[Client]) -> None:
         """After all is healed: whatever was acknowledged is still there, at everybody's."""
         self.agreement.check_kept(hosts)
+        self.spending.check_told(hosts)
         for client in clients:
             self.jobs.check_kept(hosts, client.job, client.answer)

@@ -145,9 +145,9 @@ class OfficeChecks:
             return
         self._campaigns.add((node, term))
         log = host.peer.raft.log
-        at, configuration = log.configuration_at(request.last_index)
-        if not at and log.configuration_index:
-            return  # its log begins behind that by now
+        if log.term_at(request.last_index) != request.last_term:
+            return  # its log begins behind that by now, or is another one from there on
+        _, configuration = log.configuration_at(request.last_index)
         agreeing = {node, *self._would_vote.get((node, term), ())}
         if not has_a_majority(configuration, agreeing):
             raise InvariantBroken(

@@ -5,6 +5,7 @@ of more than was used, for each attempt counts once, whoever tells of it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from protocol.clocks import MILLISECOND, SECOND, Nanoseconds
 from protocol.effects import Assignment
@@ -17,12 +18,16 @@ from protocol.team.costs import costs_of
 LATE_MAX: Nanoseconds = 10 * MILLISECOND  # a timer by a clock that runs fast or slow
 
 
+_Attempt = tuple[str, str, NodeId, int]  # job, task, node, token
+_Told = tuple[_Attempt, str]  # and what of it is counted
+
+
 class SpendingChecks:
     """See the module's text."""
 
     def __init__(self) -> None:
         self._metered: dict[str, Amount] = {}  # by job
-        self._used: Counter[tuple[str, str, NodeId]] = Counter()  # tokens, by job, task and node
+        self._used: Counter[_Told] = Counter()
 
     def begin_epoch(self) -> None:
         """A rescued log grants anew: the count of what was granted begins again with it."""
@@ -33,7 +38,8 @@ class SpendingChecks:
         crashed in between."""
         assert host.peer is not None
         job = assignment.job
-        self._used[job, assignment.task.id, host.identity.node] += _tokens(usage)
+        attempt = (job, assignment.task.id, host.identity.node, assignment.token)
+        self._used.update(_counts(attempt, usage))
         if not assignment.is_metered:
             return
         used = self._metered.get(job, NOTHING).plus(host.agents.cost(usage))
@@ -65,18 +71,28 @@ class SpendingChecks:
         job = host.peer.ledger.jobs.get(name)
         if job is None:
             return
-        told: Counter[tuple[str, str, NodeId]] = Counter()
-        for task, node, usage in costs_of(job, host.peer.team.notes):
-            told[name, task, node] += _tokens(usage)
-        for each, tokens in told.items():
-            if tokens > self._used[each]:
-                _, task, node = each
+        told: Counter[_Told] = Counter()
+        for task, share in costs_of(job, host.peer.team.notes):
+            told.update(_counts((name, task, share.node, share.token), share.usage))
+        for each, count in told.items():
+            if count > self._used[each]:
+                (_, task, node, token), what = each
                 raise InvariantBroken(
                     "counted_once",
-                    f"n{host.number} tells that {node} used {tokens} tokens for {task} of "
-                    f"{name}, and it used {self._used[each]}",
+                    f"n{host.number} tells that {node} used {count} {what} for {task} of {name}, "
+                    f"attempt {token}, and it used {self._used[each]}",
                 )
 
+    def check_told(self, hosts: Sequence[Host]) -> None:
+        """What they tell at the end, when all that was on its way has come."""
+        for host in hosts:
+            if host.peer is not None:
+                for name in host.peer.ledger.jobs:
+                    self.see_told(host, name)
 
-def _tokens(usage: Usage) -> int:
-    return usage.tokens_in + usage.tokens_out
+
+def _counts(attempt: _Attempt, usage: Usage) -> dict[_Told, int]:
+    return {
+        (attempt, "calls"): usage.calls,
+        (attempt, "tokens"): usage.tokens_in + usage.tokens_out,
+    }

@@ -1,0 +1,81 @@
+"""When many accuse a member, one more probe changes nothing: what is saved then, and what not."""
+
+from __future__ import annotations
+
+from member_hand import CONFIG, Town
+
+from protocol.clocks import MILLISECOND
+from protocol.messages.membership import (
+    MemberSync,
+    News,
+    Probe,
+    ProbeAck,
+    ProbeNack,
+    ProbeRequest,
+    Rumor,
+    Word,
+)
+
+SUSPECT = 5
+
+
+def accused_town(accusers: int, size: int = 8) -> Town:
+    """One member is silent, and node 0 has heard of so many that get no answer from it."""
+    town = Town(size)
+    town.settle_in()
+    town.sent.clear()
+    town.isolate(SUSPECT)
+    version = town.machine(SUSPECT).own.version
+    for accuser in range(1, 1 + accusers):
+        rumor = Rumor(town.nodes[SUSPECT], *version, town.nodes[accuser], Word.SUSPECTED)
+        town.receive(0, town.nodes[accuser], MemberSync(News((), (rumor,))))
+    return town
+
+
+def sequence_of_probe(town: Town) -> int:
+    """Of the one that node 0 has sent to the suspect, for it looks for itself."""
+    sent = [said for at, to, said in town.sent if (at, to) == (0, SUSPECT)]
+    return next(said.sequence for said in sent[::-1] if isinstance(said, Probe))
+
+
+def asked_by_another(town: Town) -> list[tuple[int, type]]:
+    """What node 0 sends when node 7 asks it to probe the suspect."""
+    town.sent.clear()
+    town.receive(0, town.nodes[7], ProbeRequest(1, town.nodes[SUSPECT], News()))
+    kinds = (Probe, ProbeNack)
+    return [(to, type(said)) for _, to, said in town.sent if isinstance(said, kinds)]
+
+
+def test_a_helper_looks_for_itself_over_a_connection_that_there_is() -> None:
+    for accusers in (0, 1, 2, 4):
+        assert asked_by_another(accused_town(accusers)) == [(SUSPECT, Probe)]
+
+
+def test_a_helper_opens_no_connection_to_who_answers_nobody() -> None:
+    """In a cut it would open one to each member of the other side, and all helpers would."""
+    looks = {}
+    for accusers in (0, 1, 2, 4):
+        town = accused_town(accusers)
+        town.machine(0).reach.lost_touch(town.nodes[SUSPECT])
+        looks[accusers] = asked_by_another(town)
+    assert looks[0] == looks[1] == [(SUSPECT, Probe)]
+    assert looks[2] == looks[4] == [(7, ProbeNack)]
+
+
+def test_who_is_accused_by_many_is_probed_without_helpers_and_may_answer_late() -> None:
+    """A late answer tells that the link works, however many say that it does not."""
+    town = accused_town(CONFIG.confirmations_max + 1)
+    node = town.nodes[SUSPECT]
+    town.run(CONFIG.probe_timeout_ns + MILLISECOND)
+    assert town.machine(0).is_troubled(node)
+    requests = [said for at, _, said in town.sent if at == 0 and isinstance(said, ProbeRequest)]
+    assert requests == []
+    town.receive(0, node, ProbeAck(sequence_of_probe(town), True, News()))
+    assert not town.machine(0).is_troubled(node)
+
+
+def test_a_probe_without_helpers_ends_all_the_same() -> None:
+    town = accused_town(CONFIG.confirmations_max + 1)
+    sequence = sequence_of_probe(town)
+    town.run(4 * CONFIG.probe_timeout_ns)
+    assert sequence not in town.machine(0)._probing._probes
