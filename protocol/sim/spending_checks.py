@@ -18,8 +18,7 @@ from protocol.team.costs import costs_of
 LATE_MAX: Nanoseconds = 10 * MILLISECOND  # a timer by a clock that runs fast or slow
 
 
-_Attempt = tuple[str, str, NodeId, int]  # job, task, node, token
-_Told = tuple[_Attempt, str]  # and what of it is counted
+_Told = tuple[str, str, NodeId, str]  # job, task, node, and what is counted
 
 
 class SpendingChecks:
@@ -38,8 +37,7 @@ class SpendingChecks:
         crashed in between."""
         assert host.peer is not None
         job = assignment.job
-        attempt = (job, assignment.task.id, host.identity.node, assignment.token)
-        self._used.update(_counts(attempt, usage))
+        self._used.update(_counts(job, assignment.task.id, host.identity.node, usage))
         if not assignment.is_metered:
             return
         used = self._metered.get(job, NOTHING).plus(host.agents.cost(usage))
@@ -66,21 +64,22 @@ class SpendingChecks:
             )
 
     def see_told(self, host: Host, name: str) -> None:
-        """What this node would tell now of a job's costs."""
+        """What this node would tell now of a job's costs. All that a node did for a task is taken
+        together: what it began under one token it may tell under a later one that it got since."""
         assert host.peer is not None
         job = host.peer.ledger.jobs.get(name)
         if job is None:
             return
         told: Counter[_Told] = Counter()
         for task, share in costs_of(job, host.peer.team.notes):
-            told.update(_counts((name, task, share.node, share.token), share.usage))
+            told.update(_counts(name, task, share.node, share.usage))
         for each, count in told.items():
             if count > self._used[each]:
-                (_, task, node, token), what = each
+                _, task, node, what = each
                 raise InvariantBroken(
                     "counted_once",
                     f"n{host.number} tells that {node} used {count} {what} for {task} of {name}, "
-                    f"attempt {token}, and it used {self._used[each]}",
+                    f"and it used {self._used[each]}",
                 )
 
     def check_told(self, hosts: Sequence[Host]) -> None:
@@ -91,8 +90,8 @@ class SpendingChecks:
                     self.see_told(host, name)
 
 
-def _counts(attempt: _Attempt, usage: Usage) -> dict[_Told, int]:
+def _counts(job: str, task: str, node: NodeId, usage: Usage) -> dict[_Told, int]:
     return {
-        (attempt, "calls"): usage.calls,
-        (attempt, "tokens"): usage.tokens_in + usage.tokens_out,
+        (job, task, node, "calls"): usage.calls,
+        (job, task, node, "tokens"): usage.tokens_in + usage.tokens_out,
     }
