@@ -98,12 +98,11 @@ class Arrivals:
         )
         if was in (None, State.REMEMBERED):
             self._bustle.newcomer(turn.now)
+            if self._reach.heard_at(node) == turn.now:
+                self._confidants.called()
         if old is None or old.record.epoch != record.epoch or _said(old.record) != _said(record):
             turn.persist(KeepMember(record))  # how far it has counted, its next word tells
         self._grapevine.spread(record, is_hot=is_news, teller=sender)
-        is_new = was is not State.ALIVE and was is not State.SUSPECT
-        if is_new and self._reach.heard_at(node) == turn.now:
-            self._confidants.called()
         if was is State.FAILED:
             self._verdicts.returned(turn, node, member)
         if member.state is State.LEFT:
