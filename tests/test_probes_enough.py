@@ -10,7 +10,6 @@ from protocol.messages.membership import (
     News,
     Probe,
     ProbeAck,
-    ProbeNack,
     ProbeRequest,
     Rumor,
     Word,
@@ -36,30 +35,6 @@ def sequence_of_probe(town: Town) -> int:
     """Of the one that node 0 has sent to the suspect, for it looks for itself."""
     sent = [said for at, to, said in town.sent if (at, to) == (0, SUSPECT)]
     return next(said.sequence for said in sent[::-1] if isinstance(said, Probe))
-
-
-def asked_by_another(town: Town) -> list[tuple[int, type]]:
-    """What node 0 sends when node 7 asks it to probe the suspect."""
-    town.sent.clear()
-    town.receive(0, town.nodes[7], ProbeRequest(1, town.nodes[SUSPECT], News()))
-    kinds = (Probe, ProbeNack)
-    return [(to, type(said)) for _, to, said in town.sent if isinstance(said, kinds)]
-
-
-def test_a_helper_looks_for_itself_over_a_connection_that_there_is() -> None:
-    for accusers in (0, 1, 2, 4):
-        assert asked_by_another(accused_town(accusers)) == [(SUSPECT, Probe)]
-
-
-def test_a_helper_opens_no_connection_to_who_answers_nobody() -> None:
-    """In a cut it would open one to each member of the other side, and all helpers would."""
-    looks = {}
-    for accusers in (0, 1, 2, 4):
-        town = accused_town(accusers)
-        town.machine(0).reach.lost_touch(town.nodes[SUSPECT])
-        looks[accusers] = asked_by_another(town)
-    assert looks[0] == looks[1] == [(SUSPECT, Probe)]
-    assert looks[2] == looks[4] == [(7, ProbeNack)]
 
 
 def test_who_is_accused_by_many_is_probed_without_helpers_and_may_answer_late() -> None:

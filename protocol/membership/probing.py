@@ -37,7 +37,6 @@ PROBES_MAX = 256  # on their way at a time, those for others included
 ROUND_TRIPS = 9  # that the median is taken of
 FEW_ROUND_TRIPS = 3  # with fewer, at most so many time-outs: a single slow one tells little
 ROUND_TRIP_SHARE = 4  # medians until a probe counts as unanswered
-ACCUSERS_ENOUGH = 2  # that nobody opens a connection to look for yet another
 EXTRA_PROBES = 8  # that a silent member makes a node send beyond the one of each interval
 
 
@@ -163,18 +162,8 @@ class Probing:
             probing.is_helped = True
 
     def asked(self, turn: Turn, sender: NodeId, message: ProbeRequest) -> None:
-        """Probe for somebody else: but not by a new connection to somebody whom two got no answer
-        from, each by way of helpers of its own. In a cut that would be all of the other side."""
-        if message.target == self._own:
-            return
-        member = self._members.get(message.target)
-        if (
-            member is not None
-            and len(member.accusers) >= ACCUSERS_ENOUGH
-            and message.target not in self._in_touch()
-        ):
-            turn.send(sender, ProbeNack(message.sequence))
-        else:
+        """Probe for somebody else."""
+        if message.target != self._own:
             self._send(turn, _Probing(message.target, turn.now, sender, message.sequence))
 
     def failed_to_send(self, turn: Turn, target: NodeId) -> None:
