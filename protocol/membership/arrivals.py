@@ -88,6 +88,7 @@ class Arrivals:
         was = old.state if old else None
         member = self._members.put(record, State.LEFT if record.left else State.ALIVE, turn.now)
         self._reach.forget(node)
+        self._verdicts.go_between.answered(turn, node)
         # Else it has only counted on, to refute what this node has not even heard.
         is_news = (
             old is None

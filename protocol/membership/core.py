@@ -19,7 +19,7 @@ record of its own.
     confidants   who is told first                      reunion       calls to lost members, seeds
     comparing    who knows something else               view_digest   by which hashes
     damping      who comes and goes                     local_health  whether it is this node
-    bustle       whether newcomers come one after the other
+    go_between   what those who were apart say              bustle       whether newcomers come one after the other
 """
 
 from __future__ import annotations
@@ -274,6 +274,9 @@ class Membership:
                 self._probing.not_acknowledged(sender, message)
             case MemberSync():
                 self._take_news(turn, sender, message.news)
+                if any(rumor.node == self.node for rumor in message.news.rumors):
+                    # Whoever tells it of what it is accused of waits for what it says.
+                    turn.send(sender, MemberSync(News((self.own,))))
                 if self.state_of(sender) is not None:  # else two strangers would go on for ever
                     self._tell_accused(turn, sender)
                 elif (last := self._members.forgotten(sender)) and any(

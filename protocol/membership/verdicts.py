@@ -24,6 +24,7 @@ from protocol.facts.membership import (
 )
 from protocol.identity import NOBODY, NodeId
 from protocol.membership.damping import Damping
+from protocol.membership.go_between import GoBetween
 from protocol.membership.grapevine import Grapevine, fanout
 from protocol.membership.members import Member, Members
 from protocol.membership.probing import Probing
@@ -73,7 +74,7 @@ class Verdicts:
         self._random = random
         self._damping = Damping(config.flap_half_life_ns)
         self._sides = Sides(2 * config.probe_interval_ns)
-        self._told: dict[NodeId, tuple[tuple[int, int], Nanoseconds]] = {}  # of what, and when
+        self.go_between = GoBetween(config, members, timers)
 
     def rumors_about(self, node: NodeId) -> tuple[Rumor, ...]:
         """What there is to say to or about a node that is not held to be alive."""
@@ -163,7 +164,7 @@ class Verdicts:
             return  # of a record that will still arrive, or nothing new
         match rumor.word:
             case Word.SUSPECTED | Word.FAILED if self._is_from_across(turn, rumor, member):
-                self._tell_accused(turn, rumor)
+                self.go_between.tell(turn, rumor, teller)
                 if rumor.word is Word.SUSPECTED:  # it is of now, perhaps: a cut ends in failures
                     self._look_for_ourselves(turn, rumor.node)
             case Word.SUSPECTED:
@@ -186,8 +187,7 @@ class Verdicts:
         accuser = self._members.get(rumor.accuser)
         if accuser is None or not self._config.distrust or _came_with_this(turn, member):
             return False
-        version, at = self._told.get(rumor.node, (None, turn.now))
-        if version == rumor.version and turn.now >= at + self._config.probe_interval_ns:
+        if self.go_between.is_unanswered(turn.now, rumor):
             return False
         lately = self._distrusted_since(turn.now)
         return (accuser.is_silent or accuser.back_at > lately) and member.back_at <= lately
@@ -196,13 +196,6 @@ class Verdicts:
         """Who has come back after this time accuses nobody that was here."""
         longest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 1)
         return now - int(self._config.distrust * longest)
-
-    def _tell_accused(self, turn: Turn, rumor: Rumor) -> None:
-        """It shall refute: those that hold it to have failed wait for that."""
-        version, _ = self._told.get(rumor.node, (None, turn.now))
-        if version != rumor.version:
-            self._told[rumor.node] = rumor.version, turn.now
-            turn.send(rumor.node, MemberSync(News((), (rumor,))))
 
     def _hear_of_failure(self, turn: Turn, node: NodeId, member: Member, accuser: NodeId) -> None:
         """Suspicion comes first, so whoever hears of a failure first of all may be hearing the
@@ -315,7 +308,7 @@ class Verdicts:
         if member is None or member.is_here:
             return False
         self._members.forget(node, missed_until, version)
-        self._told.pop(node, None)
+        self.go_between.forget(node)
         self._reach.forget(node)
         self._sides.found(node)
         turn.persist(ForgetMember(node))
