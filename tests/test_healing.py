@@ -78,6 +78,33 @@ def test_what_is_still_said_once_the_accused_was_told_and_could_refute_is_believ
     assert town.state(OLD, 2) is State.SUSPECT
 
 
+def test_the_refutation_goes_back_to_whoever_told() -> None:
+    """On its own side it is no news to anybody, and few links lead across as yet."""
+    town = healed(6)
+    for teller in (YOUNG, 5):
+        town.receive(OLD, town.nodes[teller], told(town, Word.FAILED, of=2, accuser=YOUNG))
+    sent = len(town.sent)
+    town.run(6 * town.hop + 2 * CONFIG.gather_ns)
+    back = [
+        to
+        for at, to, said in town.sent[sent:]
+        if at == OLD and isinstance(said, MemberSync) and town.machine(2).own in said.news.records
+    ]
+    assert {YOUNG, 5} <= set(back)
+    town.receive(2, town.nodes[0], told(town, Word.SUSPECTED, of=2, accuser=0))
+    town.sent.clear()
+    town.receive(OLD, town.nodes[2], MemberSync(News((town.machine(2).own,))))
+    town.run(2 * CONFIG.gather_ns)
+    assert all(to != YOUNG for at, to, _ in town.sent if at == OLD), "each is told once"
+
+
+def test_who_is_told_of_an_accusation_answers_that() -> None:
+    town = healed(6)
+    sent = len(town.sent)
+    town.receive(2, town.nodes[OLD], told(town, Word.FAILED, of=2, accuser=YOUNG))
+    assert (2, OLD, MemberSync(News((town.machine(2).own,)))) in town.sent[sent:]
+
+
 def test_what_it_says_counts_again_after_a_while() -> None:
     town = healed(6)
     town.run(suspicion_timeout(CONFIG, 6, 0, 1))
@@ -180,3 +207,20 @@ def test_what_a_cut_costs_grows_with_those_it_parts_and_not_with_its_pairs() -> 
         town.run(5 * SECOND)
         costs[size] = sum(isinstance(said, Probe | ProbeRequest) for _, _, said in town.sent) / size
     assert costs[64] < 3 * costs[16], "of sixteen times as many pairs, by four times as many"
+
+
+def test_what_a_heal_costs_grows_with_the_members_and_not_with_their_pairs() -> None:
+    """The refutations cross once to whoever asks, and are then told as other news is."""
+    costs = {}
+    for size in (16, 64):
+        town = Town(size)
+        town.settle_in()
+        town.run(size * SECOND // 4)
+        cut(town, size // 2)
+        town.run(20 * SECOND)
+        town.cut.clear()
+        town.sent.clear()
+        town.run(3 * SECOND)
+        costs[size] = len(town.sent) / size
+        assert all(len(town.machine(at).alive()) == size - 1 for at in range(size))
+    assert costs[64] < 2.5 * costs[16], "of sixteen times as many pairs, by four times as many"

@@ -19,7 +19,7 @@ record of its own.
     confidants   who is told first                      reunion       calls to lost members, seeds
     comparing    who knows something else               view_digest   by which hashes
     damping      who comes and goes                     local_health  whether it is this node
-    go_between   what those who were apart say              bustle       whether newcomers come one after the other
+    go_between   what those that were apart say         bustle        whether newcomers stream in
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Between two sides that find each other again: who is said to be silent is told so by who hears it,
-and its refutation goes back the way that the accusation came.
+"""Between two sides that find each other again: who is said to be silent is told so by those who
+hear it, and its refutation goes back the way that the accusation came.
 
 Without the second half all have refuted within a tenth of a second and yet the sides hear of it for
 seconds: on its own side a refutation is no news to anybody, and few links lead across as yet.
