@@ -71,8 +71,8 @@ def test_the_same_content_has_the_same_id_everywhere() -> None:
 def test_lost_parts_are_asked_for_again() -> None:
     world = settled_world(4, seed=1)
     blob = put(world, 0)
-    world.network.loss = 0.3
-    assert want(world, 3, blob, seconds=60).error == ""
+    world.network.loss = 0.3  # of each way: half of the questions stay unanswered, for seconds each
+    assert want(world, 3, blob, seconds=240).error == ""
     assert content_on(world.hosts[3], blob) == CONTENT
 
 

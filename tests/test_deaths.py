@@ -110,11 +110,14 @@ def test_no_more_nodes_die_over_a_task_than_it_has_attempts(
 
 @pytest.mark.parametrize("claims", ALL_MODES)
 def test_a_node_that_comes_back_each_time_does_not_die_for_ever(claims: ClaimMode) -> None:
-    """Whether the others have found out or not, it notes its earlier deaths itself."""
+    """Whether the others have found out or not, it notes its earlier deaths itself. By leases two
+    may begin at once: who has just come back has not heard of the other's claim."""
     small = deadly(3, back=200 * MILLISECOND)
     small.submit(job(task(KILLER), claims=claims))
     assert small.run(240 * SECOND, lambda: is_over(small))
-    assert 2 <= len(small.diary.of(TaskStarted)) <= 3
+    tokens = {fact.token for _, _, fact in small.diary.of(TaskStarted)}
+    assert tokens in ({1, 2}, {1, 2, 3})
+    assert len(small.diary.of(TaskStarted)) <= len(tokens) + (claims is ClaimMode.LEASE)
     (reason,) = reasons(small)
     assert "died while" in reason
 

@@ -92,7 +92,7 @@ LOOSE = [
     Loose("GrantsForEver", "thrift", 3, ("budget",)),
     Loose("IgnoresTime", SWARM, 12, ("wall_budget",)),
     Loose("AcceptsGaps", SWARM, 1, ("gap_free",)),
-    Loose("LastArrivalWins", SWARM, 1, ("causal_order", "equal_values")),
+    Loose("LastArrivalWins", SWARM, 1, ("causal_order", "equal_values", "no_resurrection")),
     Loose("PushesEarly", "authors", 2, ("said_once", "convergence")),
     Loose("BelievesAnyBatch", "gossips", 1, ("said_once",)),
     Loose("BelievesAnybody", "gossips", 1, ("own_word",)),
