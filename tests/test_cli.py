@@ -23,7 +23,7 @@ from node.cli.progress import RunDisplay, print_outcome, table_of
 from node.lab.cluster import Cluster
 from node.lab.door import DoorError
 from node.lab.outcome import Outcome
-from node.lab.output import check_output_folder
+from node.lab.output import OutputError, check_output_folder
 from node.lab.prediction import Planned
 from node.lab.watch import Progress, TaskProgress
 from node.legible import printable
@@ -160,6 +160,19 @@ def test_a_folder_that_is_only_tried_is_not_left_behind(tmp_path: Path) -> None:
     check_output_folder(tmp_path / "mine")
     check_output_folder(tmp_path / "mine" / "a" / "b")
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def test_an_output_folder_that_is_no_folder_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "loose").symlink_to(tmp_path / "nothing")
+    (tmp_path / "file").touch()
+    (tmp_path / "full" / "a").mkdir(parents=True)
+    for name, fault in (
+        ("loose", "is a link to nothing"),
+        ("file", "is a file"),
+        ("full", "is not empty"),
+    ):
+        with pytest.raises(OutputError, match=f"{name} {fault}: name a new folder with --out"):
+            check_output_folder(tmp_path / name)
 
 
 def test_help_names_every_verb(tmp_path: Path) -> None:

@@ -32,6 +32,33 @@ def test_what_is_no_fault_is_refused_in_one_line(text: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("kill-leader@30%", "kill-leader@30%"),
+        ("kill-all@40%", "kill-all@40%"),
+        ("kill-followers@50%", "kill-followers:1@50%"),
+        ("stop@30%", "stop:1:10s@30%"),
+    ],
+)
+def test_a_fault_is_shown_with_what_matters_to_it(text: str, shown: str) -> None:
+    assert str(Fault.parse(text)) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("kill-leader:2@30%", "number"),
+        ("kill-all:2@30%", "number"),
+        ("kill-leader:5s@30%", "time"),
+        ("kill-followers:2:5s@30%", "time"),
+    ],
+)
+def test_what_a_fault_cannot_have_is_refused(text: str, what: str) -> None:
+    with pytest.raises(FaultSpecError, match=f"takes no {what}: leave it out"):
+        Fault.parse(text)
+
+
 def test_a_percentage_is_a_share() -> None:
     assert percentage("30%") == percentage("30") == 0.3
     for text in ("", "a", "101%", "-1"):

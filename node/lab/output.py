@@ -29,6 +29,8 @@ def check_output_folder(folder: Path) -> None:
     """Raise OutputError unless a file can be written there, and nothing of the user's would be
     lost. It is tried, not guessed from permissions; what was made for that is removed again."""
     try:
+        if folder.is_symlink() and not folder.exists():
+            raise OutputError(f"{folder} is a link to nothing: name a new folder with --out")
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file: name a new folder with --out")
         if folder.is_dir() and any(folder.iterdir()):

@@ -34,6 +34,10 @@ class FaultKind(Enum):
     CUT = "cut"
 
 
+COUNTED = frozenset({FaultKind.KILL_FOLLOWERS, FaultKind.STOP, FaultKind.CUT})  # of how many nodes
+LASTING = frozenset({FaultKind.STOP, FaultKind.CUT})  # for how long
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """One fault. `at` is the share of accepted tasks, 0 to 1, at which it strikes."""
@@ -44,11 +48,14 @@ class Fault:
     seconds: float = 10.0
 
     def __str__(self) -> str:
-        return f"{self.kind.value}:{self.count}:{self.seconds:g}s@{self.at:.0%}"
+        """As a command line names it."""
+        count = f":{self.count}" if self.kind in COUNTED else ""
+        seconds = f":{self.seconds:g}s" if self.kind in LASTING else ""
+        return f"{self.kind.value}{count}{seconds}@{self.at:.0%}"
 
     def check(self, nodes: int) -> None:
         """FaultSpecError if a team of so many has not as many to hit."""
-        if self.kind in (FaultKind.KILL_LEADER, FaultKind.KILL_ALL) or self.count < nodes:
+        if self.kind not in COUNTED or self.count < nodes:
             return
         raise FaultSpecError(
             f"'{self}' is to hit {self.count} of those that do not lead, and in a team of {nodes} "
@@ -64,6 +71,10 @@ class Fault:
                 f"{text!r} is no fault: write kill-leader@30%, kill-followers:2@50%, "
                 "kill-all@40%, stop:20s@30% or cut:2:10s@40%"
             )
+        kind = FaultKind(match["kind"])
+        for group, kinds, what in (("count", COUNTED, "number"), ("seconds", LASTING, "time")):
+            if match[group] and kind not in kinds:
+                raise FaultSpecError(f"{text!r}: {kind.value} takes no {what}: leave it out")
         percent = int(match["percent"])
         count = int(match["count"] or 1)
         seconds = float(match["seconds"] or 10.0)
@@ -72,7 +83,7 @@ class Fault:
                 f"{text!r} is out of range: at most 100 %, at least 1 node, "
                 f"above 0 and at most {SECONDS_MAX:.0f} s"
             )
-        return cls(FaultKind(match["kind"]), percent / 100.0, count, seconds)
+        return cls(kind, percent / 100.0, count, seconds)
 
 
 def percentage(text: str) -> float:
