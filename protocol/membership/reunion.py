@@ -1,6 +1,8 @@
 """Finding lost members and seeds again: calls to them go on for ever, within a budget.
 
-One call a period at most. A member that is missed for long is called less often; seeds are called
+One call a period at most, and the more members are here to call the less often each does: else the
+halves of a large team that was cut would open a hundred connections at once when it heals, and do
+nothing else for a second. A member that is missed for long is called less often; seeds are called
 while nobody else is there, and every now and then while anybody is missing: the two parts of a team
 may have nothing in common but a seed. The host looks up the names of an address for each call, so
 that a seed may move.
@@ -21,6 +23,7 @@ from protocol.turn import Turn
 FIRST_CALL_NS = 50 * MILLISECOND  # doubled up to the interval: a team starts all at once
 PATIENCE = 64  # who is missed for so many times a wait is called once in such a wait
 WAIT_MAX_NS = 15 * SECOND
+CALLERS = 8  # that call once in an interval; of more, each the less often
 SEEDS_MAX = 64
 SEED_REPORT_EVERY = 20  # failed calls of a seed between two facts about it
 
@@ -62,14 +65,21 @@ class Reunion:
             for node, member in self._members
             if member.state is State.FAILED or member.state is State.REMEMBERED
         }
-        is_alone = not self._members.alive()
+        here = len(self._members.alive())
+        is_alone = not here
         for target in [each for each in self._called_at if each not in lost]:
             if target not in self.seeds:
                 del self._called_at[target]
         if not lost and not (is_alone and self.seeds):
             self._wait = FIRST_CALL_NS
             return None, self._config.redial_interval_ns
-        self._wait = min(2 * self._wait, self._config.redial_interval_ns)
+        interval = self._config.redial_interval_ns
+        if here >= CALLERS:
+            interval = min(interval * (here + 1) // CALLERS, WAIT_MAX_NS)
+            interval = int(
+                interval * self._random.uniform(0.5, 1.5)
+            )  # or all call at the same time
+        self._wait = min(2 * self._wait, interval)
         due: list[tuple[Nanoseconds, float, str]] = []
         for node, since in lost.items():
             wait = min(max((now - since) // PATIENCE, self._wait), WAIT_MAX_NS)
