@@ -26,7 +26,7 @@ class MembershipConfig:
     suspicion_beta: float = 6.0  # so many times longer for who is the only one to accuse
     confirmations_max: int = 3  # accusers beside the first that make the time-out its shortest
     hearsay_share: float = 0.5  # of the shortest time-out, before another's verdict counts here
-    distrust: float = 1.0  # longest time-outs: who was silent itself accuses nobody for so long
+    distrust: float = 1.0  # longest time-outs: whoever was silent itself is not believed at once
     second_opinions: int = 6  # of those who hear of a suspicion, so many look for themselves
     witnesses: int = 2  # whose connections were refused make a member dead (one, if N <= 3)
     late_ns: Nanoseconds = 250 * MILLISECOND  # a timer so late: this node is short of time, and

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from member_hand import Town
+from member_hand import CONFIG, Town
 
 from protocol.clocks import SECOND
 from protocol.events import Received
@@ -74,8 +76,7 @@ def test_what_a_node_remembers_is_forgotten_if_others_forget_something_newer() -
     )
     town.receive(gone, town.nodes[0], MemberSync(News((), (accused,))))
     town.run(SECOND)
-    newer = town.machine(gone).own
-    assert newer.incarnation == 1
+    assert town.machine(gone).own.incarnation == 1
     town.stop(gone)
     town.run(12 * SECOND)
     town.stop(back)
@@ -85,5 +86,28 @@ def test_what_a_node_remembers_is_forgotten_if_others_forget_something_newer() -
     town.end(0, turn)
     town.run(SECOND)
     assert [town.state(at, gone) for at in (0, 1, back)] == [None] * 3
-    town.receive(back, town.nodes[0], MemberSync(News((newer,))))
-    assert town.state(back, gone) is None, "it comes back by what is newer than all that was known"
+
+
+def test_who_was_forgotten_and_finds_no_room_is_not_answered_without_end() -> None:
+    """Each answer to the word that it was forgotten brought one more."""
+    town = Town(4, replace(CONFIG, members_max=3))
+    town.settle_in()
+    back = 3
+    known = town.stop(back)
+    town.run(12 * SECOND)
+    turn = town.turn()
+    assert town.machine(0).forget_for_all(turn, town.nodes[back])
+    town.end(0, turn)
+    town.run(SECOND)
+    taken = Town(5).machine(4).own
+    for at in range(3):
+        town.receive(at, town.nodes[(at + 1) % 3], MemberSync(News((taken,))))
+    town.epochs[back] = 0  # it has lost count of its starts
+    town.start(back, known)
+    seconds = []
+    for _ in range(4):
+        town.sent.clear()
+        town.run(SECOND)
+        seconds.append(len(town.sent))
+    assert max(seconds) < 150, seconds
+    assert town.state(0, back) is None

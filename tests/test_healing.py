@@ -9,6 +9,7 @@ from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import KeepMember
 from protocol.facts.membership import MemberFailed, MemberJoined, MemberSuspected
 from protocol.membership import State
+from protocol.membership.go_between import OLD as OLD_AFTER
 from protocol.membership.suspicion import suspicion_timeout
 from protocol.messages.membership import MemberSync, News, Probe, ProbeRequest, Rumor, Word
 
@@ -103,6 +104,38 @@ def test_who_is_told_of_an_accusation_answers_that() -> None:
     sent = len(town.sent)
     town.receive(2, town.nodes[OLD], told(town, Word.FAILED, of=2, accuser=YOUNG))
     assert (2, OLD, MemberSync(News((town.machine(2).own,)))) in town.sent[sent:]
+
+
+def test_what_was_told_long_ago_is_told_anew() -> None:
+    """Else the next cut would begin with believing whatever the other side says of it."""
+    town = healed(6)
+    town.cut = {(OLD, 2)}
+    message = told(town, Word.FAILED, of=2, accuser=YOUNG)
+    town.receive(OLD, town.nodes[YOUNG], message)
+    between = town.machine(OLD).verdicts.go_between
+    rumor = message.news.rumors[0]
+    until = town.now + OLD_AFTER * CONFIG.probe_interval_ns
+    assert between.is_unanswered(until - 1, rumor)
+    assert not between.is_unanswered(until, rumor)
+    turn = town.turn()
+    between.tell(turn, rumor, town.nodes[YOUNG])
+    assert turn.before == []
+    town.now = until
+    turn = town.turn()
+    between.tell(turn, rumor, town.nodes[YOUNG])
+    assert [to for to, _, _ in turn.before] == [town.nodes[2]]
+
+
+def test_who_stood_still_looks_into_its_mail_first() -> None:
+    town = healed(6)
+    town.cut = {(OLD, 2)}
+    message = told(town, Word.FAILED, of=2, accuser=YOUNG)
+    town.receive(OLD, town.nodes[YOUNG], message)
+    verdicts = town.machine(OLD).verdicts
+    verdicts.stood_still(3 * SECOND)
+    later = town.now + CONFIG.probe_interval_ns
+    assert not verdicts.go_between.is_unanswered(later, message.news.rumors[0])
+    assert verdicts.go_between.is_unanswered(later + 3 * SECOND, message.news.rumors[0])
 
 
 def test_what_it_says_counts_again_after_a_while() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from member_hand import CONFIG, Town
 
 from protocol.clocks import MILLISECOND
+from protocol.facts.membership import MemberSuspected
 from protocol.messages.membership import (
     MemberSync,
     News,
@@ -24,11 +25,16 @@ def accused_town(accusers: int, size: int = 8) -> Town:
     town.settle_in()
     town.sent.clear()
     town.isolate(SUSPECT)
+    accuse(town, accusers)
+    return town
+
+
+def accuse(town: Town, accusers: int) -> None:
+    """Node 0 hears it of each of them."""
     version = town.machine(SUSPECT).own.version
     for accuser in range(1, 1 + accusers):
         rumor = Rumor(town.nodes[SUSPECT], *version, town.nodes[accuser], Word.SUSPECTED)
         town.receive(0, town.nodes[accuser], MemberSync(News((), (rumor,))))
-    return town
 
 
 def sequence_of_probe(town: Town) -> int:
@@ -54,3 +60,20 @@ def test_a_probe_without_helpers_ends_all_the_same() -> None:
     sequence = sequence_of_probe(town)
     town.run(4 * CONFIG.probe_timeout_ns)
     assert sequence not in town.machine(0)._probing._probes
+
+
+def test_who_has_refuted_meanwhile_is_not_accused_without_anybody_asked_to_help() -> None:
+    """The record that many accused is not the one that it has now."""
+    town = Town(8)
+    town.settle_in()
+    town.sent.clear()
+    town.cut = {(0, SUSPECT), (SUSPECT, 0)}
+    accuse(town, CONFIG.confirmations_max + 1)
+    town.run(CONFIG.probe_timeout_ns + 20 * MILLISECOND)
+    version = town.machine(SUSPECT).own.version
+    rumor = Rumor(town.nodes[SUSPECT], *version, town.nodes[1], Word.SUSPECTED)
+    town.receive(SUSPECT, town.nodes[1], MemberSync(News((), (rumor,))))
+    town.receive(0, town.nodes[1], MemberSync(News((town.machine(SUSPECT).own,))))
+    town.facts.clear()
+    town.run(2 * CONFIG.probe_timeout_ns)
+    assert town.told(MemberSuspected, at=0) == []

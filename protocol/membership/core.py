@@ -59,6 +59,7 @@ from protocol.messages.membership import (
     ProbeRequest,
     Rumor,
     ViewSummary,
+    Word,
 )
 from protocol.timers import Timers
 from protocol.turn import Turn
@@ -274,8 +275,7 @@ class Membership:
                 self._probing.not_acknowledged(sender, message)
             case MemberSync():
                 self._take_news(turn, sender, message.news)
-                if any(rumor.node == self.node for rumor in message.news.rumors):
-                    # Whoever tells it of what it is accused of waits for what it says.
+                if any(map(self._has_refuted, message.news.rumors)):  # the teller waits for that
                     turn.send(sender, MemberSync(News((self.own,))))
                 if self.state_of(sender) is not None:  # else two strangers would go on for ever
                     self._tell_accused(turn, sender)
@@ -452,6 +452,14 @@ class Membership:
         self._own.renew()
         self.health.worse()  # perhaps it is this node that is slow
         turn.report(MemberRefuted(self.node, self.own.incarnation))
+
+    def _has_refuted(self, rumor: Rumor) -> bool:
+        """Whether somebody accuses this node of what its record puts an end to."""
+        return (
+            rumor.node == self.node
+            and rumor.word is not Word.FORGOTTEN
+            and rumor.version < self.own.version
+        )
 
     # -- finding each other ------------------------------------------------------------------------
 

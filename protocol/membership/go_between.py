@@ -17,6 +17,7 @@ from protocol.messages.membership import MemberSync, News, Rumor
 from protocol.timers import Timers
 from protocol.turn import Turn
 
+OLD = 20  # probe intervals: what was told so long ago is told anew
 TELLERS_MAX = 8  # of an accusation that are answered
 ANSWER_MAX = 1_000  # records in one answer; what is beyond comes with the next comparison
 
@@ -43,7 +44,7 @@ class GoBetween:
     def tell(self, turn: Turn, rumor: Rumor, teller: NodeId) -> None:
         """The accused shall refute: those that hold it to have failed wait for that."""
         told = self._told.get(rumor.node)
-        if told is None or told.version != rumor.version:
+        if told is None or told.version != rumor.version or self._is_old(turn.now, told):
             told = self._told[rumor.node] = _Told(rumor.version, turn.now, [])
             turn.send(rumor.node, MemberSync(News((), (rumor,))))
         if teller not in told.tellers and len(told.tellers) < TELLERS_MAX:
@@ -56,7 +57,17 @@ class GoBetween:
             told is not None
             and told.version == rumor.version
             and now >= told.at + self._config.probe_interval_ns
+            and not self._is_old(now, told)
         )
+
+    def _is_old(self, now: Nanoseconds, told: _Told) -> bool:
+        """It is not of this time that the sides find each other."""
+        return now >= told.at + OLD * self._config.probe_interval_ns
+
+    def stood_still(self, late: Nanoseconds) -> None:
+        """This node did, for so long: the answers may lie in its mail."""
+        for told in self._told.values():
+            told.at += late
 
     def answered(self, turn: Turn, node: NodeId) -> None:
         """There is a newer record of it: those that told of the older one get it soon, with what
@@ -77,5 +88,6 @@ class GoBetween:
         owed, self._owed = self._owed, {}
         for teller, nodes in owed.items():
             members = [self._members.get(node) for node in [*nodes][:ANSWER_MAX]]
-            records = tuple(member.record for member in members if member is not None)
-            turn.send(teller, MemberSync(News(records)))
+            records = tuple(member.record for member in members if member and member.is_here)
+            if records:
+                turn.send(teller, MemberSync(News(records)))

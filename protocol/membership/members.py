@@ -7,6 +7,7 @@
     SUSPECT, FAILED  -- a newer record by its owner -->  ALIVE
     any      -- its own record says so --------------->  LEFT
     FAILED, LEFT     -- for long enough -------------->  forgotten
+    REMEMBERED, FAILED, LEFT -- the operator's word -->  forgotten
 
 Everything is kept per node id, that is per key: a name or an address may move. Whoever was
 forgotten comes back only by a newer record of its own, not by the old one that somebody still has.
@@ -57,11 +58,10 @@ class Member:
 
 @dataclass(slots=True, frozen=True)
 class Forgotten:
-    """What is kept of a node that was dropped: the last record that was known here, the version
-    that it has to go beyond, and until when it is missed (0 if somebody said that it may go)."""
+    """What is kept of a node that was dropped: the last record that was known here, and until when
+    it is missed (0 if somebody said that it may go)."""
 
     record: MemberRecord
-    version: tuple[int, int]
     missed_until: Nanoseconds
 
 
@@ -130,7 +130,7 @@ class Members:
         member = self._members.get(record.node)
         if member is None:
             last = self._forgotten.get(record.node)
-            return last is None or record.version > last.version
+            return last is None or record.version > last.record.version
         known = member.record.version
         return record.version > known or (
             record.version == known and member.state is State.REMEMBERED
@@ -165,13 +165,9 @@ class Members:
         """Those that failed, were forgotten for it, and may live on somewhere else."""
         return [node for node, last in self._forgotten.items() if now < last.missed_until]
 
-    def forget(
-        self, node: NodeId, missed_until: Nanoseconds = 0, version: tuple[int, int] = (0, 0)
-    ) -> None:
+    def forget(self, node: NodeId, missed_until: Nanoseconds = 0) -> None:
         """Drop what is known of a node, but for its last record."""
-        record = self._members.pop(node).record
-        beyond = max(version, record.version)
-        self._forgotten[node] = Forgotten(record, beyond, missed_until)
+        self._forgotten[node] = Forgotten(self._members.pop(node).record, missed_until)
         if len(self._forgotten) > FORGOTTEN_MAX:
             del self._forgotten[next(iter(self._forgotten))]
         self._alive = None

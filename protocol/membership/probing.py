@@ -3,7 +3,8 @@
     every interval         probe the next of a ring (4.3), but no stranger while newcomers come one
                            after the other; of those that it was trouble to reach,
                            and once others fell silent of those not heard from lately, some more
-    no answer in time      ask k others to probe it too (3.1); each answers for it or says NACK
+    no answer in time      ask k others to probe it too (3.1), unless it is accused by many; each
+                           answers for it or says NACK
     no answer by then      it is `missed`: the caller suspects it
 
 Times stretch with the local health (Lifeguard, section IV-A), and with what round trips take: where
@@ -52,6 +53,7 @@ class _Probing:
     is_indirect: bool = False
     helpers: set[NodeId] = field(default_factory=set)
     is_helped: bool = False  # one of them has answered, if only that it has no answer
+    is_settled: bool = False  # so many accused its target that nobody else was asked
 
 
 class Probing:
@@ -243,22 +245,22 @@ class Probing:
             return
         probing.is_indirect = True
         self._unreached(turn, probing.target, probing.sent_at)
-        is_settled = self._is_settled(probing.target)
-        helpers = [] if is_settled else self._helpers_for(probing.target)
+        probing.is_settled = self._is_settled(probing.target)
+        helpers = [] if probing.is_settled else self._helpers_for(probing.target)
         probing.helpers.update(helpers)
         for helper in helpers:
             news = self._news_for(helper)
             turn.send(helper, ProbeRequest(sequence, probing.target, news))
         # The helper's own time-out, and the two ways to it and back.
-        wait = 2 * self._timeout() if helpers or is_settled else 0
+        wait = 2 * self._timeout() if helpers or probing.is_settled else 0
         self._timers.set(turn.now + wait, self._no_answer, sequence)
-        if not is_settled:
+        if not probing.is_settled:
             self._look_around(turn)
 
     def _no_answer(self, turn: Turn, sequence: int) -> None:
         probing = self._probes.pop(sequence, None)
-        if probing is None:
-            return
+        if probing is None or (probing.is_settled and not self._is_settled(probing.target)):
+            return  # in the second case it has refuted, and nobody was asked to help
         if not probing.is_helped:  # else what is sent here comes, and the others are to blame
             self._health.worse(sum(map(self._is_well, probing.helpers)))
         member = self._members.get(probing.target)

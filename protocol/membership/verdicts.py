@@ -84,7 +84,7 @@ class Verdicts:
             if last is None:
                 return ()
             said_by = NOBODY if last.missed_until else self._own
-            return (Rumor(node, *last.version, said_by, Word.FORGOTTEN),)
+            return (Rumor(node, *last.record.version, said_by, Word.FORGOTTEN),)
         if member.state is State.SUSPECT:
             return (_rumor(node, member, member.accuser, Word.SUSPECTED),)
         if member.state is State.FAILED:
@@ -158,7 +158,7 @@ class Verdicts:
         if member is None or rumor.version < member.record.version:
             return  # older than what its owner says
         is_wanted_away = rumor.word is Word.FORGOTTEN and rumor.accuser != NOBODY
-        if is_wanted_away and self.forget(turn, rumor.node, version=rumor.version):
+        if is_wanted_away and self.forget(turn, rumor.node):  # what is on its disk may be older
             self._grapevine.spread(rumor)
         if rumor.version != member.record.version or not member.is_here:
             return  # of a record that will still arrive, or nothing new
@@ -193,7 +193,7 @@ class Verdicts:
         return (accuser.is_silent or accuser.back_at > lately) and member.back_at <= lately
 
     def _distrusted_since(self, now: Nanoseconds) -> Nanoseconds:
-        """Who has come back after this time accuses nobody that was here."""
+        """Who has come back after this time is not believed at once of who was here."""
         longest = suspicion_timeout(self._config, len(self._members.alive()) + 1, 0, 1)
         return now - int(self._config.distrust * longest)
 
@@ -262,6 +262,7 @@ class Verdicts:
         for _, member in self._members:
             if member.state is State.SUSPECT:
                 member.since += late
+        self.go_between.stood_still(late)
 
     def left(self, turn: Turn, node: NodeId) -> None:
         """It said so itself."""
@@ -295,19 +296,13 @@ class Verdicts:
         if fact is not None:
             turn.report(fact)
 
-    def forget(
-        self,
-        turn: Turn,
-        node: NodeId,
-        missed_until: Nanoseconds = 0,
-        version: tuple[int, int] = (0, 0),
-    ) -> bool:
+    def forget(self, turn: Turn, node: NodeId, missed_until: Nanoseconds = 0) -> bool:
         """Drop a member that has failed or left; False if there is none such. It comes back only by
-        a newer record of its own: newer than `version`, too, if others know one that is."""
+        a newer record of its own."""
         member = self._members.get(node)
         if member is None or member.is_here:
             return False
-        self._members.forget(node, missed_until, version)
+        self._members.forget(node, missed_until)
         self.go_between.forget(node)
         self._reach.forget(node)
         self._sides.found(node)

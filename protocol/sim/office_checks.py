@@ -143,10 +143,10 @@ class OfficeChecks:
         node, term = host.identity.node, request.term
         if host.peer is None or (node, term) in self._campaigns:
             return
-        self._campaigns.add((node, term))
         log = host.peer.raft.log
         if log.term_at(request.last_index) != request.last_term:
             return  # its log begins behind that by now, or is another one from there on
+        self._campaigns.add((node, term))
         _, configuration = log.configuration_at(request.last_index)
         agreeing = {node, *self._would_vote.get((node, term), ())}
         if not has_a_majority(configuration, agreeing):
