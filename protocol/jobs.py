@@ -287,7 +287,7 @@ SHARES_MAX = 16  # of one answer; what came before them is forgotten
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What the attempt of `node` under `token` used."""
+    """What the attempt of `node` under `token` used for an answer that a later one finished."""
 
     node: NodeId
     token: int

@@ -27,7 +27,9 @@ from protocol.messages.membership import (
     ProbeAck,
     ProbeNack,
     ProbeRequest,
+    Rumor,
     ViewSummary,
+    Word,
 )
 from protocol.turn import Outgoing, Turn
 
@@ -39,6 +41,11 @@ STEPS_MAX = 200_000
 
 def endpoint_of(number: int) -> str:
     return f"house-{number}:1"
+
+
+def accusation(town: Town, of: int, word: Word = Word.SUSPECTED, accuser: int = 0) -> Rumor:
+    """What is said of this version of a node's record."""
+    return Rumor(town.nodes[of], *town.machine(of).own.version, town.nodes[accuser], word)
 
 
 class Town:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from member_hand import CONFIG, Town
+from member_hand import CONFIG, Town, accusation
 
 from protocol.clocks import SECOND
 from protocol.events import Received
 from protocol.identity import NodeId
 from protocol.membership.members import State
-from protocol.messages.membership import MemberSync, News, Rumor, Word
+from protocol.messages.membership import MemberSync, News
 from protocol.sim.host import Host
 from protocol.sim.settled import settled_world
 
@@ -71,10 +71,7 @@ def test_what_a_node_remembers_is_forgotten_if_others_forget_something_newer() -
     town.settle_in()
     back, gone = 3, 2
     known = tuple(member.record for member in town.machine(back).members().values())
-    accused = Rumor(
-        town.nodes[gone], *town.machine(gone).own.version, town.nodes[0], Word.SUSPECTED
-    )
-    town.receive(gone, town.nodes[0], MemberSync(News((), (accused,))))
+    town.receive(gone, town.nodes[0], MemberSync(News((), (accusation(town, gone),))))
     town.run(SECOND)
     assert town.machine(gone).own.incarnation == 1
     town.stop(gone)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from member_hand import CONFIG, Town
+from member_hand import CONFIG, Town, accusation
 
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import KeepMember
@@ -35,10 +35,7 @@ def healed(size: int) -> Town:
 
 
 def told(town: Town, word: Word, of: int, accuser: int) -> MemberSync:
-    epoch, incarnation = town.machine(of).own.version
-    return MemberSync(
-        News((), (Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], word),))
-    )
+    return MemberSync(News((), (accusation(town, of, word, accuser),)))
 
 
 @pytest.mark.parametrize("size", [4, 6, 16, 64])

@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from member_hand import CLUSTER, CONFIG, Town
+from member_hand import CLUSTER, CONFIG, Town, accusation
 
 from protocol.clocks import MILLISECOND, SECOND
 from protocol.effects import KeepMember
@@ -22,10 +22,15 @@ from protocol.facts.membership import (
 )
 from protocol.identity import KEY_SIZE, NOBODY, Identity
 from protocol.membership import NAME_LENGTH_MAX, Membership, State, sign_record
-from protocol.membership.comparing import PAGE_RECORDS_MAX
 from protocol.membership.grapevine import Grapevine
 from protocol.membership.members import Members
-from protocol.membership.records import ENDPOINTS_MAX, METADATA_MAX, RECORD_TEXT_MAX, VERSION_MAX
+from protocol.membership.records import (
+    ENDPOINTS_MAX,
+    METADATA_MAX,
+    PAGE_RECORDS_MAX,
+    RECORD_TEXT_MAX,
+    VERSION_MAX,
+)
 from protocol.membership.reunion import Reunion
 from protocol.membership.view_digest import PARTS
 from protocol.messages.membership import (
@@ -47,11 +52,6 @@ LONG = 60 * SECOND
 
 def news(*records: MemberRecord, rumors: tuple[Rumor, ...] = ()) -> MemberSync:
     return MemberSync(News(records, rumors))
-
-
-def accusation(town: Town, of: int, word: Word = Word.SUSPECTED, accuser: int = 0) -> Rumor:
-    epoch, incarnation = town.machine(of).own.version
-    return Rumor(town.nodes[of], epoch, incarnation, town.nodes[accuser], word)
 
 
 def stranger_record(**changes: object) -> MemberRecord:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from member_hand import CONFIG, Town
+from member_hand import CONFIG, Town, accusation
 
 from protocol.clocks import MILLISECOND
 from protocol.facts.membership import MemberSuspected
@@ -12,8 +12,6 @@ from protocol.messages.membership import (
     Probe,
     ProbeAck,
     ProbeRequest,
-    Rumor,
-    Word,
 )
 
 SUSPECT = 5
@@ -31,10 +29,9 @@ def accused_town(accusers: int, size: int = 8) -> Town:
 
 def accuse(town: Town, accusers: int) -> None:
     """Node 0 hears it of each of them."""
-    version = town.machine(SUSPECT).own.version
     for accuser in range(1, 1 + accusers):
-        rumor = Rumor(town.nodes[SUSPECT], *version, town.nodes[accuser], Word.SUSPECTED)
-        town.receive(0, town.nodes[accuser], MemberSync(News((), (rumor,))))
+        said = MemberSync(News((), (accusation(town, SUSPECT, accuser=accuser),)))
+        town.receive(0, town.nodes[accuser], said)
 
 
 def sequence_of_probe(town: Town) -> int:
@@ -70,9 +67,8 @@ def test_who_has_refuted_meanwhile_is_not_accused_without_anybody_asked_to_help(
     town.cut = {(0, SUSPECT), (SUSPECT, 0)}
     accuse(town, CONFIG.confirmations_max + 1)
     town.run(CONFIG.probe_timeout_ns + 20 * MILLISECOND)
-    version = town.machine(SUSPECT).own.version
-    rumor = Rumor(town.nodes[SUSPECT], *version, town.nodes[1], Word.SUSPECTED)
-    town.receive(SUSPECT, town.nodes[1], MemberSync(News((), (rumor,))))
+    said = MemberSync(News((), (accusation(town, SUSPECT, accuser=1),)))
+    town.receive(SUSPECT, town.nodes[1], said)
     town.receive(0, town.nodes[1], MemberSync(News((town.machine(SUSPECT).own,))))
     town.facts.clear()
     town.run(2 * CONFIG.probe_timeout_ns)

@@ -34,10 +34,10 @@ def usage_view(usage: Usage) -> dict[str, Any]:
 def cost_rows(peer: Peer, job: JobState) -> list[dict[str, Any]]:
     """What each node has used for each task with each model, with or without success."""
     used: dict[tuple[str, NodeId, str], Usage] = {}
-    for task, share in costs_of(job, peer.team.notes):
-        if share.usage != NO_USAGE:
-            row = (task, share.node, share.usage.model)
-            used[row] = used.get(row, NO_USAGE).plus(share.usage)
+    for task, node, usage in costs_of(job, peer.team.notes):
+        if usage != NO_USAGE:
+            row = (task, node, usage.model)
+            used[row] = used.get(row, NO_USAGE).plus(usage)
     names = names_apart(peer, sorted({node for _, node, _ in used}))
     place = {task: number for number, task in enumerate(job.order)}
     return [

@@ -15,6 +15,7 @@ from protocol.membership.bustle import Bustle
 from protocol.membership.members import Members
 from protocol.membership.own_record import OwnRecord
 from protocol.membership.reach import Reach
+from protocol.membership.records import PAGE_RECORDS_MAX
 from protocol.membership.reunion import Reunion
 from protocol.membership.states import State
 from protocol.membership.verdicts import Verdicts
@@ -23,7 +24,6 @@ from protocol.messages.membership import MemberSync, News, ViewSummary
 from protocol.timers import Timers
 from protocol.turn import Turn
 
-PAGE_RECORDS_MAX = 1_000  # of one MemberSync: the largest records must fit into a frame
 COMPARISONS = 10  # after the last news
 ROWS_SHARED = 3  # members that get the rows at a time; there are none until something was amiss
 

@@ -8,18 +8,19 @@ seconds: on its own side a refutation is no news to anybody, and few links lead 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 from protocol.clocks import Nanoseconds
 from protocol.config import MembershipConfig
 from protocol.identity import NodeId
 from protocol.membership.members import Members
+from protocol.membership.records import PAGE_RECORDS_MAX
 from protocol.messages.membership import MemberSync, News, Rumor
 from protocol.timers import Timers
 from protocol.turn import Turn
 
 OLD = 20  # probe intervals: what was told so long ago is told anew
 TELLERS_MAX = 8  # of an accusation that are answered
-ANSWER_MAX = 1_000  # records in one answer; what is beyond comes with the next comparison
 
 
 @dataclass(slots=True)
@@ -87,7 +88,8 @@ class GoBetween:
     def _pass_on(self, turn: Turn) -> None:
         owed, self._owed = self._owed, {}
         for teller, nodes in owed.items():
-            members = [self._members.get(node) for node in [*nodes][:ANSWER_MAX]]
+            # What is beyond comes with the next comparison.
+            members = map(self._members.get, islice(nodes, PAGE_RECORDS_MAX))
             records = tuple(member.record for member in members if member and member.is_here)
             if records:
                 turn.send(teller, MemberSync(News(records)))

@@ -18,6 +18,7 @@ NAME_LENGTH_MAX = 64
 RECORD_TEXT_MAX = 4_000  # characters of endpoints and metadata together
 VERSION_MAX = 2**62  # of epoch and incarnation: nobody could count on from more
 METADATA_MAX = 16
+PAGE_RECORDS_MAX = 1_000  # of one MemberSync: the largest records must fit into a frame
 TAGS_MAX, TAGS_TEXT_MAX = 10, 2_000  # the rest of the metadata is the node's own
 TAG = "tag/"  # before the key of an operator's word in the metadata
 

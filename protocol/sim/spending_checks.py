@@ -71,8 +71,8 @@ class SpendingChecks:
         if job is None:
             return
         told: Counter[_Told] = Counter()
-        for task, share in costs_of(job, host.peer.team.notes):
-            told.update(_counts(name, task, share.node, share.usage))
+        for task, node, usage in costs_of(job, host.peer.team.notes):
+            told.update(_counts(name, task, node, usage))
         for each, count in told.items():
             if count > self._used[each]:
                 _, task, node, what = each
